@@ -1,0 +1,151 @@
+"""SurgRec-JEPA: joint-embedding prediction on surgical video, after arXiv 2603.29966 and V-JEPA 2.
+
+    python -m surgrec_jax.main --config=configs/jepa.py --workdir=runs/jepa \
+        --config.data.sources=cholec80,my_hospital --config.data.data_dir=DATA
+    python -m surgrec_jax.main --config=configs/jepa.py:tiny --workdir=runs/jepa_tiny
+
+Variants:
+    base  ViT-L/16, 16 frames x 224 at 4 fps, a predictor of 12 layers, 131 epochs. Written for
+          8 accelerators of 80 GB. No run of it at full length has been made with this code yet.
+    tiny  a small ViT on 8 frames x 64 of phantom surgery, for two laptop cores; what it
+          reaches is in the README.
+
+What the paper does not state is taken from V-JEPA 2 (epochs of 300 steps, batch 3072); its clips are
+256 px, ours 224 as in the paper's downstream protocol.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+VARIANTS = ("base", "tiny")
+
+
+def get_config(variant: str = "base") -> ConfigDict:
+    """The config of a variant; override values with --config.<section>.<name>=<value>."""
+    if variant not in VARIANTS:
+        raise ValueError(f"configs/jepa.py:{variant} does not exist: choose from {VARIANTS}")
+    c = ConfigDict()
+    c.objective = "jepa"
+    c.name = variant
+    c.seed = 0
+
+    epoch = 300
+    c.steps = 131 * epoch
+    c.batch_size = 3072  # clips per step over all devices
+    c.accum_steps = 1  # microbatches per step; raise it where a batch does not fit in memory
+    c.stop_after = placeholder(int)  # stop at this step, as if the run were interrupted there
+    c.init_from = ""  # a workdir or checkpoint to take the parameters from, "" for a fresh start
+
+    c.model = ConfigDict()
+    c.model.preset = "L"  # Ti, S, B, L, H, g; the four sizes below override it
+    c.model.width = placeholder(int)
+    c.model.depth = placeholder(int)
+    c.model.heads = placeholder(int)
+    c.model.mlp_dim = placeholder(int)
+    c.model.num_frames = 16
+    c.model.image_size = 224
+    c.model.tubelet = 2
+    c.model.patch = 16
+    c.model.position = "rope_3d"  # sincos_1d, sincos_3d, rope_3d
+    c.model.qkv_bias = "qkv"
+    c.model.init = "trunc_normal"
+
+    c.jepa = ConfigDict()
+    c.jepa.predictor_depth = 12
+    c.jepa.predictor_width = 384
+    c.jepa.predictor_heads = 12
+    # Cells of the 14 x 14 layer that are seen and predicted: the numbers that at least nine
+    # draws in ten have, so that shapes are static and little is drawn again.
+    c.jepa.masks = (
+        ConfigDict({"blocks": 8, "scale": 0.15, "context": 40, "target": 96}),
+        ConfigDict({"blocks": 2, "scale": 0.7, "context": 16, "target": 132}),
+    )
+
+    c.optim = ConfigDict()
+    c.optim.schedule = "constant"
+    c.optim.lr = 5.25e-4  # per reference_batch clips
+    c.optim.start_lr = 1e-4
+    c.optim.end_lr = 1e-6
+    c.optim.reference_batch = 3072
+    c.optim.warmup_steps = 40 * epoch
+    c.optim.cooldown_steps = 0
+    c.optim.weight_decay = 0.04
+    c.optim.end_weight_decay = 0.04
+    c.optim.b1 = 0.9
+    c.optim.b2 = 0.999
+    c.optim.clip_norm = 0.0  # V-JEPA 1: 10, per module
+    c.optim.clip_per_module = True
+    c.optim.momentum = 0.99925  # of the EMA target; V-JEPA 1: 0.998 to 1.0
+    c.optim.end_momentum = 0.99925
+
+    c.data = ConfigDict()
+    c.data.sources = (
+        "phantom_surgery/default"  # name[/config][@split][=weight], separated by commas
+    )
+    c.data.data_dir = "data"
+    c.data.temperature = 1.0  # sources without weights are drawn as records ** temperature
+    c.data.fps = 4.0  # of clips
+    c.data.crop = "random_resized"  # area 0.3 to 1, aspect 0.75 to 1.35; or multi_scale
+    c.data.flip = True
+    c.data.repeats = 1  # crops per decoded record
+    c.data.num_threads = 16  # loader threads per process
+    c.data.num_workers = 0  # loader processes per process; threads alone are enough on most hosts
+
+    c.compute = ConfigDict()
+    c.compute.dtype = "auto"  # bfloat16 on accelerators, float32 on the CPU
+    c.compute.attention = "auto"  # einsum, chunked, cudnn
+    c.compute.remat = "dots"  # none, dots, full
+    c.compute.unroll = 1  # layers per scan iteration
+
+    c.mesh = ConfigDict()
+    c.mesh.fsdp = 1  # devices that share one copy of the state; -1 for all
+
+    c.log_every = 20
+    c.checkpoint = ConfigDict()
+    c.checkpoint.every = 1000
+    c.checkpoint.keep = 2
+    c.checkpoint.keep_best = 1  # by the mean of the online probes
+
+    c.probe = ConfigDict()
+    c.probe.every = 5000  # 0: never
+    c.probe.sources = "phantom_surgery/default"  # labelled sources, as in data.sources
+    c.probe.tracks = "phase,action"
+    c.probe.clips = 256  # of the train and of the val split each
+
+    c.images = ConfigDict()
+    c.images.every = 5000  # 0: never
+    c.images.clips = 4
+
+    if variant == "tiny":
+        _tiny(c)
+    return c
+
+
+def _tiny(c: ConfigDict) -> None:
+    c.steps = 400
+    c.batch_size = 16
+    c.model.preset = "Ti"
+    c.model.depth = 6
+    c.model.num_frames = 8
+    c.model.image_size = 64
+    c.model.patch = 8
+    c.jepa.predictor_depth = 2
+    c.jepa.predictor_width = 96
+    c.jepa.predictor_heads = 3
+    c.jepa.masks = (
+        ConfigDict({"blocks": 8, "scale": 0.15, "context": 13, "target": 33}),
+        ConfigDict({"blocks": 2, "scale": 0.7, "context": 6, "target": 42}),
+    )
+    c.optim.lr = 6e-4
+    c.optim.reference_batch = 16
+    c.optim.warmup_steps = 40
+    c.optim.momentum = 0.99
+    c.optim.end_momentum = 1.0
+    c.compute.remat = "none"
+    c.data.sources = "phantom_surgery/tiny"
+    c.data.num_threads = 1
+    c.log_every = 10
+    c.checkpoint.every = 200
+    c.probe.every = 200
+    c.probe.sources = "phantom_surgery/tiny"
+    c.images.every = 200

@@ -1,0 +1,1 @@
+"""TFDS data sets of surgical video: one folder per source, shared code in common/."""

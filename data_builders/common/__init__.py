@@ -1,0 +1,1 @@
+"""What all builders share: records, video reading, label tracks, splits, the parallel build."""

@@ -1,0 +1,73 @@
+"""Reads a folder of numbered pictures as a video."""
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_builders.common.clock import FramePicker
+from data_builders.common.errors import BadInput
+from data_builders.common.video import Frame, ReadReport
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+MAX_BYTES = 256 * 2**20
+_LAST_NUMBER = re.compile(r"(\d{1,12})\D*$")
+
+
+def read_images(
+    folder: Path, fps: float, image_fps: float | None, image_start: int, report: ReadReport
+) -> Iterator[Frame]:
+    """Yields the pictures of `folder` to store, in the order of the last number in their names.
+
+    The picture with number n is frame n - image_start, at (n - image_start) / image_fps seconds: a
+    missing picture leaves a gap and shifts nothing.
+
+    Raises:
+      BadInput: no rate given, a name without a number, or a number that stands twice.
+    """
+    if image_fps is None or not 0 < image_fps < math.inf:
+        raise BadInput(folder, f"is a folder of pictures and needs image_fps (got {image_fps!r})")
+    numbered: dict[int, str] = {}
+    for name in sorted(os.listdir(folder)):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
+            continue
+        match = _LAST_NUMBER.search(stem)
+        if not match or int(match[1]) < image_start:
+            raise BadInput(
+                folder / name, f"has no frame number of {image_start} or more in its name"
+            )
+        if int(match[1]) in numbered:
+            raise BadInput(folder / name, f"has the same number as {numbered[int(match[1])]}")
+        numbered[int(match[1])] = name
+    report.native_fps = report.header_fps = image_fps
+    picker, unreadable = FramePicker(fps), []
+    held: Frame | None = None
+    for number in sorted(numbered):
+        frame_number = number - image_start
+        time = frame_number / image_fps
+        report.duration = time + 1 / image_fps
+        picture = _read_picture(folder / numbered[number])
+        if picture is None:
+            unreadable.append(numbered[number])
+            continue
+        report.frames_read += 1
+        if picker.passed(time) and held is not None:
+            yield held
+        held = Frame(time, frame_number, picture)
+    if held is not None and picker.passed(held.time + 1 / image_fps):
+        yield held
+    if unreadable:
+        report.damaged = len(unreadable)
+        report.problems.append(f"{len(unreadable)} unreadable picture(s), first {unreadable[0]}")
+
+
+def _read_picture(path: Path) -> np.ndarray | None:
+    if not path.is_file() or not 0 < path.stat().st_size <= MAX_BYTES:
+        return None
+    data = np.fromfile(path, np.uint8)  # by bytes: OpenCV takes only UTF-8 names
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)

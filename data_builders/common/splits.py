@@ -1,0 +1,61 @@
+"""Seeded splits by case: a function of the case names and a seed, the same on every machine."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+
+
+def split_by_case(
+    cases: Iterable[str], fractions: Mapping[str, float], seed: int = 0
+) -> dict[str, str]:
+    """Deals whole cases into splits.
+
+    The cases are put in an order that depends only on (seed, case name) and cut into consecutive
+    parts. Counts are the fractions rounded by largest remainder, and a split with a positive
+    fraction gets at least one case while there are enough cases for all such splits.
+
+    Args:
+      cases: case names; repeats are ignored.
+      fractions: split name -> share, each >= 0, together 1.
+      seed: another seed deals another split.
+
+    Returns:
+      case -> split name.
+
+    Raises:
+      ValueError: fractions that are negative or do not add up to 1.
+    """
+    if not fractions or any(not 0 <= f <= 1 for f in fractions.values()):
+        raise ValueError(f"split fractions must lie between 0 and 1: {dict(fractions)}.")
+    if not math.isclose(sum(fractions.values()), 1.0, abs_tol=1e-6):
+        raise ValueError(
+            f"split fractions must add up to 1: {dict(fractions)} add up to "
+            f"{sum(fractions.values()):g}."
+        )
+    order = sorted(set(cases), key=lambda case: (_draw(seed, case), case))
+    assigned: dict[str, str] = {}
+    start = 0
+    for split, count in _counts(len(order), fractions).items():
+        assigned.update(dict.fromkeys(order[start : start + count], split))
+        start += count
+    return assigned
+
+
+def _draw(seed: int, case: str) -> bytes:
+    return hashlib.blake2b(f"{seed}:{case}".encode("utf-8", "backslashreplace")).digest()
+
+
+def _counts(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
+    counts = {split: math.floor(total * f + 1e-9) for split, f in fractions.items()}
+    remainders = {split: total * f - counts[split] for split, f in fractions.items()}
+    for split in sorted(remainders, key=remainders.get, reverse=True)[
+        : total - sum(counts.values())
+    ]:
+        counts[split] += 1
+    wanted = [split for split, f in fractions.items() if f > 0]
+    if total >= len(wanted):
+        for split in wanted:
+            if counts[split] == 0:
+                counts[max(counts, key=counts.get)] -= 1
+                counts[split] = 1
+    return counts

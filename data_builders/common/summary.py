@@ -1,0 +1,102 @@
+"""What a build did: counts per split, what was skipped or read in part, and why."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+
+@dataclasses.dataclass
+class SplitSummary:
+    """Counts of one split. `bytes` are those of the records."""
+
+    videos: int = 0
+    segments: int = 0
+    frames: int = 0
+    bytes: int = 0
+
+
+@dataclasses.dataclass
+class BuildSummary:
+    """The outcome of a build.
+
+    Attributes:
+      name: the data set's name, `name/config/version`.
+      directory: where it stands.
+      splits: counts per split; a split none of whose videos could be read is missing.
+      skipped: (path, reason) of every video that gave no record, and of files passed over.
+      partial: (path, what was wrong) of every video that was read in part or repaired.
+      source_seconds: seconds of source video read.
+      seconds: wall time of this run.
+      shards, resumed: shards in all, and those found finished from an earlier run.
+      fresh: False when the data set was there already and nothing was done.
+    """
+
+    name: str
+    directory: Path
+    splits: dict[str, SplitSummary]
+    skipped: list[tuple[str, str]]
+    partial: list[tuple[str, str]]
+    source_seconds: float
+    seconds: float
+    shards: int
+    resumed: int = 0
+    fresh: bool = True
+
+    def text(self) -> str:
+        """The summary as lines for a terminal."""
+        total = SplitSummary()
+        lines = [f"{'split':<12}{'videos':>9}{'segments':>10}{'frames':>11}{'size':>11}"]
+        for split, counts in self.splits.items():
+            lines.append(_row(split, counts))
+            for field in dataclasses.fields(SplitSummary):
+                summed = getattr(total, field.name) + getattr(counts, field.name)
+                setattr(total, field.name, summed)
+        if len(self.splits) > 1:
+            lines.append(_row("all", total))
+        for title, entries in (("skipped", self.skipped), ("read in part", self.partial)):
+            if entries:
+                lines.append(f"{title}: {len(entries)}")
+                lines += [f"  {path}: {reason}" for path, reason in entries]
+        if self.fresh:
+            resumed = f", {self.resumed} of them from an earlier run" if self.resumed else ""
+            lines.append(
+                f"{self.source_seconds:.0f} s of video in {self.seconds:.1f} s; {self.shards} "
+                f"shard(s){resumed}"
+            )
+        lines.append(f"{self.name} is ready in {self.directory}")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"directory": None}  # a data set may be moved
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], directory: Path) -> "BuildSummary":
+        data = dict(data, directory=directory, fresh=False)
+        data["splits"] = {name: SplitSummary(**counts) for name, counts in data["splits"].items()}
+        data["skipped"] = [tuple(entry) for entry in data["skipped"]]
+        data["partial"] = [tuple(entry) for entry in data["partial"]]
+        return cls(**data)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON so that `path` is either whole or not there."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _row(name: str, counts: SplitSummary) -> str:
+    return (
+        f"{name:<12}{counts.videos:>9}{counts.segments:>10}{counts.frames:>11}"
+        f"{human_bytes(counts.bytes):>11}"
+    )
+
+
+def human_bytes(count: float) -> str:
+    """12345678 -> '11.8 MiB'."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

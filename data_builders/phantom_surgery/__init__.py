@@ -1,0 +1,1 @@
+"""Phantom surgery: a procedural corpus of surgical video, drawn from a seed."""

@@ -1,0 +1,149 @@
+"""From a config file to frozen values: everything below the trainer takes plain arguments."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from surgrec_jax import optim
+from surgrec_jax.models.presets import MAE_DECODERS, Compute, ViTConfig, preset
+from surgrec_jax.objectives import Objective, make_objective
+
+FILE = "config.json"
+
+# What may differ when a workdir is continued: none of it changes the numbers of a run by more
+# than the order of float sums.
+FREE_TO_CHANGE = (
+    "data.data_dir",
+    "data.num_workers",
+    "data.num_threads",
+    "log_every",
+    "checkpoint",
+    "probe.every",
+    "images",
+    "compute",
+    "mesh",
+    "stop_after",
+)
+
+
+class ConfigError(ValueError):
+    """A config value that cannot be used, with what to do about it."""
+
+
+def set_fields(values: ConfigDict) -> dict[str, Any]:
+    """The fields of a section that have a value; placeholders left open are dropped."""
+    return {k: v for k, v in values.items() if v is not None}
+
+
+def make_encoder(config: ConfigDict) -> ViTConfig:
+    """The encoder of `config.model`: a preset with whatever fields are set besides."""
+    fields = set_fields(config.model)
+    size = fields.pop("image_size")
+    return preset(fields.pop("preset"), image_size=(size, size), **fields)
+
+
+def make_compute(config: ConfigDict) -> Compute:
+    """`config.compute`; dtype "auto" is bfloat16 on accelerators and float32 on the CPU."""
+    fields = set_fields(config.compute)
+    dtype = fields.pop("dtype")
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if dtype not in ("float32", "bfloat16"):
+        raise ConfigError(f"compute.dtype={dtype!r}: choose from ('auto', 'float32', 'bfloat16')")
+    return Compute(dtype=jnp.dtype(dtype), **fields)
+
+
+def build_objective(config: ConfigDict) -> Objective:
+    """The objective of `config.objective` with the options of the section of that name."""
+    name = config.objective
+    if name not in ("mae", "jepa"):
+        raise ConfigError(f"objective={name!r}: choose from ('mae', 'jepa')")
+    options = set_fields(config[name])
+    if name == "mae":
+        defaults = zip(("depth", "width", "heads"), MAE_DECODERS[config.model.preset], strict=True)
+        options = {f"decoder_{k}": v for k, v in defaults} | options
+    else:
+        options["masks"] = [mask.to_dict() for mask in options["masks"]]
+    return make_objective(name, make_encoder(config), options, make_compute(config))
+
+
+def build_optimizer(config: ConfigDict, decayed: tuple[str, ...]) -> optim.AdamW:
+    """AdamW with the schedules of `config.optim`, learning rates scaled to the batch size."""
+    o, total = config.optim, config.steps
+    scale = config.batch_size / o.reference_batch
+    rates = (o.start_lr * scale, o.lr * scale, o.end_lr * scale)
+    if o.schedule == "cosine":
+        lr = optim.warmup_cosine(*rates, o.warmup_steps, total)
+    elif o.schedule == "constant":
+        lr = optim.warmup_constant(*rates, o.warmup_steps, total, o.cooldown_steps)
+    else:
+        raise ConfigError(f"optim.schedule={o.schedule!r}: choose from ('cosine', 'constant')")
+    return optim.AdamW(
+        lr=lr,
+        weight_decay=optim.cosine(o.weight_decay, o.end_weight_decay, total),
+        decayed=decayed,
+        b1=o.b1,
+        b2=o.b2,
+        clip_norm=o.clip_norm,
+        clip_per_module=o.clip_per_module,
+    )
+
+
+def build_momentum(config: ConfigDict) -> optim.Schedule | None:
+    """The EMA target's momentum over the run, for objectives that have a target."""
+    if "momentum" not in config.optim:
+        return None
+    return optim.linear(config.optim.momentum, config.optim.end_momentum, config.steps)
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"data.num_workers": 0, ...}; tuples as lists, as JSON has them."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat |= flatten(value, name + ".")
+        else:
+            flat[name] = json.loads(json.dumps(value))
+    return flat
+
+
+def check_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Writes config.json, or compares it with the one a workdir was begun with.
+
+    Raises:
+        ConfigError: a value differs that would make it another run.
+    """
+    path = workdir / FILE
+    now = json.loads(json.dumps(config.to_dict()))
+    if not path.exists():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(now, indent=2) + "\n")
+        temporary.replace(path)
+        return
+    before, after = flatten(json.loads(path.read_text())), flatten(now)
+    changed = [
+        f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+        and not any(key == free or key.startswith(free + ".") for free in FREE_TO_CHANGE)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{workdir} was begun with another config ({'; '.join(changed)}). Continue with the "
+            f"values in {path}, or give another --workdir"
+        )
+
+
+def unknown_key_hint(config: ConfigDict, key: str) -> str:
+    """The nearest names to a key that does not exist, e.g. for `--config.data.sorces`."""
+    names = list(flatten(config.to_dict()))
+    near = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
+    return f"the nearest are {', '.join(near)}" if near else f"the keys are {', '.join(names)}"

@@ -1,0 +1,159 @@
+"""A frozen encoder with its preprocessing: uint8 clips in, features out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from surgrec_jax import checkpoint
+from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.models.vit import encode, init_encoder, pool
+
+Params = dict[str, Any]
+
+
+def default_compute() -> Compute:
+    """bfloat16 on accelerators, float32 on the CPU, where bfloat16 is slower."""
+    return Compute(dtype=jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+
+
+class Encoder:
+    """Features of video clips.
+
+    Attributes:
+        name: what reports call it.
+        config: its architecture; `config.num_frames` frames of `config.image_size`.
+        fps: frames per second of the clips it was trained on.
+        meta: what its checkpoint says of it, {} for a random one.
+        params: its parameters, a pure dict.
+    """
+
+    def __init__(
+        self,
+        config: ViTConfig,
+        params: Params,
+        *,
+        fps: float,
+        name: str,
+        meta: dict[str, Any] | None = None,
+        compute: Compute | None = None,
+        batch_size: int = 32,
+    ):
+        self.config, self.params, self.fps, self.name = config, params, fps, name
+        self.meta, self.batch_size = meta or {}, batch_size
+        self.compute = compute or default_compute()
+
+        def forward(params, video):
+            return encode(config, self.compute, params, video).astype(jnp.float32)
+
+        def features(params, video):
+            return pool(config, self.compute, params, forward(params, video)).astype(jnp.float32)
+
+        self._tokens = jax.jit(forward)
+        self._features = jax.jit(features)
+
+    @property
+    def width(self) -> int:
+        """Size of a feature vector, D."""
+        return self.config.width
+
+    @property
+    def clip(self) -> tuple[int, int, float]:
+        """(frames, side in pixels, frames per second) of the clips it takes."""
+        return self.config.num_frames, self.config.image_size[0], self.fps
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of architecture and weights: equal exactly where the features are."""
+        digest = hashlib.sha256(repr((self.config, self.fps)).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
+            digest.update(jax.tree_util.keystr(path).encode())
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        return digest.hexdigest()[:16]
+
+    def tokens(self, video: np.ndarray) -> np.ndarray:
+        """uint8 clips [B, T, H, W, 3] -> float32 tokens [B, N, D] after the final norm.
+
+        Raises:
+            ValueError: clips of another shape or dtype than the encoder takes.
+        """
+        return self._batched(self._tokens, video)
+
+    def features(self, video: np.ndarray) -> np.ndarray:
+        """uint8 clips [B, T, H, W, 3] -> float32 features [B, D], the mean over tokens.
+
+        Raises:
+            ValueError: clips of another shape or dtype than the encoder takes.
+        """
+        return self._batched(self._features, video)
+
+    def _batched(self, function, video: np.ndarray) -> np.ndarray:
+        expected = (self.config.num_frames, *self.config.image_size, 3)
+        if video.shape[1:] != expected or video.dtype != np.uint8:
+            raise ValueError(
+                f"{self.name} takes uint8 clips [B, {', '.join(map(str, expected))}], "
+                f"not {video.dtype} {list(video.shape)}"
+            )
+        parts = []
+        for start in range(0, len(video), self.batch_size):
+            part = video[start : start + self.batch_size]
+            # One compiled shape: the last batch is filled up and cut again.
+            padding = [(0, self.batch_size - len(part))] + [(0, 0)] * (video.ndim - 1)
+            parts.append(np.asarray(function(self.params, np.pad(part, padding)))[: len(part)])
+        return np.concatenate(parts)
+
+
+def load_encoder(
+    path: str | Path, *, step: int | None = None, compute: Compute | None = None
+) -> Encoder:
+    """The encoder of a checkpoint: the EMA target where the objective has one.
+
+    Args:
+        path: a workdir, or one step's folder in its checkpoints.
+        step: of a workdir; None for the newest.
+
+    Raises:
+        CheckpointError: no checkpoint, a damaged one, or one of another format.
+    """
+    location = checkpoint.find(path, step)
+    meta = checkpoint.read_meta(location)
+    config = config_from_meta(meta)
+    shapes = jax.eval_shape(lambda: init_encoder(config, jax.random.key(0)))
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), shapes)
+    tree = "target_params" if meta["uses_target"] else "params"
+    params = checkpoint.restore_state(location, {tree: {"encoder": shapes}})[tree]["encoder"]
+    name = f"{meta['objective']} {meta['name']} step {location.step}"
+    return Encoder(config, params, fps=meta["fps"], name=name, meta=meta, compute=compute)
+
+
+def config_from_meta(meta: dict[str, Any]) -> ViTConfig:
+    """The architecture a checkpoint records; JSON has lists where it has tuples."""
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["encoder"].items()}
+    return ViTConfig(**fields)
+
+
+def random_encoder(like: Encoder, seed: int = 0) -> Encoder:
+    """An encoder of the same shape and preprocessing with fresh weights: the baseline of probes."""
+    params = jax.jit(lambda key: init_encoder(like.config, key))(jax.random.key(seed))
+    name = f"random init, seed {seed}"
+    return Encoder(
+        like.config,
+        params,
+        fps=like.fps,
+        name=name,
+        compute=like.compute,
+        batch_size=like.batch_size,
+    )
+
+
+def meta_of(config: ViTConfig, *, fps: float) -> dict[str, Any]:
+    """What `load_encoder` needs to know, as JSON values."""
+    return {"encoder": dataclasses.asdict(config), "fps": fps}

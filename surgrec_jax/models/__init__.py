@@ -1,0 +1,1 @@
+"""Video transformers: the encoder, the MAE decoder and the JEPA predictor."""

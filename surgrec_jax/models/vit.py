@@ -1,0 +1,181 @@
+"""The video ViT encoder: tubelets of uint8 pixels in, tokens out."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.nn import initializers
+
+from surgrec_jax.models.layers import LayerNorm, Linear, Stack, kernel_init
+from surgrec_jax.models.position import Positions
+from surgrec_jax.models.presets import Compute, ViTConfig
+
+
+def patchify(video: jax.Array, config: ViTConfig) -> jax.Array:
+    """Cuts clips into tubelets.
+
+    Args:
+        video: [B, T, H, W, 3] of any dtype.
+
+    Returns:
+        [B, N, P]: tokens in raster order (time, row, column), the P values of a tubelet in the
+        order (frame, row, column, channel).
+
+    Raises:
+        ValueError: a clip of another size than the encoder's.
+    """
+    t, h, w = config.grid
+    expected = (config.num_frames, *config.image_size, 3)
+    if video.shape[1:] != expected:
+        raise ValueError(f"clips of shape {video.shape[1:]}; this encoder takes {expected}")
+    p, q = config.tubelet, config.patch
+    x = video.reshape(-1, t, p, h, q, w, q, 3)
+    return x.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, t * h * w, config.patch_dim)
+
+
+def unpatchify(tokens: jax.Array, config: ViTConfig) -> jax.Array:
+    """The inverse of `patchify`: [B, N, P] -> [B, T, H, W, 3]."""
+    t, h, w = config.grid
+    p, q = config.tubelet, config.patch
+    x = tokens.reshape(-1, t, h, w, p, q, q, 3).transpose(0, 1, 4, 2, 5, 3, 6, 7)
+    return x.reshape(-1, config.num_frames, *config.image_size, 3)
+
+
+def take_tokens(x: jax.Array, ids: jax.Array) -> jax.Array:
+    """Tokens ids [B, n] of x [B, N, D] -> [B, n, D]."""
+    return jnp.take_along_axis(x, ids[:, :, None], axis=1)
+
+
+class VideoViT(nnx.Module):
+    """Patch embedding, transformer and final norm over any subset of a clip's tokens.
+
+    Only the tubelets it is given are embedded: at 90 % masking a tenth of the cost.
+    """
+
+    def __init__(self, config: ViTConfig, compute: Compute, *, rngs: nnx.Rngs):
+        self.config, self.compute = config, compute
+        # VideoMAE leaves the patch convolution at torch's default, uniform in 1/sqrt(fan in).
+        patch_init = (
+            initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+            if config.init == "xavier"
+            else kernel_init(config.init)
+        )
+        self.patch_embed = Linear(
+            config.patch_dim, config.width, compute, init=patch_init, rngs=rngs
+        )
+        self.blocks = Stack(config, compute, rngs=rngs)
+        self.norm = LayerNorm(config.width, config.norm_eps, compute, rngs=rngs)
+        small = initializers.truncated_normal(0.02)
+        if config.prefix_tokens:
+            self.prefix = nnx.Param(small(rngs.params(), (config.prefix_tokens, config.width)))
+        if config.modality_embedding:
+            self.modality = nnx.Param(small(rngs.params(), (config.width,)))
+        if config.position == "learned_2d":
+            rows = 1 + config.grid[1] * config.grid[2]  # the first belongs to the CLS token
+            self.position = nnx.Param(small(rngs.params(), (rows, config.width)))
+
+    def __call__(
+        self, tubelets: jax.Array, ids: jax.Array | None = None, *, with_prefix: bool = False
+    ) -> jax.Array:
+        """Encodes tubelets.
+
+        Args:
+            tubelets: [B, n, P] uint8 rows of `patchify`.
+            ids: [B, n] their token indices; None where all N are given in order.
+            with_prefix: whether the prefix tokens are returned too, before the others.
+
+        Returns:
+            [B, n, D] tokens after the final norm; without it where the pooled mean is normed.
+            With frames apart and their prefixes: [B, t, prefix + h w, D].
+
+        Raises:
+            ValueError: a part of the tokens of an encoder that takes frames apart.
+        """
+        config = self.config
+        grid, batch = config.grid, len(tubelets)
+        if config.frames_apart:
+            if ids is not None:
+                raise ValueError("an encoder that takes frames apart takes all of a clip's tokens")
+            tubelets = tubelets.reshape(batch * grid[0], grid[1] * grid[2], -1)
+            grid = (1, *grid[1:])
+        positions = Positions(
+            config.position, grid, config.width, config.heads, config.position_grid
+        )
+        x = self.patch_embed(self.normalise(tubelets))
+        if config.modality_embedding:
+            x = x + self.modality[...].astype(x.dtype)
+        if config.position == "learned_2d":
+            x = x + self._learned(grid, ids).astype(x.dtype)
+        x = positions.add(x, ids)
+        x, rope = self._with_prefix(x, positions.rotary(ids))
+        x = self.blocks(x, rope)
+        if config.final_norm == "tokens":
+            x = self.norm(x)
+        if not with_prefix:
+            x = x[:, config.prefix_tokens :]
+        if config.frames_apart:
+            x = x.reshape(batch, -1, *x.shape[1:])
+            return x if with_prefix else x.reshape(batch, -1, config.width)
+        return x
+
+    def _learned(self, grid: tuple[int, int, int], ids: jax.Array | None) -> jax.Array:
+        """Rows of the learned table, the same in every tubelet layer: [B or 1, n, D]."""
+        rows = self.position[...][1:]
+        return jnp.tile(rows, (grid[0], 1))[None] if ids is None else rows[ids % len(rows)]
+
+    def _with_prefix(self, x: jax.Array, rope: tuple[jax.Array, jax.Array] | None):
+        """CLS and register tokens before x, and the rotary tables that leave them unturned."""
+        count = self.config.prefix_tokens
+        if not count:
+            return x, rope
+        prefix = self.prefix[...]
+        if self.config.position == "learned_2d":
+            prefix = prefix.at[0].add(self.position[...][0])
+        prefix = jnp.broadcast_to(prefix.astype(x.dtype), (len(x), *prefix.shape))
+        x = jnp.concatenate([prefix, x], 1)
+        if rope is None:
+            return x, None
+        cos, sin = (
+            jnp.pad(table, ((0, 0), (count, 0), (0, 0)), constant_values=fill)
+            for table, fill in zip(rope, (1.0, 0.0), strict=True)
+        )
+        return x, (cos, sin)
+
+    def normalise(self, tubelets: jax.Array) -> jax.Array:
+        """uint8 pixels [..., P] -> (x / 255 - mean) / std per channel, in the compute dtype."""
+        pixels = tubelets.reshape(*tubelets.shape[:-1], -1, 3).astype(jnp.float32) / 255
+        pixels = (pixels - jnp.asarray(self.config.mean)) / jnp.asarray(self.config.std)
+        return pixels.reshape(tubelets.shape).astype(self.compute.dtype)
+
+
+@functools.lru_cache(maxsize=32)
+def encoder_graph(config: ViTConfig, compute: Compute) -> nnx.GraphDef:
+    """The graph definition of an encoder, made without allocating its parameters."""
+    return nnx.graphdef(nnx.eval_shape(lambda: VideoViT(config, compute, rngs=nnx.Rngs(0))))
+
+
+def init_encoder(config: ViTConfig, key: jax.Array) -> dict[str, Any]:
+    """Fresh float32 encoder parameters, a pure dict."""
+    module = VideoViT(config, Compute(), rngs=nnx.Rngs(key))
+    return nnx.to_pure_dict(nnx.state(module, nnx.Param))
+
+
+def pool(
+    config: ViTConfig, compute: Compute, params: dict[str, Any], tokens: jax.Array
+) -> jax.Array:
+    """Features [B, D] of tokens [B, N, D]: their mean, normed here where the encoder says so."""
+    features = tokens.mean(1)
+    if config.final_norm == "pooled":
+        features = nnx.merge(encoder_graph(config, compute), params).norm(features)
+    return features
+
+
+def encode(
+    config: ViTConfig, compute: Compute, params: dict[str, Any], video: jax.Array
+) -> jax.Array:
+    """Tokens [B, N, D] of whole uint8 clips [B, T, H, W, 3] under an encoder's parameters."""
+    return nnx.merge(encoder_graph(config, compute), params)(patchify(video, config))

@@ -1,0 +1,122 @@
+"""Joint-embedding prediction on video (V-JEPA, Bardes et al. 2024; 2, Assran et al. 2025)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from surgrec_jax.models.predictor import JEPAPredictor
+from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.models.vit import VideoViT, patchify, take_tokens
+from surgrec_jax.objectives import base, masking
+from surgrec_jax.objectives.masking import BlockMask
+
+# Of the affine-free LayerNorm over the target's tokens (torch's default in the reference).
+TARGET_EPS = 1e-5
+
+
+def layer_norm(x: jax.Array) -> jax.Array:
+    """Tokens [..., D] with zero mean and unit variance over D, float32, no affine part."""
+    x = x.astype(jnp.float32)
+    return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + TARGET_EPS)
+
+
+@dataclasses.dataclass(frozen=True)
+class JEPAOptions:
+    """Sizes of the predictor, and the kinds of masks a clip is seen under."""
+
+    masks: tuple[BlockMask, ...]
+    predictor_depth: int = 12
+    predictor_width: int = 384
+    predictor_heads: int = 12
+
+
+class JEPAModel(nnx.Module):
+    """Context encoder and predictor."""
+
+    def __init__(
+        self, encoder: ViTConfig, options: JEPAOptions, compute: Compute, *, rngs: nnx.Rngs
+    ):
+        self.encoder = VideoViT(encoder, compute, rngs=rngs)
+        self.predictor = JEPAPredictor(
+            encoder,
+            compute,
+            depth=options.predictor_depth,
+            width=options.predictor_width,
+            heads=options.predictor_heads,
+            num_masks=len(options.masks),
+            rngs=rngs,
+        )
+
+
+class JEPA(base.Objective):
+    """Predict an EMA encoder's tokens of hidden regions from the tokens of the visible ones.
+
+    Raises:
+        ValueError: a mask that hardly ever fits the grid.
+    """
+
+    name = "jepa"
+    uses_target = True
+    # The reference excludes 1-D parameters and biases, so its [1, 1, D] mask tokens decay.
+    decayed = ("kernel", "mask_tokens")
+
+    def __init__(self, encoder: ViTConfig, options: JEPAOptions, compute: Compute):
+        for mask in options.masks:
+            masking.check_block_mask(encoder.grid, mask)
+        self.options = options
+        super().__init__(
+            encoder, compute, lambda rngs: JEPAModel(encoder, options, compute, rngs=rngs)
+        )
+
+    def loss(self, params, batch, keys, target_params=None):
+        """Mean absolute error against layer-normed target tokens, averaged over the masks.
+
+        Metrics: `target_std`, the deviation over clips and positions of the target's normalised
+        features, averaged over features (0 = collapsed), and the loss under each mask.
+        See `base.Objective.loss`.
+        """
+        tubelets = patchify(batch["video"], self.encoder)
+        target = layer_norm(self.encode(target_params["encoder"], batch["video"]))  # [B, N, D]
+        target = jax.lax.stop_gradient(target)
+        model = self.module(params)
+        losses = []
+        mask_keys = jax.vmap(lambda key: jax.random.split(key, len(self.options.masks)))(keys)
+        for index, mask in enumerate(self.options.masks):
+            context_ids, target_ids = masking.multi_block_mask(
+                mask_keys[:, index], self.encoder.grid, mask
+            )
+            context = model.encoder(take_tokens(tubelets, context_ids), context_ids)
+            predicted = model.predictor(context, context_ids, target_ids, index)
+            error = predicted.astype(jnp.float32) - take_tokens(target, target_ids)
+            losses.append(jnp.mean(jnp.abs(error)))
+        metrics = {f"loss_mask{i}": loss for i, loss in enumerate(losses)}
+        metrics["target_std"] = target.std((0, 1)).mean()
+        return sum(losses) / len(losses), metrics
+
+    def images(self, params, batch, key, target_params=None):
+        """Rows of frames [B, 2, T, H, W, 3] uint8: the clip, and the EMA encoder's feature map.
+
+        The three leading principal components of all tokens shown, each stretched between its
+        2nd and 98th percentile, are red, green and blue.
+        """
+        video = batch["video"]
+        tokens = self.encode((target_params or params)["encoder"], video).astype(jnp.float32)
+        flat = tokens.reshape(-1, tokens.shape[-1])
+        flat = flat - flat.mean(0)
+        _, vectors = jnp.linalg.eigh(flat.T @ flat)  # ascending eigenvalues
+        colours = flat @ vectors[:, :-4:-1]  # [B N, 3]
+        low, high = jnp.quantile(colours, jnp.array([0.02, 0.98]), axis=0)
+        colours = jnp.clip((colours - low) / jnp.maximum(high - low, 1e-12), 0, 1)
+        t, h, w = self.encoder.grid
+        colours = jnp.round(colours * 255).astype(jnp.uint8).reshape(-1, t, h, w, 3)
+        for axis, times in (
+            (1, self.encoder.tubelet),
+            (2, self.encoder.patch),
+            (3, self.encoder.patch),
+        ):
+            colours = jnp.repeat(colours, times, axis=axis)
+        return jnp.stack([video, colours], 1)

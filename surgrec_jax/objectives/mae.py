@@ -1,0 +1,129 @@
+"""Masked autoencoding of video (VideoMAE v1, Tong et al. 2022; v2's dual masking as an option)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from surgrec_jax.models.decoder import MAEDecoder
+from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.models.vit import VideoViT, patchify, take_tokens, unpatchify
+from surgrec_jax.objectives import base, masking
+
+# Added to the standard deviation of a patch before dividing by it.
+TARGET_EPS = 1e-6
+
+
+def pixel_targets(tubelets: jax.Array) -> jax.Array:
+    """Pixels of every tubelet, standardised per tubelet and channel.
+
+    (x - mean) / (sqrt(unbiased variance) + 1e-6) of x in [0, 1] (RECIPES, VideoMAE "target").
+
+    Args:
+        tubelets: [..., P] uint8, channel last within P.
+
+    Returns:
+        [..., P] float32.
+    """
+    x = tubelets.reshape(*tubelets.shape[:-1], -1, 3).astype(jnp.float32) / 255
+    mean = x.mean(-2, keepdims=True)
+    std = jnp.sqrt(x.var(-2, keepdims=True, ddof=1))
+    return ((x - mean) / (std + TARGET_EPS)).reshape(tubelets.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class MAEOptions:
+    """Sizes of the decoder and shares of the masks."""
+
+    decoder_depth: int
+    decoder_width: int
+    decoder_heads: int
+    mask_ratio: float = 0.9
+    decoder_mask_ratio: float = 0.0
+
+
+class MAEModel(nnx.Module):
+    """Encoder and decoder."""
+
+    def __init__(
+        self, encoder: ViTConfig, options: MAEOptions, compute: Compute, *, rngs: nnx.Rngs
+    ):
+        self.encoder = VideoViT(encoder, compute, rngs=rngs)
+        self.decoder = MAEDecoder(
+            encoder,
+            compute,
+            depth=options.decoder_depth,
+            width=options.decoder_width,
+            heads=options.decoder_heads,
+            rngs=rngs,
+        )
+
+
+class MAE(base.Objective):
+    """Hide tubes of tokens, encode the rest, predict the hidden pixels."""
+
+    name = "mae"
+    uses_target = False
+
+    def __init__(self, encoder: ViTConfig, options: MAEOptions, compute: Compute):
+        _, h, w = encoder.grid
+        hidden = int(options.mask_ratio * h * w)
+        if not 0 < hidden < h * w:
+            raise ValueError(
+                f"mae.mask_ratio={options.mask_ratio} hides {hidden} of {h * w} positions; "
+                "at least one must be hidden and one visible"
+            )
+        if options.decoder_mask_ratio:
+            masking.running_cells(encoder.grid, options.decoder_mask_ratio)
+        self.options = options
+        super().__init__(
+            encoder, compute, lambda rngs: MAEModel(encoder, options, compute, rngs=rngs)
+        )
+
+    def loss(self, params, batch, keys, target_params=None):
+        """Mean squared error over the decoded hidden tokens (see `base.Objective.loss`)."""
+        predicted, target, _ = self._predict(params, batch["video"], keys)
+        loss = jnp.mean(jnp.square(predicted.astype(jnp.float32) - target))
+        return loss, {"target_std": target.std()}
+
+    def _predict(self, params: Any, video: jax.Array, keys: jax.Array):
+        """Predictions and targets [B, M, P] of hidden tokens, and their ids [B, M]."""
+        options, grid = self.options, self.encoder.grid
+        model = self.module(params)
+        mask_keys = jax.vmap(jax.random.split)(keys)  # [B, 2] keys
+        visible_ids, hidden_ids = masking.tube_mask(mask_keys[:, 0], grid, options.mask_ratio)
+        if options.decoder_mask_ratio:
+            hidden_ids = masking.decoded_ids(
+                mask_keys[:, 1], hidden_ids, grid, options.decoder_mask_ratio
+            )
+        tubelets = patchify(video, self.encoder)
+        visible = model.encoder(take_tokens(tubelets, visible_ids), visible_ids)
+        predicted = model.decoder(visible, visible_ids, hidden_ids)
+        return predicted, pixel_targets(take_tokens(tubelets, hidden_ids)), hidden_ids
+
+    def images(self, params, batch, key, target_params=None):
+        """Rows of frames [B, 3, T, H, W, 3] uint8: the clip, the visible part, the reconstruction.
+
+        A predicted tubelet gets the mean and deviation of the true one back, which the target
+        took away; visible tubelets are copied.
+        """
+        video = jnp.asarray(batch["video"])
+        keys = jax.random.split(key, len(video))
+        predicted, _, ids = self._predict(params, video, keys)
+        tubelets = patchify(video, self.encoder)
+        true = take_tokens(tubelets, ids).astype(jnp.float32) / 255
+        true = true.reshape(*true.shape[:-1], -1, 3)
+        mean, std = true.mean(-2, keepdims=True), true.std(-2, keepdims=True, ddof=1)
+        pixels = predicted.astype(jnp.float32).reshape(true.shape) * (std + TARGET_EPS) + mean
+        pixels = jnp.round(jnp.clip(pixels, 0, 1) * 255).astype(jnp.uint8)
+        pixels = pixels.reshape(*ids.shape, -1)
+        rows = jnp.arange(len(video))[:, None]
+        grey = jnp.full_like(pixels, 128)
+        shown = [
+            unpatchify(tubelets.at[rows, ids].set(fill), self.encoder) for fill in (grey, pixels)
+        ]
+        return jnp.stack([video, *shown], 1)

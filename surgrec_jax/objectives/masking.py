@@ -1,0 +1,188 @@
+"""Masks as index arrays of static size, drawn on the device from one key per clip.
+
+A mask is drawn over the spatial cells of one tubelet layer and holds for every tubelet of the clip
+("tube"), so every tubelet is equally represented and shapes never change between steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from surgrec_jax.models.position import Grid
+
+
+def over_time(cells: jax.Array, grid: Grid) -> jax.Array:
+    """Cell ids [..., C] of one layer -> token ids [..., t * C] of all, in the order of time."""
+    t, h, w = grid
+    ids = jnp.arange(t)[:, None] * (h * w) + cells[..., None, :]  # [..., t, C]
+    return ids.reshape(*cells.shape[:-1], -1)
+
+
+def tube_mask(keys: jax.Array, grid: Grid, ratio: float) -> tuple[jax.Array, jax.Array]:
+    """VideoMAE's tube mask: int(ratio * h * w) random cells are hidden, the same in every tubelet.
+
+    Args:
+        keys: [B] random keys, one per clip.
+
+    Returns:
+        visible ids [B, V] and hidden ids [B, M], sorted, V + M = N.
+    """
+    _, h, w = grid
+    hidden = int(ratio * h * w)
+
+    def one(key):
+        order = jax.random.permutation(key, h * w)
+        return jnp.sort(order[hidden:]), jnp.sort(order[:hidden])
+
+    visible, masked = jax.vmap(one)(keys)
+    return over_time(visible, grid), over_time(masked, grid)
+
+
+def running_cells(grid: Grid, ratio: float, start: jax.Array | int = 0) -> jax.Array:
+    """VideoMAE v2's running-cell mask of the decoder: which tokens it does *not* decode.
+
+    The layer is tiled with cells of 2 x 2 positions; in every tubelet `4 * ratio` neighbours (in
+    the order of a walk around the cell) are left out, and the walk moves on by one position per
+    tubelet, so that over four tubelets every position is decoded equally often (Wang et al. 2023,
+    section 3.2).
+
+    Args:
+        start: where the walk begins, 0 to 3.
+
+    Returns:
+        [t, h, w] bool, True = left out.
+
+    Raises:
+        ValueError: a ratio that is not a quarter, a half or three quarters, or an odd grid.
+    """
+    t, h, w = grid
+    left_out = round(4 * ratio)
+    if left_out != 4 * ratio or not 1 <= left_out <= 3 or h % 2 or w % 2:
+        raise ValueError(
+            f"mae.decoder_mask_ratio={ratio} on a {h} x {w} grid: running cells of 2 x 2 take "
+            "0.25, 0.5 or 0.75 and an even grid; 0 decodes everything"
+        )
+    walk = jnp.array([[0, 1], [3, 2]])  # the order in which a 2 x 2 cell is walked around
+    place = jnp.tile(walk, (h // 2, w // 2))  # [h, w]
+    return (place - jnp.arange(t)[:, None, None] - start) % 4 < left_out
+
+
+def decoded_ids(keys: jax.Array, hidden_ids: jax.Array, grid: Grid, ratio: float) -> jax.Array:
+    """The hidden tokens that are decoded under a running-cell mask: [B, (1 - ratio) M], sorted.
+
+    Tokens that the encoder sees carry no loss (dual masking), so only hidden ones are asked for.
+    A tube mask over a multiple of four tubelets has exactly this many outside the running cells;
+    otherwise the few missing or surplus ones are chosen at random. Each clip starts the walk at a
+    place of its own.
+    """
+    keep = round((1 - ratio) * hidden_ids.shape[1])
+
+    def one(key, ids):
+        start_key, order_key = jax.random.split(key)
+        start = jax.random.randint(start_key, (), 0, 4)
+        left_out = running_cells(grid, ratio, start).reshape(-1)  # [N]
+        score = jax.random.uniform(order_key, ids.shape) + left_out[ids]
+        return jnp.sort(ids[jnp.argsort(score)[:keep]])
+
+    return jax.vmap(one)(keys, hidden_ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockMask:
+    """One kind of V-JEPA multi-block mask (Bardes et al. 2024, section 3.2).
+
+    Attributes:
+        blocks: rectangles whose union is the target region.
+        scale: area of a rectangle as a share of the layer.
+        context: cells per tubelet that the encoder sees, drawn from outside the union.
+        target: cells per tubelet that are predicted, drawn from inside the union.
+        aspect: range of a rectangle's height / width, uniform.
+    """
+
+    blocks: int
+    scale: float
+    context: int
+    target: int
+    aspect: tuple[float, float] = (0.75, 1.5)
+
+
+def block_union(key: jax.Array, mask: BlockMask, height: int, width: int) -> jax.Array:
+    """[h, w] bool: the union of `mask.blocks` random rectangles."""
+    shape_key, top_key, left_key = jax.random.split(key, 3)
+    low, high = mask.aspect
+    aspect = jax.random.uniform(shape_key, (), minval=low, maxval=high)  # one for all rectangles
+    area = mask.scale * height * width
+    h = jnp.clip(jnp.round(jnp.sqrt(area * aspect)), 1, height).astype(jnp.int32)
+    w = jnp.clip(jnp.round(jnp.sqrt(area / aspect)), 1, width).astype(jnp.int32)
+    top = jax.random.randint(top_key, (mask.blocks, 1, 1), 0, height - h + 1)
+    left = jax.random.randint(left_key, (mask.blocks, 1, 1), 0, width - w + 1)
+    row, column = jnp.arange(height)[None, :, None], jnp.arange(width)[None, None, :]
+    inside = (row >= top) & (row < top + h) & (column >= left) & (column < left + w)
+    return inside.any(0)
+
+
+def _fits(union: jax.Array, mask: BlockMask) -> jax.Array:
+    inside = union.sum()
+    return (inside >= mask.target) & (union.size - inside >= mask.context)
+
+
+def multi_block_mask(keys: jax.Array, grid: Grid, mask: BlockMask) -> tuple[jax.Array, jax.Array]:
+    """Context and target tokens of a clip, in numbers that never change.
+
+    Rectangles are drawn again until enough cells lie on both sides; of each side's cells a fixed
+    number is kept at random. (The reference cuts every clip of a batch to the batch's smallest
+    count in raster order, which starves the last tubelets: RECIPES, known fault 1.)
+
+    Args:
+        keys: [B] random keys, one per clip.
+
+    Returns:
+        context ids [B, t * mask.context] and target ids [B, t * mask.target], sorted.
+    """
+    _, h, w = grid
+
+    def one(key):
+        draw_key, context_key, target_key = jax.random.split(key, 3)
+
+        def again(state):
+            key, _ = state
+            key, draw = jax.random.split(key)
+            return key, block_union(draw, mask, h, w)
+
+        start = again((draw_key, None))
+        _, union = jax.lax.while_loop(lambda s: ~_fits(s[1], mask), again, start)
+        union = union.reshape(-1)
+
+        def pick(key, allowed, count):
+            score = jax.random.uniform(key, allowed.shape) + ~allowed
+            return jnp.sort(jnp.argsort(score)[:count])
+
+        return pick(context_key, ~union, mask.context), pick(target_key, union, mask.target)
+
+    context, target = jax.vmap(one)(keys)
+    return over_time(context, grid), over_time(target, grid)
+
+
+def check_block_mask(grid: Grid, mask: BlockMask, *, tries: int = 512, least: float = 0.1) -> float:
+    """The share of draws that fit, so that an impossible mask is refused before training.
+
+    Raises:
+        ValueError: fewer than `least` of `tries` draws have enough context and target cells; the
+            message gives the counts that would fit.
+    """
+    _, h, w = grid
+    keys = jax.random.split(jax.random.key(0), tries)
+    inside = np.asarray(jax.jit(jax.vmap(lambda key: block_union(key, mask, h, w).sum()))(keys))
+    fits = float(np.mean((inside >= mask.target) & (h * w - inside >= mask.context)))
+    if fits < least:
+        target, context = (int(np.quantile(x, 0.25)) for x in (inside, h * w - inside))
+        raise ValueError(
+            f"jepa mask {mask}: only {fits:.1%} of draws on a {h} x {w} grid leave {mask.context} "
+            f"context and {mask.target} target cells; about {context} and {target} would fit "
+            "three draws in four each"
+        )
+    return fits

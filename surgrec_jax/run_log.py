@@ -1,0 +1,107 @@
+"""Writes a run's metrics as they come off the device, one step late, and stops broken runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from surgrec_jax import metrics
+
+
+class NonFiniteError(RuntimeError):
+    """The loss or a gradient was not finite."""
+
+
+class RunLog:
+    """Metrics file, TensorBoard and progress line of one run; quiet on all processes but the first.
+
+    Reading a step's values only when the next step is under way keeps the device busy.
+
+    Args:
+        first: the step the run continues from.
+        total: steps of the whole run.
+        schedules: name -> function of the step, logged beside what the step returns.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        name: str,
+        first: int,
+        total: int,
+        batch_size: int,
+        every: int,
+        schedules: dict[str, Any],
+    ):
+        self._workdir, self._every, self._total, self._schedules = workdir, every, total, schedules
+        self._lead = jax.process_index() == 0
+        self._writer = metrics.MetricsWriter(workdir, first) if self._lead else None
+        self._line = metrics.ProgressLine(total, name)
+        self._pending: tuple[int, dict[str, jax.Array], dict[str, np.ndarray]] | None = None
+        self.clock = metrics.Clock(batch_size)
+
+    def add(self, step: int, values: dict[str, jax.Array], ids: dict[str, np.ndarray]) -> None:
+        """Takes the values of a step that was just started, and reads those of the one before.
+
+        Args:
+            ids: draw, source and record of every clip of this process, for the case of trouble.
+
+        Raises:
+            NonFiniteError: the step before broke.
+        """
+        self.flush()
+        self._pending = step, values, ids
+        self.clock.tick()
+
+    def flush(self) -> None:
+        """Reads what is pending; blocks until its step is done. Raises NonFiniteError."""
+        if self._pending is None:
+            return
+        step, values, ids = self._pending
+        self._pending = None
+        values = {k: float(v) for k, v in jax.device_get(values).items()}
+        if not values.pop("finite"):
+            self._stop(step, values, ids)
+        if step % self._every and step != self._total:
+            return
+        values |= {k: float(f(step - 1)) for k, f in self._schedules.items()}
+        values |= self.clock.read()
+        self.event(step, values)
+        if self._lead:
+            self._line.show(step, values, self.clock.seconds_left(self._total - step))
+
+    def event(self, step: int, values: dict[str, float]) -> None:
+        """A line of the metrics file."""
+        if self._writer:
+            self._writer.write(step, values)
+
+    def say(self, text: str) -> None:
+        """A line on the terminal."""
+        if self._lead:
+            self._line.say(text)
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        if self._writer:
+            self._writer.close()
+        if self._lead:
+            self._line.close()
+
+    def _stop(self, step: int, values: dict[str, float], ids: dict[str, np.ndarray]) -> None:
+        path = self._workdir / f"nonfinite-step{step}-process{jax.process_index()}.json"
+        report = {
+            "step": step,
+            "metrics": {k: v if np.isfinite(v) else str(v) for k, v in values.items()},
+            "batch": {k: np.asarray(v).tolist() for k, v in ids.items()},
+        }
+        path.write_text(json.dumps(report, indent=1) + "\n")
+        raise NonFiniteError(
+            f"step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}; the update "
+            f"was not applied, the batch's ids are in {path}. Look at those clips, lower optim.lr "
+            "or set optim.clip_norm, and start again in another --workdir"
+        )

@@ -1,0 +1,179 @@
+"""Set-up and loop of a training run, to be read from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from surgrec_jax import checkpoint, encoder, environment, inputs, sharding, train_state
+from surgrec_jax import config as cfg
+from surgrec_jax.run_log import RunLog
+from surgrec_jax.watch import Watch
+
+State = dict[str, Any]
+
+
+def train(config: ConfigDict, workdir: Path) -> bool:
+    """Runs `config`, or continues it from the newest checkpoint in `workdir`.
+
+    Everything that can be refused is refused before the first step is compiled.
+
+    Returns:
+        True when all steps are done, False when stopped by a signal or `config.stop_after`.
+
+    Raises:
+        ConfigError, CheckpointError, ValueError, OSError: one sentence each, with the remedy.
+        NonFiniteError: the run's numbers broke; the ids of the batch are saved in the workdir.
+    """
+    # The mesh, and whether the batch fits it.
+    mesh = sharding.make_mesh(config.mesh.fsdp)
+    sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
+    jax.set_mesh(mesh)
+
+    # What is learned, and how.
+    objective = cfg.build_objective(config)
+    adamw = cfg.build_optimizer(config, objective.decayed)
+    tx, momentum = adamw.build(), cfg.build_momentum(config)
+    name = f"{config.objective}-{config.name}"
+
+    # From what, and where it is kept.
+    workdir.mkdir(parents=True, exist_ok=True)
+    cfg.check_workdir(config, workdir)
+    sources = inputs.open_sources(config)
+    probes = inputs.open_probes(config) if config.probe.every else []
+    kept = config.checkpoint
+    saved = checkpoint.Checkpoints(
+        workdir / "checkpoints", keep=kept.keep, keep_best=kept.keep_best if probes else 0
+    )
+
+    # The state, made or restored in its shards.
+    init = train_state.make_init(objective, tx, config.seed)
+    abstract, init = train_state.shard_state(init, mesh)
+    saved.check_space(abstract)
+    state = _start(config, saved, abstract, init)
+    first, last = int(state["step"]), min(config.steps, config.stop_after or config.steps)
+    step_fn = train_state.make_train_step(
+        objective, tx, seed=config.seed, momentum=momentum, accum_steps=config.accum_steps
+    )
+    step_fn = train_state.jit_train_step(step_fn, abstract, mesh)
+
+    # What is written down.
+    described = [source.describe() for source in sources]
+    if jax.process_index() == 0:
+        environment.write(workdir, described)
+    meta = {
+        "name": name,
+        "objective": config.objective,
+        "uses_target": objective.uses_target,
+        "sources": described,
+        "config": json.loads(json.dumps(config.to_dict())),
+        **encoder.meta_of(objective.encoder, fps=config.data.fps),
+    }
+    watch = Watch(
+        objective, mesh, seed=config.seed, clips=config.images.clips, folder=workdir / "images"
+    )
+    log = RunLog(
+        workdir,
+        name=name,
+        first=first,
+        total=config.steps,
+        batch_size=config.batch_size,
+        every=config.log_every,
+        schedules={"lr": adamw.lr, "weight_decay": adamw.weight_decay},
+    )
+    log.say(
+        f"{name}: steps {first} to {last} of {config.steps}, "
+        f"{sum(x.size for x in jax.tree.leaves(abstract['params'])) / 1e6:.1f} M parameters, "
+        f"{mesh.size} {jax.devices()[0].platform} device(s), workdir {workdir}"
+    )
+
+    score = None
+    stop = StopSignal()
+    with inputs.training_batches(config, sources, first, last) as batches:
+        for step in range(first + 1, last + 1):
+            began = time.perf_counter()
+            ids = next(batches)
+            log.clock.waited(time.perf_counter() - began)
+            batch = sharding.put_batch({"video": ids.pop("video")}, mesh)
+            state, values = step_fn(state, batch)
+            log.add(step, values, ids)
+
+            stopping = stop.reached(step)
+            probing = probes and _due(step, config.probe.every, config.steps)
+            drawing = config.images.every and _due(step, config.images.every, config.steps)
+            saving = stopping or _due(step, kept.every, last)
+            if not (probing or drawing or saving):
+                continue
+            log.flush()  # nothing below may see a state that broke
+            began = time.perf_counter()
+            if probing:
+                scores = watch.probe(state, probes)
+                score = float(np.mean(list(scores.values())))
+                log.event(step, scores)
+            if drawing:
+                log.event(step, watch.collapse(state, batch))
+                watch.draw(state, batch, step)
+            if saving:
+                saved.save(step, state, meta, score if probing else None)
+            log.clock.pause(time.perf_counter() - began)
+            if stopping:
+                break
+    log.flush()
+    saved.close()
+    done = int(state["step"])
+    if done < config.steps:
+        log.say(f"stopped and saved at step {done} of {config.steps}; the same command continues")
+    log.close()
+    return done >= config.steps
+
+
+def _due(step: int, every: int, last: int) -> bool:
+    return step % every == 0 or step == last
+
+
+def _start(config: ConfigDict, saved: checkpoint.Checkpoints, abstract: State, init) -> State:
+    """The newest checkpoint's state, or a fresh one, with another run's parameters if asked for."""
+    restored = saved.restore(abstract)
+    if restored is not None:
+        return restored[0]
+    state = init()
+    if config.init_from:
+        location = checkpoint.find(config.init_from)
+        parts = {k: abstract[k] for k in ("params", "target_params") if k in abstract}
+        state |= checkpoint.restore_state(location, parts)
+        logging.info("parameters taken from %s", location.path)
+    return state
+
+
+class StopSignal:
+    """SIGTERM or Ctrl-C asks the loop to save and stop; a second one ends the process at once.
+
+    With several processes JAX watches SIGTERM itself and lets all of them agree on a step.
+    """
+
+    def __init__(self):
+        self._asked = False
+        self._together = jax.process_count() > 1
+        if not self._together:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        del frame
+        self._asked = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def reached(self, step: int) -> bool:
+        """Whether to stop after this step; the same answer on every process."""
+        if self._together:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._asked

@@ -1,0 +1,138 @@
+"""The state of a run as one plain pytree, its sharded initialisation, and the compiled step.
+
+state = {"step": int32, "params": ..., "opt_state": ..., "target_params": ... (JEPA)}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from surgrec_jax import optim, sharding
+from surgrec_jax.objectives import Objective
+
+State = dict[str, Any]
+Metrics = dict[str, jax.Array]
+
+
+def make_init(
+    objective: Objective, tx: optax.GradientTransformation, seed: int
+) -> Callable[[], State]:
+    """A function that makes the state of step 0; jit it with out_shardings to make it in place."""
+
+    def init() -> State:
+        params = objective.init(jax.random.fold_in(jax.random.key(seed), _INIT_STREAM))
+        state = {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": tx.init(params)}
+        if objective.uses_target:
+            state["target_params"] = jax.tree.map(jnp.copy, objective.target_of(params))
+        return state
+
+    return init
+
+
+# Streams of randomness under one seed. Data have their own (see data.sampling).
+_INIT_STREAM, _MASK_STREAM = 0, 1
+
+
+def clip_keys(seed: int, step: jax.Array, batch_size: int) -> jax.Array:
+    """[B] keys of a step's clips: a function of (seed, step, position in the global batch)."""
+    key = jax.random.fold_in(jax.random.key(seed), _MASK_STREAM)
+    return jax.random.split(jax.random.fold_in(key, step), batch_size)
+
+
+def make_train_step(
+    objective: Objective,
+    tx: optax.GradientTransformation,
+    *,
+    seed: int,
+    momentum: optim.Schedule | None = None,
+    accum_steps: int = 1,
+) -> Callable[[State, dict[str, jax.Array]], tuple[State, Metrics]]:
+    """The training step (state, batch) -> (state, metrics), to be jitted with the state donated.
+
+    A step whose loss or gradient is not finite changes nothing but the step count and reports
+    `finite` = 0: the trainer decides what follows, and no checkpoint can hold the damage.
+
+    Args:
+        momentum: of the EMA target, as a function of the step.
+        accum_steps: microbatches whose gradients are averaged; clip i is in microbatch
+            i mod accum_steps, so that every device works on its own clips in each.
+    """
+    if objective.uses_target and momentum is None:
+        raise ValueError(f"objective {objective.name!r} has an EMA target and needs its momentum")
+
+    def gradient(params, batch, keys, target_params):
+        grad_fn = jax.value_and_grad(objective.loss, has_aux=True)
+        (loss, metrics), grads = grad_fn(params, batch, keys, target_params)
+        return grads, {"loss": loss, **metrics}
+
+    def step(state: State, batch: dict[str, jax.Array]) -> tuple[State, Metrics]:
+        params, target = state["params"], state.get("target_params")
+        keys = clip_keys(seed, state["step"], len(batch["video"]))
+        if accum_steps == 1:
+            grads, metrics = gradient(params, batch, keys, target)
+        else:
+            grads, metrics = _accumulate(gradient, params, batch, keys, target, accum_steps)
+        metrics["grad_norm"] = optax.global_norm(grads)
+        updates, opt_state = tx.update(grads, state["opt_state"], params)
+        new = {"params": optax.apply_updates(params, updates), "opt_state": opt_state}
+        if objective.uses_target:
+            m = momentum(state["step"])
+            new["target_params"] = optim.ema(target, objective.target_of(new["params"]), m)
+            metrics["ema_momentum"] = m
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+        new = jax.tree.map(
+            lambda n, old: jnp.where(finite, n, old), new, {k: state[k] for k in new}
+        )
+        new["step"] = state["step"] + 1
+        return new, {k: v.astype(jnp.float32) for k, v in metrics.items()} | {"finite": finite}
+
+    return step
+
+
+def _accumulate(gradient, params, batch, keys, target, accum_steps: int):
+    """Mean gradient and metrics over microbatches, one after another."""
+
+    def split(x):
+        x = x.reshape(len(x) // accum_steps, accum_steps, *x.shape[1:]).swapaxes(0, 1)
+        return sharding.constrain(x, P(None, sharding.BATCH_AXES))
+
+    def body(total, inputs):
+        return jax.tree.map(jnp.add, total, gradient(params, *inputs, target)), None
+
+    inputs = jax.tree.map(split, batch), split(keys)
+    shapes = jax.eval_shape(lambda i: gradient(params, *i, target), jax.tree.map(_first, inputs))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    total, _ = jax.lax.scan(body, zeros, inputs)
+    return jax.tree.map(lambda x: x / accum_steps, total)
+
+
+def _first(x: jax.Array) -> jax.Array:
+    return x[0]
+
+
+def shard_state(init: Callable[[], State], mesh: Mesh) -> tuple[State, Callable[[], State]]:
+    """The abstract state with its shardings, and `init` compiled to make it in place."""
+    shapes = jax.eval_shape(init)
+    shardings = sharding.state_shardings(shapes, mesh)
+    abstract = jax.tree.map(
+        lambda s, sh: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sh), shapes, shardings
+    )
+    return abstract, jax.jit(init, out_shardings=shardings)
+
+
+def jit_train_step(step: Callable, abstract_state: State, mesh: Mesh) -> Callable:
+    """The step compiled for a mesh: state donated and kept where it is, metrics everywhere."""
+    shardings = jax.tree.map(lambda s: s.sharding, abstract_state)
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
+
+
+def encoder_params(state: State) -> Any:
+    """The encoder to evaluate and export: the EMA target where there is one (RECIPES, V-JEPA)."""
+    return state.get("target_params", state["params"])["encoder"]
