@@ -243,6 +243,9 @@ def _claimed(work: Path) -> Iterator[None]:
             raise BuildError(
                 f"another build is writing {safe_text(work)}; wait for it or stop it first."
             ) from None
+        except OSError as error:  # a file system without locks
+            raise BuildError(disk_trouble(work / "lock", error.strerror)) from error
+        pool.wait_for_orphans(work / "shards")
         shutil.rmtree(work / "shards" / SCRATCH, ignore_errors=True)  # of a run that was killed
         yield
 

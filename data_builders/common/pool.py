@@ -1,6 +1,7 @@
 """Runs shard jobs, in this process or in several, with one progress bar and a clean stop."""
 
 import contextlib
+import fcntl
 import multiprocessing
 import os
 import queue
@@ -19,6 +20,7 @@ from data_builders.common.builder import VideoDatasetBuilder
 from data_builders.common.errors import BuildError
 from data_builders.common.shards import ShardJob, ShardResult, write_shard
 
+ALIVE = "workers"  # a file beside the shards that every living worker holds a lock on
 _worker: dict = {}  # of a worker process: its builder, its ends of the channels
 
 
@@ -59,7 +61,10 @@ def _run_in_processes(builder, jobs, num_workers, strict, bar) -> dict[Path, Sha
     context = multiprocessing.get_context("spawn")
     channel, stop = context.Queue(), context.Event()
     executor = futures.ProcessPoolExecutor(
-        num_workers, context, initializer=_start_worker, initargs=(builder, channel, stop, strict)
+        num_workers,
+        context,
+        initializer=_start_worker,
+        initargs=(builder, channel, stop, strict, jobs[0].path.parent / ALIVE),
     )
     try:
         waiting = {executor.submit(_work, job): job for job in jobs}
@@ -84,9 +89,19 @@ def _run_in_processes(builder, jobs, num_workers, strict, bar) -> dict[Path, Sha
         channel.close()
 
 
-def _start_worker(builder, channel, stop, strict) -> None:
+def wait_for_orphans(folder: Path) -> None:
+    """Waits until no worker of a killed build writes in `folder`; they end by themselves."""
+    with open(folder / ALIVE, "w") as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+
+
+def _start_worker(builder, channel, stop, strict, alive: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
-    _worker.update(builder=builder, channel=channel, stop=stop, strict=strict)
+    lock = open(alive, "w")  # noqa: SIM115 (held as long as this process lives)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    if not multiprocessing.parent_process().is_alive():
+        os._exit(1)
+    _worker.update(builder=builder, channel=channel, stop=stop, strict=strict, lock=lock)
     _worker["quiet"] = contextlib.ExitStack()
     _worker["quiet"].enter_context(_one_thread_and_quiet())
     threading.Thread(target=_end_with_parent, daemon=True).start()

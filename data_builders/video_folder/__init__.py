@@ -1,0 +1,1 @@
+"""video_folder: anyone's videos, from a tree of folders."""
