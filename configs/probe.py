@@ -12,7 +12,6 @@ tiny encoder takes about a minute; most of it is decoding.
 
 import ml_collections
 
-
 VARIANTS = ("default", "tiny")
 
 

@@ -50,15 +50,6 @@ class Encoder:
         self.meta, self.batch_size = meta or {}, batch_size
         self.compute = compute or default_compute()
 
-        def forward(params, video):
-            return encode(config, self.compute, params, video).astype(jnp.float32)
-
-        def features(params, video):
-            return pool(config, self.compute, params, forward(params, video)).astype(jnp.float32)
-
-        self._tokens = jax.jit(forward)
-        self._features = jax.jit(features)
-
     @property
     def width(self) -> int:
         """Size of a feature vector, D."""
@@ -84,7 +75,7 @@ class Encoder:
         Raises:
             ValueError: clips of another shape or dtype than the encoder takes.
         """
-        return self._batched(self._tokens, video)
+        return self._batched(_tokens, video)
 
     def features(self, video: np.ndarray) -> np.ndarray:
         """uint8 clips [B, T, H, W, 3] -> float32 features [B, D], the mean over tokens.
@@ -92,7 +83,7 @@ class Encoder:
         Raises:
             ValueError: clips of another shape or dtype than the encoder takes.
         """
-        return self._batched(self._features, video)
+        return self._batched(_features, video)
 
     def _batched(self, function, video: np.ndarray) -> np.ndarray:
         expected = (self.config.num_frames, *self.config.image_size, 3)
@@ -106,8 +97,24 @@ class Encoder:
             part = video[start : start + self.batch_size]
             # One compiled shape: the last batch is filled up and cut again.
             padding = [(0, self.batch_size - len(part))] + [(0, 0)] * (video.ndim - 1)
-            parts.append(np.asarray(function(self.params, np.pad(part, padding)))[: len(part)])
+            out = function(self.config, self.compute, self.params, np.pad(part, padding))
+            parts.append(np.asarray(out)[: len(part)])
         return np.concatenate(parts)
+
+
+# Compiled once per architecture, not per encoder: a probe looks at several of the same shape.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _tokens(config: ViTConfig, compute: Compute, params: Params, video: jax.Array) -> jax.Array:
+    return encode(config, compute, params, video).astype(jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _features(config: ViTConfig, compute: Compute, params: Params, video: jax.Array) -> jax.Array:
+    tokens = encode(config, compute, params, video).astype(jnp.float32)
+    return pool(config, compute, params, tokens).astype(jnp.float32)
+
+
+_init = functools.partial(jax.jit, static_argnums=0)(init_encoder)
 
 
 def load_encoder(
@@ -140,9 +147,31 @@ def config_from_meta(meta: dict[str, Any]) -> ViTConfig:
     return ViTConfig(**fields)
 
 
+def check_architecture(meta: dict[str, Any], config: ViTConfig) -> None:
+    """Refuses a checkpoint whose weights mean something else than a config says.
+
+    Shapes cannot tell tiled from interleaved rotary positions, or one epsilon from another.
+
+    Raises:
+        CheckpointError: the fields that differ, with both values.
+    """
+    saved = config_from_meta(meta)
+    different = [
+        f"{field.name}: {getattr(saved, field.name)!r} in the checkpoint, "
+        f"{getattr(config, field.name)!r} asked for"
+        for field in dataclasses.fields(ViTConfig)
+        if field.name != "init" and getattr(saved, field.name) != getattr(config, field.name)
+    ]
+    if different:
+        raise checkpoint.CheckpointError(
+            f"{meta['name']} is an encoder of another architecture ({'; '.join(different)}); set "
+            "config.model to the checkpoint's values"
+        )
+
+
 def random_encoder(like: Encoder, seed: int = 0) -> Encoder:
     """An encoder of the same shape and preprocessing with fresh weights: the baseline of probes."""
-    params = jax.jit(lambda key: init_encoder(like.config, key))(jax.random.key(seed))
+    params = _init(like.config, jax.random.key(seed))
     name = f"random init, seed {seed}"
     return Encoder(
         like.config,

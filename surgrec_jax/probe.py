@@ -4,9 +4,10 @@
 
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from surgrec_jax.checkpoint import CheckpointError
@@ -16,7 +17,7 @@ from surgrec_jax.evaluation import results
 from surgrec_jax.evaluation.runner import Candidate, Settings, probe
 from surgrec_jax.evaluation.tasks import select_tasks
 
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="the config file")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/probe.py")
 
 
 def _items(text: str) -> tuple[str, ...]:
@@ -53,12 +54,12 @@ def run(config) -> pathlib.Path:
     name, _, variant = config.source.partition("/")
     tasks = select_tasks(name, _items(config.tasks))
     checkpoints = _items(config.checkpoint)
+    found = candidates(checkpoints, _items(config.names))
     splits = dict.fromkeys(split for task in tasks for split in task.splits)
     sources = {
         split: open_source(config.data_dir, name, config=variant or None, split=split)
         for split in splits
     }
-    found = candidates(checkpoints, _items(config.names))
     out = pathlib.Path(config.out) if config.out else pathlib.Path(checkpoints[0]) / "probe"
     out.mkdir(parents=True, exist_ok=True)
     cache = out / "features" if config.cache else None
@@ -71,16 +72,34 @@ def run(config) -> pathlib.Path:
     return out / "results.json"
 
 
-def main(argv):
-    """Entry point: a wrong value or missing data ends in one sentence."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}")
+def parse(argv: Sequence[str]) -> list[str]:
+    """absl's parser; a wrong command line ends in one sentence and exit code 2."""
+    try:
+        rest = flags.FLAGS(list(argv))
+        if _CONFIG.value is None:
+            raise ValueError("--config is missing; e.g. --config=configs/probe.py")
+        if len(rest) > 1:
+            raise ValueError(f"unexpected arguments: {' '.join(rest[1:])}")
+    except (flags.Error, AttributeError, ValueError, TypeError, OSError) as error:
+        while error.args and isinstance(error.args[0], Exception):
+            error = error.args[0]  # what ml_collections wraps
+        text = " ".join(str(error.args[0] if error.args else error).split())
+        print(f"probe: {text.split('ValueError: ')[-1]}", file=sys.stderr)
+        sys.exit(2)
+    return rest
+
+
+def main(argv: Sequence[str]) -> int:
+    """Probes; wrong values and missing data end in one sentence and exit code 1."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
     try:
         run(_CONFIG.value)
-    except (CheckpointError, FileNotFoundError, ValueError) as error:
-        sys.exit(f"probe: {error}")
+    except (CheckpointError, ValueError, OSError) as error:
+        print(f"probe: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
-    app.run(main)
+    app.run(main, flags_parser=parse)

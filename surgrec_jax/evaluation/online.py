@@ -1,0 +1,127 @@
+"""A cheap probe for use during training: kNN and ridge on a small labelled set that is decoded
+once.
+
+Hyper-parameters are fixed, so the validation clips only measure. Use it to watch a run and to keep
+the best checkpoint; for numbers to report use `python -m surgrec_jax.probe`, which has held-out
+test cases, baselines and intervals.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from surgrec_jax.evaluation import knn, linear, metrics
+
+NEIGHBOURS = 10
+L2 = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledClips:
+    """Decoded clips: video uint8 [M, T, H, W, 3], labels track -> int [M] (-1 = unlabelled),
+    case_id text [M]."""
+
+    video: np.ndarray
+    labels: dict[str, np.ndarray]
+    case_id: np.ndarray
+
+    @classmethod
+    def collect(cls, batches: Iterable[Mapping], tracks: Sequence[str]) -> "LabelledClips":
+        """Keeps all clips of the batches (dicts as in features.extract) that have a label in at
+        least one of `tracks`."""
+        video, cases = [], []
+        labels: dict[str, list] = {track: [] for track in tracks}
+        for batch in batches:
+            missing = [track for track in tracks if track not in batch["labels"]]
+            if missing:
+                raise ValueError(f"no label {missing}; the source has {sorted(batch['labels'])}")
+            values = {track: np.asarray(batch["labels"][track], np.int64) for track in tracks}
+            keep = np.any([v >= 0 for v in values.values()], 0)
+            video.append(np.asarray(batch["video"])[keep])
+            cases.append(np.asarray(batch["case_id"]).astype(str)[keep])
+            for track in tracks:
+                labels[track].append(values[track][keep])
+        if not sum(map(len, video)):
+            raise ValueError(f"no clip with a label in {', '.join(tracks)}")
+        joined = {track: np.concatenate(parts) for track, parts in labels.items()}
+        return cls(np.concatenate(video), joined, np.concatenate(cases))
+
+
+class OnlineProbe:
+    """Scores features of a fixed labelled set; the same features give the same scores.
+
+    Args:
+      source: name used in the metric keys.
+      train, validation: labelled clips of disjoint cases.
+      num_classes: track -> number of classes.
+      batch_size: of the calls to the encoder; the last batch is padded to it.
+
+    Raises:
+      ValueError: train and validation share cases, or a track has fewer than two classes in either.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        train: LabelledClips,
+        validation: LabelledClips,
+        num_classes: Mapping[str, int],
+        batch_size: int = 16,
+    ):
+        shared = sorted(set(train.case_id.tolist()) & set(validation.case_id.tolist()))
+        if shared:
+            raise ValueError(
+                f"online probe on {source}: train and validation share cases "
+                f"{', '.join(shared[:5])}; split by case"
+            )
+        for track in num_classes:
+            for name, clips in (("train", train), ("validation", validation)):
+                seen = np.unique(clips.labels[track][clips.labels[track] >= 0])
+                if len(seen) < 2:
+                    raise ValueError(
+                        f"online probe on {source}: track {track} has {len(seen)} classes in the "
+                        f"{name} clips, "
+                        "needs two; use more clips"
+                    )
+        self.source, self.train, self.validation = source, train, validation
+        self.num_classes, self.batch_size = dict(num_classes), batch_size
+
+    def _encode(
+        self, features: Callable[[np.ndarray], np.ndarray], video: np.ndarray
+    ) -> np.ndarray:
+        parts = []
+        for start in range(0, len(video), self.batch_size):
+            batch = video[start : start + self.batch_size]
+            fill = self.batch_size - len(batch)
+            padded = np.concatenate([batch, np.repeat(batch[-1:], fill, 0)]) if fill else batch
+            parts.append(np.asarray(features(padded), np.float32)[: len(batch)])
+        return np.concatenate(parts)
+
+    def __call__(self, features: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
+        """Balanced accuracy on the validation clips.
+
+        Args:
+          features: video uint8 [B, T, H, W, 3] -> float [B, D].
+
+        Returns:
+          {"probe/<source>/<track>/knn": float, "probe/<source>/<track>/linear": float, ...}
+        """
+        train, validation = (
+            self._encode(features, self.train.video),
+            self._encode(features, self.validation.video),
+        )
+        result = {}
+        for track, classes in self.num_classes.items():
+            use, ask = self.train.labels[track] >= 0, self.validation.labels[track] >= 0
+            targets = np.eye(classes)[self.train.labels[track][use]]
+            truth = self.validation.labels[track][ask]
+            votes = knn.knn_scores(train[use], targets, validation[ask], neighbours=(NEIGHBOURS,))[
+                0
+            ]
+            ridge = linear.fit_ridge(train[use], targets, l2=(L2,)).scores(validation[ask], 0)
+            for head, scores in (("knn", votes), ("linear", ridge)):
+                result[f"probe/{self.source}/{track}/{head}"] = float(
+                    metrics.score("balanced_accuracy", truth, scores)
+                )
+        return result

@@ -1,0 +1,182 @@
+"""The report's part about probe results: table, findings in words, bars with intervals, details."""
+
+from collections.abc import Mapping, Sequence
+
+from surgrec_jax.evaluation import metrics
+from surgrec_jax.evaluation.page import card, details, html_table
+from surgrec_jax.evaluation.svg import Bar, bars, escape
+
+MODEL_COLOURS = 6  # classes m0..m5 of the page's style
+_HYPER = {"linear": "chosen L2", "ridge": "chosen L2", "knn": "chosen k"}
+
+
+def colours(models: Sequence[Mapping]) -> dict[str, str]:
+    """CSS class of each model of a results file: baselines have their own, encoders are
+    numbered."""
+    encoders = [model["name"] for model in models if model["kind"] == "encoder"]
+    return {
+        m["name"]: m["kind"] if m["kind"] in ("majority", "pixels", "random")
+        else f"m{encoders.index(m['name']) % MODEL_COLOURS}"
+        for m in models
+    }  # fmt: skip
+
+
+def _metric(task: Mapping) -> str:
+    return escape(task["metric"].replace("_", " "))
+
+
+def _multi_label(task: Mapping) -> bool:
+    return task["metric"] in metrics.MULTI_LABEL
+
+
+def _percent(value: float | None, sign: str = "") -> str:
+    return "undefined" if value is None else f"{100 * value:{sign}.1f}"
+
+
+def _span(interval: Mapping, sign: str = "") -> str:
+    if interval["low"] is None:
+        return "no interval: fewer than 2 cases"
+    return f"[{_percent(interval['low'], sign)}, {_percent(interval['high'], sign)}]"
+
+
+def verdict(entry: Mapping) -> str:
+    """ "better", "worse" or "open": does the interval of the paired difference to random exclude
+    0?"""
+    difference = entry["minus_random"]
+    if difference["low"] is None or difference["low"] <= 0 <= difference["high"]:
+        return "open"
+    return "better" if difference["low"] > 0 else "worse"
+
+
+def findings(results: Mapping, head: str) -> list[str]:
+    """One plain sentence per encoder: its difference to random on each task, whatever it is."""
+    said = []
+    for model in results["models"]:
+        if model["kind"] != "encoder":
+            continue
+        groups: dict[str, list[str]] = {"better": [], "worse": [], "open": [], "undefined": []}
+        for task in results["tasks"]:
+            entry = task["heads"][head][model["name"]]
+            difference = entry["minus_random"]
+            if difference["value"] is None:
+                groups["undefined"].append(task["name"])
+                continue
+            text = f"{task['name']} ({_percent(difference['value'], '+')} {_span(difference, '+')}"
+            if entry["std"] is not None and abs(difference["value"]) <= entry["std"]:
+                text += ", within the seeds' spread"
+            groups[verdict(entry)].append(text + ")")
+        words = {
+            "better": "better than random initialisation on",
+            "worse": "worse than random initialisation on",
+            "open": "no difference shown on",
+            "undefined": "score undefined on",
+        }
+        parts = [f"{words[key]} {', '.join(found)}" for key, found in groups.items() if found]
+        said.append(f"{model['name']}: {'; '.join(parts)}.")
+    return said
+
+
+def _score_cell(entry: Mapping) -> str:
+    spread = "" if entry["std"] is None else f" ± {_percent(entry['std'])}"
+    cell = f"<b>{_percent(entry['mean'])}</b>{spread}"
+    cell += f'<span class="sub">{_span(entry["interval"])}</span>'
+    difference = entry.get("minus_random")
+    if difference is not None and difference["value"] is not None:
+        css = {"better": "up", "worse": "down", "open": "soft"}[verdict(entry)]
+        cell += (
+            f'<span class="sub"><span class="{css}">{_percent(difference["value"], "+")}</span> to '
+            "random "
+            f"{_span(difference, '+')}</span>"
+        )
+    return cell
+
+
+def _task_cell(task: Mapping) -> str:
+    test = task["counts"]["test"]
+    cell = (
+        f'<b>{escape(task["name"])}</b><span class="sub">{_metric(task)}, '
+        f"{len(task['classes'])} {'labels' if _multi_label(task) else 'classes'}<br>"
+        f"{test['cases']} test cases, {test['videos']} videos, {test['clips']} clips</span>"
+    )
+    if task["unseen_test_classes"]:
+        unseen = escape(", ".join(task["unseen_test_classes"]))
+        cell += f'<span class="sub down">not in training: {unseen}</span>'
+    return cell
+
+
+def results_section(results: Mapping) -> str:
+    """The table, what it says in words, bars with intervals, and details per task."""
+    names = [model["name"] for model in results["models"]]
+    css = colours(results["models"])
+    protocol = results["protocol"]
+    heads = list(results["tasks"][0]["heads"])
+    parts = ["<h2>What the frozen encoders know</h2>"]
+    parts += [f'<p><span class="badge">{escape(note)}</span></p>' for note in results["notes"]]
+    parts.append(
+        f'<p class="soft">Scores in percent on held-out cases of {escape(results["source"])}: mean '
+        "± standard deviation "
+        f"over {protocol['seeds']} probe seeds (training {escape(protocol['train_resample'])} "
+        "resampled), then the "
+        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips), then the "
+        "paired difference to a "
+        f"random-initialised encoder of the same shape ({protocol['init_seeds']} initialisations). "
+        "Hyper-parameters are "
+        "chosen on validation cases.</p>"
+    )
+    said = findings(results, heads[0])
+    if said:
+        items = "".join(f"<li>{escape(line)}</li>" for line in said)
+        parts.append(f'<ul class="findings">{items}</ul>')
+    for head in heads:
+        rows = [
+            [_task_cell(task), *(_score_cell(task["heads"][head][name]) for name in names)]
+            for task in results["tasks"]
+        ]
+        block = html_table([f"{head} probe", *names], rows)
+        parts.append(f'<div style="margin-top:14px">{card(block)}</div>')
+    floor = next(model["name"] for model in results["models"] if model["kind"] == "majority")
+    panels = []
+    for task in results["tasks"]:
+        entries = task["heads"][heads[0]]
+        rows = [_bar(name, entries[name], css[name]) for name in names]
+        title = f'<h3>{escape(task["name"])}</h3><span class="sub">{_metric(task)}, %</span>'
+        panels.append(card(title + bars(rows, rows[names.index(floor)].value)))
+    parts.append(f'<div class="grid2">{"".join(panels)}</div>')
+    parts.append(
+        f'<p class="soft small">{escape(heads[0])} probe. Whiskers: interval over test cases. '
+        "Dots: single seeds. Dashed: majority class.</p>"
+    )
+    parts += [_task_details(task, names) for task in results["tasks"]]
+    return "".join(parts)
+
+
+def _bar(name: str, entry: Mapping, css: str) -> Bar:
+    def percent(value):
+        return None if value is None else 100 * value
+
+    interval = entry["interval"]
+    dots = [100 * v for v in entry["seeds"] if v is not None] if len(entry["seeds"]) > 1 else []
+    return Bar(
+        name, percent(entry["mean"]), percent(interval["low"]), percent(interval["high"]), dots, css
+    )
+
+
+def _task_details(task: Mapping, names: Sequence[str]) -> str:
+    blocks = []
+    for head, entries in task["heads"].items():
+        keys = list(entries[names[0]]["metrics"])
+        rows = [
+            [escape(key.replace("_", " ")), *(_percent(entries[n]["metrics"][key]) for n in names)]
+            for key in keys
+        ]
+        chosen = [", ".join(f"{v:.3g}" for v in entries[n]["chosen"]) or "-" for n in names]
+        rows.append([_HYPER.get(head, "chosen"), *map(escape, chosen)])
+        measure = "average_precision" if _multi_label(task) else "recall"
+        for label in task["classes"]:
+            each = [entries[n]["per_class"][label] for n in names]
+            rows.append([
+                f"{escape(measure.replace('_', ' '))} of {escape(label)} ({each[0]['support']})",
+                *("-" if e[measure] is None else _percent(e[measure]) for e in each),
+            ])  # fmt: skip
+        blocks.append(html_table([head, *names], rows))
+    return details(f"{task['name']}: all metrics and classes", card("<br>".join(blocks)))

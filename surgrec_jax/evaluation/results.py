@@ -1,0 +1,197 @@
+"""Results of probing as plain data: what stands in results.json, and the table on the terminal."""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from surgrec_jax.evaluation import bootstrap, metrics
+from surgrec_jax.evaluation.protocol import Answer, Problem
+
+VERSION = 1
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def resample(problem: Problem, answer: Answer, num_resamples: int) -> bootstrap.Samples:
+    """Headline scores of an answer in resamples of the test cases."""
+    labels, cases = problem.units(problem.test)
+    return bootstrap.resample(
+        problem.task.metric, labels, answer.scores, cases, num_resamples=num_resamples
+    )
+
+
+def summarise(
+    problem: Problem,
+    answer: Answer,
+    samples: bootstrap.Samples,
+    reference: bootstrap.Samples | None = None,
+    level: float = 0.95,
+) -> dict:
+    """Score, spread, interval and details of one answer.
+
+    Args:
+      problem, answer: what was asked and answered.
+      samples: `resample(problem, answer, ...)`.
+      reference: the same of the random-initialised encoder; adds the paired difference to it.
+      level: coverage of the intervals.
+
+    Returns:
+      A JSON-able dict: "mean" and "std" of the headline metric over seeds, "seeds" (each),
+      "interval" over test cases of the mean, "metrics" (all that fit), "per_class" (mean over
+      seeds), "chosen", "validation", "minus_random".
+    """
+    task = problem.task
+    labels, _ = problem.units(problem.test)
+    values = [float(metrics.score(task.metric, labels, s)) for s in answer.scores]
+    result = {
+        "mean": _number(np.mean(values)),
+        "std": _number(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "seeds": [_number(v) for v in values],
+        "interval": samples.interval(level).as_dict(),
+        "metrics": {
+            name: _number(np.mean([metrics.score(name, labels, s) for s in answer.scores]))
+            for name in metrics.metrics_for(task.multi_label)
+        },
+        "per_class": _per_class(problem, labels, answer.scores),
+        "chosen": list(answer.chosen),
+        "validation": list(answer.validation),
+    }
+    if reference is not None:
+        result["minus_random"] = (samples - reference).interval(level).as_dict()
+    return result
+
+
+def _per_class(problem: Problem, labels: np.ndarray, scores: np.ndarray) -> dict[str, dict]:
+    """Class -> support and mean over seeds of precision, recall, jaccard, f1 (or average
+    precision)."""
+    if problem.task.multi_label:
+        table = {}
+        for k, name in enumerate(problem.classes):
+            known = labels[:, k] >= 0
+            values = [metrics.average_precision(labels[known, k], s[known, k]) for s in scores]
+            table[name] = {
+                "support": int((labels[:, k] == 1).sum()),
+                "average_precision": _number(np.mean(values)),
+            }
+        return table
+    count = len(problem.classes)
+    each = [metrics.per_class(metrics.confusion_matrix(labels, s.argmax(1), count)) for s in scores]
+    return {
+        name: {
+            "support": int(each[0]["support"][k]),
+            **{
+                key: _number(np.mean([e[key][k] for e in each]))
+                for key in ("precision", "recall", "jaccard", "f1")
+            },
+        }
+        for k, name in enumerate(problem.classes)
+    }
+
+
+def describe_problem(problem: Problem) -> dict:
+    """Counts per split, classes and unseen classes of a task, JSON-able."""
+    task = problem.task
+    counts = {}
+    for role in ("train", "validation", "test"):
+        split = getattr(problem, role)
+        counts[role] = {
+            "cases": len(np.unique(split.case_id)),
+            "videos": len(np.unique(split.video_id)),
+            "clips": len(split.rows),
+        }
+    return {
+        "name": task.name,
+        "source": task.source,
+        "track": task.track,
+        "metric": task.metric,
+        "unit": task.unit,
+        "classes": list(problem.classes),
+        "counts": counts,
+        "unseen_test_classes": list(problem.unseen),
+    }
+
+
+def write_json(path: str | os.PathLike, results: Mapping) -> None:
+    """Writes results atomically, refusing NaN (an undefined number is null)."""
+    path = pathlib.Path(path)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """Reads results.json. Raises ValueError for a file of another version, FileNotFoundError with
+    the remedy."""
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no probe results at {path}; make them with python -m surgrec_jax.probe"
+        )
+    results = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(results, dict) or results.get("version") != VERSION:
+        raise ValueError(f"{path} is not a results file of version {VERSION}; run the probe again")
+    return results
+
+
+def _cell(entry: Mapping) -> str:
+    if entry["mean"] is None:
+        return "undefined"
+    spread = "" if entry["std"] is None else f" ± {100 * entry['std']:.1f}"
+    return f"{100 * entry['mean']:.1f}{spread}"
+
+
+def _bracket(interval: Mapping | None, sign: str = "") -> str:
+    if interval is None:
+        return ""
+    if interval["low"] is None:
+        return "[needs 2 cases]"
+    return f"[{100 * interval['low']:{sign}.1f}, {100 * interval['high']:{sign}.1f}]"
+
+
+def _difference(interval: Mapping | None) -> str:
+    if interval is None or interval["value"] is None:
+        return ""
+    return f"{100 * interval['value']:+.1f} {_bracket(interval, '+')}"
+
+
+def table(results: Mapping) -> str:
+    """Plain-text table: per task and head a line of scores, of intervals, and of differences to
+    random."""
+    names = [model["name"] for model in results["models"]]
+    rows = [["task", "head", *names]]
+    for task in results["tasks"]:
+        test = task["counts"]["test"]
+        about = [task["name"], task["metric"].replace("_", " "), f"{test['cases']} test cases"]
+        for head, entries in task["heads"].items():
+            lines = [
+                [head, *(_cell(entries[n]) for n in names)],
+                ["interval", *(_bracket(entries[n]["interval"]) for n in names)],
+                ["- random", *(_difference(entries[n].get("minus_random")) for n in names)],
+            ]
+            rows += [[label, *line] for label, line in zip(about, lines, strict=True)]
+            about = ["", "", ""]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    text = []
+    for i, row in enumerate(rows):
+        text.append(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
+        if i == 0 or (i % 3 == 0 and i < len(rows) - 1):
+            text.append("-" * (sum(widths) + 2 * len(widths) - 2))
+    protocol = results["protocol"]
+    notes = [
+        f"Scores in percent: mean ± standard deviation over {protocol['seeds']} probe seeds "
+        "(training "
+        f"{protocol['train_resample']} resampled); below, the {100 * protocol['level']:.0f} % "
+        "bootstrap interval over "
+        "test cases, and the paired difference to the random-initialised encoder of the same shape "
+        f"({protocol['init_seeds']} init seeds).",
+        *results["notes"],
+    ]
+    return "\n".join([*text, "", *notes])

@@ -1,0 +1,186 @@
+"""Features: one pass for several encoders, the cache, baselines, the online probe."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from surgrec_jax.evaluation import baselines, features
+from surgrec_jax.evaluation.online import LabelledClips, OnlineProbe
+
+DATA, VIEW = "data-fingerprint", {"frames": 2, "fps": 4.0}
+
+
+def batches(count=10, size=4, classes=2, seed=0, cases=5, prefix="case"):
+    """Clips whose brightness tells the class."""
+    rng = np.random.default_rng([seed])
+    for start in range(0, count, size):
+        index = np.arange(start, min(start + size, count))
+        labels = index % classes
+        video = (
+            rng.integers(0, 40, (len(index), 2, 6, 6, 3)) + 60 * labels[:, None, None, None, None]
+        )
+        yield {
+            "video": video.astype(np.uint8),
+            "labels": {"phase": labels, "skill": np.full(len(index), -1)},
+            "case_id": [f"{prefix}{i % cases}" for i in index],
+            "video_id": np.array([f"v{i}" for i in index], object),
+            "source": ["s"] * len(index),
+            "record": index,
+            "view": np.zeros(len(index), np.int32),
+            "time": index / 2,
+        }
+
+
+def brightness(video):
+    return video.mean((1, 2, 3), dtype=np.float32)
+
+
+def test_extract_decodes_once_for_all_encoders_and_keeps_the_order():
+    passes = []
+
+    def counted():
+        passes.append(1)
+        yield from batches()
+
+    found = features.extract({"a": brightness, "b": baselines.pixels}, counted())
+    assert len(passes) == 1
+    whole = next(iter(batches(size=10)))
+    np.testing.assert_array_equal(found["a"].labels["phase"], np.arange(10) % 2)
+    np.testing.assert_array_equal(found["a"].case_id, [f"case{i % 5}" for i in range(10)])
+    np.testing.assert_allclose(found["a"].time, np.arange(10) / 2)
+    assert found["a"].features.shape == (10, 3) and found["b"].features.shape == (10, 2 * 256 * 3)
+    assert whole["video"].shape[0] == 10
+
+
+def test_extract_names_the_encoder_and_record_with_nan():
+    def broken(video):
+        values = brightness(video)
+        values[-1] = np.nan
+        return values
+
+    with pytest.raises(
+        ValueError, match=r"encoder mae gives NaN .* for 1 of 4 clips, first for record 3"
+    ):
+        features.extract({"mae": broken}, batches())
+    with pytest.raises(ValueError, match="empty"):
+        features.extract({"mae": brightness}, iter(()))
+
+
+def cached(folder, data=DATA, **encoders):
+    calls = []
+
+    def watched():
+        calls.append(1)
+        return batches()
+
+    marks = {name: f"weights of {name}" for name in encoders}
+    found = features.cached_extract(encoders, marks, watched, data=data, view=VIEW, folder=folder)
+    return found, len(calls)
+
+
+def test_cache_returns_the_same_and_runs_only_what_is_missing(tmp_path):
+    first, passes = cached(tmp_path, a=brightness)
+    assert passes == 1
+    again, passes = cached(tmp_path, a=None)  # None cannot be called: it must come from the cache
+    assert passes == 0
+    for field in ("features", "case_id", "video_id", "record", "view", "time", "source"):
+        np.testing.assert_array_equal(getattr(first["a"], field), getattr(again["a"], field))
+    assert again["a"].labels.keys() == {"phase", "skill"}
+    both, passes = cached(tmp_path, a=None, b=baselines.pixels)
+    assert passes == 1 and list(both) == ["a", "b"]
+    _, passes = cached(tmp_path, data="other data", a=brightness)
+    assert passes == 1
+    assert all(path.suffix == ".npz" for path in tmp_path.iterdir())
+    for path in tmp_path.iterdir():
+        with np.load(path, allow_pickle=False) as file:
+            assert all(file[name].dtype != object for name in file.files)
+
+
+def test_cache_of_another_version_or_damaged_is_ignored_with_a_message(
+    tmp_path, monkeypatch, caplog
+):
+    cached(tmp_path, a=brightness)
+    monkeypatch.setattr(features, "CACHE_VERSION", 99)
+    with caplog.at_level(logging.WARNING):
+        found, passes = cached(tmp_path, a=brightness)
+    assert passes == 1 and len(found["a"]) == 10
+    assert "other version ([1], expected [99])" in caplog.text
+
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        _, passes = cached(tmp_path, a=brightness)
+    assert passes == 1 and "unreadable cached features" in caplog.text
+    _, passes = cached(tmp_path, a=None)
+    assert passes == 0
+
+
+def test_pickled_cache_is_not_loaded(tmp_path):
+    key = features.CacheKey("weights of a", DATA, VIEW)
+    path = key.path(tmp_path)
+    meta = np.array(json.dumps(key.meta()))
+    np.savez(path, meta=meta, features=np.array([{"not": "an array"}], object))
+    assert features.load_features(tmp_path, key) is None
+
+
+def test_pixels_are_area_means_over_time_and_space():
+    video = np.zeros((1, 4, 32, 32, 3), np.uint8)
+    video[0, 0, :16, :, 1] = 100
+    found = baselines.pixels(video, frames=2, size=2).reshape(2, 2, 2, 3)
+    np.testing.assert_allclose(found[0, 0, :, 1], 50 / 255)  # mean of frames 0 and 1
+    assert found.sum() == pytest.approx(2 * 50 / 255)
+
+
+@pytest.mark.parametrize("shape", [(40, 15), (12, 50)])
+def test_pca_equals_scikit_learn_up_to_sign(shape):
+    from sklearn.decomposition import PCA
+
+    rows = np.random.default_rng([3]).standard_normal(shape) * np.linspace(1, 4, shape[1])
+    reference = PCA(6).fit(rows)
+    ours = baselines.fit_pca(rows, 6)
+    np.testing.assert_allclose(np.abs(ours(rows)), np.abs(reference.transform(rows)), atol=1e-4)
+    assert len(baselines.fit_pca(rows[:4], 128).components) == 3
+
+
+def test_majority_is_the_training_majority_and_the_rates():
+    scores = baselines.majority_scores(np.array([2, 1, 2, -1]), 5, 4, False)
+    assert scores.shape == (5, 4) and (scores.argmax(1) == 2).all()
+    rates = baselines.majority_scores(np.array([[1, 0], [0, -1], [1, 1]]), 2, 2, True)
+    np.testing.assert_allclose(rates, [[2 / 3, 1 / 2]] * 2)
+
+
+def test_online_probe_is_right_deterministic_and_refuses_leaks():
+    train = LabelledClips.collect(batches(40, prefix="t"), ["phase"])
+    held = LabelledClips.collect(batches(21, seed=1, prefix="v"), ["phase"])
+    assert train.video.dtype == np.uint8 and train.video.shape == (40, 2, 6, 6, 3)
+    shapes = []
+
+    def encode(video):
+        shapes.append(video.shape)
+        return brightness(video)
+
+    probe = OnlineProbe("phantom", train, held, {"phase": 2}, batch_size=16)
+    scores = probe(encode)
+    assert scores == {"probe/phantom/phase/knn": 1.0, "probe/phantom/phase/linear": 1.0}
+    assert set(shapes) == {(16, 2, 6, 6, 3)}  # one shape, so a jitted encoder compiles once
+
+    noise = np.random.default_rng([0]).standard_normal((256, 3)).astype(np.float32)
+
+    def blind(video):  # features that know nothing of the class
+        return noise[video.astype(np.int64).sum((1, 2, 3, 4)) % 256]
+
+    guess = probe(blind)
+    assert guess == probe(blind)
+    assert all(0.15 < value < 0.85 for value in guess.values())
+    with pytest.raises(ValueError, match="share cases t0"):
+        OnlineProbe("phantom", train, train, {"phase": 2})
+    with pytest.raises(ValueError, match=r"track skill has 0 classes"):
+        OnlineProbe(
+            "phantom",
+            LabelledClips.collect(batches(8, prefix="t"), ["phase", "skill"]),
+            LabelledClips.collect(batches(8, prefix="v"), ["phase", "skill"]),
+            {"skill": 3},
+        )

@@ -1,0 +1,229 @@
+"""The whole procedure on arrays: planted signal, shuffled labels, leaks, seeds."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from surgrec_jax.evaluation import protocol, results
+from surgrec_jax.evaluation.features import Features
+from surgrec_jax.evaluation.tasks import LeakedSplitError, Task, select_tasks
+
+CLASSES = ("a", "b", "c", "d")
+TRACKS = {
+    "phase": CLASSES,
+    "skill": ("novice", "expert"),
+    "instrument_hook": ("absent", "present"),
+    "instrument_clip": ("absent", "present"),
+}
+
+
+def clips(features, split, cases, **labels):
+    """Features of clips, 10 clips a record, 20 a video, cases in equal stretches."""
+    count = len(features)
+    case = np.arange(count) * cases // count
+    return Features(
+        features=features.astype(np.float32),
+        labels={track: np.asarray(values, np.int64) for track, values in labels.items()},
+        case_id=np.char.add(f"{split}-", case.astype(str)),
+        video_id=np.char.add(f"{split}-v", (np.arange(count) // 20).astype(str)),
+        source=np.full(count, "s"),
+        record=np.arange(count) // 10,
+        view=np.arange(count) % 10,
+        time=np.zeros(count, np.float32),
+    )
+
+
+def splits(make, seed=0, sizes=(1600, 600, 1600)):
+    """Three splits from make(rng, count) -> (features, labels dict)."""
+    made = {}
+    for i, (split, count) in enumerate(zip(("train", "val", "test"), sizes, strict=True)):
+        features, labels = make(np.random.default_rng([seed, i]), count)
+        made[split] = clips(features, split, 20, **labels)
+    return made
+
+
+def ask(task, made, head, **options):
+    problem = protocol.build_problem(task, TRACKS, made)
+    features = {split: found.features for split, found in made.items()}
+    options = {"seeds": range(2), **options}
+    return problem, protocol.run_head(head, problem, features, **options)
+
+
+def summary(problem, answer, reference=None):
+    samples = results.resample(problem, answer, 300)
+    against = None if reference is None else results.resample(problem, reference, 300)
+    return results.summarise(problem, answer, samples, against)
+
+
+def top1(problem, answer):
+    labels, _ = problem.units(problem.test)
+    return [(scores.argmax(1) == labels).mean() for scores in answer.scores]
+
+
+def within(values, expected, count):
+    low, high = stats.binom.interval(0.9999, count, expected)
+    return all(low <= value * count <= high for value in values)
+
+
+@pytest.mark.parametrize("head", protocol.HEADS)
+def test_label_noise_gives_the_accuracy_computed_by_hand(head):
+    noise = 0.3  # this share of labels is replaced by one of the three other classes
+
+    def make(rng, count):
+        clean = rng.integers(0, 4, count)
+        features = 4 * np.eye(6)[clean] + 0.5 * rng.standard_normal((count, 6))
+        other = (clean + rng.integers(1, 4, count)) % 4
+        return features, {"phase": np.where(rng.random(count) < noise, other, clean)}
+
+    problem, answer = ask(Task("phase", "s", "phase", metric="top1"), splits(make), head)
+    assert within(top1(problem, answer), 1 - noise, 1600), top1(problem, answer)
+
+
+@pytest.mark.parametrize("head", ["linear", "ridge"])
+def test_feature_noise_gives_the_bayes_accuracy(head):
+    distance = 1.5
+
+    def make(rng, count):
+        labels = rng.integers(0, 4, count)
+        return distance * np.eye(4)[labels] + rng.standard_normal((count, 4)), {"phase": labels}
+
+    # The right one of four unit normals is the largest: integral of phi(z - d) Phi(z)^3.
+    bayes, _ = integrate.quad(
+        lambda z: stats.norm.pdf(z - distance) * stats.norm.cdf(z) ** 3, -8, 10
+    )
+    problem, answer = ask(Task("phase", "s", "phase", metric="top1"), splits(make), head)
+    assert within(top1(problem, answer), bayes, 1600), (top1(problem, answer), bayes)
+
+
+@pytest.mark.parametrize("head", protocol.HEADS)
+def test_shuffled_labels_give_chance(head):
+    def make(rng, count):
+        return rng.standard_normal((count, 16)), {"phase": rng.integers(0, 4, count)}
+
+    problem, answer = ask(Task("phase", "s", "phase", metric="top1"), splits(make, seed=1), head)
+    assert within(top1(problem, answer), 0.25, 1600), top1(problem, answer)
+    entry = summary(problem, answer, protocol.majority(problem))
+    assert entry["interval"]["low"] < 0.25 < entry["interval"]["high"]
+    assert entry["minus_random"]["low"] < 0 < entry["minus_random"]["high"]
+
+
+@pytest.mark.parametrize("head", ["linear", "knn"])
+def test_multi_label_signal_and_chance(head):
+    def make(rng, count):
+        hook, clip = rng.random(count) < 0.3, rng.random(count) < 0.2
+        features = np.stack([4.0 * hook, rng.standard_normal(count)], 1)
+        features = features + 0.3 * rng.standard_normal((count, 2))
+        return features, {"instrument_hook": hook, "instrument_clip": clip}
+
+    task = Task("tools", "s", "instrument_*", metric="mean_average_precision")
+    problem, answer = ask(task, splits(make, seed=2), head)
+    assert problem.classes == ("clip", "hook")
+    entry = summary(problem, answer)
+    found = {k: v["average_precision"] for k, v in entry["per_class"].items()}
+    assert found["hook"] > 0.99 and abs(found["clip"] - 0.2) < 0.06, found
+    floor = summary(problem, protocol.majority(problem))
+    assert floor["per_class"]["hook"]["average_precision"] == pytest.approx(
+        (problem.test.labels[:, 1] == 1).mean()
+    )
+
+
+def test_video_unit_averages_clips_and_refuses_labels_that_change():
+    def make(rng, count):
+        skill = np.repeat(rng.integers(0, 2, count // 20), 20)
+        return 1.4 * skill[:, None] + rng.standard_normal((count, 1)), {"skill": skill}
+
+    made = splits(make, seed=3)
+    one, clip = ask(Task("skill", "s", "skill", metric="top1"), made, "linear")
+    problem, video = ask(Task("skill", "s", "skill", metric="top1", unit="video"), made, "linear")
+    assert video.scores.shape == (2, 80, 2) and clip.scores.shape == (2, 1600, 2)
+    # A clip: Phi(0.7) = 0.758. The mean of 20 clips: Phi(0.7 sqrt(20)) = 0.999 at best.
+    assert all(abs(value - stats.norm.cdf(0.7)) < 0.04 for value in top1(one, clip))
+    assert min(top1(problem, video)) > 0.95
+    made["test"].labels["skill"][0] ^= 1
+    with pytest.raises(ValueError, match="'skill' changes within a video"):
+        ask(Task("skill", "s", "skill", unit="video"), made, "linear")
+
+
+def plain(seed=4):
+    def make(rng, count):
+        labels = rng.integers(0, 4, count)
+        return np.eye(4)[labels] + 0.6 * rng.standard_normal((count, 4)), {"phase": labels}
+
+    return splits(make, seed, sizes=(200, 200, 200))
+
+
+def test_leaked_split_is_refused_with_the_cases():
+    made = plain()
+    made["test"].case_id[:3] = "train-4"
+    with pytest.raises(
+        LeakedSplitError, match=r"1 of the 21 cases of test are also in train \(train-4\)"
+    ):
+        protocol.build_problem(Task("phase", "s", "phase"), TRACKS, made)
+    with pytest.raises(LeakedSplitError, match="val"):
+        protocol.build_problem(
+            Task("phase", "s", "phase"), TRACKS, {**plain(), "test": plain()["val"]}
+        )
+
+
+def test_hyper_parameter_is_chosen_on_validation_and_never_on_test():
+    made = plain()
+    task = Task("phase", "s", "phase")
+    _, first = ask(task, made, "linear")
+    shuffled = np.random.default_rng([0]).permutation(made["test"].labels["phase"])
+    other = dataclasses.replace(made["test"], labels={"phase": shuffled})
+    _, second = ask(task, {**made, "test": other}, "linear")
+    assert first.chosen == second.chosen
+    np.testing.assert_array_equal(first.scores, second.scores)
+
+
+@pytest.mark.parametrize("resample", protocol.RESAMPLE)
+def test_seeds_change_training_only_and_are_repeatable(resample):
+    problem, answer = ask(
+        Task("phase", "s", "phase"), plain(), "knn", seeds=(0, 1, 0), resample=resample
+    )
+    np.testing.assert_array_equal(answer.scores[0], answer.scores[2])
+    assert (answer.scores[0] != answer.scores[1]).any() == (resample != "none")
+    weights = protocol.train_weights(problem, 1, resample)
+    if resample == "cases":
+        per_case = weights.reshape(20, 10)
+        assert (per_case == per_case[:, :1]).all() and per_case[:, 0].sum() == 20
+        assert per_case.max() > 1
+    elif resample == "clips":
+        assert (weights.reshape(20, 10).sum(1) == 1).all()
+
+
+def test_resampling_keeps_every_training_class():
+    made = plain()
+    made["train"].labels["phase"][:] %= 3
+    made["train"].labels["phase"][:10] = 3  # class d in one case of 20 only
+    problem = protocol.build_problem(Task("phase", "s", "phase"), TRACKS, made)
+    assert all(protocol.train_weights(problem, s, "cases")[0] > 0 for s in range(20))
+
+
+def test_class_unseen_in_training_is_reported_and_counts_as_an_error():
+    made = plain()
+    labels = made["train"].labels["phase"]
+    labels[labels == 3] = -1
+    problem, answer = ask(Task("phase", "s", "phase"), made, "linear")
+    assert problem.unseen == ("d",)
+    assert results.describe_problem(problem)["unseen_test_classes"] == ["d"]
+    entry = summary(problem, answer)
+    assert entry["per_class"]["d"]["recall"] == 0
+    assert entry["mean"] < 0.75
+
+
+def test_tasks_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match="does not fit"):
+        Task("x", "s", "instrument_*", metric="top1")
+    with pytest.raises(ValueError, match="unit 'frame'"):
+        Task("x", "s", "phase", unit="frame")
+    with pytest.raises(ValueError, match=r"no label 'step'; it has: .*phase"):
+        Task("x", "s", "step").tracks(TRACKS)
+    with pytest.raises(ValueError, match=r"no task 'phse'; choose from: phase"):
+        select_tasks("phantom_surgery", ("phse",))
+    with pytest.raises(ValueError, match="no example labelled"):
+        made = plain()
+        made["val"].labels["phase"][:] = -1
+        protocol.build_problem(Task("phase", "s", "phase"), TRACKS, made)

@@ -1,0 +1,127 @@
+"""Probing end to end: a small phantom corpus, real encoders, results, table, predictions, cache."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from data_builders.common.build import build
+from data_builders.common.records import RecordSpec
+from data_builders.phantom_surgery.corpus import CorpusSpec
+from data_builders.phantom_surgery.phantom_surgery_dataset_builder import PhantomConfig
+from surgrec_jax.data.records import open_source
+from surgrec_jax.encoder import Encoder, random_encoder
+from surgrec_jax.evaluation import report, results
+from surgrec_jax.evaluation.runner import Candidate, Settings, probe
+from surgrec_jax.evaluation.tasks import select_tasks
+from surgrec_jax.models.presets import preset
+from surgrec_jax.models.vit import init_encoder
+
+SMALL = PhantomConfig(
+    name="small",
+    description="for tests",
+    record=RecordSpec(frames=32, fps=4.0, short_side=32, jpeg_quality=90),
+    corpus=CorpusSpec(
+        seed=3,
+        patients=(6, 6, 6, 6),
+        minutes=6.0,
+        videos_per_patient=(1, 1, 1, 1),
+        short_sides=(32,),
+        rates=(4.0,),
+    ),
+)
+SETTINGS = Settings(
+    heads=("linear", "knn"), seeds=2, init_seeds=1, clips_per_record=2, resamples=200
+)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("data")
+    build("phantom_surgery", data_dir=data_dir, config=SMALL, num_workers=2, progress=False)
+    return {s: open_source(data_dir, "phantom_surgery", split=s) for s in ("train", "val", "test")}
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    config = preset("Ti", num_frames=4, image_size=(32, 32), depth=1)
+    params = init_encoder(config, jax.random.key(5))
+    return Encoder(config, params, fps=4.0, name="tiny encoder", batch_size=16)
+
+
+@pytest.mark.slow
+def test_probe_of_the_phantom_corpus(sources, encoder, tmp_path):
+    candidates = [
+        Candidate("mine", encoder, "here"),
+        Candidate("same as random", random_encoder(like=encoder, seed=0), "there"),
+    ]
+    tasks = select_tasks("phantom_surgery", ("phase", "instruments", "domain", "skill"))
+    found, predictions = probe(candidates, sources, tasks, SETTINGS, cache=tmp_path)
+
+    assert [m["name"] for m in found["models"]] == [
+        "majority", "pixels", "random", "mine", "same as random",
+    ]  # fmt: skip
+    assert any("not clinical" in note for note in found["notes"])
+    for task in found["tasks"]:
+        assert task["counts"]["test"]["cases"] == 8
+        for entries in task["heads"].values():
+            difference = entries["same as random"]["minus_random"]
+            assert (difference["value"], difference["low"], difference["high"]) == (0, 0, 0)
+            assert entries["mine"]["interval"]["cases"] == 8
+    phase = found["tasks"][0]
+    assert phase["heads"]["linear"]["majority"]["mean"] == pytest.approx(
+        1 / len(set(predictions["phase/labels"].tolist()))
+    )
+    # Domains look different even to a random encoder, and to pixels.
+    domain = next(task for task in found["tasks"] if task["name"] == "domain")
+    assert domain["heads"]["linear"]["mine"]["mean"] > 0.4
+    assert domain["heads"]["linear"]["pixels"]["mean"] > 0.4
+    scores = predictions["phase/knn/mine"]
+    assert scores.shape == (2, len(predictions["phase/case_id"]), len(phase["classes"]))
+    again = (scores[0].argmax(1) == predictions["phase/labels"]).mean()
+    assert again == pytest.approx(
+        2 * phase["heads"]["knn"]["mine"]["metrics"]["top1"]
+        - (scores[1].argmax(1) == predictions["phase/labels"]).mean()
+    )
+
+    results.write_json(tmp_path / "results.json", found)
+    assert "same as random" in results.table(results.read_json(tmp_path / "results.json"))
+    assert "<table>" in report.build_report([], found, title="t")
+
+    second, _ = probe(candidates, sources, tasks, SETTINGS, cache=tmp_path)
+    for part in (found, second):
+        part.pop("seconds"), part.pop("created")
+    assert json.dumps(found, sort_keys=True) == json.dumps(second, sort_keys=True)
+
+
+@pytest.mark.slow
+def test_encoders_with_another_clip_have_their_own_baselines(sources, encoder):
+    other = preset("Ti", num_frames=2, image_size=(16, 16), patch=8, depth=1)
+    params = init_encoder(other, jax.random.key(1))
+    small = Encoder(other, params, fps=2.0, name="small", batch_size=16)
+    candidates = [Candidate("a", encoder, "x"), Candidate("b", small, "y")]
+    tasks = select_tasks("phantom_surgery", ("domain",))
+    found, predictions = probe(candidates, sources, tasks, SETTINGS)
+    assert [m["name"] for m in found["models"]] == [
+        "majority", "pixels 4x32@4", "pixels 2x16@2", "random like a", "random like b", "a", "b",
+    ]  # fmt: skip
+    entries = found["tasks"][0]["heads"]["linear"]
+    assert set(entries) == {m["name"] for m in found["models"]}
+    assert entries["b"]["minus_random"]["value"] == pytest.approx(
+        entries["b"]["mean"] - entries["random like b"]["mean"]
+    )
+    assert "2x16@2/domain/linear/b" in predictions
+
+
+def test_wrong_settings_and_names_are_refused(encoder):
+    with pytest.raises(ValueError, match="choose from linear, ridge, knn"):
+        Settings(heads=("linaer",))
+    with pytest.raises(ValueError, match="seeds=0"):
+        Settings(seeds=0)
+    with pytest.raises(ValueError, match="train_resample='videos'"):
+        Settings(train_resample="videos")
+    twice = [Candidate("a", encoder, "x"), Candidate("a", encoder, "y")]
+    with pytest.raises(ValueError, match="different names"):
+        probe(twice, {}, (), Settings())
+    assert np.isfinite(encoder.features(np.zeros((1, 4, 32, 32, 3), np.uint8))).all()

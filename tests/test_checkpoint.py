@@ -1,0 +1,172 @@
+"""Checkpoints: exact round trips, other meshes, retention, damage, mismatch, a full disk."""
+
+import errno
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from surgrec_jax import checkpoint, sharding
+from surgrec_jax.checkpoint import CheckpointError, Checkpoints, MismatchError
+
+META = {"objective": "mae", "name": "test"}
+
+
+def state(scale=1.0, mesh=None):
+    rng = np.random.default_rng(0)
+    tree = {
+        "step": np.int32(7),
+        "params": {"encoder": {"kernel": np.float32(scale * rng.standard_normal((64, 2048)))}},
+        "opt_state": (np.int32(7), {"mu": np.float32(rng.standard_normal(5))}),
+    }
+    tree = jax.tree.map(jnp.asarray, tree)
+    if mesh is None:
+        return tree
+    return jax.device_put(tree, sharding.state_shardings(tree, mesh))
+
+
+def abstract(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+
+
+def save(root, steps=(1,), scores=None, **kwargs):
+    with_scores = scores or [None] * len(steps)
+    saved = Checkpoints(root, **kwargs)
+    for step, score in zip(steps, with_scores, strict=True):
+        saved.save(step, state(step), META, score)
+    saved.close()
+
+
+def test_round_trip_is_exact_also_on_another_mesh(tmp_path):
+    original = state(mesh=sharding.make_mesh(4))
+    saved = Checkpoints(tmp_path / "checkpoints")
+    saved.save(7, original, META)
+    saved.close()
+    for fsdp in (1, 8):
+        target = state(0.0, sharding.make_mesh(fsdp))
+        restored, meta = Checkpoints(tmp_path / "checkpoints").restore(abstract(target))
+        assert meta["step"] == 7 and meta["objective"] == "mae"
+        for a, b, c in zip(*map(jax.tree.leaves, (original, restored, target)), strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert b.sharding == c.sharding
+
+
+def test_nothing_saved_is_none(tmp_path):
+    assert Checkpoints(tmp_path / "checkpoints").restore(abstract(state())) is None
+
+
+def test_newest_and_best_stay(tmp_path):
+    save(tmp_path, range(1, 7), [0.1, 0.9, 0.2, 0.3, None, 0.4], keep=2, keep_best=1)
+    assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == [2, 5, 6]
+
+
+def test_a_subtree_is_read_alone(tmp_path):
+    save(tmp_path, [3])
+    part = {"params": abstract(state())["params"]}
+    restored = checkpoint.restore_state(checkpoint.find(tmp_path), part)
+    assert restored.keys() == {"params"}
+    np.testing.assert_array_equal(
+        restored["params"]["encoder"]["kernel"], state(3)["params"]["encoder"]["kernel"]
+    )
+
+
+def test_a_truncated_checkpoint_is_put_aside_and_the_one_before_is_used(tmp_path):
+    root = tmp_path / "checkpoints"
+    save(root, [1, 2])
+    biggest = max((root / "2" / "state").rglob("*"), key=lambda p: p.is_file() and p.stat().st_size)
+    biggest.write_bytes(biggest.read_bytes()[: biggest.stat().st_size // 2])
+    restored, meta = Checkpoints(root).restore(abstract(state()))
+    assert meta["step"] == 1
+    np.testing.assert_array_equal(
+        restored["params"]["encoder"]["kernel"], state(1)["params"]["encoder"]["kernel"]
+    )
+    assert not (root / "2").exists()
+    assert [p.name.split("-")[0] for p in (tmp_path / "checkpoints-damaged").iterdir()] == ["2"]
+
+
+def test_when_all_are_damaged_it_says_so(tmp_path):
+    root = tmp_path / "checkpoints"
+    save(root, [1])
+    for file in (root / "1" / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"none of the 1 checkpoints.*another --workdir"):
+        Checkpoints(root).restore(abstract(state()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: jnp.zeros((64, 1024), x.dtype), r"float32\[64, 2048\].*wants float32\[64, 1024"),
+        (lambda x: x.astype(jnp.bfloat16), r"is float32.*wants bfloat16"),
+    ],
+)
+def test_other_shapes_and_dtypes_are_refused_not_cast(tmp_path, change, message):
+    save(tmp_path)
+    other = state()
+    other["params"]["encoder"]["kernel"] = change(other["params"]["encoder"]["kernel"])
+    with pytest.raises(MismatchError, match=message):
+        Checkpoints(tmp_path).restore(abstract(other))
+    assert (tmp_path / "1").exists()
+
+
+def test_a_missing_array_is_refused(tmp_path):
+    save(tmp_path)
+    other = state() | {"target_params": {"a": jnp.zeros(2)}}
+    with pytest.raises(MismatchError, match="'target_params/a'"):
+        Checkpoints(tmp_path).restore(abstract(other))
+
+
+def test_too_little_space_is_said_before_training(tmp_path, monkeypatch):
+    saved = Checkpoints(tmp_path, keep=2, keep_best=1)
+    usage = type("Usage", (), {"free": 10_000})
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(CheckpointError, match="checkpoint.keep"):
+        saved.check_space(state())
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_in_one_sentence_and_keeps_what_was_saved(tmp_path):
+    """On a file system of 2 MiB, where that may be mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        saved = Checkpoints(disk / "checkpoints", keep=9)
+        saved.save(1, state(1), META)
+        saved.wait()
+        rng = np.random.default_rng(1)
+        with pytest.raises(CheckpointError, match="Earlier checkpoints are intact"):
+            for step in range(2, 9):
+                big = state()
+                big["params"]["encoder"]["kernel"] = jnp.asarray(rng.standard_normal((64, 2048)))
+                saved.save(step, big, META)
+                saved.wait()
+        located = checkpoint.find(disk / "checkpoints", 1)
+        restored = checkpoint.restore_state(located, abstract(state()))
+        np.testing.assert_array_equal(
+            restored["params"]["encoder"]["kernel"], state(1)["params"]["encoder"]["kernel"]
+        )
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_find(tmp_path):
+    save(tmp_path / "checkpoints", [3, 5], keep=2)
+    for path in (tmp_path, tmp_path / "checkpoints", tmp_path / "checkpoints" / "5"):
+        assert checkpoint.find(path).step == 5
+    assert checkpoint.find(tmp_path, 3).step == 3
+    with pytest.raises(CheckpointError, match=r"no step 4; it has \[3, 5\]"):
+        checkpoint.find(tmp_path, 4)
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        checkpoint.find(tmp_path / "nowhere")
+
+
+def test_the_error_of_a_failed_save_names_its_cause(tmp_path):
+    with pytest.raises(CheckpointError, match=r"checkpoint 4 to .*No space left.*intact"):
+        with checkpoint._Writing(tmp_path, 4):
+            raise OSError(errno.ENOSPC, "No space left on device")
