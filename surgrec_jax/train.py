@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from surgrec_jax import checkpoint, encoder, environment, inputs, sharding, train_state
@@ -37,8 +38,11 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     # The mesh, and whether the batch fits it.
     mesh = sharding.make_mesh(config.mesh.fsdp)
     sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
-    jax.set_mesh(mesh)
+    with jax.set_mesh(mesh):
+        return _train(config, workdir, mesh)
 
+
+def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     # What is learned, and how.
     objective = cfg.build_objective(config)
     adamw = cfg.build_optimizer(config, objective.decayed)
@@ -97,8 +101,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     )
 
     score = None
-    stop = StopSignal()
-    with inputs.training_batches(config, sources, first, last) as batches:
+    with StopSignal() as stop, inputs.training_batches(config, sources, first, last) as batches:
         for step in range(first + 1, last + 1):
             began = time.perf_counter()
             ids = next(batches)
@@ -163,9 +166,17 @@ class StopSignal:
     def __init__(self):
         self._asked = False
         self._together = jax.process_count() > 1
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignal:
         if not self._together:
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._ask)
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, frame: Any) -> None:
         del frame

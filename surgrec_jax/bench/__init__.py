@@ -1,0 +1,1 @@
+"""Measurements: `python -m surgrec_jax.bench loader|sampler|step`."""

@@ -1,0 +1,64 @@
+"""Measurements, as commands: python -m surgrec_jax.bench {step,loader,sampler,convert} [--json FILE].
+
+These machines are shared and noisy: compare figures of one run with each other, by CPU time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+NAMES = ("step", "loader", "sampler", "convert")
+
+
+def main() -> int:
+    """Runs one benchmark and prints its figures."""
+    parser = argparse.ArgumentParser(prog="python -m surgrec_jax.bench", description=__doc__)
+    parser.add_argument("name", choices=NAMES)
+    # A benchmark is imported when it is asked for: the step's needs no data libraries.
+    name = parser.parse_args(sys.argv[1:2] or ["--help"]).name
+    module = importlib.import_module(f"surgrec_jax.bench.{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m surgrec_jax.bench {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    args = parser.parse_args(sys.argv[2:])
+    try:
+        figures = module.run(args)
+    except (ValueError, OSError) as error:
+        print(f"surgrec_jax.bench: {error}", file=sys.stderr)
+        return 1
+    show(figures)
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
+
+
+def show(figures: dict[str, Any], indent: str = "") -> None:
+    """One figure a line, nested ones indented."""
+    width = max(map(len, figures), default=0)
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            print(f"{indent}{key}")
+            show(value, indent + "  ")
+        else:
+            print(f"{indent}{key:<{width}}  {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    if isinstance(value, list | tuple):
+        return " to ".join(_text(v) for v in value)
+    return "-" if value is None else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""The input pipeline alone: clips per second and per CPU second, and what each stage costs.
+
+    python -m surgrec_jax.bench loader                                  data it writes itself
+    python -m surgrec_jax.bench loader --source=cholec80 --data_dir=DATA
+
+CPU time is that of this process and its workers, all threads. Stages are timed one after another in
+one thread on the same draws; "batch" is what the pipeline costs beyond them (sampling, threads,
+Grain; negative when noise is larger).
+"""
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from surgrec_jax.bench.synthetic import write_synthetic
+from surgrec_jax.data import clips
+from surgrec_jax.data.pipeline import ClipSpec, source_sampler, train_batches
+from surgrec_jax.data.records import Source, open_source
+from surgrec_jax.data.transforms import crop_resize_flip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `bench loader`."""
+    parser.add_argument(
+        "--source", help="a prepared source; none: synthetic records, written first"
+    )
+    parser.add_argument("--data_dir", default="data", help="where --source is prepared")
+    parser.add_argument("--config", help="builder config of --source")
+    parser.add_argument("--frames", type=int, default=16, help="frames per clip")
+    parser.add_argument("--fps", type=float, default=2.0, help="frames per second of a clip")
+    parser.add_argument("--size", type=int, default=224, help="pixels of a clip")
+    parser.add_argument("--crop", default="random_resized", choices=clips.CROPS)
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--clips", type=int, default=160, help="clips timed in every run")
+    parser.add_argument("--repeats", type=int, default=4, help="crops per draw in the last run")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=0, help="also time so many worker processes")
+    parser.add_argument("--records", type=int, default=48, help="synthetic records of 64 frames")
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Measures, and returns {"machine", "data", "stages_ms_per_clip", "runs"}."""
+    clip = ClipSpec(args.frames, args.fps, args.size, args.crop, flip=True)
+    with contextlib.ExitStack() as stack:
+        if args.source:
+            source = open_source(args.data_dir, args.source, args.config)
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench_loader_")))
+            source = open_source(folder, write_synthetic(folder, records=args.records))
+        stack.callback(source.close)
+        cv2.setNumThreads(1)
+        runs = [_time(source, clip, args, num_threads=n) for n in (0, args.threads)]
+        if args.workers:
+            runs.append(_time(source, clip, args, num_threads=1, num_workers=args.workers))
+        if args.repeats > 1:
+            runs.append(_time(source, clip, args, num_threads=args.threads, repeats=args.repeats))
+        stages = _stages(source, clip, args.clips)
+        stages["batch"] = runs[0]["cpu_ms_per_clip"] - sum(stages.values())
+        return {
+            "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+            "data": _describe(source),
+            "clip": f"{clip.frames} frames at {clip.fps:g} fps, {clip.size} px, {clip.crop}",
+            "stages_ms_per_clip": {name: round(ms, 3) for name, ms in stages.items()},
+            "runs": runs,
+        }
+
+
+def table(result: dict) -> str:
+    """The result of `run` as text."""
+    lines = [f"{result['clip']} from {result['data']}; {result['machine']}"]
+    stages = result["stages_ms_per_clip"]
+    lines.append("CPU ms per clip: " + ", ".join(f"{k} {v:.2f}" for k, v in stages.items()))
+    lines.append(f"{'threads':>8} {'workers':>8} {'repeats':>8} {'clips/s':>9} {'clips/CPU s':>12}")
+    for r in result["runs"]:
+        lines.append(
+            f"{r['num_threads']:8d} {r['num_workers']:8d} {r['repeats']:8d}"
+            f" {r['clips_per_s']:9.1f} {r['clips_per_cpu_s']:12.1f}"
+        )
+    return "\n".join(lines)
+
+
+def _time(source: Source, clip: ClipSpec, args, *, num_threads, num_workers=0, repeats=1) -> dict:
+    batch = args.batch_size * repeats
+    steps = max(1, args.clips // batch)
+    warm = 2 + 2 * num_workers
+    with train_batches(
+        [source], None, clip, batch_size=batch, seed=0, repeats=repeats, num_threads=num_threads,
+        num_workers=num_workers, num_steps=warm + steps,
+    ) as batches:  # fmt: skip
+        for _ in range(warm):
+            next(batches)
+        own, began = _cpu_seconds(), time.perf_counter()
+        for _ in range(steps):
+            next(batches)
+        seconds = time.perf_counter() - began
+        used = _cpu_seconds() - own
+    count = steps * batch
+    return {
+        "num_threads": num_threads,
+        "num_workers": num_workers,
+        "repeats": repeats,
+        "clips": count,
+        "clips_per_s": round(count / seconds, 2),
+        "clips_per_cpu_s": round(count / used, 2),
+        "cpu_ms_per_clip": round(1000 * used / count, 3),
+    }
+
+
+def _stages(source: Source, clip: ClipSpec, count: int) -> dict[str, float]:
+    """CPU milliseconds per clip of reading, parsing, decoding and cropping, one thread."""
+    draws = source_sampler([source], None, seed=0).draws(np.arange(count))
+    spent = dict.fromkeys(("read", "parse", "decode", "crop"), 0.0)
+
+    def timed(stage: str, work: Callable, *arguments):
+        began = time.process_time()
+        value = work(*arguments)
+        spent[stage] += time.process_time() - began
+        return value
+
+    out = np.empty((clip.frames, clip.size, clip.size, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    for index in draws.record.tolist():
+        raw = timed("read", source.raw, index)
+        record = timed("parse", source.parse, raw, index)
+        start = int(rng.integers(clips.num_starts(record.times, clip)))
+        frames = timed("decode", clips.decode_clip, source, index, record, start, clip)
+        box, flip = clips.pick_box(rng, *frames[0].shape[:2], clip)
+        timed("crop", crop_resize_flip, frames, box, out, flip)
+    return {stage: 1000 * seconds / count for stage, seconds in spent.items()}
+
+
+def _describe(source: Source) -> str:
+    some = range(0, len(source), max(1, len(source) // 8))
+    records = [source.record(i) for i in some]
+    frames = np.mean([len(r.frames) for r in records])
+    kb = np.mean([sum(map(len, r.frames)) for r in records]) / 1e3
+    height, width = cv2.imdecode(np.frombuffer(records[0].frames[0], np.uint8), 1).shape[:2]
+    return (
+        f"{source.name}/{source.split}, {len(source)} records of {frames:.0f} JPEG frames"
+        f" ({width}x{height}, {kb:.0f} kB)"
+    )
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of its living children (from Linux's /proc; elsewhere NaN)."""
+    total = time.process_time()
+    for child in multiprocessing.active_children():
+        try:
+            fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return float("nan")
+        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total

@@ -1,0 +1,106 @@
+"""The sampler alone: draws per second and memory as the corpus grows.
+
+    python -m surgrec_jax.bench sampler --records=10000,1000000
+
+Each size runs in a process of its own, over cluster leaves in an order file on disk (written to a
+temporary folder, 4 bytes a record). Memory is what the process gains from making the sampler and
+drawing: "private" without the pages of the memory-mapped file, which the system may drop.
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from surgrec_jax.data.leaves import Leaves, write_order
+from surgrec_jax.data.sampling import Sampler
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `bench sampler`."""
+    parser.add_argument("--records", default="10000,1000000,100000000", help="corpus sizes")
+    parser.add_argument("--leaves", type=int, default=10_000, help="clusters, at most records / 10")
+    parser.add_argument("--draws", type=int, default=200_000, help="draws timed")
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Measures, and returns {"sizes": [one dict per corpus size]}."""
+    sizes = [int(float(n)) for n in args.records.split(",")]
+    rows = []
+    for records in sizes:
+        with (
+            tempfile.TemporaryDirectory(prefix="bench_sampler_") as folder,
+            multiprocessing.get_context("spawn").Pool(1) as pool,
+        ):
+            leaves = max(1, min(args.leaves, records // 10))
+            path = Path(folder) / "order.npy"
+            began = time.perf_counter()
+            starts = pool.apply(_write, (path, records, leaves))
+            wrote = time.perf_counter() - began
+            with multiprocessing.get_context("spawn").Pool(1) as fresh:
+                row = fresh.apply(_measure, (path, starts, records, args.draws))
+            rows.append({"records": records, "leaves": leaves, "write_s": round(wrote, 2)} | row)
+    return {"sizes": rows}
+
+
+def table(result: dict) -> str:
+    """The result of `run` as text."""
+    lines = [
+        f"{'records':>11} {'leaves':>7} {'draws/s':>9} {'us, batch of 16':>16}"
+        f" {'private MB':>11} {'with pages MB':>14} {'write s':>8}"
+    ]
+    for r in result["sizes"]:
+        lines.append(
+            f"{r['records']:11,d} {r['leaves']:7,d} {r['draws_per_s']:9,.0f}"
+            f" {r['us_per_draw_in_16']:16.1f} {r['private_mb']:11.1f} {r['resident_mb']:14.1f}"
+            f" {r['write_s']:8.2f}"
+        )
+    return "\n".join(lines)
+
+
+def _write(path: Path, records: int, leaves: int) -> np.ndarray:
+    """Leaves of very unequal sizes: a record's leaf is the cube of a uniform number."""
+    leaf_of = np.lib.format.open_memmap(path.with_name("leaf_of.npy"), "w+", np.uint32, (records,))
+    rng = np.random.default_rng(0)
+    for at in range(0, records, 1 << 22):
+        part = rng.random(min(1 << 22, records - at))
+        leaf_of[at : at + len(part)] = (part**3 * leaves).astype(np.uint32)
+    leaf_of[:leaves] = np.arange(leaves)  # none is empty
+    return write_order(path, leaf_of, leaves)
+
+
+def _measure(path: Path, starts: np.ndarray, records: int, draws: int) -> dict:
+    private, resident = _memory_mb()
+    leaves = Leaves.from_order(path, starts, (records,))
+    sampler = Sampler(leaves, leaves.sizes**0.5, seed=0)
+    chunk = 10_000
+    sampler.draws(np.arange(chunk))
+    began = time.perf_counter()
+    for at in range(0, draws, chunk):
+        sampler.draws(np.arange(at, at + chunk))
+    many = time.perf_counter() - began
+    began, calls = time.perf_counter(), 300
+    for k in range(calls):
+        sampler.draws(np.arange(draws + 16 * k, draws + 16 * k + 16))
+    few = time.perf_counter() - began
+    after = _memory_mb()
+    return {
+        "block": sampler.block,
+        "draws_per_s": round(draws / many),
+        "us_per_draw_in_16": round(1e6 * few / (16 * calls), 2),
+        "private_mb": round(after[0] - private, 1),
+        "resident_mb": round(after[1] - resident, 1),
+    }
+
+
+def _memory_mb() -> tuple[float, float]:
+    """(anonymous, resident) megabytes of this process, from Linux's /proc; NaN elsewhere."""
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return float("nan"), float("nan")
+    values = dict(line.split(":", 1) for line in text.splitlines())
+    return tuple(int(values[key].split()[0]) / 1e3 for key in ("RssAnon", "VmRSS"))

@@ -1,0 +1,153 @@
+"""The training step: time, clips/s, tokens/s, model FLOP/s, memory and compile time.
+
+With --data the clips come through the real loader, and the share of time that the step waits for
+them is printed; without, one random batch is used again and again. Needs neither grain nor TFDS
+unless --data is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import runpy
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from surgrec_jax import config as cfg
+from surgrec_jax import flops, sharding, train_state
+
+# Dense bf16 peak of one chip in TFLOP/s, from the makers' data sheets; others have no MFU.
+PEAK_TFLOPS = {
+    "TPU v4": 275.0,
+    "TPU v5 lite": 197.0,
+    "TPU v5": 459.0,
+    "TPU v6 lite": 918.0,
+    "NVIDIA A100": 312.0,
+    "NVIDIA H100": 989.0,
+    "NVIDIA H200": 989.0,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bench step`."""
+    parser.add_argument("--config", default="configs/mae.py:tiny", help="config file[:variant]")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="config values to change"
+    )
+    parser.add_argument("--steps", type=int, default=20, help="timed steps, after two to warm up")
+    parser.add_argument("--data", action="store_true", help="feed it from the real loader")
+
+
+def load_config(text: str, changes: list[str]):
+    """The config of `file[:variant]` with KEY=VALUE changes.
+
+    Raises:
+        ConfigError: no such file or key.
+    """
+    path, _, variant = text.partition(":")
+    try:
+        get_config = runpy.run_path(path)["get_config"]
+    except OSError as error:
+        raise cfg.ConfigError(f"--config={path}: there is no such file") from error
+    config = get_config(variant) if variant else get_config()
+    for change in changes:
+        key, _, value = change.partition("=")
+        if key not in cfg.flatten(config.to_dict()):
+            raise cfg.ConfigError(f"{key} does not exist; {cfg.unknown_key_hint(config, key)}")
+        with config.ignore_type():
+            config.update_from_flattened_dict({key: _parse(value)})
+    return config
+
+
+def _parse(value: str) -> Any:
+    if re.fullmatch(r"-?\d+", value):
+        return int(value)
+    with contextlib.suppress(ValueError):
+        return float(value)
+    return {"True": True, "False": False, "None": None}.get(value, value)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Compiles and times the step; returns the figures that are printed."""
+    config = load_config(args.config, args.set)
+    mesh = sharding.make_mesh(config.mesh.fsdp)
+    sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
+    jax.set_mesh(mesh)
+    objective = cfg.build_objective(config)
+    tx = cfg.build_optimizer(config, objective.decayed).build()
+    abstract, init = train_state.shard_state(train_state.make_init(objective, tx, 0), mesh)
+    step = train_state.make_train_step(
+        objective,
+        tx,
+        seed=0,
+        momentum=cfg.build_momentum(config),
+        accum_steps=config.accum_steps,
+    )
+    encoder = objective.encoder
+    shape = (config.batch_size, encoder.num_frames, *encoder.image_size, 3)
+    clips = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    batch = sharding.put_batch({"video": clips}, mesh)
+    began = time.perf_counter()
+    compiled = train_state.jit_train_step(step, abstract, mesh).lower(abstract, batch).compile()
+    compile_s = time.perf_counter() - began
+
+    state = init()
+    seconds, waits = [], []
+    with _batches(config, batch, args) as batches:
+        for _ in range(args.steps + 2):
+            began = time.perf_counter()
+            given = next(batches)
+            waited = time.perf_counter() - began
+            state, metrics = compiled(state, given)
+            jax.block_until_ready(metrics)
+            seconds.append(time.perf_counter() - began)
+            waits.append(waited)
+    seconds, waits = np.array(seconds[2:]), np.array(waits[2:])
+    return _figures(config, objective, compiled, seconds, waits, compile_s, args)
+
+
+@contextlib.contextmanager
+def _batches(config, batch, args):
+    if not args.data:
+        yield iter(lambda: batch, None)
+        return
+    from surgrec_jax import inputs
+
+    mesh = jax.sharding.get_mesh()
+    sources = inputs.open_sources(config)
+    with inputs.training_batches(config, sources, 0, args.steps + 2) as batches:
+        yield (sharding.put_batch({"video": b["video"]}, mesh) for b in batches)
+
+
+def _figures(config, objective, compiled, seconds, waits, compile_s, args) -> dict[str, Any]:
+    device = jax.devices()[0]
+    median = float(np.median(seconds))
+    tflops = flops.step_flops(objective) * config.batch_size / 1e12
+    peak = next((v for k, v in PEAK_TFLOPS.items() if device.device_kind.startswith(k)), None)
+    memory = compiled.memory_analysis()
+    figures = {
+        "config": args.config,
+        "device": f"{jax.device_count()} x {device.device_kind}",
+        "parameters_m": sum(x.size for x in jax.tree.leaves(_params(objective))) / 1e6,
+        "batch_size": config.batch_size,
+        "step_ms_median": 1e3 * median,
+        "step_ms_5_95": [1e3 * float(q) for q in np.quantile(seconds, (0.05, 0.95))],
+        "clips_per_s": config.batch_size / median,
+        "tokens_per_s": config.batch_size * objective.encoder.num_tokens / median,
+        "model_tflop_per_s": tflops / median,
+        "mfu": tflops / median / (peak * jax.device_count()) if peak else None,
+        "temporary_mib": memory.temp_size_in_bytes / 2**20,
+        "arguments_mib": memory.argument_size_in_bytes / 2**20,
+        "compile_s": compile_s,
+    }
+    if args.data:
+        figures["data_wait"] = float(waits.sum() / seconds.sum())
+    return figures
+
+
+def _params(objective) -> Any:
+    return jax.eval_shape(lambda: objective.init(jax.random.key(0)))

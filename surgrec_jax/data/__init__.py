@@ -1,0 +1,1 @@
+"""Video records to training batches: records, decoding, crops, sampling, the input pipeline."""

@@ -1,0 +1,113 @@
+"""One clip: which frames of a record it takes, and its pixels."""
+
+import dataclasses
+
+import numpy as np
+
+from surgrec_jax.data import transforms
+from surgrec_jax.data.decode import UndecodableFrameError, decode_frames
+from surgrec_jax.data.records import DamagedRecordError, Record, Source
+
+CROPS = ("random_resized", "multi_scale", "center")
+# Times are stored as float32 seconds from the start of the video: 1 ms apart at 4 hours.
+TIME_TOLERANCE = 2e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSpec:
+    """What the model sees.
+
+    Attributes:
+      frames: T. fps: frames per second; frame k is the stored frame nearest to start + k / fps.
+      size: S, pixels, height and width.
+      crop: "random_resized" (V-JEPA), "multi_scale" (VideoMAE) or "center".
+      scale, ratio: of random_resized: share of the area, and width : height.
+      flip: mirror half of the clips.
+    """
+
+    frames: int
+    fps: float
+    size: int
+    crop: str = "random_resized"
+    scale: tuple[float, float] = (0.3, 1.0)
+    ratio: tuple[float, float] = (0.75, 1.35)
+    flip: bool = False
+
+    def __post_init__(self):
+        if self.crop not in CROPS:
+            raise ValueError(f"crop {self.crop!r} is unknown; choose one of {', '.join(CROPS)}")
+        if self.frames < 1 or self.size < 1 or not (0 < self.fps < float("inf")):
+            raise ValueError(
+                f"a clip needs frames >= 1, size >= 1 and fps > 0, got {self.frames} frames,"
+                f" size {self.size}, {self.fps} fps"
+            )
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale must be 0 < low <= high <= 1, got {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1] < float("inf"):
+            raise ValueError(f"ratio must be 0 < low <= high, got {self.ratio}")
+
+
+def num_starts(times: np.ndarray, clip: ClipSpec) -> int:
+    """How many stored frames a clip can start at without running over the end; at least 1."""
+    t = times.astype(np.float64)
+    span = (clip.frames - 1) / clip.fps
+    return max(1, int(np.searchsorted(t, t[-1] - span + TIME_TOLERANCE, side="right")))
+
+
+def frame_indices(times: np.ndarray, start: int, clip: ClipSpec) -> np.ndarray:
+    """The stored frame nearest in time to each frame of a clip that begins at frame `start`.
+
+    Between two frames equally near, the earlier; past the end of the segment, the last.
+
+    Args:
+      times: float32 [N], rising.
+
+    Returns:
+      int64 [T].
+    """
+    t = times.astype(np.float64)
+    wanted = t[start] + np.arange(clip.frames) / clip.fps
+    return np.searchsorted((t[1:] + t[:-1]) / 2 + TIME_TOLERANCE, wanted, side="left")
+
+
+def pick_box(
+    rng: np.random.Generator, height: int, width: int, clip: ClipSpec
+) -> tuple[transforms.Box, bool]:
+    """(box, flip) of one view of a clip."""
+    if clip.crop == "random_resized":
+        box = transforms.random_resized_crop(rng, height, width, clip.scale, clip.ratio)
+    elif clip.crop == "multi_scale":
+        box = transforms.multi_scale_crop(rng, height, width)
+    else:
+        box = transforms.center_crop(height, width)
+    return box, bool(clip.flip and rng.random() < 0.5)
+
+
+def decode_clip(source: Source, index: int, record: Record, start: int, clip: ClipSpec):
+    """The T decoded frames of a clip, uint8 [H, W, 3] each.
+
+    Raises:
+      DamagedRecordError: a frame cannot be decoded.
+      ValueError: the stored frames are smaller than the clip.
+    """
+    try:
+        frames = decode_frames(record.frames, frame_indices(record.times, start, clip))
+    except UndecodableFrameError as e:
+        raise DamagedRecordError(
+            f"{source.where(index)}: {e}. Build the data set again, or restore the file from a copy"
+        ) from e
+    short = min(frames[0].shape[:2])
+    if short < clip.size:
+        raise ValueError(
+            f"clips of {clip.size} pixels are larger than the stored frames of"
+            f" {source.where(index)}, whose short side is {short}: use a clip size of at most"
+            f" {short}, or build the data set with a larger short side (frames are never enlarged)"
+        )
+    return frames
+
+
+def check_sizes(source: Source, clip: ClipSpec, samples: int = 32) -> None:
+    """Decodes a frame of some records spread over the source; raises as `decode_clip` does."""
+    one = dataclasses.replace(clip, frames=1)
+    for index in np.unique(np.linspace(0, len(source) - 1, samples).astype(int)).tolist():
+        decode_clip(source, index, source.record(index), 0, one)

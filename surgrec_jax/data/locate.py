@@ -1,0 +1,39 @@
+"""Where prepared data sets lie: TFDS's folders, `data_dir/name[/config]/version`."""
+
+import os
+from pathlib import Path
+
+
+def find_version(data_dir: Path, name: str, config: str | None, version: str | None) -> Path:
+    """The folder `data_dir/name[/config]/version`; the newest version where none is asked for.
+
+    Raises:
+      FileNotFoundError: it is not prepared. ValueError: several configs and none chosen.
+    """
+    root = data_dir / name / config if config else data_dir / name
+    build = build_command(name, data_dir, config)
+    if not config and not versions(root):
+        configs = sorted(p.name for p in root.glob("*") if p.is_dir() and versions(p))
+        if len(configs) > 1:
+            raise ValueError(f"{root} has several configs; choose one of {', '.join(configs)}")
+        root = root / configs[0] if configs else root
+    found = versions(root)
+    if version is not None:
+        found = [v for v in found if v == version]
+    if not found:
+        wanted = f"version {version} of {name}" if version else name
+        raise FileNotFoundError(f"{wanted} is not prepared in {root}; build it with {build}")
+    return root / found[-1]
+
+
+def versions(folder: Path) -> list[str]:
+    """Versions prepared in a folder, oldest first."""
+    found = [p.parent.name for p in folder.glob("*/dataset_info.json")]
+    found = [v for v in found if all(part.isdigit() for part in v.split("."))]
+    return sorted(found, key=lambda v: [int(part) for part in v.split(".")])
+
+
+def build_command(name: str, data_dir: str | os.PathLike, config: str | None = None) -> str:
+    """The command that prepares a data set, for error messages."""
+    chosen = f" --config {config}" if config else ""
+    return f"`python -m data_builders build {name} --data_dir {data_dir}{chosen}`"

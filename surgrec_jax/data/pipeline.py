@@ -1,0 +1,241 @@
+"""Records to batches, through Grain: training batches as a function of the step, probing clips.
+
+A batch is one element of a Grain dataset over step numbers. Its clips are decoded by a few threads
+of this process straight into their places in the batch, so nothing is stacked or copied, and their
+order cannot depend on timing. Worker processes, if any, take whole batches.
+"""
+
+import dataclasses
+import weakref
+from collections.abc import Iterator, Sequence
+
+import cv2
+import grain
+import numpy as np
+from absl import flags
+
+from surgrec_jax.data import clips, mixture
+from surgrec_jax.data.clips import ClipSpec
+from surgrec_jax.data.leaves import Leaves
+from surgrec_jax.data.loaders import EvalLoader, TrainLoader
+from surgrec_jax.data.records import Source
+from surgrec_jax.data.sampling import MAX_DRAW, Sampler
+from surgrec_jax.data.threads import Threads, start_worker
+
+__all__ = ["Batches", "ClipSpec", "eval_clips", "source_sampler", "train_batches"]
+
+
+class Batches(Iterator[dict]):
+    """An iterator of batches that can be closed; also a context manager.
+
+    Closing ends the threads and worker processes behind it; it closes itself at the end and after
+    an error.
+    """
+
+    def __init__(self, dataset: grain.IterDataset, load: TrainLoader | EvalLoader):
+        self._iterator = [iter(dataset)]
+        # Also when it is forgotten, or the interpreter ends: workers must not outlive it. The list
+        # is emptied then, as Grain's own clean-up fails once the interpreter is half gone.
+        self.close = weakref.finalize(self, _close, self._iterator, load.threads)
+
+    def __next__(self) -> dict:
+        if not self.close.alive:
+            raise StopIteration
+        try:
+            return next(self._iterator[0])
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def _close(iterator: list[grain.DatasetIterator], threads: Threads) -> None:
+    iterator.pop().close()
+    threads.close()
+
+
+def source_sampler(
+    sources: Sequence[Source], weights: Sequence[float] | Sequence[tuple] | None, *, seed: int
+) -> Sampler:
+    """The sampler whose leaves are the sources; weights None = in proportion to their records."""
+    sizes = [len(s) for s in sources]
+    leaves = Leaves.from_sizes(sizes, [f"{s.name}/{s.split}" for s in sources])
+    if weights is None:
+        weights = mixture.temperature_shares(sizes, 1.0)
+    return Sampler(leaves, weights, seed=seed)
+
+
+def train_batches(
+    sources: Sequence[Source],
+    weights: Sequence[float] | Sequence[tuple[int, Sequence[float]]] | None,
+    clip: ClipSpec,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    num_steps: int | None = None,
+    sampler: Sampler | None = None,
+    repeats: int = 1,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_workers: int = 0,
+    num_threads: int = 2,
+    prefetch: int = 2,
+) -> Batches:
+    """Batches of steps start_step to num_steps - 1 of a run, as this process's part of each.
+
+    Batch k holds global draws [k D, (k + 1) D), D = batch_size / repeats; process p of P takes the
+    p-th part of them. Every batch is a pure function of (seed, k, p, P), and the concatenation over
+    p of (seed, k): never of num_workers, num_threads or prefetch. Resume by start_step.
+
+    Args:
+      weights: one per source, or a curriculum of (from_draw, weights), see Sampler; None: in
+        proportion to the number of records.
+      batch_size: B, clips over all processes.
+      num_steps: of the whole run, not of this call; None: without end.
+      sampler: instead of weights: a sampler over leaves of these sources, with a seed of its own.
+      repeats: R crops of the same decoded frames per draw (VideoMAE v2's repeated augmentation);
+        they lie side by side in the batch.
+      num_workers: worker processes; 0: none. Threads alone are faster up to about 8 cores (OpenCV
+        releases the GIL) and use less memory.
+      num_threads: decoding threads in each process; 0: decode while the caller waits.
+      prefetch: batches made ahead, per process.
+
+    Returns:
+      A closable iterator of dicts:
+        video   uint8 [B/P, T, S, S, 3]
+        draw    int64 [B/P], global draw number     source  int32 [B/P], position in `sources`
+        record  int64 [B/P]                         start   int32 [B/P], first stored frame
+      The arrays belong to the caller. Its `next` raises DamagedRecordError for a record that cannot
+      be used.
+
+    Raises:
+      ValueError: no sources, wrong weights, sizes that do not divide, a clip larger than the stored
+        frames (found on a sample of records here, on the others when they are drawn).
+    """
+    if not sources:
+        raise ValueError("no sources given; training needs at least one")
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process {process_index} of {process_count} does not exist")
+    if repeats < 1 or batch_size < 1 or batch_size % (process_count * repeats):
+        raise ValueError(
+            f"batch_size {batch_size} must be a positive multiple of {process_count} processes x"
+            f" {repeats} repeats"
+        )
+    if sampler is None:
+        sampler = source_sampler(sources, weights, seed=seed)
+    elif weights is not None:
+        raise ValueError("give weights or a sampler, not both; a sampler has its own weights")
+    _check_sampler(sampler, sources)
+    for source in sources:
+        clips.check_sizes(source, clip)
+    draws_per_step = batch_size // repeats
+    last = MAX_DRAW // draws_per_step
+    num_steps = last if num_steps is None else num_steps
+    if not 0 <= start_step <= num_steps <= last:
+        raise ValueError(f"steps {start_step} to {num_steps} are not within 0 to {last}")
+    load = TrainLoader(
+        tuple(sources), sampler, clip, draws_per_step, repeats, process_index, process_count,
+        Threads(num_threads),
+    )  # fmt: skip
+    return _iterate(load, range(start_step, num_steps), num_threads, num_workers, prefetch)
+
+
+def eval_clips(
+    source: Source,
+    clip: ClipSpec,
+    tracks: Sequence[str] | None = None,
+    clips_per_record: int = 1,
+    *,
+    batch_size: int = 32,
+    seed: int | None = None,
+    records: Sequence[int] | None = None,
+    num_workers: int = 0,
+    num_threads: int = 2,
+    prefetch: int = 2,
+) -> Batches:
+    """Every record once, in order, as `clips_per_record` clips with labels, for probing.
+
+    Centre crop, no flip, whatever `clip` says. The clips of a record start at evenly spaced frames,
+    or, with a seed, at random ones (a function of seed, record and view).
+
+    Args:
+      tracks: label tracks to return; None: all of the source.
+      records: which records, e.g. a process's part; None: all.
+
+    Returns:
+      A closable iterator of dicts; the last batch may be short:
+        video uint8 [b, T, S, S, 3]; labels: track -> int64 [b] at the clip's centre frame
+        (frame T // 2), -1 = unlabelled; video_labels: name -> int64 [b]; domain int64 [b];
+        source, case_id, video_id text [b]; record int64 [b]; view int32 [b], which of the record's
+        clips; start int32 [b], first stored frame; time float32 [b], seconds from the start of the
+        video to the centre frame.
+
+    Raises:
+      ValueError: a track the source does not have, no clips, a clip larger than the stored frames.
+      IndexError: a record that does not exist.
+    """
+    tracks = tuple(source.tracks) if tracks is None else tuple(tracks)
+    unknown = [t for t in tracks if t not in source.tracks]
+    if unknown:
+        has = ", ".join(source.tracks) or "none"
+        raise ValueError(f"source {source.name} has no label track {unknown[0]!r}; it has: {has}")
+    if clips_per_record < 1 or batch_size < 1:
+        raise ValueError(
+            f"clips_per_record {clips_per_record} and batch_size {batch_size} must be at least 1"
+        )
+    records = np.arange(len(source)) if records is None else np.asarray(records, np.int64)
+    if records.size and (records.min() < 0 or records.max() >= len(source)):
+        bad = records[(records < 0) | (records >= len(source))][0]
+        raise IndexError(
+            f"{source.name}/{source.split} has records 0 to {len(source) - 1}, not {bad}"
+        )
+    clip = dataclasses.replace(clip, crop="center", flip=False)
+    clips.check_sizes(source, clip)
+    load = EvalLoader(
+        source, clip, tracks, records, clips_per_record, batch_size, seed, Threads(num_threads)
+    )
+    batches = range(-(-len(records) * clips_per_record // batch_size))
+    return _iterate(load, batches, num_threads, num_workers, prefetch)
+
+
+def _iterate(
+    load: TrainLoader | EvalLoader, steps: range, num_threads: int, num_workers: int, prefetch: int
+) -> Batches:
+    if min(num_threads, num_workers, prefetch) < 0:
+        raise ValueError(
+            f"num_threads {num_threads}, num_workers {num_workers} and prefetch {prefetch} must be"
+            " at least 0"
+        )
+    ahead = prefetch if num_threads else 0
+    # Two batches under way keep the decoding threads busy where one batch ends and the next begins.
+    # Grain's default would keep 500 batches.
+    options = grain.ReadOptions(num_threads=min(2, ahead), prefetch_buffer_size=ahead)
+    numbers = grain.MapDataset.range(steps.start, steps.stop)
+    dataset = numbers.map(load).to_iter_dataset(options)
+    if num_workers and len(steps):
+        if not flags.FLAGS.is_parsed():  # Grain reads absl flags; programs without absl have none
+            flags.FLAGS.mark_as_parsed()
+        workers = grain.MultiprocessingOptions(
+            num_workers=num_workers, per_worker_buffer_size=max(1, prefetch)
+        )
+        dataset = dataset.mp_prefetch(workers, worker_init_fn=start_worker)
+    cv2.setNumThreads(1)  # threads decode whole clips; OpenCV's own would only get in their way
+    return Batches(dataset, load)
+
+
+def _check_sampler(sampler: Sampler, sources: Sequence[Source]) -> None:
+    sizes = np.diff(sampler.leaves.offsets)
+    if len(sizes) != len(sources):
+        raise ValueError(f"the sampler is for {len(sizes)} sources, {len(sources)} were given")
+    for source, size in zip(sources, sizes, strict=True):
+        if len(source) != size:
+            raise ValueError(
+                f"the sampler expects {size} records of {source.name}/{source.split}, which holds"
+                f" {len(source)}: was it rebuilt? Make the sampler (or its manifest) again"
+            )
