@@ -54,8 +54,8 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.jepa.predictor_depth = 12
     c.jepa.predictor_width = 384
     c.jepa.predictor_heads = 12
-    # Cells of the 14 x 14 layer that are seen and predicted: the numbers that at least nine
-    # draws in ten have, so that shapes are static and little is drawn again.
+    # Cells of the 14 x 14 layer that are seen and predicted: numbers that about nine draws in
+    # ten have, so that shapes are static and little is drawn again.
     c.jepa.masks = (
         ConfigDict({"blocks": 8, "scale": 0.15, "context": 40, "target": 96}),
         ConfigDict({"blocks": 2, "scale": 0.7, "context": 16, "target": 132}),

@@ -1,4 +1,4 @@
-"""What a run says about itself: metrics.jsonl, TensorBoard, the progress line, collapse monitors."""
+"""What a run says of itself: metrics.jsonl, TensorBoard, progress line, collapse monitors."""
 
 from __future__ import annotations
 

@@ -151,6 +151,7 @@ def _start(config: ConfigDict, saved: checkpoint.Checkpoints, abstract: State, i
     state = init()
     if config.init_from:
         location = checkpoint.find(config.init_from)
+        encoder.check_architecture(checkpoint.read_meta(location), cfg.make_encoder(config))
         parts = {k: abstract[k] for k in ("params", "target_params") if k in abstract}
         state |= checkpoint.restore_state(location, parts)
         logging.info("parameters taken from %s", location.path)

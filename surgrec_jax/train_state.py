@@ -79,7 +79,7 @@ def make_train_step(
             grads, metrics = gradient(params, batch, keys, target)
         else:
             grads, metrics = _accumulate(gradient, params, batch, keys, target, accum_steps)
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         updates, opt_state = tx.update(grads, state["opt_state"], params)
         new = {"params": optax.apply_updates(params, updates), "opt_state": opt_state}
         if objective.uses_target:
@@ -91,7 +91,7 @@ def make_train_step(
             lambda n, old: jnp.where(finite, n, old), new, {k: state[k] for k in new}
         )
         new["step"] = state["step"] + 1
-        return new, {k: v.astype(jnp.float32) for k, v in metrics.items()} | {"finite": finite}
+        return new, {k: jnp.float32(v) for k, v in metrics.items()} | {"finite": finite}
 
     return step
 

@@ -76,7 +76,7 @@ def test_adamw_is_the_published_algorithm_with_the_recipes_mask():
             tree = tree[key]
         return np.asarray(tree)
 
-    moments = {path: (0.0, 0.0) for path in flat}
+    moments = dict.fromkeys(flat, (0.0, 0.0))
     expected = {path: leaf(p, path).astype(np.float64) for path in flat}
     rng = np.random.default_rng(1)
     import jax

@@ -74,7 +74,7 @@ def mesh_of(devices, fsdp):
 def test_any_mesh_gives_the_same_losses(name):
     _, expected, _ = run(name, mesh_of(1, 1))
     assert expected[-1] < expected[0]
-    for devices, fsdp in ((2, 1), (4, 4), (8, 2)):
+    for devices, fsdp in ((2, 1), (8, 4)):
         state, losses, _ = run(name, mesh_of(devices, fsdp))
         np.testing.assert_allclose(losses, expected, rtol=1e-5)
         kernel = state["params"]["encoder"]["blocks"]["layers"]["mlp"]["fc1"]["kernel"]
@@ -84,8 +84,8 @@ def test_any_mesh_gives_the_same_losses(name):
 @pytest.mark.parametrize("name", ["mae", "jepa"])
 def test_microbatches_give_the_whole_batchs_gradient(name):
     """Masks are drawn per clip, so accumulation only changes the order of sums."""
-    whole, losses, metrics = run(name, mesh_of(2, 1), steps=2)
-    parts, again, metrics_again = run(name, mesh_of(2, 1), steps=2, accum_steps=4)
+    _, losses, metrics = run(name, mesh_of(2, 1), steps=2)
+    _, again, metrics_again = run(name, mesh_of(2, 1), steps=2, accum_steps=4)
     np.testing.assert_allclose(again, losses, rtol=1e-5)
     assert float(metrics_again["grad_norm"]) == pytest.approx(float(metrics["grad_norm"]), rel=1e-4)
 

@@ -113,4 +113,4 @@ def test_impossible_block_masks_are_refused_with_counts_that_fit():
     with pytest.raises(ValueError, match="14 x 14.*about"):
         masking.check_block_mask(GRID, BlockMask(2, 0.7, context=100, target=136))
     assert masking.check_block_mask(GRID, SHORT) > 0.9
-    assert masking.check_block_mask(GRID, LONG) > 0.9
+    assert masking.check_block_mask(GRID, LONG) > 0.85

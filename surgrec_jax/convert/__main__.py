@@ -1,0 +1,124 @@
+"""Checkpoints in and out.
+
+python -m surgrec_jax.convert inspect FILE
+python -m surgrec_jax.convert import FILE --out WORKDIR [--family auto] [--encoder target]
+python -m surgrec_jax.convert export WORKDIR --format transformers --out FOLDER [--whole]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+
+from surgrec_jax.checkpoint import CheckpointError
+from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, import_file
+from surgrec_jax.convert.exporter import FORMATS
+from surgrec_jax.convert.families import ALIASES, FAMILIES, recognise
+from surgrec_jax.convert.files import open_file
+from surgrec_jax.convert.strict import count
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; what is wrong ends in one sentence and exit code 1."""
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+    except (ConvertError, CheckpointError, ValueError, OSError) as error:
+        print(f"convert: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m surgrec_jax.convert", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(required=True, metavar="inspect|import|export")
+
+    inspect = commands.add_parser("inspect", help="what a file is, and what is in it")
+    inspect.add_argument("file")
+    inspect.set_defaults(run=_inspect)
+
+    load = commands.add_parser("import", help="a file of another project as a checkpoint")
+    load.add_argument("file", help=".pth, .pt, .safetensors, or a transformers folder")
+    load.add_argument("--out", required=True, help="workdir to make")
+    load.add_argument("--family", default="auto", help=", ".join(("auto", *FAMILIES, *ALIASES)))
+    load.add_argument("--encoder", default="target", help="target (the EMA) or online")
+    load.add_argument("--num_frames", type=int, help="of the clips it was trained on")
+    load.add_argument("--image_size", type=_size, help="it was trained on, 224 or 224x320")
+    load.add_argument("--fps", type=float, help="of the clips it was trained on")
+    load.add_argument("--heads", type=int, help="attention heads of the encoder")
+    load.add_argument("--head_heads", type=int, help="of its decoder, predictor or probe")
+    load.add_argument("--norm_eps", type=float, help="LayerNorm epsilon")
+    load.add_argument("--resize_to", type=_clip, help="FRAMESxHEIGHTxWIDTH; resizes positions")
+    load.add_argument("--resize_method", default="interpolate", help="interpolate or extend")
+    load.add_argument("--mask_tokens", type=_numbers, help="of a predictor, e.g. 0,0; all of them")
+    load.add_argument("--frames", default="apart", help="of an image encoder: apart or inflated")
+    load.add_argument("--encoder_from", help="workdir of the encoder that probes stand on")
+    load.add_argument("--expect", help=".npz of clips and the original model's tokens")
+    load.set_defaults(run=_import)
+
+    save = commands.add_parser("export", help="a checkpoint in another project's format")
+    save.add_argument("workdir", help="a workdir, or one step's folder")
+    save.add_argument("--format", required=True, help=", ".join(FORMATS))
+    save.add_argument("--out", required=True, help="folder to make")
+    save.add_argument("--step", type=int, help="of a workdir; the newest")
+    save.add_argument("--encoder", default="target", help="target (the EMA) or online")
+    save.add_argument("--whole", action="store_true", help="with decoder, predictor or head")
+    save.set_defaults(run=_export)
+    return parser
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    file = open_file(args.file)
+    shapes = file.shapes()
+    print(f"{args.file}: {recognise(shapes) or 'of no family known here'}")
+    print(f"{len(shapes)} tensors, {count(shapes):,} numbers, {', '.join(sorted(file.dtypes()))}")
+    groups: dict[str, list[str]] = {}
+    for key in shapes:
+        groups.setdefault(re.sub(r"(?<=[./])\d+(?=[./])", "*", key), []).append(key)
+    for pattern, keys in groups.items():
+        times = f" x {len(keys)}" if len(keys) > 1 else ""
+        print(f"  {pattern} {list(shapes[keys[0]])}{times}")
+
+
+def _import(args: argparse.Namespace) -> None:
+    names = ImportOptions.__dataclass_fields__
+    options = ImportOptions(**{name: getattr(args, name) for name in names})
+    meta = import_file(
+        args.file, args.out, options, encoder_from=args.encoder_from, expect=args.expect
+    )
+    print(f"{args.file} -> {args.out}")
+    print(json.dumps({k: meta[k] for k in ("encoder", "fps", "parts", "import")}, indent=1))
+
+
+def _export(args: argparse.Namespace) -> None:
+    written = export_checkpoint(
+        args.workdir,
+        args.out,
+        args.format,
+        step=args.step,
+        encoder=args.encoder,
+        whole=args.whole,
+    )
+    print("\n".join(map(str, written)))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.split("[x,]", text))
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = _numbers(text)
+    return (sides[0], sides[-1])
+
+
+def _clip(text: str) -> tuple[int, int, int]:
+    frames, height, width = _numbers(text)
+    return frames, height, width
+
+
+if __name__ == "__main__":
+    sys.exit(main())

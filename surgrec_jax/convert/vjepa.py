@@ -1,0 +1,289 @@
+"""V-JEPA 1, 2 and 2.1, and SurgRec-JEPA: training files, hub files and attentive probes.
+
+    training, hub   encoder/, target_encoder/ or ema_encoder/, predictor/, keys module.backbone.*
+    probes          classifiers/<n>/module.pooler.*, module.linear.*
+
+The three differ in positions, which no key of 2 and 2.1 names: 1 has a fixed 3-D sine-cosine table
+(in the file, and compared), 2 tiled rotary frequencies, 2.1 interleaved ones, stretched to a fixed
+range, a modality embedding and norms of four levels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from surgrec_jax.convert import plan as plans
+from surgrec_jax.convert.plan import ImportOptions, Plan
+from surgrec_jax.convert.strict import (
+    ConvertError,
+    Ignored,
+    Rule,
+    Shape,
+    Transform,
+    squeeze,
+    stacked,
+)
+from surgrec_jax.convert.tables import blocks, linear, norm, patch_embed
+from surgrec_jax.models.heads import HeadConfig
+from surgrec_jax.models.position import sincos_3d
+from surgrec_jax.models.presets import ViTConfig
+
+EPS = 1e-6
+POSITION = {"vjepa1": "sincos_3d", "vjepa2": "rope_3d_tiled", "vjepa21": "rope_3d"}
+CLIP = {"vjepa1": (16, (224, 224)), "vjepa2": (64, (256, 256)), "vjepa21": (64, (384, 384))}
+FPS = {"vjepa1": 7.5, "vjepa2": 4.0, "vjepa21": 4.0}
+# 2.1 stretches rows and columns to those of 256 px, whatever the resolution.
+ORIGIN_21 = (0, 16, 16)
+TARGETS = ("target_encoder", "ema_encoder")
+
+STATE = Ignored(r"(opt|optimizer|scaler|scheduler)/.*", "training state, not weights")
+LEVELS = "norm of an earlier level, read only by the four-level loss of V-JEPA 2.1"
+IMAGES = "image branch (tubelet 1); this encoder takes clips"
+PREDICTOR_21 = "predictor over four levels with a context loss, which no objective here has"
+
+
+def recognise(shapes: Mapping[str, Shape]) -> str | None:
+    """The V-JEPA a file is of, None for none of them.
+
+    Raises:
+        ConvertError: a file that could be 1 or 2.
+    """
+    if any(re.fullmatch(r"classifiers/\d+/.*pooler\.query_tokens", key) for key in shapes):
+        return "vjepa_probe"
+    patch = [s for k, s in shapes.items() if k.endswith("patch_embed.proj.weight")]
+    if not patch or any(len(s) != 5 for s in patch):
+        return None
+    if not any(k.endswith("blocks.0.attn.qkv.bias") for k in shapes):
+        return None
+    if any(k.endswith("norms_block.0.weight") for k in shapes):
+        return "vjepa21"
+    if not any(re.search(r"(^|[./])pos_embed$", k) for k in shapes):
+        return "vjepa2"
+    if sum(bool(re.search(r"mask_tokens\.\d+$", k)) for k in shapes) > 2:
+        raise ConvertError(
+            "the file has a position table (as V-JEPA 1) and more than two mask tokens (as V-JEPA "
+            "2): give --family=vjepa1 or --family=vjepa2"
+        )
+    return "vjepa1"
+
+
+def encoder_rules(prefix: str, config: ViTConfig, path: str, final: str = "norm") -> list[Rule]:
+    """The table of an encoder under a prefix; `final` is its last LayerNorm."""
+    rules = [
+        *patch_embed(f"{prefix}patch_embed.proj", f"{path}/patch_embed", config),
+        *blocks(f"{prefix}blocks.{{i}}.", f"{path}/blocks", config.depth, "qkv"),
+        *norm(f"{prefix}{final}", f"{path}/norm"),
+    ]
+    if config.modality_embedding:
+        rules.append(Rule(f"{prefix}video_mod_embed", f"{path}/modality", squeeze(1, 1)))
+    return rules
+
+
+def predictor_rules(prefix: str, depth: int, tokens: tuple[int, ...]) -> list[Rule]:
+    """The table of a predictor; `tokens` are the numbers of the mask tokens that are taken."""
+    path = "params/predictor"
+    taken = sorted(set(tokens))
+    keys = tuple(f"{prefix}mask_tokens.{n}" for n in taken)
+    rows = stacked(len(keys), 1, 1)
+    if list(tokens) != taken:  # in another order, or one for several kinds of masks
+        order = [taken.index(n) for n in tokens]
+        rows = Transform(lambda x: stacked(len(keys), 1, 1).forward(x)[order], None)
+    return [
+        *linear(f"{prefix}predictor_embed", f"{path}/embed"),
+        Rule(keys, f"{path}/mask_tokens", rows),
+        *blocks(f"{prefix}predictor_blocks.{{i}}.", f"{path}/blocks", depth, "qkv"),
+        *norm(f"{prefix}predictor_norm", f"{path}/norm"),
+        *linear(f"{prefix}predictor_proj", f"{path}/proj"),
+    ]
+
+
+def read(file: Any, options: ImportOptions, version: str) -> Plan:
+    """Settles the import of a V-JEPA file: "vjepa1", "vjepa2" or "vjepa21".
+
+    Raises:
+        ConvertError: what the file or the options lack.
+    """
+    shapes, notes = file.shapes(), []
+    groups = _encoders(shapes, options)
+    prefix = groups["target"]
+    width, _, tubelet, patch, _ = shapes[f"{prefix}patch_embed.proj.weight"]
+    depth = plans.depth_of(shapes, f"{prefix}blocks.")
+    stated = (None, None)
+    clip = plans.settle_clip(options, stated, CLIP[version], notes)
+    config = ViTConfig(
+        width=width,
+        depth=depth,
+        heads=plans.heads_of(width, options, {1408: 22}),
+        mlp_dim=plans.shape_of(shapes, f"{prefix}blocks.0.mlp.fc1.weight")[0],
+        tubelet=tubelet,
+        patch=patch,
+        position=POSITION[version],
+        norm_eps=plans.settle_eps(None, EPS, options, "V-JEPA"),
+        init="trunc_normal",
+        position_grid=ORIGIN_21 if version == "vjepa21" else None,
+        modality_embedding=f"{prefix}video_mod_embed" in shapes,
+        **clip,
+    )
+    levels = plans.depth_of(shapes, f"{prefix}norms_block.")
+    final = f"norms_block.{levels - 1}" if version == "vjepa21" else "norm"
+    rules = encoder_rules(prefix, config, "params/encoder", final)
+    if groups.get("online"):
+        rules = encoder_rules(groups["online"], config, "params/encoder", final)
+        rules += encoder_rules(prefix, config, "target_params/encoder", final)
+    plan = Plan(
+        family=version,
+        objective="jepa",
+        encoder=config,
+        rules=rules,
+        ignored=[STATE, *_ignored(version, groups.values(), config, levels)],
+        fps=options.fps or FPS[version],
+        prefixes=groups,
+        notes=notes,
+    )
+    if any(key.startswith("predictor/") for key in shapes):
+        _add_predictor(plan, shapes, options)
+    return plan
+
+
+def _encoders(shapes: Mapping[str, Shape], options: ImportOptions) -> dict[str, str]:
+    """Prefixes of the encoders in a file: "target", and "online" where there are two."""
+    anchor = "patch_embed.proj.weight"
+    have = {k.split("/")[0] for k in shapes if "/" in k and k.endswith(anchor)}
+    target = next((name for name in TARGETS if name in have), None)
+    if not have:
+        return {"target": plans.find_prefix(shapes, anchor)}
+    if target is None:
+        if options.encoder == "target":
+            raise ConvertError(
+                f"the file has {sorted(have)} and no EMA target ({', '.join(TARGETS)}), which is "
+                "the one to evaluate; give --encoder=online to take the online encoder"
+            )
+        return {"target": plans.find_prefix(shapes, anchor, f"{sorted(have)[0]}/")}
+    groups = {"target": plans.find_prefix(shapes, anchor, f"{target}/")}
+    if "encoder" in have:
+        groups["online"] = plans.find_prefix(shapes, anchor, "encoder/")
+    elif options.encoder == "online":
+        raise ConvertError("the file has no online encoder; leave out --encoder=online")
+    return groups
+
+
+def _ignored(version: str, prefixes: Any, config: ViTConfig, levels: int) -> list[Ignored]:
+    ignored = []
+    for prefix in map(re.escape, prefixes):
+        if version == "vjepa1":
+            check = plans.is_table(
+                sincos_3d(config.grid, config.width), "V-JEPA 1's position table"
+            )
+            ignored.append(
+                Ignored(f"{prefix}pos_embed", "fixed table, compared and computed", check)
+            )
+        if version == "vjepa2":
+            ignored.append(Ignored(f"{prefix}pos_embed", "left over: a RoPE encoder reads none"))
+        if version == "vjepa21":
+            ignored.append(Ignored(rf"{prefix}norms_block\.[0-{levels - 2}]\..*", LEVELS))
+            ignored.append(Ignored(rf"{prefix}(patch_embed_img\..*|img_mod_embed)", IMAGES))
+    if version == "vjepa21":
+        ignored.append(Ignored(r"predictor/.*", PREDICTOR_21))
+    return ignored
+
+
+def _add_predictor(plan: Plan, shapes: Mapping[str, Shape], options: ImportOptions) -> None:
+    if plan.family == "vjepa21":
+        plan.notes.append(f"the predictor is not taken: {PREDICTOR_21}")
+        return
+    prefix = plans.find_prefix(shapes, "predictor_embed.weight", "predictor/")
+    width = shapes[f"{prefix}predictor_embed.weight"][0]
+    numbers = sorted(
+        int(m.group(1))
+        for key in shapes
+        if (m := re.fullmatch(re.escape(prefix) + r"mask_tokens\.(\d+)", key))
+    )
+    tokens = take_tokens(numbers, options)
+    plan.ignored += [
+        Ignored(re.escape(f"{prefix}mask_tokens.{n}"), "mask token not asked for")
+        for n in numbers
+        if n not in tokens
+    ]
+    usual = 12 if plan.family == "vjepa2" else plan.encoder.heads
+    heads = options.head_heads or usual
+    if width % heads:
+        raise ConvertError(f"{heads} heads do not divide a predictor of {width}: give --head_heads")
+    grid, what = plan.encoder.grid, "V-JEPA 1's predictor table"
+    check = plans.is_table(sincos_3d(grid, width), what) if plan.family == "vjepa1" else None
+    reason = "fixed table, compared and computed" if check else "left over: RoPE reads none"
+    plan.ignored.append(Ignored(f"{re.escape(prefix)}predictor_pos_embed", reason, check))
+    depth = plans.depth_of(shapes, f"{prefix}predictor_blocks.")
+    plan.predictor = {"depth": depth, "width": width, "heads": heads, "num_masks": len(tokens)}
+    plan.prefixes["predictor"] = prefix
+    plan.rules += predictor_rules(prefix, depth, tokens)
+
+
+def take_tokens(numbers: list[int], options: ImportOptions) -> tuple[int, ...]:
+    """The mask tokens to take, one per kind of mask: those asked for, or all.
+
+    Raises:
+        ConvertError: a number that is not there.
+    """
+    asked = options.mask_tokens or tuple(numbers)
+    if set(asked) - set(numbers):
+        raise ConvertError(f"--mask_tokens={asked}: the file has {numbers}")
+    return tuple(asked)
+
+
+def probe_rules(prefix: str, head: HeadConfig) -> list[Rule]:
+    """The table of an attentive probe, path "params/head"."""
+    path = "params/head"
+    pool = f"{prefix}pooler."
+    cross = f"{pool}cross_attention_block."
+    rules = [
+        Rule(f"{pool}query_tokens", f"{path}/query", squeeze(1)),
+        *norm(f"{cross}norm1", f"{path}/norm1"),
+        *linear(f"{cross}xattn.q", f"{path}/cross/q"),
+        *linear(f"{cross}xattn.kv", f"{path}/cross/kv"),
+        *norm(f"{cross}norm2", f"{path}/norm2"),
+        *linear(f"{cross}mlp.fc1", f"{path}/mlp/fc1"),
+        *linear(f"{cross}mlp.fc2", f"{path}/mlp/fc2"),
+        *linear(f"{prefix}linear", f"{path}/linear"),
+    ]
+    if head.depth:
+        rules += blocks(f"{pool}blocks.{{i}}.", f"{path}/blocks", head.depth, "qkv")
+    return rules
+
+
+def read_probe(file: Any, options: ImportOptions, encoder: ViTConfig, which: int = 0) -> Plan:
+    """Settles the import of one attentive probe of a file of several.
+
+    Args:
+        encoder: what it stands on.
+
+    Raises:
+        ConvertError: another width than the encoder's, or no such probe.
+    """
+    shapes = file.shapes()
+    prefix = plans.find_prefix(shapes, "pooler.query_tokens", f"classifiers/{which}/")
+    prefix = prefix.removesuffix("pooler.")
+    classes, width = plans.shape_of(shapes, f"{prefix}linear.weight")
+    if width != encoder.width:
+        raise ConvertError(f"the probe is {width} wide, the encoder {encoder.width}")
+    head = HeadConfig(
+        "attentive",
+        classes,
+        depth=plans.depth_of(shapes, f"{prefix}pooler.blocks."),
+        heads=options.head_heads or 16,
+        mlp_dim=plans.shape_of(shapes, f"{prefix}pooler.cross_attention_block.mlp.fc1.weight")[0],
+        norm_eps=1e-5,  # the pooler's LayerNorms are torch's default
+    )
+    others = Ignored(rf"classifiers/(?!{which}/)\d+/.*", "another probe of the sweep")
+    return Plan(
+        family="vjepa_probe",
+        objective="jepa",
+        encoder=dataclasses.replace(encoder),
+        rules=probe_rules(prefix, head),
+        ignored=[STATE, others],
+        fps=options.fps or 4.0,
+        head=head,
+        prefixes={"head": prefix},
+    )

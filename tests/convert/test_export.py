@@ -1,0 +1,245 @@
+"""Export: the same keys and the same bits as were imported, and folders transformers can load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from convert import cases
+from convert.test_strict import golden_file
+from surgrec_jax import checkpoint, encoder, load_encoder
+from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, import_file
+from surgrec_jax.convert.__main__ import main
+from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.objectives import make_objective
+
+
+def same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for key, value in theirs.items():
+        assert ours[key].dtype == value.dtype
+        np.testing.assert_array_equal(ours[key], value, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["hf_videomae", "hf_vjepa2"])
+def test_transformers_there_and_back(tmp_path, name):
+    folder, _ = golden_file(tmp_path, name)
+    import_file(folder, tmp_path / "run")
+    export_checkpoint(tmp_path / "run", tmp_path / "out", "transformers", whole=True)
+    same(load_file(tmp_path / "out/model.safetensors"), load_file(folder / "model.safetensors"))
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    for key, value in cases.CONFIGS[name].items():
+        assert config.get(key, 5 if key == "num_labels" else None) == value, key
+
+
+@pytest.mark.parametrize("name", ["hf_videomae", "hf_vjepa2"])
+def test_transformers_loads_what_we_export(tmp_path, name):
+    torch = pytest.importorskip("torch", reason="AutoModel needs torch")
+    transformers = pytest.importorskip("transformers", reason="AutoModel needs transformers")
+    folder, outputs = golden_file(tmp_path, name)
+    import_file(folder, tmp_path / "run")
+    export_checkpoint(tmp_path / "run", tmp_path / "out", "transformers")
+    model, report = transformers.AutoModel.from_pretrained(
+        tmp_path / "out", output_loading_info=True
+    )
+    assert not report["unexpected_keys"] and not report["mismatched_keys"]
+    assert all("predictor" in key for key in report["missing_keys"])  # left out without --whole
+    video = cases.clips(4, 16, 16)
+    options = {"skip_predictor": True} if name == "hf_vjepa2" else {}
+    found = model.eval()(torch.from_numpy(cases.pixels(video)), **options).last_hidden_state
+    assert np.abs(found.detach().numpy() - outputs["tokens"]).max() < 1e-5
+    if name == "hf_videomae":  # VJEPA2's processor needs torchvision
+        processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "out")
+        processed = processor(list(video[0]), return_tensors="np")["pixel_values"]
+        np.testing.assert_allclose(processed, cases.pixels(video[:1]), atol=1e-6)
+    whole = tmp_path / "whole"
+    export_checkpoint(tmp_path / "run", whole, "transformers", whole=True)
+    cls = getattr(transformers, json.loads((whole / "config.json").read_text())["architectures"][0])
+    _, report = cls.from_pretrained(whole, output_loading_info=True)
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+
+
+def run_of(tmp_path, name, config, options):
+    """A checkpoint as the trainer saves it, with the params it holds."""
+    objective = make_objective(name, config, options, Compute())
+    params = jax.jit(objective.init)(jax.random.key(0))
+    state = {"step": np.zeros((), np.int32), "params": params}
+    if objective.uses_target:
+        state["target_params"] = jax.tree.map(lambda x: x + 1, objective.target_of(params))
+    sizes = {k: v for k, v in options.items() if k != "masks"} | {"masks": options.get("masks", ())}
+    meta = {
+        "name": f"{name}-test",
+        "objective": name,
+        "uses_target": objective.uses_target,
+        "sources": [{"name": "phantom_surgery", "records": 12}],
+        "config": {"objective": name, "model": {"preset": "Ti"}, name: sizes},
+        **encoder.meta_of(config, fps=4.0),
+    }
+    saved = checkpoint.Checkpoints(tmp_path / "checkpoints", keep=1, keep_best=0)
+    saved.save(7, state, meta)
+    saved.close()
+    return state
+
+
+SIZES = {"width": 48, "depth": 2, "heads": 3, "mlp_dim": 96, "patch": 4}
+CLIP = {"num_frames": 4, "image_size": (16, 16)}
+MASKS = [{"blocks": 2, "scale": 0.2, "context": 6, "target": 3}]
+PREDICTOR = {"predictor_depth": 1, "predictor_width": 24, "predictor_heads": 2, "masks": MASKS}
+
+
+def test_a_trained_run_exports_its_target_with_a_card(tmp_path):
+    config = ViTConfig(**SIZES, **CLIP, position="rope_3d_tiled")
+    state = run_of(tmp_path / "run", "jepa", config, PREDICTOR)
+    results = {"tasks": [{"name": "phase", "heads": {"linear": {"a": {"mean": 0.5}}}}]}
+    (tmp_path / "run/probe").mkdir()
+    (tmp_path / "run/probe/results.json").write_text(json.dumps(results))
+    for which in ("target", "online"):
+        out = tmp_path / which
+        export_checkpoint(tmp_path / "run", out, "transformers", encoder=which, whole=True)
+        tree = state["target_params"] if which == "target" else state["params"]
+        got = load_file(out / "model.safetensors")["encoder.layernorm.weight"]
+        np.testing.assert_array_equal(got, tree["encoder"]["norm"]["scale"])
+    card = (tmp_path / "target/README.md").read_text()
+    for words in ("phantom_surgery", "step 7", "| phase | linear | a | 50.0 |", '"preset": "Ti"'):
+        assert words in card
+    # And back in, as a run of its own.
+    import_file(tmp_path / "target", tmp_path / "again")
+    video = cases.clips(4, 16, 16)
+    a, b = (load_encoder(tmp_path / name).tokens(video) for name in ("run", "again"))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_what_a_format_cannot_hold_is_refused(tmp_path):
+    config = ViTConfig(**SIZES, **CLIP, position="rope_3d")
+    run_of(tmp_path / "run", "jepa", config, PREDICTOR)
+    for format in ("transformers", "vjepa2"):
+        with pytest.raises(ConvertError, match=r"position='rope_3d' \(it has 'rope_3d_tiled'\)"):
+            export_checkpoint(tmp_path / "run", tmp_path / "out", format)
+    with pytest.raises(ConvertError, match="choose from"):
+        export_checkpoint(tmp_path / "run", tmp_path / "out", "onnx")
+
+
+def test_an_import_can_be_continued(tmp_path):
+    folder, _ = golden_file(tmp_path, "hf_vjepa2")
+    import_file(folder, tmp_path / "run", ImportOptions(mask_tokens=(0,)))
+    config = load_encoder(tmp_path / "run").config
+    options = PREDICTOR | {"predictor_depth": 2}
+    objective = make_objective("jepa", config, options, Compute())
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    params = jax.eval_shape(objective.init, jax.random.key(0))
+    wanted = {"params": params, "target_params": objective.target_of(params)}
+    wanted = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), wanted)
+    state = checkpoint.restore_state(checkpoint.find(tmp_path / "run"), wanted)
+    keys = jax.random.split(jax.random.key(1), 2)
+    loss, _ = jax.jit(objective.loss)(
+        state["params"], {"video": cases.clips(4, 16, 16)}, keys, state["target_params"]
+    )
+    assert np.isfinite(loss)
+
+
+def test_torch_formats_there_and_back(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch files need torch")
+    from convert import reference as ref
+    from convert.test_originals import OPTIONS, torch_state, videomae_shapes, vjepa_groups
+
+    cases_ = {
+        "videomae": {"model": torch_state(videomae_shapes())},
+        "vjepa2": {k: v for k, v in vjepa_groups().items() if k not in ("opt", "epoch", "loss")},
+    }
+    for name, groups in cases_.items():
+        torch.save(groups, tmp_path / f"{name}.pth")
+        import_file(tmp_path / f"{name}.pth", tmp_path / name, OPTIONS)
+        files = export_checkpoint(tmp_path / name, tmp_path / f"{name}_out", name, whole=True)
+        back = torch.load(files[0], weights_only=True)
+        assert back.keys() == groups.keys()
+        for group, state in groups.items():
+            same(*({k: v.numpy() for k, v in s.items()} for s in (back[group], state)))
+    shapes = ref.encoder_shapes("", qv=True) | ref.norm_shapes("fc_norm")
+    state = torch_state(shapes | {"head.weight": [5, 48], "head.bias": [5]})
+    torch.save({"module": state}, tmp_path / "fine.pth")
+    import_file(tmp_path / "fine.pth", tmp_path / "fine", OPTIONS)
+    files = export_checkpoint(tmp_path / "fine", tmp_path / "fine_out", "videomae", whole=True)
+    back = torch.load(files[0], weights_only=True)["module"]
+    same({k: v.numpy() for k, v in back.items()}, {k: v.numpy() for k, v in state.items()})
+
+
+def test_vjepa1_there_and_back_with_its_tables(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch files need torch")
+    from convert.test_originals import OPTIONS, vjepa_groups
+    from surgrec_jax.models.position import sincos_3d
+
+    groups = {k: v for k, v in vjepa_groups().items() if k not in ("opt", "epoch", "loss")}
+    table = torch.from_numpy(sincos_3d((2, 4, 4), 48)[None])
+    for name in ("encoder", "target_encoder"):
+        groups[name]["module.backbone.pos_embed"] = table
+    narrow = torch.from_numpy(sincos_3d((2, 4, 4), 24)[None])
+    groups["predictor"]["module.backbone.predictor_pos_embed"] = narrow
+    torch.save(groups, tmp_path / "a.pt")
+    import_file(tmp_path / "a.pt", tmp_path / "run", OPTIONS)
+    files = export_checkpoint(tmp_path / "run", tmp_path / "out", "vjepa1", whole=True)
+    back = torch.load(files[0], weights_only=True)
+    assert back.keys() == groups.keys()
+    for group, state in groups.items():
+        same(*({k: v.numpy() for k, v in s.items()} for s in (back[group], state)))
+
+
+class Evil:
+    """Runs code when it is unpickled, if anything lets it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_a_torch_file_with_code_is_refused_and_does_not_run(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch files need torch")
+    torch.save({"model": {"a": torch.zeros(2)}, "args": Evil(tmp_path / "ran")}, tmp_path / "x.pth")
+    with pytest.raises(ConvertError, match="cannot be read as plain tensors"):
+        import_file(tmp_path / "x.pth", tmp_path / "run")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_truncated_torch_file(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch files need torch")
+    torch.save({"model": {"a": torch.zeros(2000)}}, tmp_path / "x.pth")
+    data = (tmp_path / "x.pth").read_bytes()
+    (tmp_path / "x.pth").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ConvertError, match="If it is truncated, download it again"):
+        import_file(tmp_path / "x.pth", tmp_path / "run")
+
+
+def test_command_line(tmp_path, capsys):
+    folder, _ = golden_file(tmp_path, "hf_vjepa2")
+    assert main(["inspect", str(folder)]) == 0
+    assert "hf_vjepa2" in capsys.readouterr().out
+    run, out = str(tmp_path / "run"), str(tmp_path / "out")
+    assert main(["import", str(folder), "--out", run, "--fps", "5"]) == 0
+    assert load_encoder(run).fps == 5
+    assert main(["import", str(folder), "--out", run]) == 1
+    assert "has checkpoints already" in capsys.readouterr().err
+    assert main(["export", run, "--format=transformers", "--out", out, "--whole"]) == 0
+    same(load_file(tmp_path / "out/model.safetensors"), load_file(folder / "model.safetensors"))
+
+
+def test_safetensors_need_no_torch(tmp_path):
+    folder, _ = golden_file(tmp_path, "hf_videomae")
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from surgrec_jax.convert.__main__ import main\n"
+        f"sys.exit(main(['import', {str(folder)!r}, '--out', {str(tmp_path / 'run')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "x.pth").write_bytes(b"")
+    code = code.replace(str(folder), str(tmp_path / "x.pth"))
+    code = code.replace(str(tmp_path / "run"), str(tmp_path / "other"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "install torch" in done.stderr

@@ -1,0 +1,371 @@
+"""Parity in the key styles of the original repositories, and the strange corners of each format."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import pytest
+
+from convert import cases, models
+from surgrec_jax import load_encoder
+from surgrec_jax.convert import ConvertError, ImportOptions, import_file
+
+torch = pytest.importorskip("torch", reason="parity with torch needs torch==2.13.0")
+
+from convert import reference as ref  # noqa: E402  (needs torch)
+
+TOLERANCE = 1e-5
+SMALL = {"num_frames": 4, "image_size": (16, 16), "heads": 3}
+
+
+def torch_state(shapes, group=""):
+    """Weights named by group and key, under their keys."""
+    return {k: torch.from_numpy(cases.weight(group + k, tuple(s))) for k, s in shapes.items()}
+
+
+def golden(name, groups, **outputs):
+    """Compares outputs with the committed ones, or writes them (see test_transformers.py)."""
+    flat = {f"{g}/{k}": v.numpy() for g, state in groups.items() for k, v in state.items()}
+    cases.golden(name, flat, {k: v.numpy() for k, v in outputs.items()})
+
+
+def close(ours, theirs):
+    assert ours.shape == tuple(theirs.shape)
+    worst = float(np.abs(ours - theirs.numpy()).max())
+    assert worst < TOLERANCE, worst
+
+
+def save(path, **groups):
+    torch.save(groups, path)
+    return path
+
+
+def videomae_shapes():
+    shapes = ref.encoder_shapes("encoder.", qv=True) | ref.norm_shapes("encoder.norm")
+    shapes |= {"encoder_to_decoder.weight": [24, 48], "mask_token": [1, 1, 24]}
+    for i in range(2):
+        shapes |= ref.block_shapes(f"decoder.blocks.{i}.", 24, 96, qv=True)
+    shapes |= ref.norm_shapes("decoder.norm", 24)
+    return shapes | {"decoder.head.weight": [96, 24], "decoder.head.bias": [96]}
+
+
+def videomae_tokens(state, x, prefix, seen=None):
+    t = ref.tokens(x, state, prefix)
+    t = t + ref.sincos_1d(t.shape[1], 48)
+    if seen is not None:
+        t = torch.gather(t, 1, torch.from_numpy(seen)[..., None].expand(-1, -1, 48))
+    for i in range(2):
+        t = ref.block(t, state, f"{prefix}blocks.{i}.", 3)
+    return t
+
+
+def test_videomae_pretraining_file(tmp_path):
+    state = torch_state(videomae_shapes())
+    args = argparse.Namespace(num_frames=4, input_size=16, model="pretrain", opt_betas=None)
+    path = save(
+        tmp_path / "checkpoint-9.pth",
+        model=state,
+        optimizer={"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]},
+        epoch=9,
+        scaler={"scale": 1.0},
+        args=args,
+    )
+    meta = import_file(path, tmp_path / "run", ImportOptions(heads=3, head_heads=2))
+    assert meta["import"]["notes"] == []
+    assert meta["import"]["ignored"] == {"training state, not weights": 1}
+    video = cases.clips(4, 16, 16)
+    x = torch.from_numpy(cases.pixels(video))
+    whole = ref.layer_norm(videomae_tokens(state, x, "encoder."), state, "encoder.norm")
+    close(load_encoder(tmp_path / "run").tokens(video), whole)
+
+    seen, hidden = cases.masks()
+    visible = videomae_tokens(state, x, "encoder.", seen)
+    visible = ref.layer_norm(visible, state, "encoder.norm")
+    table = ref.sincos_1d(32, 24)
+    t = torch.cat(
+        [
+            ref.linear(visible, state, "encoder_to_decoder") + table[torch.from_numpy(seen)],
+            state["mask_token"] + table[torch.from_numpy(hidden)],
+        ],
+        1,
+    )
+    for i in range(2):
+        t = ref.block(t, state, f"decoder.blocks.{i}.", 2)
+    t = ref.linear(ref.layer_norm(t[:, 12:], state, "decoder.norm"), state, "decoder.head")
+    logits, _ = models.mae(tmp_path / "run", video, seen, hidden)
+    close(logits, t)
+
+
+def test_videomae_fine_tuned_file(tmp_path):
+    shapes = ref.encoder_shapes("", qv=True) | ref.norm_shapes("fc_norm")
+    state = torch_state(shapes | {"head.weight": [5, 48], "head.bias": [5]})
+    path = save(tmp_path / "vit_b_dist.pth", module=state)
+    meta = import_file(path, tmp_path / "run", ImportOptions(**SMALL))
+    assert meta["parts"]["head"]["classes"] == 5
+    video = cases.clips(4, 16, 16)
+    t = videomae_tokens(state, torch.from_numpy(cases.pixels(video)), "")
+    pooled = ref.layer_norm(t.mean(1), state, "fc_norm")
+    encoder = load_encoder(tmp_path / "run")
+    close(encoder.tokens(video), t)
+    close(encoder.features(video), pooled)
+    close(models.logits(tmp_path / "run", video), ref.linear(pooled, state, "head"))
+
+
+def vjepa_groups(extra=None, tokens=2):
+    """encoder, target_encoder and predictor with prefix module.backbone."""
+    shapes = ref.encoder_shapes("module.backbone.") | ref.norm_shapes("module.backbone.norm")
+    predictor = {
+        "predictor_embed.weight": [24, 48],
+        "predictor_embed.bias": [24],
+        **{f"mask_tokens.{n}": [1, 1, 24] for n in range(tokens)},
+        **ref.block_shapes("predictor_blocks.0.", 24, 96),
+        **ref.norm_shapes("predictor_norm", 24),
+        "predictor_proj.weight": [48, 24],
+        "predictor_proj.bias": [48],
+    }
+    return {
+        "encoder": torch_state(shapes, "encoder/"),
+        "target_encoder": torch_state(shapes, "target_encoder/"),
+        "predictor": torch_state(
+            {f"module.backbone.{k}": s for k, s in predictor.items()}, "predictor/"
+        ),
+        "opt": {"state": {}},
+        "epoch": 3,
+        "loss": np.float64(0.5),
+    }
+
+
+def run_vjepa(state, x, turn=None, table=None, ids=None, norm="norm", prefix="module.backbone."):
+    t = ref.tokens(x, state, prefix)
+    if f"{prefix}video_mod_embed" in state:
+        t = t + state[f"{prefix}video_mod_embed"]
+    if table is not None:
+        t = t + table
+    if ids is not None:
+        t = torch.gather(t, 1, ids[..., None].expand(-1, -1, t.shape[-1]))
+    for i in range(2):
+        t = ref.block(t, state, f"{prefix}blocks.{i}.", 3, turn)
+    return ref.layer_norm(t, state, f"{prefix}{norm}")
+
+
+def run_predictor(state, context, seen, hidden, number, turn=None, table=None):
+    p = "module.backbone."
+    t = ref.linear(context, state, f"{p}predictor_embed")
+    mask = state[f"{p}mask_tokens.{number}"].expand(len(t), hidden.shape[1], -1)
+    if table is not None:
+        t, mask = t + table[seen], mask + table[hidden]
+    t = ref.block(torch.cat([t, mask], 1), state, f"{p}predictor_blocks.0.", 2, turn)
+    t = ref.layer_norm(t[:, seen.shape[1] :], state, f"{p}predictor_norm")
+    return ref.linear(t, state, f"{p}predictor_proj")
+
+
+OPTIONS = ImportOptions(**SMALL, head_heads=2)
+
+
+def test_one_mask_token_for_two_kinds_of_masks(tmp_path):
+    path = save(tmp_path / "latest.pt", **(groups := vjepa_groups(tokens=4)))
+    options = ImportOptions(**SMALL, head_heads=2, mask_tokens=(2, 0, 2))
+    meta = import_file(path, tmp_path / "run", options)
+    assert meta["import"]["ignored"]["mask token not asked for"] == 2
+    made, _ = models.parts(tmp_path / "run")
+    rows = [groups["predictor"][f"module.backbone.mask_tokens.{n}"].view(-1) for n in (2, 0, 2)]
+    np.testing.assert_array_equal(made["predictor"].mask_tokens[...], torch.stack(rows).numpy())
+    with pytest.raises(ConvertError, match=r"mask_tokens=\(7,\): the file has \[0, 1, 2, 3\]"):
+        import_file(path, tmp_path / "no", ImportOptions(**SMALL, head_heads=2, mask_tokens=(7,)))
+
+
+@pytest.mark.parametrize("grid", [(2, 4, 4), (4, 2, 6)])
+def test_vjepa2_file_target_and_online(tmp_path, grid):
+    groups = vjepa_groups()
+    path = save(tmp_path / "latest.pt", **groups)
+    t, h, w = grid
+    size = {"num_frames": 2 * t, "image_size": (4 * h, 4 * w), "heads": 3, "head_heads": 2}
+    meta = import_file(path, tmp_path / "run", ImportOptions(**size))
+    assert meta["encoder"]["position"] == "rope_3d_tiled"
+    import_file(path, tmp_path / "online", ImportOptions(**size, encoder="online"))
+    video = cases.clips(2 * t, 4 * h, 4 * w)
+    x, turn = torch.from_numpy(cases.pixels(video)), ref.rope(grid, tiled=True)
+    target = run_vjepa(groups["target_encoder"], x, turn)
+    close(load_encoder(tmp_path / "run").tokens(video), target)
+    close(load_encoder(tmp_path / "online").tokens(video), run_vjepa(groups["encoder"], x, turn))
+    if grid != (2, 4, 4):
+        return
+    # params hold the online encoder, so that training goes on where it was.
+    seen, hidden = (torch.from_numpy(m) for m in cases.masks())
+    context = run_vjepa(groups["encoder"], x, turn)
+    context = torch.gather(context, 1, seen[..., None].expand(-1, -1, 48))
+    both = torch.cat([seen, hidden], 1)
+    for number in (0, 1):
+        turn = ref.rope(grid, both, tiled=True)
+        theirs = run_predictor(groups["predictor"], context, seen, hidden, number, turn)
+        close(models.jepa(tmp_path / "run", video, *cases.masks(), number), theirs)
+
+
+def test_vjepa1_file(tmp_path):
+    groups = vjepa_groups()
+    table, narrow = ref.sincos_3d((2, 4, 4), 48), ref.sincos_3d((2, 4, 4), 24)
+    for name in ("encoder", "target_encoder"):
+        groups[name]["module.backbone.pos_embed"] = table[None]
+    groups["predictor"]["module.backbone.predictor_pos_embed"] = narrow[None]
+    path = save(tmp_path / "vitl16.pth.tar", **groups)
+    meta = import_file(path, tmp_path / "run", OPTIONS)
+    assert meta["import"]["family"] == "vjepa1"
+    video = cases.clips(4, 16, 16)
+    x = torch.from_numpy(cases.pixels(video))
+    target = run_vjepa(groups["target_encoder"], x, table=table)
+    close(load_encoder(tmp_path / "run").tokens(video), target)
+    seen, hidden = (torch.from_numpy(m) for m in cases.masks())
+    context = run_vjepa(groups["encoder"], x, table=table)
+    context = torch.gather(context, 1, seen[..., None].expand(-1, -1, 48))
+    theirs = run_predictor(groups["predictor"], context, seen, hidden, 1, table=narrow)
+    close(models.jepa(tmp_path / "run", video, *cases.masks(), 1), theirs)
+    parts = {k: v for k, v in groups.items() if isinstance(v, dict) and k != "opt"}
+    golden("vjepa1", parts, tokens=target, predicted=theirs)
+    with pytest.raises(ConvertError, match="pos_embed has"):
+        import_file(path, tmp_path / "no", ImportOptions(num_frames=16, heads=3, head_heads=2))
+
+
+def test_vjepa1_positions_resampled_like_torch(tmp_path):
+    groups = vjepa_groups()
+    table = ref.sincos_3d((2, 4, 4), 48)
+    state = groups["encoder"] | {"module.backbone.pos_embed": table[None]}
+    path = save(tmp_path / "surgrec_jepa.pt", encoder=state)
+    with pytest.raises(ConvertError, match="no EMA target"):
+        import_file(path, tmp_path / "no", ImportOptions(**SMALL))
+    options = ImportOptions(**SMALL, encoder="online", resize_to=(8, 24, 16))
+    meta = import_file(path, tmp_path / "run", options)
+    assert meta["encoder"]["position_grid"] == (2, 4, 4)
+    assert meta["import"]["resized"]["method"] == "interpolate"
+    larger = torch.nn.functional.interpolate(
+        table.reshape(1, 2, 4, 4, 48).permute(0, 4, 1, 2, 3), (4, 6, 4), mode="trilinear"
+    )
+    larger = larger.permute(0, 2, 3, 4, 1).reshape(-1, 48)
+    video = cases.clips(8, 24, 16)
+    theirs = run_vjepa(state, torch.from_numpy(cases.pixels(video)), table=larger)
+    close(load_encoder(tmp_path / "run").tokens(video), theirs)
+
+
+@pytest.mark.parametrize("name", ["ema_encoder", "target_encoder"])
+def test_vjepa21_hub_file(tmp_path, name):
+    shapes = ref.encoder_shapes("module.backbone.")
+    for level in range(4):
+        shapes |= ref.norm_shapes(f"module.backbone.norms_block.{level}")
+    shapes |= {
+        "module.backbone.video_mod_embed": [1, 1, 48],
+        "module.backbone.img_mod_embed": [1, 1, 48],
+        "module.backbone.patch_embed_img.proj.weight": [48, 3, 1, 4, 4],
+        "module.backbone.patch_embed_img.proj.bias": [48],
+    }
+    state = torch_state(shapes, f"{name}/")
+    predictor = {"module.backbone.predictor_embed.0.weight": torch.zeros(3)}
+    path = save(tmp_path / "vjepa2_1_vitb.pt", **{name: state, "predictor": predictor})
+    meta = import_file(path, tmp_path / "run", ImportOptions(**SMALL))
+    assert meta["encoder"]["position"] == "rope_3d"
+    assert "predictor is not taken" in " ".join(meta["import"]["notes"])
+    video = cases.clips(4, 16, 16)
+    # Rows and columns run from 0 to 15, those of 256 px in patches of 16, on any grid.
+    turn = ref.rope((2, 4, 4), tiled=False, stretch=(1, 15 / 3, 15 / 3))
+    x = torch.from_numpy(cases.pixels(video))
+    theirs = run_vjepa(state, x, turn, norm="norms_block.3")
+    close(load_encoder(tmp_path / "run").tokens(video), theirs)
+    if name == "ema_encoder":
+        golden("vjepa21", {name: state}, tokens=theirs)
+
+
+def test_attentive_probe_of_the_original(tmp_path):
+    groups = vjepa_groups()
+    import_file(save(tmp_path / "latest.pt", **groups), tmp_path / "run", OPTIONS)
+    shapes = {"module.pooler.query_tokens": [1, 1, 48]}
+    shapes |= ref.block_shapes("module.pooler.blocks.0.", 48, 192)
+    cross = "module.pooler.cross_attention_block."
+    shapes |= ref.norm_shapes(f"{cross}norm1") | ref.norm_shapes(f"{cross}norm2")
+    for key, rows, columns in (
+        (f"{cross}xattn.q", 48, 48),
+        (f"{cross}xattn.kv", 96, 48),
+        (f"{cross}mlp.fc1", 192, 48),
+        (f"{cross}mlp.fc2", 48, 192),
+        ("module.linear", 5, 48),
+    ):
+        shapes |= {f"{key}.weight": [rows, columns], f"{key}.bias": [rows]}
+    state = torch_state(shapes)
+    path = save(tmp_path / "probe.pt", classifiers=[state, state], opt=[{"state": {}}], epoch=1)
+    options = ImportOptions(head_heads=3)
+    import_file(path, tmp_path / "probed", options, encoder_from=tmp_path / "run")
+    video = cases.clips(4, 16, 16)
+    turn = ref.rope((2, 4, 4), tiled=True)
+    t = run_vjepa(groups["target_encoder"], torch.from_numpy(cases.pixels(video)), turn)
+    t = ref.block(t, state, "module.pooler.blocks.0.", 3, eps=1e-5)
+    y = ref.layer_norm(t, state, f"{cross}norm1", 1e-5)
+    query = state["module.pooler.query_tokens"].expand(2, 1, 48)
+    q = ref.linear(query, state, f"{cross}xattn.q").view(2, 1, 3, 16).transpose(1, 2)
+    k, v = ref.linear(y, state, f"{cross}xattn.kv").view(2, -1, 2, 3, 16).permute(2, 0, 3, 1, 4)
+    pooled = torch.softmax(q @ k.transpose(-1, -2) / 4, -1) @ v
+    pooled = query + pooled.transpose(1, 2).reshape(2, 1, 48)
+    y = ref.linear(ref.layer_norm(pooled, state, f"{cross}norm2", 1e-5), state, f"{cross}mlp.fc1")
+    pooled = pooled + ref.linear(torch.nn.functional.gelu(y), state, f"{cross}mlp.fc2")
+    logits = ref.linear(pooled[:, 0], state, "module.linear")
+    close(models.logits(tmp_path / "probed", video), logits)
+    encoders = (load_encoder(tmp_path / run).tokens(video) for run in ("run", "probed"))
+    np.testing.assert_array_equal(*encoders)
+
+
+def dinov3_state():
+    shapes = ref.encoder_shapes("", kernel=(4, 4), scale=True) | ref.norm_shapes("norm")
+    shapes |= {"cls_token": [1, 1, 48], "storage_tokens": [1, 2, 48], "mask_token": [1, 48]}
+    state = torch_state(shapes)
+    for i in range(2):
+        mask = torch.ones(144)
+        mask[48:96] = 0
+        state[f"blocks.{i}.attn.qkv.bias_mask"] = mask
+    state["rope_embed.periods"] = 100.0 ** (torch.arange(4) / 4)
+    return state
+
+
+def run_dinov3(state, frames, grid):
+    h, w = grid
+    weight, bias = state["patch_embed.proj.weight"], state["patch_embed.proj.bias"]
+    t = torch.nn.functional.conv2d(frames, weight, bias, stride=4).flatten(2).transpose(1, 2)
+    first = torch.cat([state["cls_token"], state["storage_tokens"]], 1).expand(len(t), -1, -1)
+    rows, columns = ((2 * (torch.arange(n) + 0.5) / n - 1) for n in (h, w))
+    where = torch.cartesian_prod(rows, columns)
+    angle = 2 * torch.pi * where[:, :, None] / state["rope_embed.periods"]
+    angle = angle.flatten(1)  # [N, 8]
+
+    def turn(x):
+        a, b = x[:, :, 3:].chunk(2, -1)
+        cos, sin = angle.cos(), angle.sin()
+        turned = torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+        return torch.cat([x[:, :, :3], turned], 2)
+
+    t = torch.cat([first, t], 1)
+    for i in range(2):
+        t = ref.block(t, state, f"blocks.{i}.", 3, turn, eps=1e-5)
+    return ref.layer_norm(t, state, "norm", 1e-5)[:, 3:]
+
+
+def test_dinov3_file_apart_and_inflated(tmp_path):
+    state = dinov3_state()
+    torch.save(state, tmp_path / "dinov3_vitx16.pth")
+    options = {"image_size": (16, 12), "heads": 3}
+    import_file(
+        tmp_path / "dinov3_vitx16.pth", tmp_path / "run", ImportOptions(num_frames=2, **options)
+    )
+    video = cases.clips(2, 16, 12)
+    frames = torch.from_numpy(cases.pixels(video).reshape(4, 3, 16, 12))
+    theirs = run_dinov3(state, frames, (4, 3)).reshape(2, 2 * 12, 48)
+    close(load_encoder(tmp_path / "run").tokens(video), theirs)
+
+    inflated = ImportOptions(num_frames=2, frames="inflated", **options)
+    import_file(tmp_path / "dinov3_vitx16.pth", tmp_path / "inflated", inflated)
+    still = np.repeat(video[:, :1], 2, axis=1)
+    # A tubelet of two equal frames is the frame.
+    close(load_encoder(tmp_path / "inflated").tokens(still), theirs[:, :12])
+
+
+def test_wrong_rotary_periods_are_refused(tmp_path):
+    state = dinov3_state()
+    state["rope_embed.periods"] = 10000.0 ** (torch.arange(4) / 4)
+    torch.save(state, tmp_path / "x.pth")
+    with pytest.raises(ConvertError, match="rotary periods of base 100"):
+        import_file(tmp_path / "x.pth", tmp_path / "run", ImportOptions(**SMALL))
