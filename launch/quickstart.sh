@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Phantom corpus -> tiny MAE and JEPA -> frozen probes -> one table and an HTML summary.
+# Phantom corpus -> tiny MAE and tiny JEPA -> frozen probes -> one table and an HTML summary.
 # Usage: launch/quickstart.sh [OUT]   (default runs/quickstart; run again, it continues)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,8 +11,16 @@ $python -m data_builders build phantom_surgery --config tiny --data_dir data
 for objective in mae jepa; do
   $python -m surgrec_jax.main --config=configs/$objective.py:tiny --workdir="$out/$objective"
 done
-$python -m surgrec_jax.probe --config=configs/probe.py:tiny \
-  --config.checkpoint="$out/mae,$out/jepa" --config.names=MAE,JEPA --config.out="$out/probe"
-$python -m surgrec_jax.evaluation.report --runs "$out/mae,$out/jepa" \
-  --results "$out/probe/results.json" --out "$out/index.html"
-echo "quickstart took $((SECONDS - began)) s after installation"
+$python -m surgrec_jax.probe --config=configs/probe.py:tiny --config.names=MAE,JEPA \
+  --config.checkpoint="$out/mae,$out/jepa" --config.out="$out/probe"
+$python -m surgrec_jax.evaluation.report --runs "$out/mae" "$out/jepa" \
+  --probe "$out/probe/results.json" --out "$out/index.html" \
+  --lead "Phantom data, not clinical: what tiny encoders learn in minutes from drawn surgery." \
+  --fact "duration=$(((SECONDS - began + 59) / 60)) min on $(getconf _NPROCESSORS_ONLN) cores"
+
+echo
+echo "summary  $out/index.html"
+echo "images   $out/mae/images  $out/jepa/images"
+echo "curves   $out/*/metrics.jsonl, or: tensorboard --logdir $out"
+echo "results  $out/probe/results.json"
+echo "took $((SECONDS - began)) s, installation not counted"

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import time
 from pathlib import Path
@@ -51,18 +52,14 @@ class Checkpoints:
         policies: list[Any] = [preservation.LatestN(keep)]
         if keep_best:
             policies.append(
-                preservation.BestN(
-                    get_metric_fn=lambda metrics: metrics["score"],
-                    n=keep_best,
-                    keep_checkpoints_without_metrics=False,
-                )
+                preservation.BestN(get_metric_fn=lambda metrics: metrics["score"], n=keep_best)
             )
-        self.root, self._keep = root, keep + keep_best
+        self.root, self._keep, self._scored = root, keep + keep_best, keep_best > 0
         self._manager = ocp.CheckpointManager(
             root.absolute(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=preservation.AnyPreservationPolicy(policies),
-                best_fn=lambda metrics: metrics["score"],
+                best_fn=(lambda metrics: metrics["score"]) if self._scored else None,
                 cleanup_tmp_directories=True,
             ),
         )
@@ -96,7 +93,8 @@ class Checkpoints:
             state=ocp.args.PyTreeSave(state),
             meta=ocp.args.JsonSave({"format": FORMAT, "step": step, **meta}),
         )
-        metrics = None if score is None else {"score": float(score)}
+        # A step without a score ranks below all that have one.
+        metrics = {"score": -math.inf if score is None else float(score)} if self._scored else None
         with self._writing(step):
             self._manager.save(step, args=items, metrics=metrics, force=True)
 

@@ -70,7 +70,7 @@ def build_objective(config: ConfigDict) -> Objective:
         defaults = zip(("depth", "width", "heads"), MAE_DECODERS[config.model.preset], strict=True)
         options = {f"decoder_{k}": v for k, v in defaults} | options
     else:
-        options["masks"] = [mask.to_dict() for mask in options["masks"]]
+        options["masks"] = [dict(mask) for mask in options["masks"]]
     return make_objective(name, make_encoder(config), options, make_compute(config))
 
 

@@ -49,7 +49,7 @@ def run_jobs(
         return {}
     with _Bar(sum(len(job.items) for job in jobs), builder.name, progress) as bar:
         if num_workers == 1:
-            with _one_thread_and_quiet():
+            with one_thread_and_quiet():
                 return {
                     job.path: write_shard(builder, job, strict=strict, progress=bar.update)
                     for job in jobs
@@ -103,7 +103,7 @@ def _start_worker(builder, channel, stop, strict, alive: Path) -> None:
         os._exit(1)
     _worker.update(builder=builder, channel=channel, stop=stop, strict=strict, lock=lock)
     _worker["quiet"] = contextlib.ExitStack()
-    _worker["quiet"].enter_context(_one_thread_and_quiet())
+    _worker["quiet"].enter_context(one_thread_and_quiet())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -123,7 +123,7 @@ def _work(job: ShardJob) -> ShardResult:
 
 
 @contextlib.contextmanager
-def _one_thread_and_quiet() -> Iterator[None]:
+def one_thread_and_quiet() -> Iterator[None]:
     """One OpenCV thread (processes share the cores), and no FFmpeg messages (we report)."""
     # Read once, when FFmpeg is first used; -8 is AV_LOG_QUIET.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -141,8 +141,17 @@ class _Bar:
     """Videos done, source frames read per second, time left."""
 
     def __init__(self, videos: int, name: str, shown: bool):
+        # A terminal's line is redrawn several times a second; a log file gets a line now and then.
+        self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
-            total=videos, desc=name, unit="video", disable=not shown, file=sys.stderr, smoothing=0.1
+            total=videos,
+            desc=name,
+            unit="video",
+            disable=not shown,
+            file=sys.stderr,
+            smoothing=0.1,
+            mininterval=0.1 if self._terminal else 15,
+            maxinterval=10 if self._terminal else 30,
         )
         self._frames, self._start = 0, time.monotonic()
 
@@ -162,4 +171,5 @@ class _Bar:
         with contextlib.suppress(queue.Empty):
             while True:
                 self.update(*channel.get_nowait())
-        self._bar.refresh()
+        if self._terminal:
+            self._bar.refresh()
