@@ -152,6 +152,7 @@ def _tiny(c: ConfigDict) -> None:
     c.optim.momentum = 0.95
     c.optim.end_momentum = 1.0
     c.compute.remat = "none"
+    c.data.crop = "multi_scale"  # crops of 0.3 of the area lose the tools at this size
     c.data.sources = "phantom_surgery/tiny"
     c.data.num_threads = 1
     c.checkpoint.every = 250

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import shutil
@@ -226,9 +227,9 @@ def restore_state(location: Location, abstract_state: Any) -> Any:
         CheckpointError: the files cannot be read.
     """
     path = (location.path / "state").absolute()
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as reader:
         try:
-            saved = reader.metadata(path).item_metadata.tree
+            saved = reader.metadata(path).tree
         except Exception as error:  # Orbax and tensorstore raise whatever a damaged file provokes
             raise CheckpointError(f"{path}: {_first_line(error)}") from error
         _check_same(location, saved, abstract_state)
