@@ -144,6 +144,7 @@ def _run(builder, jobs, num_workers, strict, progress) -> list[tuple[ShardResult
 def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
     splits: dict[str, SplitSummary] = {}
     skipped, partial, source_seconds = list(listed), [], 0.0
+    filtered: dict[str, list[int]] = {}
     for job, (result, _) in zip(jobs, results, strict=True):
         if result.records:
             counts = splits.setdefault(job.split, SplitSummary())
@@ -154,6 +155,9 @@ def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
         skipped += [tuple(entry) for entry in result.skipped]
         partial += [tuple(entry) for entry in result.partial]
         source_seconds += result.source_seconds
+        for name, (videos, frames) in result.filtered.items():
+            before = filtered.get(name, (0, 0))
+            filtered[name] = [before[0] + videos, before[1] + frames]
     parts = [builder.name, builder.builder_config_name, str(builder.version)]
     return BuildSummary(
         name="/".join(part for part in parts if part),
@@ -165,6 +169,8 @@ def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
         seconds=0.0,
         shards=len(jobs),
         resumed=sum(resumed for _, resumed in results),
+        notes=list(builder.notes),
+        filtered=filtered,
     )
 
 
@@ -203,6 +209,7 @@ def _finish(builder, work, target, jobs, results, summary, fingerprint) -> None:
     note = {
         "fingerprint": fingerprint,
         "record": dataclasses.asdict(builder.record_spec),
+        "filters": dataclasses.asdict(builder.builder_config.filters),
         "summary": summary.to_json(),
     }
     write_json(ready / NOTE, note)

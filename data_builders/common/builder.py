@@ -12,13 +12,17 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from data_builders.common.errors import BadInput, BuildError, safe_text
-from data_builders.common.items import OpenedVideo, VideoConfig, VideoItem
+from data_builders.common.filters import out_of_body, out_of_body_classes
+from data_builders.common.items import Extent, OpenedVideo, VideoConfig, VideoItem
 from data_builders.common.records import DOMAINS, UNLABELLED, RecordSpec, record_features
 from data_builders.common.segments import cut_video
 from data_builders.common.video import ReadReport
 
-__all__ = ["OpenedVideo", "VideoConfig", "VideoDatasetBuilder", "VideoItem"]
+__all__ = ["Extent", "OpenedVideo", "VideoConfig", "VideoDatasetBuilder", "VideoItem"]
 
+# Annotations end up to this much before or after their video without being reported: rows of whole
+# seconds, a closing row, a tail that the container cut off (layouts of Cholec80, PitVis).
+TAIL_SECONDS = 2.0
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -51,6 +55,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """As any TFDS builder; `manual_dir` is the user's download, where the source has one."""
         self.manual_dir = Path(manual_dir) if manual_dir is not None else None
         self.skipped: list[tuple[str, str]] = []  # (path, reason) noted while listing
+        self.notes: list[str] = []  # sentences about the source as a whole, noted while listing
         super().__init__(**kwargs)
         self._original_state["manual_dir"] = manual_dir  # for pickling, as TFDS does it
 
@@ -76,8 +81,10 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         return OpenedVideo(path=item.path)
 
     def inputs(self, item: VideoItem) -> list[Path]:
-        """Files whose change makes a finished shard with `item` stale (annotations belong here)."""
-        return [] if item.path is None else [item.path]
+        """Files whose change makes a finished shard with `item` stale: the video, and every path in
+        `item.extra` (annotations belong there)."""
+        annotations = [value for value in item.extra.values() if isinstance(value, Path)]
+        return ([] if item.path is None else [item.path]) + annotations
 
     @classmethod
     def add_arguments(cls, parser) -> None:
@@ -121,6 +128,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             that stands in two splits.
         """
         self.skipped.clear()
+        self.notes.clear()
         items = self.list_videos(manual_dir)
         if not items:
             raise BuildError(
@@ -184,6 +192,8 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 report=report,
                 image_fps=opened.image_fps,
                 image_start=opened.image_start,
+                filters=self.builder_config.filters,
+                outside=out_of_body(opened.tracks, out_of_body_classes(tracks)),
             )
             native_fps = None
             for segment in segments:
@@ -214,6 +224,8 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 if video_labels:
                     example["video_labels"] = {name: int(value) for name, value in whole.items()}
                 yield f"{item.split}/{item.video_id}/{segment.index:06d}", example
+            report.problems += opened.problems
+            report.problems += filter(None, (misfit(ext, report) for ext in opened.extents))
 
     def _check_declared(self, item, given, declared, kind):
         for name in given:
@@ -243,6 +255,16 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 logging.warning("%s: skipped or cut short: %s", self.name, error)
             for problem in report.problems:
                 logging.warning("%s: %s: %s", self.name, item.video_id, problem)
+
+
+def misfit(extent: Extent, report: ReadReport) -> str | None:
+    """A sentence when an annotation file is clearly longer or shorter than the video was."""
+    end = extent.end / report.native_fps if extent.clock == "frames" else extent.end
+    longer = end - report.duration
+    if longer <= TAIL_SECONDS and (longer >= -TAIL_SECONDS or not extent.whole):
+        return None
+    where = safe_text(extent.path) + ("" if extent.line is None else f":{extent.line}")
+    return f"{where}: the labels end at {end:.1f} s, the video at {report.duration:.1f} s"
 
 
 def _checked_ids(item, name, ids, names):

@@ -2,20 +2,21 @@
 
 import argparse
 import dataclasses
-import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 from data_builders.common import registry
-from data_builders.common.build import build, unfinished
+from data_builders.common.audit_command import add_audit
+from data_builders.common.build import build
 from data_builders.common.builder import VideoConfig
-from data_builders.common.errors import BuildError, safe_text
+from data_builders.common.check import add_check
+from data_builders.common.errors import BuildError
+from data_builders.common.list_command import add_list
 from data_builders.common.records import RecordSpec
-from data_builders.common.summary import human_bytes
 
 INTERRUPTED = 130
+FILTERS = ("crop_borders", "drop_black", "drop_frozen", "drop_out_of_body")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,6 +66,13 @@ def _add_build(commands, argv: Sequence[str]) -> None:
             type=field.type,
             help=f"default of the configuration ({field.default})",
         )
+    curation = parser.add_argument_group("curation filters (all off by default)")
+    curation.add_argument("--crop_borders", action="store_true", help="cut black borders off")
+    curation.add_argument("--drop_black", action="store_true", help="leave black stretches out")
+    curation.add_argument("--drop_frozen", action="store_true", help="leave still stretches out")
+    curation.add_argument(
+        "--drop_out_of_body", action="store_true", help="leave out what is labelled out of body"
+    )
     parser.set_defaults(run=_build)
     # The source's own options are known once its name is.
     if len(argv) > 1 and argv[0] == "build" and not argv[1].startswith("-"):
@@ -79,9 +87,10 @@ def _build(args: argparse.Namespace) -> int:
         for field in dataclasses.fields(RecordSpec)
         if getattr(args, field.name) is not None
     }
+    filters = {name: True for name in FILTERS if getattr(args, name)}
     try:
-        if changed:
-            config = _with_record(builder_cls, config, changed)
+        if changed or filters:
+            config = _with_settings(builder_cls, config, changed, filters)
     except ValueError as error:
         raise BuildError(str(error)) from error
     signal.signal(signal.SIGTERM, _as_interrupt)
@@ -101,7 +110,9 @@ def _build(args: argparse.Namespace) -> int:
     return 0
 
 
-def _with_record(builder_cls, config: str | VideoConfig | None, changed) -> VideoConfig:
+def _with_settings(
+    builder_cls, config: str | VideoConfig | None, record: Mapping, filters: Mapping
+) -> VideoConfig:
     if config is None or isinstance(config, str):
         configs = builder_cls.builder_configs
         name = config or builder_cls.DEFAULT_BUILDER_CONFIG_NAME or next(iter(configs))
@@ -111,54 +122,16 @@ def _with_record(builder_cls, config: str | VideoConfig | None, changed) -> Vide
                 f"{', '.join(sorted(configs))}."
             )
         config = configs[name]
-    return dataclasses.replace(config, record=dataclasses.replace(config.record, **changed))
+    return dataclasses.replace(
+        config,
+        record=dataclasses.replace(config.record, **record),
+        filters=dataclasses.replace(config.filters, **filters),
+    )
 
 
 def _as_interrupt(signum, frame):
     raise KeyboardInterrupt
 
 
-def _add_list(commands, argv: Sequence[str]) -> None:
-    del argv
-    parser = commands.add_parser("list", help="sources, and what is prepared", allow_abbrev=False)
-    parser.add_argument("--data_dir", help="root of the prepared data sets")
-    parser.set_defaults(run=_list)
-
-
-def _list(args: argparse.Namespace) -> int:
-    print("sources:")
-    for name in registry.sources():
-        text = (registry.builder_class(name).__doc__ or "").strip()
-        print(f"  {name:<20}{text.splitlines()[0] if text else ''}")
-    if args.data_dir is None:
-        print("give --data_dir to see what is prepared there.")
-        return 0
-    data_dir = Path(args.data_dir)
-    if not data_dir.is_dir():
-        raise BuildError(f"--data_dir {safe_text(data_dir)} is not a folder.")
-    print(f"prepared in {safe_text(data_dir)}:")
-    found = sorted(data_dir.glob("*/*/dataset_info.json"))
-    found += sorted(data_dir.glob("*/*/*/dataset_info.json"))
-    for path in found:
-        print(f"  {path.parent.relative_to(data_dir).as_posix():<36}{_counts(path)}")
-    for name in unfinished(data_dir):
-        print(f"  {name:<36}unfinished: run its build again")
-    if not found:
-        print("  nothing")
-    return 0
-
-
-def _counts(path: Path) -> str:
-    try:
-        splits = json.loads(path.read_text(encoding="utf-8")).get("splits", [])
-        size = sum(file.stat().st_size for file in path.parent.iterdir())
-        lengths = [(s["name"], sum(map(int, s.get("shardLengths", [])))) for s in splits]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"unreadable: {error}"
-    return (
-        ", ".join(f"{name} {count}" for name, count in lengths) + f" records, {human_bytes(size)}"
-    )
-
-
 # Each adds its parser, which names the function that runs it.
-COMMANDS: tuple[Callable, ...] = (_add_build, _add_list)
+COMMANDS: tuple[Callable, ...] = (_add_build, add_check, add_list, add_audit)

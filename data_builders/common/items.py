@@ -1,13 +1,14 @@
 """What builders exchange with the base class: a listed video, an opened one, a configuration."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders.common.labels import Track
+from data_builders.common.filters import FilterSpec
+from data_builders.common.labels import Clock, Track
 from data_builders.common.records import RecordSpec
 
 
@@ -34,6 +35,25 @@ class VideoItem:
 
 
 @dataclasses.dataclass(frozen=True)
+class Extent:
+    """How far an annotation file goes; compared with the video once that has been read.
+
+    Attributes:
+      path: the annotation file.
+      end: where its last label ends, in `clock`.
+      clock: "seconds" from the start of the video, or "frames" of the video.
+      whole: True when it should label the video to its end; False when it may end earlier.
+      line: the line of the last label, or None.
+    """
+
+    path: Path
+    end: float
+    clock: Clock = "seconds"
+    whole: bool = True
+    line: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class OpenedVideo:
     """A video ready to be read, with its labels.
 
@@ -44,6 +64,9 @@ class OpenedVideo:
       image_fps: rate of a folder of pictures, needed there: the picture with number n in its name
         is at (n - image_start) / image_fps seconds.
       image_start: number of the first picture, usually 0 or 1.
+      extents: annotation files whose length the base class compares with the video; what differs by
+        more than builder.TAIL_SECONDS is listed in the build's report.
+      problems: sentences for the build's report about annotations that could be used all the same.
     """
 
     path: Path
@@ -51,11 +74,17 @@ class OpenedVideo:
     video_labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
     image_fps: float | None = None
     image_start: int = 0
+    extents: Sequence[Extent] = ()
+    problems: Sequence[str] = ()
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class VideoConfig(tfds.core.BuilderConfig):
-    """A TFDS configuration that also says how records are stored. Subclass it for more settings."""
+    """A TFDS configuration that also says how records are stored and which curation filters apply.
+
+    Subclass it for more settings.
+    """
 
     name: str = "default"
     record: RecordSpec = dataclasses.field(default_factory=RecordSpec)
+    filters: FilterSpec = dataclasses.field(default_factory=FilterSpec)

@@ -26,7 +26,7 @@ def builder_class(name: str):
     """
     known = sources()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}."
         raise BuildError(f"there is no source called {name!r}; {hint}")
     return importlib.import_module(f"data_builders.{name}.{name}_dataset_builder").Builder

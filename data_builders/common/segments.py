@@ -1,15 +1,19 @@
 """Cuts a video into segments of encoded frames; holds one segment in memory at a time."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from data_builders.common.borders import find_box
 from data_builders.common.errors import BadInput
+from data_builders.common.filters import FilterSpec, dropped
 from data_builders.common.records import RecordSpec
-from data_builders.common.video import ReadReport, read_video
+from data_builders.common.video import Frame, ReadReport, read_video
+
+NO_FILTERS = FilterSpec()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,24 +40,37 @@ def cut_video(
     report: ReadReport,
     image_fps: float | None = None,
     image_start: int = 0,
+    filters: FilterSpec = NO_FILTERS,
+    outside: Callable[[Frame], bool] | None = None,
 ) -> Iterator[Segment]:
     """Reads `path` once and yields its segments in order; the last one may be shorter.
 
     `report` is filled along the way: its native rate and size hold from the first segment on.
+    Where `filters` leave frames out, a segment ends and the next one begins; `outside` tells frames
+    out of body.
 
     Raises:
-      BadInput: the video cannot be opened or holds no readable frame.
+      BadInput: the video cannot be opened, holds no readable frame, or none that the filters keep.
     """
     quality = [cv2.IMWRITE_JPEG_QUALITY, spec.jpeg_quality]
     frames, times, numbers, index = [], [], [], 0
-    for frame in read_video(
+    report.filtered |= dict.fromkeys(filters.switched_on(), 0)
+    box = find_box(path) if filters.crop_borders else None
+    if box is not None:
+        report.filtered["crop_borders"] = 1
+    stream = read_video(
         path,
         fps=spec.fps,
         short_side=spec.short_side,
         report=report,
         image_fps=image_fps,
         image_start=image_start,
-    ):
+        box=box,
+    )
+    for frame, gap in dropped(stream, filters, report.filtered, outside):
+        if gap and frames:
+            yield Segment(index, frames, np.array(times), np.array(numbers, np.int64))
+            frames, times, numbers, index = [], [], [], index + 1
         ok, encoded = cv2.imencode(".jpg", frame.picture, quality)
         if not ok:
             raise BadInput(path, f"frame {frame.number} could not be encoded as JPEG")
@@ -63,5 +80,8 @@ def cut_video(
         if len(frames) == spec.frames:
             yield Segment(index, frames, np.array(times), np.array(numbers, np.int64))
             frames, times, numbers, index = [], [], [], index + 1
+    if not frames and not index:
+        left_out = ", ".join(f"{name} {count}" for name, count in report.filtered.items())
+        raise BadInput(path, f"the filters leave no frame ({left_out})")
     if frames:
         yield Segment(index, frames, np.array(times), np.array(numbers, np.int64))

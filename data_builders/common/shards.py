@@ -64,6 +64,7 @@ class ShardResult:
     source_seconds: float = 0.0
     skipped: list[list[str]] = dataclasses.field(default_factory=list)
     partial: list[list[str]] = dataclasses.field(default_factory=list)
+    filtered: dict[str, list[int]] = dataclasses.field(default_factory=dict)  # videos, frames
 
 
 def plan_shards(
@@ -216,6 +217,9 @@ def _write_video(builder, item, scratch, writer, result, strict, progress) -> No
         result.source_seconds += report.duration
         if report.problems:
             result.partial.append([name, "; ".join(report.problems)])
+    for filter_name, count in report.filtered.items():
+        videos, frames = result.filtered.get(filter_name, (0, 0))
+        result.filtered[filter_name] = [videos + (count > 0), frames + count]
     progress(report.frames_read - told, 1)
 
 

@@ -26,6 +26,8 @@ class BuildSummary:
       splits: counts per split; a split none of whose videos could be read is missing.
       skipped: (path, reason) of every video that gave no record, and of files passed over.
       partial: (path, what was wrong) of every video that was read in part or repaired.
+      filtered: curation filter -> (videos it changed, frames it left out), of those switched on.
+      notes: what is wrong with the source as a whole, kept as it is.
       source_seconds: seconds of source video read.
       seconds: wall time of this run.
       shards, resumed: shards in all, and those found finished from an earlier run.
@@ -42,6 +44,8 @@ class BuildSummary:
     shards: int
     resumed: int = 0
     fresh: bool = True
+    notes: list[str] = dataclasses.field(default_factory=list)
+    filtered: dict[str, list[int]] = dataclasses.field(default_factory=dict)
 
     def text(self) -> str:
         """The summary as lines for a terminal."""
@@ -58,6 +62,11 @@ class BuildSummary:
             if entries:
                 lines.append(f"{title}: {len(entries)}")
                 lines += [f"  {path}: {reason}" for path, reason in entries]
+        for name, (videos, frames) in self.filtered.items():
+            left_out = "" if name == "crop_borders" else f", {frames} frames left out"
+            lines.append(f"{name}: {videos} videos{left_out}")
+        if self.notes:
+            lines += ["kept as published:", *(f"  {note}" for note in self.notes)]
         if self.fresh:
             resumed = f", {self.resumed} of them from an earlier run" if self.resumed else ""
             lines.append(

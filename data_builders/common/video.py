@@ -53,6 +53,7 @@ class ReadReport:
       duration: seconds from the start to the end of the last decoded frame.
       damaged: places where decoding failed and went on later.
       problems: sentences for the build's report; empty for a sound file.
+      filtered: curation filter -> what it did: frames left out, or 1 for a video that was cropped.
     """
 
     native_fps: float = 0.0
@@ -65,6 +66,7 @@ class ReadReport:
     duration: float = 0.0
     damaged: int = 0
     problems: list[str] = dataclasses.field(default_factory=list)
+    filtered: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def read_video(
@@ -75,6 +77,7 @@ def read_video(
     report: ReadReport | None = None,
     image_fps: float | None = None,
     image_start: int = 0,
+    box: tuple[int, int, int, int] | None = None,
 ) -> Iterator[Frame]:
     """Decodes a video once, from start to end, and yields the frames to store.
 
@@ -85,6 +88,7 @@ def read_video(
       short_side: upper bound of the shorter side in pixels; larger pictures are shrunk.
       report: filled along the way.
       image_fps, image_start: for a folder of pictures only.
+      box: top, bottom, left, right of the part to keep; in native pixels, before shrinking.
 
     Yields:
       Frames in time order, all of one size (that of the first).
@@ -104,6 +108,8 @@ def read_video(
         height, width = frame.picture.shape[:2]
         if size is None:
             report.native_height, report.native_width = height, width
+            if box is not None:
+                height, width = box[1] - box[0], box[3] - box[2]
             scale = min(1.0, short_side / min(height, width))
             size = max(1, round(width * scale)), max(1, round(height * scale))
         elif (height, width) != (report.native_height, report.native_width):
@@ -111,6 +117,8 @@ def read_video(
             if note not in report.problems:
                 report.problems.append(note)
         picture = frame.picture
+        if box is not None and picture.shape[:2] == (report.native_height, report.native_width):
+            picture = picture[box[0] : box[1], box[2] : box[3]]
         if picture.shape[:2] != size[::-1]:
             picture = shrink(picture, size)
         report.frames_kept += 1
@@ -158,14 +166,12 @@ def probe(path: Path, frames: int = 64) -> ReadReport:
 
 
 def _read_file(path: Path, fps: float, report: ReadReport) -> Iterator[Frame]:
-    with _opened(path) as capture:
+    with open_capture(path) as capture:
         _check_size(path, capture)
         report.header_frames = max(0, int(_finite(capture.get(cv2.CAP_PROP_FRAME_COUNT))))
         report.header_fps = max(0.0, _finite(capture.get(cv2.CAP_PROP_FPS)))
         clock, picker = FrameClock(report.header_fps), FramePicker(fps)
-        held: Frame | None = (
-            None  # decoded, and taken if no later frame comes before the next instant
-        )
+        held: Frame | None = None  # decoded; taken if none comes before the next instant
         failed = 0
         while failed < MAX_FAILED_READS:
             if not capture.grab():
@@ -187,7 +193,7 @@ def _read_file(path: Path, fps: float, report: ReadReport) -> Iterator[Frame]:
             if not ok or picture is None or not picture.size:
                 report.damaged += 1
                 continue
-            held = Frame(time, number, _as_bgr(picture))
+            held = Frame(time, number, as_bgr(picture))
             if picker.overdue:
                 yield held
                 held = None
@@ -222,7 +228,7 @@ def _problems(report: ReadReport, clock: FrameClock) -> list[str]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
+def open_capture(path: Path) -> Iterator[cv2.VideoCapture]:
     try:
         info = os.stat(path)
         with open(path, "rb") if stat.S_ISREG(info.st_mode) else contextlib.nullcontext():
@@ -283,7 +289,7 @@ def _check_size(path: Path, capture: cv2.VideoCapture) -> None:
         )
 
 
-def _as_bgr(picture: np.ndarray) -> np.ndarray:
+def as_bgr(picture: np.ndarray) -> np.ndarray:
     if picture.ndim == 2 or picture.shape[2] == 1:
         return cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
     return picture[:, :, :3]

@@ -1,4 +1,4 @@
-"""Measurements, as commands: python -m surgrec_jax.bench {step,loader,sampler,convert} [--json FILE].
+"""Measurements, as commands: python -m surgrec_jax.bench NAME [--json FILE].
 
 These machines are shared and noisy: compare figures of one run with each other, by CPU time.
 """

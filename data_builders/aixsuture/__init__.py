@@ -1,0 +1,1 @@
+"""AIxSuture: 314 videos of students who suture, with OSATS ratings."""

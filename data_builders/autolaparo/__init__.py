@@ -1,0 +1,1 @@
+"""AutoLaparo, task 1: 21 hysterectomies with seven phases."""

@@ -1,0 +1,1 @@
+"""cataract-101: phases of cataract surgery."""

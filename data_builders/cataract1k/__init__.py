@@ -1,0 +1,1 @@
+"""Cataract-1K: phases of cataract surgery."""

@@ -1,0 +1,72 @@
+"""Cataract-1K, phase part: 56 cataract operations with intervals of twelve phases."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from data_builders.common.annotations import by_name, class_id
+from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.deal import deal
+from data_builders.common.download import find_files, needed
+from data_builders.common.tables import interval_track, read_rows
+
+PHASES = (  # the owner's spelling; there are no numbers on disk
+    "Incision",
+    "Viscoelastic",
+    "Capsulorhexis",
+    "Hydrodissection",
+    "Phacoemulsification",
+    "Irrigation/Aspiration",
+    "Capsule Pulishing",
+    "Lens Implantation",
+    "Lens positioning",
+    "Viscoelastic_Suction",
+    "Anterior_Chamber Flushing",
+    "Tonifying/Antibiotics",
+)
+CLASSES = by_name(PHASES, also={"Capsule Polishing": PHASES.index("Capsule Pulishing")})
+PART = "Phase_recognition_dataset"
+
+
+class Builder(VideoDatasetBuilder):
+    """Cataract-1K (phase part): 56 cataract operations, twelve phases."""
+
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"Unpack the phase part: {PART}/videos, {PART}/annotations."
+    TRACKS: ClassVar = {"phase": PHASES}
+
+    def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
+        found = find_files(
+            self,
+            manual_dir,
+            video=rf"{PART}/videos/case_(\d+)\.mp4",
+            annotations={"phase": r"annotations/case_\d+/case_(\d+)_annotations_phases\.csv"},
+            strays=rf"{PART}/.*\.mp4",  # the other parts' videos are not meant
+        )
+        return deal(
+            VideoItem(
+                video_id=f"case_{case}",
+                case_id=f"case_{case}",
+                split="",
+                domain="cataract",
+                path=path,
+                extra={"phase": found["phase"].get(case)},
+            )
+            for case, path in found["video"].items()
+        )
+
+    def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
+        name = f"{item.case_id}_annotations_phases.csv"
+        path, spans, empty = needed(item, "phase", name), [], []
+        for row in read_rows(path, ("caseId", "comment", "sec", "endSec")):
+            if f"case_{row.cells['caseId']}" != item.case_id:
+                raise row.error(f"is of case {row.cells['caseId']!r}, not of {item.case_id}")
+            start, end = row.number("sec"), row.number("endSec")
+            spans.append((start, end, class_id(row, row.text("comment"), CLASSES), row))
+            if start == end:
+                empty.append(f"{name}:{row.line}: an interval of no length labels nothing")
+        end, line = max((span[1], span[3].line) for span in spans)
+        return OpenedVideo(
+            item.path,
+            {"phase": interval_track(spans)},
+            extents=[Extent(path, end, whole=False, line=line)],
+            problems=empty,
+        )

@@ -1,0 +1,1 @@
+"""Cataract-21: phases of cataract surgery."""

@@ -1,0 +1,72 @@
+"""Cataract-21 (ITEC cat-21): 21 cataract operations with a phase per frame."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from data_builders.common.annotations import by_name, class_id
+from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.download import find_files, needed
+from data_builders.common.errors import safe_text
+from data_builders.common.tables import read_rows, sampled_track
+
+PHASES = (  # the owner's names; there are no numbers on disk
+    "Incision",
+    "Viscoelasticum",
+    "Rhexis",
+    "Hydrodissektion",
+    "Phako",
+    "Irrigation-Aspiration",
+    "Kapselpolishing",
+    "Linsenimplantation",
+    "Visco-Absaugung",
+    "Tonisieren",
+    "Antibiotikum",
+)
+CLASSES = by_name(PHASES, also={"not_initialized": -1})
+NAME = r"case_(\d{2})(?:_training|_validation)?"  # the side stands in the name or in a folder's
+
+
+class Builder(VideoDatasetBuilder):
+    """Cataract-21: 21 cataract operations, eleven phases."""
+
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Unpack cat-21: training/case_01.mp4, training/case_01.csv, ..."
+    TRACKS: ClassVar = {"phase": PHASES}
+
+    def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
+        found = find_files(
+            self,
+            manual_dir,
+            video=rf"{NAME}\.mp4",
+            annotations={"phase": rf"{NAME}\.csv"},
+        )
+        items = []
+        for case, path in found["video"].items():
+            split = "train" if 1 <= int(case) <= 17 else "val" if 18 <= int(case) <= 21 else None
+            other = {"train": "validation", "val": "training"}.get(split)
+            if split is None or other in path.relative_to(manual_dir).as_posix():
+                reason = "cases 1 to 17 are the owner's training, 18 to 21 the validation videos"
+                self.skipped.append((safe_text(path), reason))
+                continue
+            items.append(
+                VideoItem(
+                    video_id=f"case_{case}",
+                    case_id=f"case_{case}",
+                    split=split,
+                    domain="cataract",
+                    path=path,
+                    extra={"phase": found["phase"].get(case)},
+                )
+            )
+        return items
+
+    def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
+        path = needed(item, "phase", f"{item.path.stem}.csv")
+        rows = read_rows(path, ("frame", "phase"), header=None)
+        samples = [
+            (row.integer("frame"), class_id(row, row.text("phase"), CLASSES), row) for row in rows
+        ]
+        return OpenedVideo(
+            item.path,
+            {"phase": sampled_track(samples, max_hold=1, clock="frames")},
+            extents=[Extent(path, max(samples, key=lambda s: s[0])[0] + 1, "frames")],
+        )

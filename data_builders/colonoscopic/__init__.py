@@ -1,0 +1,1 @@
+"""Colonoscopic (UCI 408): lesions of the colon in two lights."""

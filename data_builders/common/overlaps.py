@@ -1,0 +1,87 @@
+"""Which data sets hold the same patients: keys that are equal when two cases are one patient.
+
+Sources: the Cholec80 family and Endoscapes from the CAMMA overlap audit, the others from the
+papers. Where only the fact of an overlap is known, but not which case is which, it stands in
+MAY_OVERLAP.
+"""
+
+import re
+
+_NUMBER = re.compile(r"(\d+)\D*$")
+# Sources whose cases are numbered, so that "video01", "VID01" and "1" are one case of one source.
+_NUMBERED = (
+    *("cholec80", "cholect50", "cholect45", "autolaparo", "sar_rarp50", "cataract101", "pitvis"),
+    *("cataract1k", "cataract21", "lapgyn_events", "grasp", "psi_ava", "endoscapes", "heico"),
+)
+_YOUTUBE = ("lemon", "gensurgery", "surgenet_youtube", "avos")
+_YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+_STUDENT = re.compile(r"[A-Z]\d\d[A-Z]")
+_FOLDER = re.compile(r"(?:images_)?(\d+)")
+# Endoscapes' public numbers of patients that Cholec80 has.
+_ENDOSCAPES = {121: 66, 1: 67, 2: 68, 3: 70, 4: 71, 7: 72}
+
+# (first, second, what is known).
+EXACT: tuple[tuple[str, str, str], ...] = (
+    ("cholec80", "cholect50", "45 videos, same numbers"),
+    ("cholec80", "cholect45", "45 videos, same numbers"),
+    ("cholect50", "cholect45", "CholecT45 is a part of CholecT50"),
+    ("cholec80", "endoscapes", "6 patients"),
+    ("grasp", "psi_ava", "PSI-AVA is inside GraSP, same case numbers"),
+)
+MAY_OVERLAP: tuple[tuple[str, str, str], ...] = (
+    ("cholec80", "m2cai16_workflow", "Cholec80 extends its Strasbourg part; no map is published"),
+    ("cholec80", "lapgyn4", "Instrument_Count holds pictures of Cholec80"),
+    ("lapgyn_events", "lapgyn4", "same group and case numbering; no map is published"),
+    ("lapgyn_events", "gynsurg", "same group and case numbering; no map is published"),
+    ("lapgyn4", "gynsurg", "same group and case numbering; no map is published"),
+    ("cataract101", "cataract1k", "same clinic; unknown"),
+    ("heico", "robust_mis_2019", "ROBUST-MIS is inside HeiCo"),
+    ("cataracts", "cadis", "CaDIS is inside the CATARACTS training videos"),
+    ("lemon", "gensurgery", "both from YouTube: compare video ids"),
+    ("lemon", "surgenet_youtube", "both from YouTube: compare video ids"),
+    ("lemon", "avos", "both from YouTube: compare video ids"),
+    ("gensurgery", "surgenet_youtube", "both from YouTube: compare video ids"),
+)
+
+
+def patient_key(source: str, case: str, video: str | None = None) -> str:
+    """A key that is the same for one patient under several data sets.
+
+    Args:
+      source: a source's name ("surgrec_v1/<source>" counts as that source).
+      case: a case id of it.
+      video: a video of that case, where it tells more than the case id does.
+    """
+    source = source.rsplit("/", 1)[-1] if source.startswith("surgrec_v1/") else source
+    number = None
+    if source in _NUMBERED and (match := _NUMBER.search(case)):
+        number = int(match[1])
+    if source in ("cholec80", "cholect50", "cholect45") and number is not None:
+        # CholecT50's five videos beyond 80 are of other patients and clash with none.
+        return f"cholec80:{number}"
+    if source == "endoscapes" and number in _ENDOSCAPES:
+        return f"cholec80:{_ENDOSCAPES[number]}"
+    if source == "psi_ava" and number is not None:
+        return f"grasp:{number}"
+    if source == "multibypass140" and (match := re.search(r"([BS]BP)_?(\d+)", case)):
+        return f"multibypass140:{match[1]}{int(match[2])}"
+    if source == "jigsaws":
+        return f"jigsaws:{case[-1:]}"  # the surgeon's letter
+    if source == "aixsuture" and (match := _STUDENT.search(case) or _STUDENT.search(video or "")):
+        return f"aixsuture:{min(match[0], match[0][::-1])}"  # of a student's two videos
+    if source == "ldpolypvideo" and (match := _FOLDER.fullmatch(case)):
+        return f"ldpolypvideo:images_{int(match[1])}"
+    if source in _YOUTUBE and _YOUTUBE_ID.fullmatch(case.rsplit("/", 1)[-1]):
+        return f"youtube:{case.rsplit('/', 1)[-1]}"
+    if source == "m2cai16_workflow" and number is None and (match := _NUMBER.search(case)):
+        return f"m2cai16_workflow:{'test' if 'test' in case else 'train'}{int(match[1])}"
+    return f"{source}:{case if number is None else number}"
+
+
+def known_overlap(first: str, second: str) -> tuple[str, bool] | None:
+    """What is known of two sources, and whether their cases can be matched; None: nothing."""
+    for table, exact in ((EXACT, True), (MAY_OVERLAP, False)):
+        for one, other, what in table:
+            if {one, other} == {first, second}:
+                return what, exact
+    return None

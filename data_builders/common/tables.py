@@ -1,0 +1,276 @@
+"""Annotation tables with named columns: rows that know their file and line, and tracks of them.
+
+Every complaint is a BadInput that names the file and the line, so that a build can list it. Values
+are parsed when they are used: a bad row costs its own video, not the whole table. `annotations`
+builds on this: classes told by name, and plain tables with a row per frame.
+"""
+
+import csv
+import dataclasses
+import io
+import itertools
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_builders.common.errors import BadInput, BuildError
+from data_builders.common.labels import TOLERANCE, Clock, Intervals, Sampled
+
+MAX_BYTES = 256 * 2**20
+FOREVER = 1e9  # end of a label that holds "until the end of the video", in seconds or frames
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of a table. A list of rows may stand in `VideoItem.extra`.
+
+    Attributes:
+      path, line: where it stands; lines count from 1.
+      cells: column -> text without spaces at its ends.
+    """
+
+    path: Path
+    line: int
+    cells: Mapping[str, str]
+
+    def error(self, reason: str) -> BadInput:
+        """A complaint about this row, to be raised."""
+        return BadInput(self.path, reason, self.line)
+
+    def text(self, column: str) -> str:
+        """The cell's text; it must not be empty."""
+        if not self.cells[column]:
+            raise self.error(f"{column!r} is empty")
+        return self.cells[column]
+
+    def number(self, column: str) -> float:
+        """The cell as a finite number of 0 or more."""
+        try:
+            value = float(self.cells[column])
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value >= 0):
+            raise self.error(f"{column!r} is {self.cells[column]!r}: not a number of 0 or more")
+        return value
+
+    def integer(self, column: str) -> int:
+        """The cell as a whole number of 0 or more; "3.0" counts as 3."""
+        value = self.number(column)
+        if value != int(value):
+            raise self.error(f"{column!r} is {self.cells[column]!r}: not a whole number")
+        return int(value)
+
+    def one_based(self, column: str, count: int) -> int:
+        """The cell as a class number from 1 to `count`, given back as an id from 0."""
+        value = self.integer(column)
+        if not 1 <= value <= count:
+            raise self.error(f"{column!r} is {value}: none of 1 to {count}")
+        return value - 1
+
+
+def fold(name: str) -> str:
+    """A class name without case, `_`, `-` and `/`: 'Visco_Suction/a' -> 'visco suction a'."""
+    return re.sub(r"[\s_/-]+", " ", name).strip().casefold()
+
+
+def read_text(path: Path) -> str:
+    """The text of an annotation file; a byte-order mark is dropped.
+
+    Raises:
+      BadInput: no such file, not UTF-8, or beyond 256 MiB.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise BadInput(path, "the annotation file is missing") from None
+    except OSError as error:
+        raise BadInput(path, f"cannot be read: {error.strerror}") from error
+    if len(data) > MAX_BYTES:
+        raise BadInput(path, f"is larger than {MAX_BYTES // 2**20} MiB: not an annotation file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(path, "is not UTF-8 text", data[: error.start].count(b"\n") + 1) from error
+
+
+def read_rows(
+    path: Path, columns: Sequence[str], *, delimiter: str = ",", header: bool | None = True
+) -> list[Row]:
+    """Reads a UTF-8 table; blank lines are passed over, surplus columns dropped.
+
+    Args:
+      path: the file.
+      columns: the columns needed.
+      delimiter: between cells.
+      header: True: the first line names the columns, in any order. None: there may be such a line
+        or not; a first line whose first cell is no number is one, and cells are taken in the order
+        of `columns`.
+
+    Raises:
+      BadInput: no such file, not text, too large, a column missing, or a row of another length.
+    """
+    text = io.StringIO(read_text(path), newline="")
+    reader = csv.reader(text, delimiter=delimiter)
+    names = list(columns) if header is None else None
+    rows: list[Row] = []
+    try:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            if not any(cells):
+                continue
+            if names is None:
+                names = _header(path, reader.line_num, cells, columns)
+                continue
+            if len(cells) != len(names):
+                reason = f"has {len(cells)} cells where {len(names)} are expected"
+                raise BadInput(path, reason, reader.line_num)
+            if header is None:
+                header = True  # only the first line can be one
+                if not re.fullmatch(r"\d+(\.\d*)?", cells[0]):
+                    continue
+            kept = dict(zip(names, cells, strict=True))
+            rows.append(Row(path, reader.line_num, {name: kept[name] for name in columns}))
+    except csv.Error as error:
+        raise BadInput(path, str(error), reader.line_num) from error
+    if not rows:
+        raise BadInput(path, "holds no rows")
+    return rows
+
+
+def _header(path: Path, line: int, cells: list[str], columns: Sequence[str]) -> list[str]:
+    missing = [name for name in columns if cells.count(name) != 1]
+    if missing:
+        found = ", ".join(cells)
+        reason = f"the header needs one column each of {', '.join(missing)} (found: {found})"
+        raise BadInput(path, reason, line)
+    return cells
+
+
+def read_shared(path: Path, columns: Sequence[str], *, by: str, **options) -> dict[str, list[Row]]:
+    """`read_rows` of a table that serves all videos, grouped by column `by`.
+
+    Raises:
+      BuildError: the table is missing or broken; without it no video has labels.
+    """
+    try:
+        groups: dict[str, list[Row]] = {}
+        for row in read_rows(path, columns, **options):
+            groups.setdefault(row.text(by), []).append(row)
+        return groups
+    except BadInput as error:
+        raise BuildError(f"{error}; all videos need this table: download it anew.") from error
+
+
+def single(rows: Sequence[Row], video: Path, table: str) -> Row:
+    """The one row of a video in a table of videos.
+
+    Raises:
+      BadInput: it has none, or several.
+    """
+    if not rows:
+        raise BadInput(video, f"has no row in {table}")
+    if len(rows) > 1:
+        raise rows[1].error(f"is a second row for {video.name}, after line {rows[0].line}")
+    return rows[0]
+
+
+def interval_track(
+    spans: Iterable[tuple[float, float, int, Row]],
+    *,
+    clock: Clock = "seconds",
+    inclusive: bool = False,
+) -> Intervals:
+    """Intervals (start, end, id, row) that must not overlap; repeats count once.
+
+    A half-open interval of no length labels nothing and is left out.
+
+    Raises:
+      BadInput: an interval ends before it begins, or overlaps another.
+    """
+    kept: dict[tuple[float, float, int], Row] = {}
+    for start, end, value, row in spans:
+        if end < start:
+            raise row.error(f"the interval from {start:g} to {end:g} ends before it begins")
+        if inclusive or end > start:
+            kept.setdefault((start, end, value), row)
+    ordered = sorted(kept)
+    slack = -TOLERANCE if inclusive else TOLERANCE  # as `Intervals` judges
+    for before, span in itertools.pairwise(ordered):
+        if before[1] > span[0] + slack:
+            raise kept[span].error(
+                f"{span[0]:g} to {span[1]:g} overlaps {before[0]:g} to {before[1]:g} "
+                f"of line {kept[before].line}"
+            )
+    columns = zip(*ordered, strict=True) if ordered else ((), (), ())
+    return _intervals(columns, clock, inclusive)
+
+
+def starts_track(starts: Iterable[tuple[float, int, Row]], *, clock: Clock) -> Intervals:
+    """Labels (start, id, row) that hold until the next one begins, the last until the video ends.
+
+    Raises:
+      BadInput: two labels start at one instant.
+    """
+    ordered = sorted(starts, key=lambda entry: entry[0])
+    for (start, _, before), (other, _, row) in itertools.pairwise(ordered):
+        if start == other:
+            raise row.error(f"starts at {start:g}, as line {before.line} does")
+    ends = [start for start, _, _ in ordered[1:]] + [FOREVER]
+    return interval_track(
+        [(start, end, value, row) for (start, value, row), end in zip(ordered, ends, strict=True)],
+        clock=clock,
+    )
+
+
+def sampled_track(
+    samples: Iterable[tuple[float, int, Row]], *, max_hold: float, clock: Clock
+) -> Sampled:
+    """Labels (instant, id, row), each held for less than `max_hold`; repeats count once.
+
+    Raises:
+      BadInput: two labels for one instant.
+    """
+    kept: dict[float, tuple[int, Row]] = {}
+    for instant, value, row in samples:
+        other, where = kept.setdefault(instant, (value, row))
+        if other != value:
+            raise row.error(f"gives {instant:g} another label than line {where.line}")
+    ids = np.array([value for value, _ in kept.values()], np.int64)
+    return Sampled(list(kept), ids, max_hold, clock=clock)
+
+
+def exclusive_track(
+    spans: Iterable[tuple[float, float, int, Row]], *, clock: Clock = "seconds"
+) -> Intervals:
+    """Half-open intervals (start, end, id, row); where two classes overlap nothing is labelled."""
+    spans = [span[:3] for span in spans]
+    edges = sorted({edge for start, end, _ in spans for edge in (start, end)})
+    pieces = []
+    for start, end in itertools.pairwise(edges):
+        ids = {value for first, last, value in spans if first <= start and end <= last}
+        if len(ids) == 1:
+            pieces.append((start, end, *ids))
+    return _intervals(zip(*pieces, strict=True) if pieces else ((), (), ()), clock, False)
+
+
+def presence_track(spans: Iterable[tuple[float, float]], *, clock: Clock = "seconds") -> Intervals:
+    """A binary track: 1 within any of the spans (which may overlap), 0 everywhere else."""
+    merged: list[list[float]] = []
+    for start, end in sorted(span for span in spans if span[1] > span[0]):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(end, merged[-1][1])
+        else:
+            merged.append([start, end])
+    edges = [0.0, *itertools.chain(*merged), FOREVER]
+    pieces = [(*span, k % 2) for k, span in enumerate(itertools.pairwise(edges))]
+    return _intervals(zip(*(p for p in pieces if p[1] > p[0]), strict=True), clock, False)
+
+
+def _intervals(columns: Iterable[Sequence], clock: Clock, inclusive: bool) -> Intervals:
+    starts, ends, values = columns
+    ids = np.array(values, np.int64)  # also when there are none
+    return Intervals(starts, ends, ids, inclusive=inclusive, clock=clock)

@@ -1,0 +1,1 @@
+"""GenSurgery (GSViT): pictures of surgery on YouTube."""

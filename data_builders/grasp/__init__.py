@@ -1,0 +1,1 @@
+"""GraSP: 13 robot-assisted prostatectomies with phases and steps."""

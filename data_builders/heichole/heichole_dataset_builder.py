@@ -1,0 +1,100 @@
+"""HeiChole: 24 cholecystectomies of three hospitals with phases, instruments and actions."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from data_builders.common.annotations import PRESENT, by_number, frame_table
+from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.download import find_files, needed
+from data_builders.common.errors import safe_text
+from data_builders.common.labels import presence_classes
+from data_builders.common.splits import split_by_case
+
+PHASES = (
+    "Preparation",
+    "CalotTriangleDissection",
+    "ClippingCutting",
+    "GallbladderDissection",
+    "GallbladderPackaging",
+    "CleaningCoagulation",
+    "GallbladderRetraction",
+)
+INSTRUMENTS = {  # name -> slot of 21; the others are not used
+    "Grasper": 0,
+    "Clipper": 1,
+    "Coagulation": 2,
+    "Scissors": 3,
+    "Suction-irrigation": 4,
+    "Specimen bag": 5,
+    "Stapler": 6,
+    "undefined shaft": 20,
+}
+SLOTS = tuple(f"slot {k}" for k in range(21))
+ACTIONS = ("grasp", "hold", "cut", "clip")
+SHARES = {"train": 2 / 3, "val": 1 / 12, "test": 1 / 4}  # 16, 2 and 6 of the 24
+KINDS = ("Phase", "Instrument", "Action")
+
+
+class Builder(VideoDatasetBuilder):
+    """HeiChole: 24 public cholecystectomies at 25 or 50 fps, labelled frame by frame."""
+
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "It must hold Videos/Full/ and Annotations/ of HeiChole; access: "
+        "https://www.synapse.org/#!Synapse:syn20676772"
+    )
+    TRACKS: ClassVar = {
+        "phase": PHASES,
+        **presence_classes("instrument", list(INSTRUMENTS)),
+        **presence_classes("action", ACTIONS),
+    }
+
+    def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
+        name = r"(?i:Hei-Chole)(\d+)"  # some copies are in lower case
+        found = find_files(
+            self,
+            manual_dir,
+            video=[rf"(?i:Full)/{name}\.mp4", rf"(?i:Full/HD)/{name}\.mp4"],
+            annotations={kind: rf"{name}(?i:_Annotation_{kind})\.csv" for kind in KINDS},
+            strays=r"Full/(HD/)?[^/]*\.mp4",  # the clips for skill are no strays
+        )
+        split_of = split_by_case((f"HeiChole{k}" for k in range(1, 25)), SHARES)
+        items = []
+        for number, path in found["video"].items():
+            case = f"HeiChole{number}"
+            if case not in split_of:
+                self.skipped.append(
+                    (safe_text(path), f"case {number} is not one of the public 1 to 24")
+                )
+                continue
+            items.append(
+                VideoItem(
+                    video_id=case,
+                    case_id=case,
+                    split=split_of[case],
+                    domain="laparoscopy",
+                    path=path,
+                    extra={kind: found[kind].get(number) for kind in KINDS},
+                )
+            )
+        return items
+
+    def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
+        columns = {"Phase": ("phase",), "Instrument": SLOTS, "Action": ACTIONS}
+        tables = {
+            kind: frame_table(
+                needed(item, kind, f"Hei-Chole{item.video_id[8:]}_Annotation_{kind}.csv"),
+                ("Frame", *names),
+                separator=",",
+                header=False,
+            )
+            for kind, names in columns.items()
+        }
+        tracks = {"phase": tables["Phase"].track("phase", by_number(len(PHASES)))}
+        for track, slot in zip(
+            presence_classes("instrument", list(INSTRUMENTS)), INSTRUMENTS.values(), strict=True
+        ):
+            tracks[track] = tables["Instrument"].track(SLOTS[slot], PRESENT)
+        for name in ACTIONS:
+            tracks[f"action_{name}"] = tables["Action"].track(name, PRESENT)
+        extents = [table.extent for table in tables.values()]
+        return OpenedVideo(item.path, tracks, extents=extents)

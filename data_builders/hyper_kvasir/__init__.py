@@ -1,0 +1,1 @@
+"""Hyper-Kvasir: a finding per video of gastrointestinal endoscopy."""

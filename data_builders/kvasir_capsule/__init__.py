@@ -1,0 +1,1 @@
+"""Kvasir-Capsule: findings in frames of capsule endoscopy."""

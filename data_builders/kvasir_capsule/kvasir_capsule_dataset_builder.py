@@ -1,0 +1,117 @@
+"""Kvasir-Capsule: capsule endoscopy with findings of single frames."""
+
+import re
+from pathlib import Path
+from typing import ClassVar
+
+from data_builders.common.annotations import by_name, class_id
+from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.deal import deal
+from data_builders.common.download import find_files
+from data_builders.common.errors import BadInput, BuildError, safe_text
+from data_builders.common.tables import Row, read_rows, read_shared, sampled_track
+
+FINDINGS = (  # alphabetical; the owner gives no numbers
+    "Ampulla of Vater",
+    "Angiectasia",
+    "Blood - fresh",
+    "Blood - hematin",
+    "Erosion",
+    "Erythema",
+    "Foreign body",
+    "Ileocecal valve",
+    "Lymphangiectasia",
+    "Normal clean mucosa",
+    "Polyp",
+    "Pylorus",
+    "Reduced mucosal view",
+    "Ulcer",
+)
+CLASSES = by_name(FINDINGS)
+FOLDS = ("split_0", "split_1")
+COLUMNS = ("filename", "video_id", "frame_number", "finding_class")
+
+
+class Builder(VideoDatasetBuilder):
+    """Kvasir-Capsule: capsule endoscopy, fourteen findings on single frames."""
+
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "It must hold labelled_videos, metadata.csv (unlabelled_videos)."
+    TRACKS: ClassVar = {"finding": FINDINGS, "official_fold": FOLDS}
+
+    def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
+        found = find_files(
+            self,
+            manual_dir,
+            video=[rf"{kind}_videos/([0-9a-f]{{16}})\.mp4" for kind in ("labelled", "unlabelled")],
+            others={"metadata": r"(metadata)\.csv", "folds": r"(split_[01])\.csv"},
+        )
+        if not found["metadata"]:
+            raise BuildError(
+                f"{safe_text(manual_dir)} holds no metadata.csv, which names findings."
+            )
+        (table,) = found["metadata"].values()
+        labels = read_shared(table, COLUMNS, by="video_id", delimiter=";")
+        folds = _folds(found["folds"])
+        for name in sorted(labels.keys() - found["video"].keys()):
+            note = f"{len(labels[name])} rows name video {name}, which is missing"
+            self.skipped.append((safe_text(table), note))
+        items = [
+            VideoItem(
+                video_id=name,
+                case_id=name,
+                split="unlabelled",
+                domain="endoscopy",
+                path=path,
+                extra={"labels": labels.get(name, []), "folds": folds.get(name, [])},
+            )
+            for name, path in found["video"].items()
+        ]
+        return deal(item for item in items if _is_labelled(item)) + [
+            item for item in items if not _is_labelled(item)
+        ]
+
+    def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
+        rows = item.extra["labels"]
+        if not rows and not _is_labelled(item):
+            return OpenedVideo(item.path)
+        if not rows:
+            raise BadInput(item.path, "is a labelled video without a row in metadata.csv")
+        samples = []
+        for row in rows:
+            frame = row.integer("frame_number")
+            if _frame(row) != (item.video_id, frame):
+                raise row.error(f"{row.cells['filename']!r} is not frame {frame} of this video")
+            samples.append((frame, class_id(row, row.text("finding_class"), CLASSES), row))
+        folds = [(_frame(row)[1], fold, row) for fold, row in item.extra["folds"]]
+        last, _, row = max(samples, key=lambda sample: sample[0])
+        return OpenedVideo(
+            item.path,
+            {
+                "finding": sampled_track(samples, max_hold=1, clock="frames"),
+                "official_fold": sampled_track(folds, max_hold=1, clock="frames"),
+            },
+            extents=[Extent(row.path, last + 1, "frames", whole=False, line=row.line)],
+        )
+
+
+def _is_labelled(item: VideoItem) -> bool:
+    return item.path.parent.name == "labelled_videos"
+
+
+def _folds(tables: dict[str, Path]) -> dict[str, list[tuple[int, Row]]]:
+    """Video -> (fold, row) of the owner's two lists of frames, as far as they are there."""
+    videos: dict[str, list[tuple[int, Row]]] = {}
+    try:
+        for name, path in tables.items():
+            for row in read_rows(path, ("filename", "label")):
+                videos.setdefault(_frame(row)[0], []).append((FOLDS.index(name), row))
+    except BadInput as error:
+        raise BuildError(f"{error}; download it anew, or remove it to go without.") from error
+    return videos
+
+
+def _frame(row: Row) -> tuple[str, int]:
+    match = re.fullmatch(r"([0-9a-f]{16})_(\d{1,9})\.jpg", row.cells["filename"])
+    if not match:
+        raise row.error(f"{row.cells['filename']!r} is not VIDEO_FRAME.jpg")
+    return match[1], int(match[2])

@@ -1,0 +1,1 @@
+"""LapGyn4: pictures of gynaecologic laparoscopy in folders of classes."""

@@ -1,0 +1,1 @@
+"""LapGyn events: clips of gynaecologic laparoscopy with one of four events."""

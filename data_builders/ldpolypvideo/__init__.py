@@ -1,0 +1,1 @@
+"""LDPolypVideo: polyps in frames of colonoscopy."""

@@ -1,0 +1,1 @@
+"""LEMON / Surg-3M: surgery on YouTube with procedures."""

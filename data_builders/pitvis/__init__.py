@@ -1,0 +1,1 @@
+"""PitVis: 25 endoscopic pituitary operations with steps and instruments."""

@@ -1,0 +1,1 @@
+"""SAR-RARP50: suturing in 50 robot-assisted prostatectomies with eight actions."""

@@ -1,0 +1,79 @@
+"""SAR-RARP50: suturing in 50 robot-assisted prostatectomies with eight actions."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from data_builders.common.annotations import by_number, check_rate, frame_table, interval_table
+from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.download import find_files, in_split, needed
+from data_builders.common.errors import safe_text
+
+ACTIONS = (
+    "other",
+    "picking-up the needle",
+    "positioning the needle tip",
+    "pushing the needle through the tissue",
+    "pulling the needle out of the tissue",
+    "tying a knot",
+    "cutting the suture",
+    "returning/dropping the needle",
+)
+SPLITS = {"train": range(1, 41), "test": range(41, 51)}
+FPS = 60  # that annotations count frames in
+
+
+class Builder(VideoDatasetBuilder):
+    """SAR-RARP50: 50 prostatectomies, eight actions; cases 1-40 train, 41-50 test."""
+
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "It must hold the unpacked folders video_NN/ of SAR-RARP50, in any tree (train1/, train2/, "
+        "test/); download: https://rdr.ucl.ac.uk/articles/dataset/SAR-RARP50_train_set/24932529"
+    )
+    TRACKS: ClassVar = {"action": ACTIONS}
+
+    def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
+        folder = r"video_(\d{2}(?:_\d)?)/"
+        found = find_files(
+            self,
+            manual_dir,
+            video=folder + r"video_left\.avi",
+            annotations={
+                "action": folder + r"action_continues\.txt",  # spelled this way
+                "discrete": folder + r"action_discrete\.txt",
+            },
+            strays=r"[^/]*/video_left\.avi",
+        )
+        return [
+            VideoItem(
+                video_id=f"video_{key}",
+                case_id=f"video_{key[:2]}",  # some operations come in two parts: 11_1 and 11_2
+                split=split,
+                domain="robotic",
+                path=path,
+                extra={kind: found[kind].get(key) for kind in ("action", "discrete")},
+            )
+            for key, path, split in in_split(self, found["video"], SPLITS, lambda key: int(key[:2]))
+        ]
+
+    def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
+        check_rate(item.path, FPS)
+        path = needed(item, "action", "action_continues.txt")
+        classes = by_number(len(ACTIONS))
+        track, extent = interval_table(path, classes, whole=True)
+        problems = []
+        if item.extra["discrete"] is not None:  # the same labels on every sixth frame
+            table = frame_table(
+                item.extra["discrete"], ("Frame", "Class"), separator=",", header=False
+            )
+            values = table.track("Class", classes).values
+            wrong = np.flatnonzero(track.at(table.positions) != values)
+            if wrong.size:
+                row = table.rows[wrong[0]]
+                problems.append(
+                    f"{safe_text(row.path)}:{row.line}: disagrees with {path.name} about "
+                    f"{wrong.size} of {len(values)} frames, first {row.cells['Frame']}; "
+                    f"{path.name} was taken"
+                )
+        return OpenedVideo(item.path, {"action": track}, extents=[extent], problems=problems)

@@ -1,0 +1,1 @@
+"""SurgeNet-YouTube: pictures of surgery on YouTube."""

@@ -1,0 +1,66 @@
+"""SurgicalActions160: 160 short clips of 16 gynecologic actions."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.deal import deal
+from data_builders.common.download import find_files
+from data_builders.common.errors import safe_text
+
+ACTIONS = (  # folders 01_ to 16_
+    "abdominal_access",
+    "injection",
+    "cutting",
+    "blunt_dissection",
+    "dissection_thermal",
+    "irrigation",
+    "coagulation",
+    "suction",
+    "needle_positioning",
+    "needle_puncture",
+    "knot_pushing",
+    "knotting",
+    "thread_cut",
+    "sling-in",
+    "endobag-in",
+    "endobag-out",
+)
+SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
+
+
+class Builder(VideoDatasetBuilder):
+    """SurgicalActions160: 16 actions x 10 clips; the recordings they come from are not known."""
+
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "It must hold the folders 01_abdominal_access/ to 16_endobag-out/; download: "
+        "http://ftp.itec.aau.at/datasets/SurgicalActions160/"
+    )
+    VIDEO_LABELS: ClassVar = {"action": ACTIONS}
+
+    def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
+        found = find_files(self, manual_dir, video=r"(\d{2}_[\w-]+/\d{2}_\d{2})\.mp4")
+        items = []
+        for key, path in found["video"].items():
+            folder, stem = key.split("/")
+            number, name = folder.split("_", 1)
+            if name not in ACTIONS or int(number) != ACTIONS.index(name) + 1:
+                self.skipped.append((safe_text(path), f"{folder} is not one of the 16 folders"))
+            elif not stem.startswith(number):
+                self.skipped.append((safe_text(path), f"a clip of another class lies in {folder}"))
+            else:
+                items.append(
+                    VideoItem(
+                        video_id=stem,
+                        case_id=f"clip_{stem}",  # the patient is not known
+                        split="",
+                        domain="laparoscopy",
+                        path=path,
+                        extra={"action": name},
+                    )
+                )
+        # Class by class, so that each is in every split.
+        return deal(items, fractions=SHARES, group=lambda item: item.extra["action"])
+
+    def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
+        return OpenedVideo(item.path, video_labels={"action": ACTIONS.index(item.extra["action"])})

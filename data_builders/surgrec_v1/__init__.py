@@ -1,0 +1,1 @@
+"""The clips, labels and splits of the published SurgRec benchmark."""

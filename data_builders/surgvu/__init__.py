@@ -1,0 +1,1 @@
+"""SurgVU: robotic training sessions with tasks and tools."""

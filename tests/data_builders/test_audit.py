@@ -1,0 +1,254 @@
+"""The audit finds every fault of the published split files, and those of prepared data sets."""
+
+import json
+
+import pytest
+from fake_splits import write_folder, write_release
+from fake_video import write_video
+
+from data_builders.common import audit, surgrec_v1
+from data_builders.common.build import build
+from data_builders.common.cli import main
+from data_builders.common.overlaps import known_overlap, patient_key
+from data_builders.common.records import RecordSpec
+from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return write_release(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="module")
+def report(release, tmp_path_factory):
+    path = tmp_path_factory.mktemp("out") / "audit.json"
+    assert main(["audit", "--splits_dir", str(release), "--json", str(path)]) == 0
+    return json.loads(path.read_text())
+
+
+# The table of faults that was counted in the real files: rows, cases, val is test, cases of train
+# that are in test, percent of the majority class of test.
+# fmt: off
+COUNTED = {
+    "AlxSuture": ((220, 48, 46), (110, 24, 23), False, 0, 41.30),
+    "AutoLaparo": ((77, 26, 62), (10, 4, 7), False, 0, 20.97),
+    "cat-21": ((213, 51, 51), (17, 4, 4), True, 0, 15.69),
+    "cataract-101": ((889, 248, 128), (71, 20, 10), False, 0, 19.53),
+    "cataract-1k-phase": ((651, 178, 101), (39, 11, 6), False, 0, 11.88),
+    "cholec80": ((270, 273, 273), (40, 40, 40), True, 0, 14.65),
+    "Colonoscopic-web": ((106, 31, 15), (74, 30, 15), False, 14, 53.33),
+    "hyper-kvasir": ((653, 654, 654), (100, 101, 101), True, 93, 25.23),
+    "JIGSAWS": ((1710, 1686, 1686), (8, 8, 8), True, 8, 15.54),
+    "kvasir-capsule": ((329, 82, 82), (35, 19, 19), True, 18, 34.15),
+    "LapGyn_dataset": ((8659, 2074, 2074), (153, 37, 37), True, 7, 62.68),
+    "LDPolyVideo": ((1440, 1440, 1440), (100, 89, 89), True, 89, 90.35),
+    "M2CAI16-Workflow": ((241, 113, 113), (27, 14, 14), True, 0, 12.39),
+    "MultiBypass140": ((1031, 223, 448), (57, 11, 22), False, 0, 34.60),
+    "SAR-RARP50": ((1773, 439, 439), (40, 10, 10), True, 0, 25.97),
+    "SurgicalActions160": ((112, 32, 16), None, False, None, 6.25),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("folder", sorted(COUNTED))
+def test_every_row_of_the_published_files(report, folder):
+    rows, cases, same, shared, majority = COUNTED[folder]
+    (fact,) = [fact for fact in report["data_sets"] if fact["name"] == folder]
+    assert tuple(fact["rows"][s] for s in surgrec_v1.SPLITS) == rows
+    assert fact["val_equals_test"] is same
+    label = fact["labels"]["label"]
+    assert round(label["test_majority_rate"], 2) == majority
+    assert round(label["test_rate"], 2) == majority  # the training majority is the same class here
+    assert label["test_size"] == rows[2]
+    if cases is None:
+        assert fact["shared"] == {} and set(fact["cases"].values()) == {None}
+    else:
+        assert tuple(fact["cases"][s] for s in surgrec_v1.SPLITS) == cases
+        assert len(fact["shared"]["train/test"]) == shared
+
+
+def test_findings_of_the_published_files(report):
+    assert len(report["data_sets"]) == 16
+    found = {(f["name"], f["rule"], f["text"]): f["count"] for f in report["findings"]}
+    by_rule = {}
+    for (name, rule, _), count in found.items():
+        by_rule.setdefault(rule, {}).setdefault(name, []).append(count)
+    assert set(by_rule["val_equals_test"]) == {n for n, row in COUNTED.items() if row[2]}
+    assert set(by_rule["shared_cases"]) == {n for n, row in COUNTED.items() if row[3]}
+    lesions = ("Colonoscopic-web", "shared_cases", "43 of 76 cases stand in more than one split")
+    assert found[lesions] == 43
+    text = "93 of 101 cases of test are also in train"
+    assert found["hyper-kvasir", "shared_cases", text] == 93
+    assert found["kvasir-capsule", "shared_cases", "18 of 19 cases of test are also in train"] == 18
+    assert found["LapGyn_dataset", "shared_cases", "7 of 37 cases of test are also in train"] == 7
+    # Of JIGSAWS the trials are apart and the surgeons are not.
+    assert "JIGSAWS" not in by_rule.get("shared_recordings", {})
+    assert found["JIGSAWS", "shared_cases", "8 of 8 cases of test are also in train"] == 8
+    assert by_rule["two_views"] == {"JIGSAWS": [843]}
+    text = "labels are positions in the video: 16 of 80 cases lack the last ones"
+    assert found["cholec80", "ordinal_labels", text] == 16
+    assert by_rule["negative_clips"] == {"LapGyn_dataset": [4330 + 1037]}
+    assert by_rule["no_class"]["M2CAI16-Workflow"] == [41]
+    assert len(by_rule["no_class"]["MultiBypass140"]) == 2  # two overlays
+    assert set(by_rule["no_class"]) == {"M2CAI16-Workflow", "MultiBypass140", "cat-21"}
+    assert by_rule["missing_cases"]["MultiBypass140"] == [140 - 90]
+    assert set(by_rule["unknown_cases"]) == {"SurgicalActions160"}
+    small = {name: [row[0][2]] for name, row in COUNTED.items() if row[0][2] < 100}
+    assert by_rule["small_test"] == small and small["Colonoscopic-web"] == [15]
+    assert "duplicate_rows" not in by_rule and "missing_splits" not in by_rule
+    text = "may share patients: Cholec80 extends its Strasbourg part; no map is published"
+    assert ("cholec80 + M2CAI16-Workflow", "overlap", text) in found
+
+
+def test_majority_is_that_of_train(tmp_path):
+    """Train says class 1 (3 of 5), test has it twice in 8; the commonest of test is class 2."""
+    labels = {"train": [0, 1, 1, 1, 2], "val": [0], "test": [1, 1, 2, 2, 2, 2, 0, 5]}
+    splits = {
+        split: [(f"label_{10 * k + j:02d}_1.mp4", y) for j, y in enumerate(ids)]
+        for k, (split, ids) in enumerate(labels.items())
+    }
+    write_folder(tmp_path, "AutoLaparo", splits)
+    data = audit.from_split_files("AutoLaparo", surgrec_v1.find_folders(tmp_path)["AutoLaparo"])
+    label = audit.majority(data, "label")
+    assert (label["train_majority"], label["test_rate"]) == (1, 25.0)
+    assert (label["test_majority"], label["test_majority_rate"]) == (2, 50.0)
+    assert label["train_majority_name"] == "Dividing Ligament and Peritoneum"
+    assert label["train_tied"] == 1 and label["unseen"] == [5]
+    found = {f.rule: f for f in audit.findings(data, audit.facts(data))}
+    assert found["unseen_classes"].text == "label: test has classes 5"
+    assert found["missing_cases"].count == 21 - 14
+
+
+def test_duplicates_missing_splits_and_unknown_folders(tmp_path, capsys):
+    write_folder(tmp_path, "SAR-RARP50", {"train": [("a.mp4", 0), ("a.mp4", 0), ("b.mp4", 1)]})
+    write_folder(tmp_path, "elsewhere", {"train": [("a.mp4", 0)], "test": [("b.mp4", 0)]})
+    arguments = ["audit", "--splits_dir", str(tmp_path)]
+    assert main([*arguments, "--fail_on", "val_equals_test"]) == 0
+    assert main([*arguments, "--fail_on", "duplicate_rows,missing_splits"]) == 1
+    out = capsys.readouterr().out
+    assert "broken: duplicate_rows, missing_splits" in out
+    assert "1 rows of train stand there more than once" in out
+    assert "the test split is missing or empty" in out
+    assert "the cases of 3 clips are unknown" in out
+    assert main(["audit", "elsewhere", "--splits_dir", str(tmp_path), "--fail_on", "all"]) == 1
+    assert main([*arguments, "--fail_on", "shared_case"]) == 1
+    assert "'shared_case' is no rule; choose from shared_cases" in capsys.readouterr().err
+    assert main(["audit", "nowhere", "--splits_dir", str(tmp_path)]) == 1
+    assert "there is no folder 'nowhere'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("__DATA_ROOT__/a.mp4", "is not `__DATA_ROOT__/PATH LABEL`"),
+        ("/data/a.mp4 1", "is not `__DATA_ROOT__/PATH LABEL`"),
+        ("__DATA_ROOT__/a.mp4 -1", "is not `__DATA_ROOT__/PATH LABEL`"),
+        ("__DATA_ROOT__/../a.mp4 1", "leaves the clips folder"),
+        ("__DATA_ROOT__//etc/passwd 1", "leaves the clips folder"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, capsys, line, reason):
+    folder = tmp_path / "AutoLaparo"
+    folder.mkdir()
+    (folder / "train.csv").write_text(f"__DATA_ROOT__/label_01_1.mp4 0\n{line}\n")
+    assert main(["audit", "--splits_dir", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "train.csv:2: " in error and reason in error
+
+
+def test_patient_keys():
+    assert patient_key("cholec80", "video07") == patient_key("cholect50", "VID07")
+    assert patient_key("cholec80", "07") == patient_key("surgrec_v1/cholec80", "7")
+    assert patient_key("cholec80", "66") == patient_key("endoscapes", "121")
+    assert patient_key("cholec80", "69") != patient_key("endoscapes", "69")
+    assert patient_key("grasp", "CASE041") == patient_key("psi_ava", "CASE041")
+    assert patient_key("grasp", "CASE041") != patient_key("cholec80", "video41")
+    assert patient_key("aixsuture", "A31H") == patient_key("aixsuture", "H13A")
+    assert patient_key("aixsuture", "Student 7", "H13A") == patient_key("aixsuture", "A31H")
+    assert patient_key("ldpolypvideo", "images_012") == patient_key("ldpolypvideo", "12")
+    assert patient_key("ldpolypvideo", "1_12") != patient_key("ldpolypvideo", "12")
+    assert patient_key("lemon", "aB3_-cdefGh") == patient_key("surgenet_youtube", "x/aB3_-cdefGh")
+    assert patient_key("jigsaws", "surgeon_B") == patient_key("surgrec_v1/jigsaws", "B")
+    train, test = "workflow_video_05", "test_workflow_video_05"
+    assert patient_key("m2cai16_workflow", train) != patient_key("m2cai16_workflow", test)
+    assert patient_key("multibypass140", "BBP07") != patient_key("multibypass140", "SBP07")
+    assert known_overlap("m2cai16_workflow", "cholec80")[1] is False
+    assert known_overlap("cholect50", "cholec80") == ("45 videos, same numbers", True)
+    assert known_overlap("autolaparo", "cholec80") is None
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Two tiny data sets called like two that share patients: train 1-3, test 4-5; all of 3-6."""
+    root = tmp_path_factory.mktemp("prepared")
+    for name, videos in (("cholec80", range(1, 6)), ("cholect50", range(3, 7))):
+        folder = root / name
+        table = ["path,split,kind,start_s,end_s,phase"]
+        for number in videos:
+            write_video(folder / f"v{number}.mp4", 10, fps=10)
+            split = "test" if number >= 4 and name == "cholec80" else "train"
+            kind = "odd" if number % 2 else "even"
+            table += [f"v{number}.mp4,{split},{kind},,,", f"v{number}.mp4,{split},,0,0.5,first"]
+            if number != 5:
+                table.append(f"v{number}.mp4,{split},,0.5,0.8,second")
+        (root / f"{name}.csv").write_text("\n".join(table))
+        config = VideoFolderConfig(
+            dataset_name="mine", labels=str(root / f"{name}.csv"), record=RecordSpec(fps=10)
+        )
+        build(
+            "video_folder",
+            data_dir=root / "data",
+            manual_dir=folder,
+            config=config,
+            num_workers=1,
+            progress=False,
+        )
+        (root / "data" / "mine").rename(root / "data" / name)
+    return root
+
+
+def test_prepared_data_sets(prepared, tmp_path, capsys):
+    out = tmp_path / "audit.json"
+    arguments = ["audit", "--data_dir", str(prepared / "data"), "--json", str(out)]
+    assert main([*arguments, "--fail_on", "shared_cases"]) == 0
+    report = json.loads(out.read_text())
+    cholec80, cholect50 = report["data_sets"]
+    assert cholec80["rows"] == {"train": 3, "test": 2} and cholect50["rows"] == {"train": 4}
+    assert cholec80["cases"] == {"train": 3, "test": 2}
+    assert cholec80["val_equals_test"] is None and cholec80["shared"] == {"train/test": []}
+    # Train: 15 frames of each phase side by side with 9 of the other; test 10 against 3.
+    phase = cholec80["labels"]["phase"]
+    assert (phase["train_majority_name"], phase["test_size"]) == ("first", 13)
+    assert round(phase["test_rate"], 2) == round(1000 / 13, 2)
+    kind = cholec80["labels"]["kind"]  # train: odd, even, odd; test: even, odd
+    assert (kind["train_majority_name"], kind["test_rate"]) == ("odd", 50.0)
+    overlap = [f for f in report["findings"] if f["rule"] == "overlap"]
+    assert [f["count"] for f in overlap] == [3]
+    assert overlap[0]["text"] == "3 shared patients, 2 of them in the test split of one only"
+    assert "cholec80/default" in capsys.readouterr().out
+
+
+def test_pretraining_on_test_videos(prepared, tmp_path, capsys):
+    run = tmp_path / "environment.json"
+    directory = next((prepared / "data" / "cholect50").glob("*/*/dataset_info.json")).parent
+    source = {"name": "cholect50", "split": "train", "directory": str(directory)}
+    run.write_text(json.dumps([{"sources": [source]}, {"sources": [source]}]))
+    arguments = ["audit", "cholec80", "--data_dir", str(prepared / "data")]
+    rule = ["--fail_on", "pretraining_on_test"]
+    for used in (str(run), str(tmp_path), "cholect50", "cholect50@train"):
+        assert main([*arguments, "--pretraining", used, *rule]) == 1
+        assert "2 of 2 test patients were pretrained on" in capsys.readouterr().out
+    assert main([*arguments, "--pretraining", "cholec80", *rule]) == 0  # its own train split
+    assert main([*arguments, "--pretraining", "cholec80@test", *rule]) == 1
+    assert main([*arguments, "--pretraining", "gensurgery", *rule]) == 0
+    run.write_text('{"sources": 1}')
+    assert main([*arguments, "--pretraining", str(run), *rule]) == 1
+    assert "is not the environment.json of a run" in capsys.readouterr().err
+
+
+def test_names_alone(capsys):
+    assert main(["audit", "cholec80", "grasp", "cholect50"]) == 0
+    assert "may share patients: 45 videos, same numbers" in capsys.readouterr().out
+    arguments = ["audit", "cholec80", "--pretraining", "cholect50=2,lemon"]
+    assert main([*arguments, "--fail_on", "pretraining_on_test"]) == 1
+    assert "may hold test patients: 45 videos" in capsys.readouterr().out

@@ -1,0 +1,54 @@
+"""GenSurgery: folders of pictures, one a second; short videos are left out."""
+
+import pytest
+from fake_video import write_images
+from sources import build_all, copy_of, skipped, together
+
+from data_builders.common.errors import BuildError
+
+
+@pytest.fixture(scope="module")
+def download(tmp_path_factory):
+    root = tmp_path_factory.mktemp("in")
+    gap = [n for n in range(1, 64) if n != 30]  # a missing picture shifts nothing
+    write_images(root / "frames" / "hernia repair 1", gap, name="frame_{:05d}.png")
+    write_images(root / "frames" / "short", range(59))
+    return root
+
+
+def test_pictures_become_videos(download, tmp_path):
+    summary, splits = build_all("gensurgery", download, tmp_path)
+    assert list(splits) == ["train"] and list(splits["train"]) == ["hernia repair 1"]
+    video = splits["train"]["hernia repair 1"]
+    assert video.numbers == [n for n in range(1, 64) if n != 30]
+    assert video.times == pytest.approx([n - 1 for n in video.numbers])
+    assert not video.labels and not video.video_labels
+    assert video.fields["domain"] == "laparoscopy"
+    assert (video.fields["case_id"], video.fields["native_fps"]) == ("hernia repair 1", 1.0)
+    ((path, reason),) = skipped(summary, download).items()
+    assert path == "frames/short" and "59 pictures, fewer than 60" in reason
+
+
+def test_faults_are_listed(download, tmp_path):
+    root = copy_of(download, tmp_path / "in")
+    folder = root / "frames" / "hernia repair 1"
+    (folder / "cover.png").write_bytes(b"has no number")
+    (folder / "frame_00007.png").write_bytes(b"")
+    (folder / "frame_00099.png").symlink_to(download / "frames" / "short" / "000000.png")
+    summary, splits = build_all("gensurgery", root, tmp_path / "out")
+    assert 7 not in together(splits)["hernia repair 1"].numbers
+    assert "first cover.png" in skipped(summary, root)["frames/hernia repair 1"]
+    link = "frames/hernia repair 1/frame_00099.png"
+    assert skipped(summary, root)[link] == "is a link; not followed"
+    assert 0 not in together(splits)["hernia repair 1"].numbers
+    ((path, problem),) = summary.partial
+    assert path.endswith("hernia repair 1") and "1 unreadable picture(s), first 7.png" in problem
+    (folder / "img_00008.png").write_bytes((folder / "frame_00008.png").read_bytes())
+    with pytest.raises(BuildError, match=r"img_00008\.png.*is frame 8, as frame_00008\.png is"):
+        build_all("gensurgery", root, tmp_path / "out2")
+
+
+def test_another_folder_is_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+    with pytest.raises(BuildError, match="no picture in"):
+        build_all("gensurgery", tmp_path / "in", tmp_path / "out")
