@@ -22,8 +22,11 @@ from surgrec_jax.config import ConfigError, flatten, unknown_key_hint
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/mae.py:tiny")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; the same command continues it")
 DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "Join the other processes of a TPU pod, Slurm or Kubernetes job"
+    "distributed", False, "Join the other processes of a TPU pod, Slurm, Open MPI or Kubernetes job"
 )
+COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, elsewhere")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: this one's number")
 
 STOPPED = 75
 
@@ -40,9 +43,9 @@ def main(argv: Sequence[str]) -> int:
     from surgrec_jax.run_log import NonFiniteError
 
     logging.set_verbosity(logging.WARNING)
-    if DISTRIBUTED.value:
-        jax.distributed.initialize()
     try:
+        if DISTRIBUTED.value or COORDINATOR.value:
+            jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
         complete = train.train(CONFIG.value, Path(WORKDIR.value))
     except (ConfigError, CheckpointError, NonFiniteError, ValueError, OSError) as error:
         logging.debug("traceback", exc_info=True)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -176,8 +178,6 @@ def test_what_cannot_work_is_refused_before_training(more, code, message, data_d
     done = train("mae", data_dir, tmp_path / "run", *more)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
-    import re
-
     assert re.search(message, done.stderr), done.stderr
 
 
@@ -213,3 +213,37 @@ def test_wrong_command_lines_end_in_one_sentence(argv, message):
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_of_one_and_share_its_checkpoints(data_dir, tmp_path):
+    """Two processes of two devices over jax.distributed, then one process goes on alone."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    short = "--config.steps=10"
+    assert train("jepa", data_dir, whole, short).returncode == 0
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    together = ["--config.mesh.fsdp=2", "--config.stop_after=5", f"--coordinator={address}"]
+    gloo = {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
+    processes = [
+        subprocess.Popen(
+            command(
+                *("jepa", data_dir, parts, short, *together),
+                *("--num_processes=2", f"--process_id={i}"),
+            ),
+            cwd=ROOT,
+            env=environment(2) | gloo,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    for process in processes:
+        _, stderr = process.communicate(timeout=300)
+        assert process.returncode == main.STOPPED, stderr
+    assert train("jepa", data_dir, parts, short).returncode == 0
+    expected, got = losses(whole), losses(parts)
+    assert got.keys() == expected.keys()
+    for step, loss in expected.items():
+        assert got[step] == pytest.approx(loss, rel=1e-5)

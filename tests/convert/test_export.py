@@ -146,7 +146,7 @@ def test_an_import_can_be_continued(tmp_path):
 def test_torch_formats_there_and_back(tmp_path):
     torch = pytest.importorskip("torch", reason="torch files need torch")
     from convert import reference as ref
-    from convert.test_originals import OPTIONS, torch_state, videomae_shapes, vjepa_groups
+    from convert.originals import OPTIONS, torch_state, videomae_shapes, vjepa_groups
 
     cases_ = {
         "videomae": {"model": torch_state(videomae_shapes())},
@@ -171,7 +171,7 @@ def test_torch_formats_there_and_back(tmp_path):
 
 def test_vjepa1_there_and_back_with_its_tables(tmp_path):
     torch = pytest.importorskip("torch", reason="torch files need torch")
-    from convert.test_originals import OPTIONS, vjepa_groups
+    from convert.originals import OPTIONS, vjepa_groups
     from surgrec_jax.models.position import sincos_3d
 
     groups = {k: v for k, v in vjepa_groups().items() if k not in ("opt", "epoch", "loss")}

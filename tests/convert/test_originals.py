@@ -1,4 +1,4 @@
-"""Parity in the key styles of the original repositories, and the strange corners of each format."""
+"""Parity in the key styles of VideoMAE and V-JEPA, and the strange corners of each format."""
 
 from __future__ import annotations
 
@@ -14,50 +14,19 @@ from surgrec_jax.convert import ConvertError, ImportOptions, import_file
 torch = pytest.importorskip("torch", reason="parity with torch needs torch==2.13.0")
 
 from convert import reference as ref  # noqa: E402  (needs torch)
-
-TOLERANCE = 1e-5
-SMALL = {"num_frames": 4, "image_size": (16, 16), "heads": 3}
-
-
-def torch_state(shapes, group=""):
-    """Weights named by group and key, under their keys."""
-    return {k: torch.from_numpy(cases.weight(group + k, tuple(s))) for k, s in shapes.items()}
-
-
-def golden(name, groups, **outputs):
-    """Compares outputs with the committed ones, or writes them (see test_transformers.py)."""
-    flat = {f"{g}/{k}": v.numpy() for g, state in groups.items() for k, v in state.items()}
-    cases.golden(name, flat, {k: v.numpy() for k, v in outputs.items()})
-
-
-def close(ours, theirs):
-    assert ours.shape == tuple(theirs.shape)
-    worst = float(np.abs(ours - theirs.numpy()).max())
-    assert worst < TOLERANCE, worst
-
-
-def save(path, **groups):
-    torch.save(groups, path)
-    return path
-
-
-def videomae_shapes():
-    shapes = ref.encoder_shapes("encoder.", qv=True) | ref.norm_shapes("encoder.norm")
-    shapes |= {"encoder_to_decoder.weight": [24, 48], "mask_token": [1, 1, 24]}
-    for i in range(2):
-        shapes |= ref.block_shapes(f"decoder.blocks.{i}.", 24, 96, qv=True)
-    shapes |= ref.norm_shapes("decoder.norm", 24)
-    return shapes | {"decoder.head.weight": [96, 24], "decoder.head.bias": [96]}
-
-
-def videomae_tokens(state, x, prefix, seen=None):
-    t = ref.tokens(x, state, prefix)
-    t = t + ref.sincos_1d(t.shape[1], 48)
-    if seen is not None:
-        t = torch.gather(t, 1, torch.from_numpy(seen)[..., None].expand(-1, -1, 48))
-    for i in range(2):
-        t = ref.block(t, state, f"{prefix}blocks.{i}.", 3)
-    return t
+from convert.originals import (  # noqa: E402
+    OPTIONS,
+    SMALL,
+    close,
+    golden,
+    run_predictor,
+    run_vjepa,
+    save,
+    torch_state,
+    videomae_shapes,
+    videomae_tokens,
+    vjepa_groups,
+)
 
 
 def test_videomae_pretraining_file(tmp_path):
@@ -110,57 +79,6 @@ def test_videomae_fine_tuned_file(tmp_path):
     close(encoder.tokens(video), t)
     close(encoder.features(video), pooled)
     close(models.logits(tmp_path / "run", video), ref.linear(pooled, state, "head"))
-
-
-def vjepa_groups(extra=None, tokens=2):
-    """encoder, target_encoder and predictor with prefix module.backbone."""
-    shapes = ref.encoder_shapes("module.backbone.") | ref.norm_shapes("module.backbone.norm")
-    predictor = {
-        "predictor_embed.weight": [24, 48],
-        "predictor_embed.bias": [24],
-        **{f"mask_tokens.{n}": [1, 1, 24] for n in range(tokens)},
-        **ref.block_shapes("predictor_blocks.0.", 24, 96),
-        **ref.norm_shapes("predictor_norm", 24),
-        "predictor_proj.weight": [48, 24],
-        "predictor_proj.bias": [48],
-    }
-    return {
-        "encoder": torch_state(shapes, "encoder/"),
-        "target_encoder": torch_state(shapes, "target_encoder/"),
-        "predictor": torch_state(
-            {f"module.backbone.{k}": s for k, s in predictor.items()}, "predictor/"
-        ),
-        "opt": {"state": {}},
-        "epoch": 3,
-        "loss": np.float64(0.5),
-    }
-
-
-def run_vjepa(state, x, turn=None, table=None, ids=None, norm="norm", prefix="module.backbone."):
-    t = ref.tokens(x, state, prefix)
-    if f"{prefix}video_mod_embed" in state:
-        t = t + state[f"{prefix}video_mod_embed"]
-    if table is not None:
-        t = t + table
-    if ids is not None:
-        t = torch.gather(t, 1, ids[..., None].expand(-1, -1, t.shape[-1]))
-    for i in range(2):
-        t = ref.block(t, state, f"{prefix}blocks.{i}.", 3, turn)
-    return ref.layer_norm(t, state, f"{prefix}{norm}")
-
-
-def run_predictor(state, context, seen, hidden, number, turn=None, table=None):
-    p = "module.backbone."
-    t = ref.linear(context, state, f"{p}predictor_embed")
-    mask = state[f"{p}mask_tokens.{number}"].expand(len(t), hidden.shape[1], -1)
-    if table is not None:
-        t, mask = t + table[seen], mask + table[hidden]
-    t = ref.block(torch.cat([t, mask], 1), state, f"{p}predictor_blocks.0.", 2, turn)
-    t = ref.layer_norm(t[:, seen.shape[1] :], state, f"{p}predictor_norm")
-    return ref.linear(t, state, f"{p}predictor_proj")
-
-
-OPTIONS = ImportOptions(**SMALL, head_heads=2)
 
 
 def test_one_mask_token_for_two_kinds_of_masks(tmp_path):
@@ -308,64 +226,3 @@ def test_attentive_probe_of_the_original(tmp_path):
     close(models.logits(tmp_path / "probed", video), logits)
     encoders = (load_encoder(tmp_path / run).tokens(video) for run in ("run", "probed"))
     np.testing.assert_array_equal(*encoders)
-
-
-def dinov3_state():
-    shapes = ref.encoder_shapes("", kernel=(4, 4), scale=True) | ref.norm_shapes("norm")
-    shapes |= {"cls_token": [1, 1, 48], "storage_tokens": [1, 2, 48], "mask_token": [1, 48]}
-    state = torch_state(shapes)
-    for i in range(2):
-        mask = torch.ones(144)
-        mask[48:96] = 0
-        state[f"blocks.{i}.attn.qkv.bias_mask"] = mask
-    state["rope_embed.periods"] = 100.0 ** (torch.arange(4) / 4)
-    return state
-
-
-def run_dinov3(state, frames, grid):
-    h, w = grid
-    weight, bias = state["patch_embed.proj.weight"], state["patch_embed.proj.bias"]
-    t = torch.nn.functional.conv2d(frames, weight, bias, stride=4).flatten(2).transpose(1, 2)
-    first = torch.cat([state["cls_token"], state["storage_tokens"]], 1).expand(len(t), -1, -1)
-    rows, columns = ((2 * (torch.arange(n) + 0.5) / n - 1) for n in (h, w))
-    where = torch.cartesian_prod(rows, columns)
-    angle = 2 * torch.pi * where[:, :, None] / state["rope_embed.periods"]
-    angle = angle.flatten(1)  # [N, 8]
-
-    def turn(x):
-        a, b = x[:, :, 3:].chunk(2, -1)
-        cos, sin = angle.cos(), angle.sin()
-        turned = torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
-        return torch.cat([x[:, :, :3], turned], 2)
-
-    t = torch.cat([first, t], 1)
-    for i in range(2):
-        t = ref.block(t, state, f"blocks.{i}.", 3, turn, eps=1e-5)
-    return ref.layer_norm(t, state, "norm", 1e-5)[:, 3:]
-
-
-def test_dinov3_file_apart_and_inflated(tmp_path):
-    state = dinov3_state()
-    torch.save(state, tmp_path / "dinov3_vitx16.pth")
-    options = {"image_size": (16, 12), "heads": 3}
-    import_file(
-        tmp_path / "dinov3_vitx16.pth", tmp_path / "run", ImportOptions(num_frames=2, **options)
-    )
-    video = cases.clips(2, 16, 12)
-    frames = torch.from_numpy(cases.pixels(video).reshape(4, 3, 16, 12))
-    theirs = run_dinov3(state, frames, (4, 3)).reshape(2, 2 * 12, 48)
-    close(load_encoder(tmp_path / "run").tokens(video), theirs)
-
-    inflated = ImportOptions(num_frames=2, frames="inflated", **options)
-    import_file(tmp_path / "dinov3_vitx16.pth", tmp_path / "inflated", inflated)
-    still = np.repeat(video[:, :1], 2, axis=1)
-    # A tubelet of two equal frames is the frame.
-    close(load_encoder(tmp_path / "inflated").tokens(still), theirs[:, :12])
-
-
-def test_wrong_rotary_periods_are_refused(tmp_path):
-    state = dinov3_state()
-    state["rope_embed.periods"] = 10000.0 ** (torch.arange(4) / 4)
-    torch.save(state, tmp_path / "x.pth")
-    with pytest.raises(ConvertError, match="rotary periods of base 100"):
-        import_file(tmp_path / "x.pth", tmp_path / "run", ImportOptions(**SMALL))

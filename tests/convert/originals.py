@@ -1,0 +1,106 @@
+"""State dicts in the key styles of the original repositories, and what their models compute.
+
+Needs torch: tests import it after `pytest.importorskip("torch")`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from convert import cases
+from convert import reference as ref
+from surgrec_jax.convert import ImportOptions
+
+TOLERANCE = 1e-5
+SMALL = {"num_frames": 4, "image_size": (16, 16), "heads": 3}
+OPTIONS = ImportOptions(**SMALL, head_heads=2)
+
+
+def torch_state(shapes, group=""):
+    """Weights named by group and key, under their keys."""
+    return {k: torch.from_numpy(cases.weight(group + k, tuple(s))) for k, s in shapes.items()}
+
+
+def golden(name, groups, **outputs):
+    """Compares outputs with the committed ones, or writes them (see test_transformers.py)."""
+    flat = {f"{g}/{k}": v.numpy() for g, state in groups.items() for k, v in state.items()}
+    cases.golden(name, flat, {k: v.numpy() for k, v in outputs.items()})
+
+
+def close(ours, theirs):
+    assert ours.shape == tuple(theirs.shape)
+    worst = float(np.abs(ours - theirs.numpy()).max())
+    assert worst < TOLERANCE, worst
+
+
+def save(path, **groups):
+    torch.save(groups, path)
+    return path
+
+
+def videomae_shapes():
+    shapes = ref.encoder_shapes("encoder.", qv=True) | ref.norm_shapes("encoder.norm")
+    shapes |= {"encoder_to_decoder.weight": [24, 48], "mask_token": [1, 1, 24]}
+    for i in range(2):
+        shapes |= ref.block_shapes(f"decoder.blocks.{i}.", 24, 96, qv=True)
+    shapes |= ref.norm_shapes("decoder.norm", 24)
+    return shapes | {"decoder.head.weight": [96, 24], "decoder.head.bias": [96]}
+
+
+def videomae_tokens(state, x, prefix, seen=None):
+    t = ref.tokens(x, state, prefix)
+    t = t + ref.sincos_1d(t.shape[1], 48)
+    if seen is not None:
+        t = torch.gather(t, 1, torch.from_numpy(seen)[..., None].expand(-1, -1, 48))
+    for i in range(2):
+        t = ref.block(t, state, f"{prefix}blocks.{i}.", 3)
+    return t
+
+
+def vjepa_groups(extra=None, tokens=2):
+    """encoder, target_encoder and predictor with prefix module.backbone."""
+    shapes = ref.encoder_shapes("module.backbone.") | ref.norm_shapes("module.backbone.norm")
+    predictor = {
+        "predictor_embed.weight": [24, 48],
+        "predictor_embed.bias": [24],
+        **{f"mask_tokens.{n}": [1, 1, 24] for n in range(tokens)},
+        **ref.block_shapes("predictor_blocks.0.", 24, 96),
+        **ref.norm_shapes("predictor_norm", 24),
+        "predictor_proj.weight": [48, 24],
+        "predictor_proj.bias": [48],
+    }
+    return {
+        "encoder": torch_state(shapes, "encoder/"),
+        "target_encoder": torch_state(shapes, "target_encoder/"),
+        "predictor": torch_state(
+            {f"module.backbone.{k}": s for k, s in predictor.items()}, "predictor/"
+        ),
+        "opt": {"state": {}},
+        "epoch": 3,
+        "loss": np.float64(0.5),
+    }
+
+
+def run_vjepa(state, x, turn=None, table=None, ids=None, norm="norm", prefix="module.backbone."):
+    t = ref.tokens(x, state, prefix)
+    if f"{prefix}video_mod_embed" in state:
+        t = t + state[f"{prefix}video_mod_embed"]
+    if table is not None:
+        t = t + table
+    if ids is not None:
+        t = torch.gather(t, 1, ids[..., None].expand(-1, -1, t.shape[-1]))
+    for i in range(2):
+        t = ref.block(t, state, f"{prefix}blocks.{i}.", 3, turn)
+    return ref.layer_norm(t, state, f"{prefix}{norm}")
+
+
+def run_predictor(state, context, seen, hidden, number, turn=None, table=None):
+    p = "module.backbone."
+    t = ref.linear(context, state, f"{p}predictor_embed")
+    mask = state[f"{p}mask_tokens.{number}"].expand(len(t), hidden.shape[1], -1)
+    if table is not None:
+        t, mask = t + table[seen], mask + table[hidden]
+    t = ref.block(torch.cat([t, mask], 1), state, f"{p}predictor_blocks.0.", 2, turn)
+    t = ref.layer_norm(t[:, seen.shape[1] :], state, f"{p}predictor_norm")
+    return ref.linear(t, state, f"{p}predictor_proj")

@@ -1,0 +1,60 @@
+"""The commands in README and docs name things that exist."""
+
+import importlib.util
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from surgrec_jax.config import flatten
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands():
+    """Every command line in a shell block that starts a module of this project."""
+    for page in PAGES:
+        for block in re.findall(r"```(?:bash|sh)\n(.*?)```", page.read_text(), re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if words[1:2] == ["-m"] and words[0] == "python":
+                    yield pytest.param(words, id=f"{page.name}: {' '.join(words)[:70]}")
+
+
+def get_config(text):
+    path, _, variant = text.partition(":")
+    module = runpy.run_path(str(ROOT / path))
+    return module["get_config"](*([variant] if variant else []))
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_modules_configs_and_keys_exist(words):
+    assert importlib.util.find_spec(words[2]), f"no module {words[2]}"
+    if not words[2].startswith("surgrec_jax") or words[2] == "surgrec_jax.bench":
+        return
+    options = dict(w.split("=", 1) for w in words[3:] if w.startswith("--") and "=" in w)
+    config = options.get("--config")
+    keys = [o.removeprefix("--config.") for o in options if o.startswith("--config.")]
+    if config:
+        known = flatten(get_config(config).to_dict())
+        assert set(keys) <= known.keys()
+    else:
+        assert not keys
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_every_config_explains_itself():
+    for path in sorted((ROOT / "configs").glob("*.py")):
+        text = path.read_text().split('"""')[1]
+        assert f"--config=configs/{path.name}" in text, path.name
+        for variant in runpy.run_path(str(path))["VARIANTS"]:
+            assert variant in text, (path.name, variant)
