@@ -18,8 +18,11 @@ lint: .venv/development
 	$(BIN)/ruff format --check .
 
 bench: .venv/runtime
+	$(BIN)/python -m surgrec_jax.bench builder
 	$(BIN)/python -m surgrec_jax.bench loader
+	$(BIN)/python -m surgrec_jax.bench sampler --records=10000,1000000
 	$(BIN)/python -m surgrec_jax.bench step --config=configs/mae.py:tiny
+	$(BIN)/python -m surgrec_jax.bench convert --size=Ti --clips=2
 
 clean:
 	rm -rf .venv data runs

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ("step", "loader", "sampler", "convert")
+NAMES = ("step", "loader", "sampler", "convert", "builder")
 
 
 def main() -> int:
@@ -48,6 +48,10 @@ def show(figures: dict[str, Any], indent: str = "") -> None:
         if isinstance(value, dict):
             print(f"{indent}{key}")
             show(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            print(f"{indent}{key}")
+            for one in value:
+                print(f"{indent}  " + "  ".join(f"{k} {_text(v)}" for k, v in one.items()))
         else:
             print(f"{indent}{key:<{width}}  {_text(value)}")
 

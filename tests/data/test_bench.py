@@ -1,8 +1,13 @@
 import argparse
+import json
 
 import pytest
 
-from surgrec_jax.bench import loader, sampler
+from data_builders.common.build import build
+from data_builders.common.errors import BadInput
+from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
+from surgrec_jax.bench import builder, loader, sampler
+from surgrec_jax.bench.__main__ import show
 
 
 def measure(bench, *arguments):
@@ -33,3 +38,42 @@ def test_the_sampler_bench_takes_several_sizes():
     assert [r["leaves"] for r in result["sizes"]] == [10, 1000]
     assert all(r["draws_per_s"] > 0 for r in result["sizes"])
     assert "10,000" in sampler.table(result)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_builder_bench_sets_a_build_against_decoding(tmp_path, given):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    video = builder.write_video(videos / "video.mp4", 4, 120, 25)
+    options = [f"--video={video}"] if given else ["--seconds=4", "--height=120"]
+    result = measure(builder, *options, "--repeats=1")
+    config = VideoFolderConfig(split=(1.0, 0.0, 0.0))
+    summary = build(
+        "video_folder", data_dir=tmp_path, manual_dir=videos, config=config, num_workers=1,
+        progress=False,
+    )  # fmt: skip
+    assert summary.source_seconds == pytest.approx(4) and summary.splits["train"].frames == 32
+    assert result["bytes_per_video_hour"] == {
+        "file": pytest.approx(900 * video.stat().st_size),
+        "records": pytest.approx(900 * summary.splits["train"].bytes),
+    }
+    speed = result["video_s_per_cpu_s"]
+    assert speed["decoding alone"] > speed["build"] > 0
+    ratio = speed["decoding alone"] / speed["build"]
+    assert result["cpu_of_a_build_over_decoding"] == pytest.approx(ratio)
+    assert result["video"].startswith("214x120, 25 fps, 4 s")
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_the_builder_bench_refuses_what_is_no_video(tmp_path):
+    (tmp_path / "a.mp4").write_text("no video")
+    with pytest.raises(BadInput, match="not a video"):
+        measure(builder, f"--video={tmp_path / 'a.mp4'}")
+    with pytest.raises(ValueError, match="above 0"):
+        measure(builder, "--repeats=0")
+
+
+def test_figures_are_printed_one_a_line(capsys):
+    show({"a": 1.5, "b": {"c": 1234.5}, "runs": [{"n": 1, "s": 0.25}, {"n": 2, "s": None}]})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["a     1.5", "b", "  c  1,234", "runs", "  n 1  s 0.25", "  n 2  s -"]

@@ -1,0 +1,136 @@
+"""Building records from video: seconds of source video per CPU second of one core, and their size.
+
+    python -m surgrec_jax.bench builder                        a 480p video it writes itself
+    python -m surgrec_jax.bench builder --video=case.mp4       a file of yours (copied)
+
+The same file is read three ways in one thread: every frame decoded and none looked at (the floor),
+the builders' reader (frames picked by time stamp, shrunk), and a whole build (labels, JPEG,
+ArrayRecord, metadata). CPU time is this process's; the least of `--repeats` counts. A build on N
+cores is N such processes. OpenCV's own encoder is MPEG-4 part 2: H.264 costs more to decode.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_builders.common.build import build
+from data_builders.common.pool import one_thread_and_quiet
+from data_builders.common.records import RecordSpec
+from data_builders.common.video import MAX_FAILED_READS, ReadReport, open_capture, read_video
+from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
+from surgrec_jax.bench.synthetic import frame
+
+FOURCC = "mp4v"
+SPEC = RecordSpec()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `bench builder`."""
+    parser.add_argument("--video", type=Path, help="measure on this file; none: one is written")
+    parser.add_argument("--seconds", type=float, default=40, help="length of the written video")
+    parser.add_argument("--height", type=int, default=480, help="of the written video; 16:9")
+    parser.add_argument("--fps", type=float, default=25, help="of the written video")
+    parser.add_argument("--repeats", type=int, default=3, help="the least CPU time counts")
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Measures, and returns rates of video seconds per CPU second, and bytes per hour of video.
+
+    Raises:
+        ValueError: a video that cannot be read, or options that give no video.
+    """
+    if args.repeats < 1 or args.seconds * args.fps < 1 or args.height < 16:
+        raise ValueError("bench builder: give --repeats, --seconds, --fps and --height above 0")
+    with tempfile.TemporaryDirectory(prefix="bench_builder_") as name, one_thread_and_quiet():
+        folder = Path(name)
+        videos = folder / "videos"
+        videos.mkdir()
+        if args.video is None:
+            video = write_video(videos / "video.mp4", args.seconds, args.height, args.fps)
+        else:
+            video = Path(shutil.copyfile(args.video, videos / args.video.name))
+        size = video.stat().st_size
+        report = ReadReport()
+        decode_s = _least_cpu(args.repeats, lambda k: _decode(video))
+        read_s = _least_cpu(args.repeats, lambda k: _read(video, report))
+        summaries = []
+        config = VideoFolderConfig(split=(1.0, 0.0, 0.0))
+        build_s = _least_cpu(
+            args.repeats,
+            lambda k: summaries.append(
+                build(
+                    "video_folder",
+                    data_dir=folder / f"data{k}",
+                    manual_dir=videos,
+                    config=config,
+                    num_workers=1,
+                    progress=False,
+                )
+            ),
+        )
+    seconds = summaries[0].source_seconds
+    stored = sum(split.bytes for split in summaries[0].splits.values())
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        "video": (
+            f"{report.native_width}x{report.native_height}, {report.native_fps:.4g} fps, "
+            f"{seconds:.0f} s" + ("" if args.video else f", {FOURCC}, written here")
+        ),
+        "records": f"{SPEC.fps:g} fps, short side {SPEC.short_side}, quality {SPEC.jpeg_quality}",
+        "video_s_per_cpu_s": {
+            "decoding alone": seconds / decode_s,
+            "reading": seconds / read_s,
+            "build": seconds / build_s,
+        },
+        "cpu_of_a_build_over_decoding": build_s / decode_s,
+        "bytes_per_video_hour": {
+            "file": float(size * 3600 / seconds),
+            "records": float(stored * 3600 / seconds),
+        },
+    }
+
+
+def write_video(path: Path, seconds: float, height: int, fps: float) -> Path:
+    """A picture with detail at all scales under a camera that drifts; 16:9, `height` pixels."""
+    width = round(height * 16 / 9 / 2) * 2
+    margin = height // 8
+    picture = frame(np.random.default_rng(0), height + 2 * margin, width + 2 * margin)
+    code = cv2.VideoWriter_fourcc(*FOURCC)
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, (width, height))
+    if not writer.isOpened():
+        raise ValueError(f"OpenCV cannot write {FOURCC} at {width}x{height}, {fps:g} fps")
+    for k in range(round(seconds * fps)):
+        angle = 2 * np.pi * k / (8 * fps)  # once around in 8 seconds
+        y, x = (round(margin * (1 + f(angle))) for f in (np.sin, np.cos))
+        writer.write(np.ascontiguousarray(picture[y : y + height, x : x + width]))
+    writer.release()
+    return path
+
+
+def _decode(path: Path) -> None:
+    with open_capture(path) as capture:
+        failed = 0
+        while failed < MAX_FAILED_READS:
+            failed = 0 if capture.grab() else failed + 1
+
+
+def _read(path: Path, report: ReadReport) -> None:
+    for _ in read_video(path, fps=SPEC.fps, short_side=SPEC.short_side, report=report):
+        pass
+
+
+def _least_cpu(repeats: int, work: Callable[[int], object]) -> float:
+    spent = []
+    for k in range(repeats):
+        began = time.process_time()
+        work(k)
+        spent.append(time.process_time() - began)
+    return min(spent)
