@@ -186,7 +186,7 @@ def test_a_workdir_of_another_config_is_left_alone(data_dir, tmp_path):
     before = (tmp_path / "metrics.jsonl").read_bytes()
     other = train("mae", data_dir, tmp_path, "--config.steps=2", "--config.optim.lr=0.5")
     assert other.returncode == 1
-    assert "optim.lr: 0.001 -> 0.5" in other.stderr and "another --workdir" in other.stderr
+    assert "optim.lr: 0.002 -> 0.5" in other.stderr and "another --workdir" in other.stderr
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
