@@ -21,7 +21,7 @@ bench: .venv/runtime
 	$(BIN)/python -m surgrec_jax.bench builder
 	$(BIN)/python -m surgrec_jax.bench loader
 	$(BIN)/python -m surgrec_jax.bench sampler --records=10000,1000000
-	$(BIN)/python -m surgrec_jax.bench step --config=configs/mae.py:tiny
+	$(BIN)/python -m surgrec_jax.bench step --config=configs/mae.py:tiny --data
 	$(BIN)/python -m surgrec_jax.bench convert --size=Ti --clips=2
 
 clean:
