@@ -13,10 +13,10 @@ from absl import logging
 
 from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.filters import out_of_body, out_of_body_classes
+from data_builders.common.frames import ReadReport
 from data_builders.common.items import Extent, OpenedVideo, VideoConfig, VideoItem
 from data_builders.common.records import DOMAINS, UNLABELLED, RecordSpec, record_features
 from data_builders.common.segments import cut_video
-from data_builders.common.video import ReadReport
 
 __all__ = ["Extent", "OpenedVideo", "VideoConfig", "VideoDatasetBuilder", "VideoItem"]
 

@@ -20,12 +20,13 @@ import numpy as np
 from data_builders.common import registry
 from data_builders.common.builder import VideoDatasetBuilder, misfit
 from data_builders.common.errors import BadInput, BuildError, safe_text
+from data_builders.common.frames import ReadReport
 from data_builders.common.images import IMAGE_SUFFIXES
 from data_builders.common.items import OpenedVideo, VideoItem
 from data_builders.common.pool import one_thread_and_quiet
 from data_builders.common.records import UNLABELLED
 from data_builders.common.summary import human_bytes, write_json
-from data_builders.common.video import ReadReport, probe, read_video
+from data_builders.common.video import probe, read_video
 
 # kind -> (must be mended, what to do)
 KINDS = {

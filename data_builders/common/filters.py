@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import cv2
 import numpy as np
 
+from data_builders.common.frames import Frame
 from data_builders.common.labels import Track
-from data_builders.common.video import Frame
 
 BLACK = 24  # grey level up to which a pixel counts as black; video black is 16, and noise
 THUMB = (32, 32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from data_builders.common.clock import FramePicker
 from data_builders.common.errors import BadInput
-from data_builders.common.video import Frame, ReadReport
+from data_builders.common.frames import Frame, ReadReport
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MAX_BYTES = 256 * 2**20

@@ -10,8 +10,9 @@ import numpy as np
 from data_builders.common.borders import find_box
 from data_builders.common.errors import BadInput
 from data_builders.common.filters import FilterSpec, dropped
+from data_builders.common.frames import Frame, ReadReport
 from data_builders.common.records import RecordSpec
-from data_builders.common.video import Frame, ReadReport, read_video
+from data_builders.common.video import read_video
 
 NO_FILTERS = FilterSpec()
 

@@ -15,8 +15,8 @@ from tensorflow_datasets.core import example_serializer
 
 from data_builders.common.builder import VideoDatasetBuilder, VideoItem
 from data_builders.common.errors import BadInput, BuildError, safe_text
+from data_builders.common.frames import ReadReport
 from data_builders.common.summary import write_json
-from data_builders.common.video import ReadReport
 
 FORMAT = 1  # raise it when the same inputs give other bytes
 SOURCE_BYTES_PER_SHARD = 256 * 2**20

@@ -8,20 +8,20 @@ could name other files), and absurd picture sizes are refused before a picture i
 """
 
 import contextlib
-import dataclasses
 import math
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from data_builders.common.clock import FrameClock, FramePicker
 from data_builders.common.errors import BadInput
+from data_builders.common.frames import Frame, ReadReport
+from data_builders.common.images import read_images
 
 MAX_PIXELS = 64 * 2**20  # of one picture; 8K video has 33 million
 MAX_SIDE = 16384
@@ -31,42 +31,6 @@ MAX_FAILED_READS = 100
 _CONTAINERS = (
     "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mxf,dv,h264,hevc,m4v,mjpeg,ivf,gif"
 )
-
-
-class Frame(NamedTuple):
-    """One stored frame: seconds from the start, number in the video from 0, BGR uint8 [H, W, 3]."""
-
-    time: float
-    number: int
-    picture: np.ndarray
-
-
-@dataclasses.dataclass
-class ReadReport:
-    """What reading a video found. Filled while frames are taken; complete when they are exhausted.
-
-    Attributes:
-      native_fps: frames per second measured from time stamps (fixed when the first record is cut).
-      native_height, native_width: pixels after rotation.
-      header_frames, header_fps: what the header claims; 0 where it claims nothing.
-      frames_read, frames_kept: decoded frames, and those given to the caller.
-      duration: seconds from the start to the end of the last decoded frame.
-      damaged: places where decoding failed and went on later.
-      problems: sentences for the build's report; empty for a sound file.
-      filtered: curation filter -> what it did: frames left out, or 1 for a video that was cropped.
-    """
-
-    native_fps: float = 0.0
-    native_height: int = 0
-    native_width: int = 0
-    header_frames: int = 0
-    header_fps: float = 0.0
-    frames_read: int = 0
-    frames_kept: int = 0
-    duration: float = 0.0
-    damaged: int = 0
-    problems: list[str] = dataclasses.field(default_factory=list)
-    filtered: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def read_video(
@@ -98,8 +62,6 @@ def read_video(
     """
     report = ReadReport() if report is None else report
     if Path(path).is_dir():
-        from data_builders.common.images import read_images
-
         frames = read_images(path, fps, image_fps, image_start, report)
     else:
         frames = _read_file(Path(path), fps, report)

@@ -18,8 +18,8 @@ from data_builders.common.filters import (
     out_of_body,
     out_of_body_classes,
 )
+from data_builders.common.frames import Frame
 from data_builders.common.labels import Constant, Intervals
-from data_builders.common.video import Frame
 
 BLACK = np.zeros((96, 128, 3), np.uint8)
 

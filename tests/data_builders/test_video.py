@@ -17,7 +17,8 @@ from fake_video import (
 )
 
 from data_builders.common.errors import BadInput
-from data_builders.common.video import ReadReport, probe, read_video, shrink
+from data_builders.common.frames import ReadReport
+from data_builders.common.video import probe, read_video, shrink
 
 
 def read(path, **kwargs):

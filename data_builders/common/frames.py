@@ -1,0 +1,42 @@
+"""A decoded frame, and the report of what reading a video found."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Frame(NamedTuple):
+    """One stored frame: seconds from the start, number in the video from 0, BGR uint8 [H, W, 3]."""
+
+    time: float
+    number: int
+    picture: np.ndarray
+
+
+@dataclasses.dataclass
+class ReadReport:
+    """What reading a video found. Filled while frames are taken; complete when they are exhausted.
+
+    Attributes:
+      native_fps: frames per second measured from time stamps (fixed when the first record is cut).
+      native_height, native_width: pixels after rotation.
+      header_frames, header_fps: what the header claims; 0 where it claims nothing.
+      frames_read, frames_kept: decoded frames, and those given to the caller.
+      duration: seconds from the start to the end of the last decoded frame.
+      damaged: places where decoding failed and went on later.
+      problems: sentences for the build's report; empty for a sound file.
+      filtered: curation filter -> what it did: frames left out, or 1 for a video that was cropped.
+    """
+
+    native_fps: float = 0.0
+    native_height: int = 0
+    native_width: int = 0
+    header_frames: int = 0
+    header_fps: float = 0.0
+    frames_read: int = 0
+    frames_kept: int = 0
+    duration: float = 0.0
+    damaged: int = 0
+    problems: list[str] = dataclasses.field(default_factory=list)
+    filtered: dict[str, int] = dataclasses.field(default_factory=dict)
