@@ -77,8 +77,8 @@ def test_a_flat_patch_has_the_target_zero():
 def test_mae_loss_is_the_mean_square_over_the_decoded_tokens(decoder_mask_ratio):
     obj = objective("mae", decoder_mask_ratio=decoder_mask_ratio)
     params, batch = noisy(obj.init(jax.random.key(0))), batch_for(obj)
-    loss, _ = obj.loss(params, batch, keys(3))
-    predicted, target, ids = obj._predict(params, jnp.asarray(batch["video"]), keys(3))
+    loss, _ = jax.jit(obj.loss)(params, batch, keys(3))
+    predicted, target, ids = jax.jit(obj._predict)(params, jnp.asarray(batch["video"]), keys(3))
     hidden = 4 * int(0.75 * 16)
     assert ids.shape == (3, hidden if not decoder_mask_ratio else hidden // 2)
     tubelets = np.asarray(vit.patchify(jnp.asarray(batch["video"]), obj.encoder))
@@ -109,7 +109,7 @@ def test_jepa_loss_is_the_mean_absolute_error_to_layer_normed_targets():
     params = noisy(obj.init(jax.random.key(0)))
     target_params = noisy(obj.target_of(params), seed=1)
     batch = batch_for(obj)
-    loss, metrics = obj.loss(params, batch, keys(3), target_params)
+    loss, metrics = jax.jit(obj.loss)(params, batch, keys(3), target_params)
 
     tokens = np.asarray(
         vit.encode(obj.encoder, Compute(), target_params["encoder"], batch["video"]), np.float64
@@ -138,9 +138,9 @@ def test_jepa_loss_is_the_mean_absolute_error_to_layer_normed_targets():
 def test_jepa_gradient_does_not_reach_the_target():
     obj = objective("jepa")
     params = obj.init(jax.random.key(0))
-    grads = jax.grad(lambda target: obj.loss(params, batch_for(obj), keys(3), target)[0])(
-        noisy(obj.target_of(params))
-    )
+    batch = batch_for(obj)
+    loss = jax.jit(jax.grad(lambda target: obj.loss(params, batch, keys(3), target)[0]))
+    grads = loss(noisy(obj.target_of(params)))
     assert all(float(jnp.abs(g).max()) == 0 for g in jax.tree.leaves(grads))
 
 
@@ -165,7 +165,7 @@ def test_gradients_agree_with_finite_differences(name):
         def loss(params):
             return obj.loss(params, batch, ks, target)[0]
 
-        grads = jax.grad(loss)(params)
+        grads = jax.jit(jax.grad(loss))(params)
         rng = np.random.default_rng(3)
         for _ in range(3):
             way = jax.tree.map(lambda x: rng.standard_normal(x.shape), params)
