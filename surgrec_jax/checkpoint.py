@@ -11,6 +11,7 @@ import dataclasses
 import math
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,21 +97,18 @@ class Checkpoints:
         )
         # A step without a score ranks below all that have one.
         metrics = {"score": -math.inf if score is None else float(score)} if self._scored else None
-        with self._writing(step):
+        with _writing(self.root, step):
             self._manager.save(step, args=items, metrics=metrics, force=True)
 
     def wait(self) -> None:
         """Returns when the last save is complete on disk; raises CheckpointError if it failed."""
-        with self._writing(None):
+        with _writing(self.root, None):
             self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and releases the manager's threads."""
         self.wait()
         self._manager.close()
-
-    def _writing(self, step: int | None) -> _Writing:
-        return _Writing(self.root, step)
 
     def restore(self, abstract_state: Any) -> tuple[Any, dict[str, Any]] | None:
         """State and meta of the newest step that can be read, None where nothing is saved.
@@ -152,23 +150,18 @@ class MismatchError(CheckpointError):
     """The checkpoint is whole, but is not of this model."""
 
 
-class _Writing:
+@contextlib.contextmanager
+def _writing(root: Path, step: int | None) -> Iterator[None]:
     """Turns whatever a failed save raises into one sentence that says what is safe."""
-
-    def __init__(self, root: Path, step: int | None):
-        self.root, self.step = root, step
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, Exception):
-            what = "a checkpoint" if self.step is None else f"checkpoint {self.step}"
-            raise CheckpointError(
-                f"could not write {what} to {self.root}: {_first_line(error)}. Earlier "
-                "checkpoints are intact: free disk space or mend the file system, and the same "
-                "command continues from the newest"
-            ) from error
+    try:
+        yield
+    except Exception as error:  # Orbax and tensorstore raise whatever a file system provokes
+        what = "a checkpoint" if step is None else f"checkpoint {step}"
+        raise CheckpointError(
+            f"could not write {what} to {root}: {_first_line(error)}. Earlier "
+            "checkpoints are intact: free disk space or mend the file system, and the same "
+            "command continues from the newest"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -168,5 +168,5 @@ def test_find(tmp_path):
 
 def test_the_error_of_a_failed_save_names_its_cause(tmp_path):
     message = r"checkpoint 4 to .*No space left.*intact"
-    with pytest.raises(CheckpointError, match=message), checkpoint._Writing(tmp_path, 4):
+    with pytest.raises(CheckpointError, match=message), checkpoint._writing(tmp_path, 4):
         raise OSError(errno.ENOSPC, "No space left on device")
