@@ -1,17 +1,22 @@
 # Every target does its own set-up in .venv; all that is needed is Python >= 3.11 with venv.
 PYTHON ?= python3
 BIN := .venv/bin
+# Two test files at a time: most of a test is compilation, on one core.
+PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
-.PHONY: quickstart test test-slow lint bench clean
+.PHONY: quickstart test test-slow test-beam lint bench faults clean
 
 quickstart: .venv/runtime
 	bash launch/quickstart.sh
 
 test: .venv/development lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: .venv/development
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
+
+test-beam: .venv-beam/ready
+	.venv-beam/bin/python -m pytest tests/data_builders/test_beam.py
 
 lint: .venv/development
 	$(BIN)/ruff check .
@@ -24,8 +29,16 @@ bench: .venv/runtime
 	$(BIN)/python -m surgrec_jax.bench step --config=configs/mae.py:tiny --data
 	$(BIN)/python -m surgrec_jax.bench convert --size=Ti --clips=2
 
+# Kills, damaged checkpoints, full disks, lost processes: docs/reliability.md.
+faults: .venv/development
+	$(BIN)/python -m tests.faults
+	$(BIN)/python -m tests.faults.fuzz --kind=records --count=1000
+	$(BIN)/python -m tests.faults.fuzz --kind=videos --count=1000
+	$(BIN)/python -m tests.faults.fuzz --kind=annotations --count=1000
+	$(BIN)/python -m tests.faults.fuzz --kind=configs --count=500
+
 clean:
-	rm -rf .venv data runs
+	rm -rf .venv .venv-beam data runs
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "surgrec_jax needs Python >= 3.11")'
@@ -38,3 +51,10 @@ clean:
 .venv/development: .venv/bin/python requirements.txt requirements-dev.txt
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@ .venv/runtime
+
+# Apache Beam holds protobuf and pyarrow back, hence an environment of its own.
+.venv-beam/ready: pyproject.toml requirements.txt
+	$(PYTHON) -m venv .venv-beam
+	.venv-beam/bin/python -m pip install --quiet -e '.[beam]' 'pytest>=8'
+	.venv-beam/bin/python -c 'import apache_beam'
+	touch $@

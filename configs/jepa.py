@@ -46,7 +46,9 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.model.image_size = 224
     c.model.tubelet = 2
     c.model.patch = 16
-    c.model.position = "rope_3d"  # sincos_1d, sincos_3d, rope_3d
+    # V-JEPA 2's own, which transformers can hold; rope_3d turns both dimensions of a pair alike,
+    # as rotary embedding means it, and no other project reads it. Or sincos_1d, sincos_3d.
+    c.model.position = "rope_3d_tiled"
     c.model.qkv_bias = "qkv"
     c.model.init = "trunc_normal"
 
@@ -83,28 +85,35 @@ def get_config(variant: str = "base") -> ConfigDict:
         "phantom_surgery/default"  # name[/config][@split][=weight], separated by commas
     )
     c.data.data_dir = "data"
-    c.data.temperature = 1.0  # sources without weights are drawn as records ** temperature
+    c.data.temperature = 0.5  # sources without weights are drawn as records ** temperature
+    c.data.manifest = ""  # a file of surgrec_jax.curation: what is drawn how often; "" for none
     c.data.fps = 4.0  # of clips
     c.data.crop = "random_resized"  # area 0.3 to 1, aspect 0.75 to 1.35; or multi_scale
     c.data.flip = True
     c.data.repeats = 1  # crops per decoded record
     c.data.num_threads = 16  # loader threads per process
     c.data.num_workers = 0  # loader processes per process; threads alone are enough on most hosts
+    # Records that cannot be used are replaced and listed in bad_records.jsonl, up to this share of
+    # a source (rounded up); 0: the first one stops the run.
+    c.data.max_bad_share = 0.01
+    c.data.timeout_s = 600.0  # how long storage may fail or hang before the run stops
 
     c.compute = ConfigDict()
     c.compute.dtype = "auto"  # bfloat16 on accelerators, float32 on the CPU
-    c.compute.attention = "auto"  # einsum, chunked, cudnn
-    c.compute.remat = "dots"  # none, dots, full
+    c.compute.attention = "auto"  # einsum, chunked (CPU), cudnn (GPU), splash (TPU)
+    c.compute.remat = "dots"  # none, dots, full, names:..., offload:... (docs/scaling.md)
     c.compute.unroll = 1  # layers per scan iteration
 
     c.mesh = ConfigDict()
     c.mesh.fsdp = 1  # devices that share one copy of the state; -1 for all
 
     c.log_every = 20
+    c.max_nonfinite = 0  # steps in a row that may break and be skipped; one more stops the run
     c.checkpoint = ConfigDict()
     c.checkpoint.every = 1000
     c.checkpoint.keep = 2
     c.checkpoint.keep_best = 1  # by the mean of the online probes
+    c.checkpoint.max_failures = 3  # saves in a row that may fail; one more stops the run
 
     c.probe = ConfigDict()
     c.probe.every = 5000  # 0: never
@@ -133,6 +142,7 @@ def _tiny(c: ConfigDict) -> None:
     c.model.image_size = 64
     c.model.tubelet = 4
     c.model.patch = 8
+    c.model.position = "rope_3d"
     c.model.init = "xavier"  # the tiny MAE's architecture, so that one random encoder serves both
     c.jepa.predictor_depth = 1
     c.jepa.predictor_width = 64

@@ -7,6 +7,8 @@
 Variants:
     base  ViT-B/16, 16 frames x 224, tube masks of 0.9, decoder of 4 layers, 150 epochs. Written for
           8 accelerators of 80 GB. No run of it at full length has been made with this code yet.
+    unbalanced  base with every record drawn equally often: the ablation of balanced sampling. Base
+          draws sources as records ** 0.5, or as data.manifest says (docs/curation.md).
     tiny  a ViT of 0.9 M parameters on 8 frames x 64 of phantom surgery, for two laptop cores: about
           two minutes; what it reaches is in the README.
 
@@ -17,7 +19,7 @@ VideoMAE v1 for ViT-B, with epochs of 300 steps (600,000 clips of the paper's co
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-VARIANTS = ("base", "tiny")
+VARIANTS = ("base", "unbalanced", "tiny")
 
 
 def get_config(variant: str = "base") -> ConfigDict:
@@ -76,28 +78,35 @@ def get_config(variant: str = "base") -> ConfigDict:
         "phantom_surgery/default"  # name[/config][@split][=weight], separated by commas
     )
     c.data.data_dir = "data"
-    c.data.temperature = 1.0  # sources without weights are drawn as records ** temperature
+    c.data.temperature = 0.5  # sources without weights are drawn as records ** temperature
+    c.data.manifest = ""  # a file of surgrec_jax.curation: what is drawn how often; "" for none
     c.data.fps = 4.0  # of clips; 16 frames of a 30 fps video at VideoMAE's stride of 4 are 7.5
     c.data.crop = "multi_scale"  # of {1, .875, .75, .66}; or random_resized
     c.data.flip = False
     c.data.repeats = 1  # crops per decoded record (VideoMAE v2's repeated augmentation)
     c.data.num_threads = 16  # loader threads per process
     c.data.num_workers = 0  # loader processes per process; threads alone are enough on most hosts
+    # Records that cannot be used are replaced and listed in bad_records.jsonl, up to this share of
+    # a source (rounded up); 0: the first one stops the run.
+    c.data.max_bad_share = 0.01
+    c.data.timeout_s = 600.0  # how long storage may fail or hang before the run stops
 
     c.compute = ConfigDict()
     c.compute.dtype = "auto"  # bfloat16 on accelerators, float32 on the CPU
-    c.compute.attention = "auto"  # einsum, chunked, cudnn
-    c.compute.remat = "none"  # none, dots, full
+    c.compute.attention = "auto"  # einsum, chunked (CPU), cudnn (GPU), splash (TPU)
+    c.compute.remat = "dots"  # none, dots, full, names:..., offload:... (docs/scaling.md)
     c.compute.unroll = 1  # layers per scan iteration
 
     c.mesh = ConfigDict()
     c.mesh.fsdp = 1  # devices that share one copy of the state; -1 for all
 
     c.log_every = 20
+    c.max_nonfinite = 0  # steps in a row that may break and be skipped; one more stops the run
     c.checkpoint = ConfigDict()
     c.checkpoint.every = 1000
     c.checkpoint.keep = 2
     c.checkpoint.keep_best = 1  # by the mean of the online probes
+    c.checkpoint.max_failures = 3  # saves in a row that may fail; one more stops the run
 
     c.probe = ConfigDict()
     c.probe.every = 5000  # 0: never
@@ -109,6 +118,8 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.images.every = 5000  # 0: never
     c.images.clips = 4
 
+    if variant == "unbalanced":
+        c.data.temperature = 1.0
     if variant == "tiny":
         _tiny(c)
     return c
@@ -137,6 +148,7 @@ def _tiny(c: ConfigDict) -> None:
     c.optim.lr = 2e-3
     c.optim.reference_batch = 16
     c.optim.warmup_steps = 80
+    c.compute.remat = "none"
     c.data.sources = "phantom_surgery/tiny"
     c.data.num_threads = 1
     c.checkpoint.every = 250

@@ -26,8 +26,12 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
 
     config.source = f"phantom_surgery/{variant}"  # a data set, or name/config
     config.data_dir = "data"
-    config.tasks = "all"  # with commas; see surgrec_jax/evaluation/tasks.py
+    config.tasks = "all"  # with commas; see surgrec_jax/evaluation/task_list.py
+    config.task = ""  # one task; instead of tasks
+    config.protocol = "v2"  # v2, v1 (as published, faults included), few-shot, fine-tune
+    config.clip = ""  # FRAMESxSIDE@FPS that every encoder must take; empty = each its own
     config.clips_per_record = 2  # evenly spaced over the stored segment
+    config.crops = 1  # squares along the long side of every clip; 3 is VideoMAE's test
 
     config.heads = "linear,knn"  # linear, ridge, knn; the first one leads the report
     config.seeds = 3  # probe seeds: which training cases are drawn, initial values

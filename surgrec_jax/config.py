@@ -7,15 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from surgrec_jax import optim
+from surgrec_jax import optim, sharding
+from surgrec_jax.models.attention import check_device
 from surgrec_jax.models.presets import MAE_DECODERS, Compute, ViTConfig, preset
-from surgrec_jax.objectives import Objective, make_objective
+from surgrec_jax.objectives import Objective, Question, make_classify, make_objective
 
 FILE = "config.json"
+# model.preset of runs that take their architecture from `init_from` (see finetune.complete).
+FROM_CHECKPOINT = "checkpoint"
 
 # What may differ when a workdir is continued: none of it changes the numbers of a run by more
 # than the order of float sums.
@@ -23,7 +25,10 @@ FREE_TO_CHANGE = (
     "data.data_dir",
     "data.num_workers",
     "data.num_threads",
+    "data.max_bad_share",
+    "data.timeout_s",
     "log_every",
+    "max_nonfinite",
     "checkpoint",
     "probe.every",
     "images",
@@ -31,6 +36,9 @@ FREE_TO_CHANGE = (
     "mesh",
     "stop_after",
 )
+
+# What the processes of one run may each have their own value of.
+OWN_OF_A_PROCESS = ("data.data_dir", "data.num_workers", "data.num_threads", "data.timeout_s")
 
 
 class ConfigError(ValueError):
@@ -46,32 +54,62 @@ def make_encoder(config: ConfigDict) -> ViTConfig:
     """The encoder of `config.model`: a preset with whatever fields are set besides."""
     fields = set_fields(config.model)
     size = fields.pop("image_size")
-    return preset(fields.pop("preset"), image_size=(size, size), **fields)
+    name = fields.pop("preset")
+    if name == FROM_CHECKPOINT:
+        return ViTConfig(image_size=(size, size), **fields)
+    return preset(name, image_size=(size, size), **fields)
 
 
 def make_compute(config: ConfigDict) -> Compute:
-    """`config.compute`; dtype "auto" is bfloat16 on accelerators and float32 on the CPU."""
+    """`config.compute`; dtype "auto" is bfloat16 on accelerators and float32 on the CPU.
+
+    Raises:
+        ConfigError, ValueError: a name that does not exist, or that this device does not have.
+    """
     fields = set_fields(config.compute)
     dtype = fields.pop("dtype")
     if dtype == "auto":
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        dtype = "float32" if sharding.platform() == "cpu" else "bfloat16"
     if dtype not in ("float32", "bfloat16"):
         raise ConfigError(f"compute.dtype={dtype!r}: choose from ('auto', 'float32', 'bfloat16')")
+    check_device(fields["attention"], jnp.dtype(dtype), sharding.device())
     return Compute(dtype=jnp.dtype(dtype), **fields)
 
 
-def build_objective(config: ConfigDict) -> Objective:
-    """The objective of `config.objective` with the options of the section of that name."""
+def build_objective(
+    config: ConfigDict, compute: Compute | None = None, question: Question | None = None
+) -> Objective:
+    """The objective of `config.objective` with the options of the section of that name.
+
+    Args:
+        compute: of `make_compute`, which is called where it is None.
+        question: what fine-tuning asks.
+    """
     name = config.objective
-    if name not in ("mae", "jepa"):
-        raise ConfigError(f"objective={name!r}: choose from ('mae', 'jepa')")
+    if name not in ("mae", "jepa", "classify"):
+        raise ConfigError(f"objective={name!r}: choose from ('mae', 'jepa', 'classify')")
+    if name not in config:
+        raise ConfigError(f"objective={name!r}: this config has no section {name}; see configs/")
+    compute = compute or make_compute(config)
+    if name == "classify":
+        options = set_fields(config.classify)
+        del options["track"]
+        options["mixing"] = dict(options["mixing"])
+        return make_classify(make_encoder(config), options, question, compute)
     options = set_fields(config[name])
     if name == "mae":
+        if config.model.preset not in MAE_DECODERS:
+            raise ConfigError(
+                f"model.preset={config.model.preset!r}: choose from {tuple(MAE_DECODERS)}"
+            )
         defaults = zip(("depth", "width", "heads"), MAE_DECODERS[config.model.preset], strict=True)
         options = {f"decoder_{k}": v for k, v in defaults} | options
     else:
-        options["masks"] = [dict(mask) for mask in options["masks"]]
-    return make_objective(name, make_encoder(config), options, make_compute(config))
+        masks = options["masks"]
+        if not masks or not all(isinstance(mask, (dict, ConfigDict)) for mask in masks):
+            raise ConfigError(f"jepa.masks={masks!r}: give a tuple of dicts, see configs/jepa.py")
+        options["masks"] = [dict(mask) for mask in masks]
+    return make_objective(name, make_encoder(config), options, compute)
 
 
 def build_optimizer(config: ConfigDict, decayed: tuple[str, ...]) -> optim.AdamW:
@@ -93,6 +131,7 @@ def build_optimizer(config: ConfigDict, decayed: tuple[str, ...]) -> optim.AdamW
         b2=o.b2,
         clip_norm=o.clip_norm,
         clip_per_module=o.clip_per_module,
+        layer_decay=o.get("layer_decay", 1.0),
     )
 
 
@@ -115,6 +154,12 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def shared_values(config: ConfigDict) -> dict[str, Any]:
+    """The values that must be the same on all processes of a run, flat."""
+    flat = flatten(config.to_dict())
+    return {key: value for key, value in flat.items() if key not in OWN_OF_A_PROCESS}
+
+
 def check_workdir(config: ConfigDict, workdir: Path) -> None:
     """Writes config.json, or compares it with the one a workdir was begun with.
 
@@ -128,7 +173,16 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
         temporary.write_text(json.dumps(now, indent=2) + "\n")
         temporary.replace(path)
         return
-    before, after = flatten(json.loads(path.read_text())), flatten(now)
+    try:
+        before = json.loads(path.read_text())
+        if not isinstance(before, dict):
+            raise ValueError("it holds no object")
+        before = flatten(before)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}): restore it from a checkpoint's config or a copy"
+        ) from error
+    after = flatten(now)
     changed = [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())

@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from surgrec_jax import checkpoint
+from surgrec_jax import checkpoint, sharding
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import encode, init_encoder, pool
 
@@ -75,7 +76,7 @@ class Encoder:
         Raises:
             ValueError: clips of another shape or dtype than the encoder takes.
         """
-        return self._batched(_tokens, video)
+        return self.batched(_tokens, video)
 
     def features(self, video: np.ndarray) -> np.ndarray:
         """uint8 clips [B, T, H, W, 3] -> float32 features [B, D], the mean over tokens.
@@ -83,9 +84,11 @@ class Encoder:
         Raises:
             ValueError: clips of another shape or dtype than the encoder takes.
         """
-        return self._batched(_features, video)
+        return self.batched(_features, video)
 
-    def _batched(self, function, video: np.ndarray) -> np.ndarray:
+    def batched(self, function, video: np.ndarray) -> np.ndarray:
+        """function(config, compute, params, video [batch, ...]) over clips, batch by batch, shared
+        by this process's devices. Raises ValueError as `tokens`."""
         expected = (self.config.num_frames, *self.config.image_size, 3)
         if video.shape[1:] != expected or video.dtype != np.uint8:
             raise ValueError(
@@ -93,13 +96,23 @@ class Encoder:
                 f"not {video.dtype} {list(video.shape)}"
             )
         parts = []
-        for start in range(0, len(video), self.batch_size):
-            part = video[start : start + self.batch_size]
-            # One compiled shape: the last batch is filled up and cut again.
-            padding = [(0, self.batch_size - len(part))] + [(0, 0)] * (video.ndim - 1)
-            out = function(self.config, self.compute, self.params, np.pad(part, padding))
-            parts.append(np.asarray(out)[: len(part)])
+        mesh, params = self._placed
+        size = -(-self.batch_size // mesh.size) * mesh.size
+        with jax.set_mesh(mesh):
+            for start in range(0, len(video), size):
+                part = video[start : start + size]
+                # One compiled shape: the last batch is filled up and cut again.
+                padding = [(0, size - len(part))] + [(0, 0)] * (video.ndim - 1)
+                whole = jax.device_put(np.pad(part, padding), sharding.batch_sharding(mesh))
+                out = function(self.config, self.compute, params, whole)
+                parts.append(np.asarray(out)[: len(part)])
         return np.concatenate(parts)
+
+    @functools.cached_property
+    def _placed(self) -> tuple[Mesh, Params]:
+        """A mesh over this process's devices, which share every batch, and the parameters there."""
+        mesh = sharding.make_mesh(devices=jax.local_devices())
+        return mesh, jax.device_put(self.params, sharding.replicated(mesh))
 
 
 # Compiled once per architecture, not per encoder: a probe looks at several of the same shape.

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from data_builders.common.build import build
+from surgrec_jax import finetune
 from surgrec_jax.config import ConfigError
-from surgrec_jax.data import mixture, pipeline
+from surgrec_jax.curation.manifest import Manifest, read_manifest
+from surgrec_jax.data import faults, mixture, pipeline
+from surgrec_jax.data.augment import RandAugment
 from surgrec_jax.data.clips import ClipSpec
 from surgrec_jax.data.records import Source, open_source
-from surgrec_jax.evaluation.online import LabelledClips, OnlineProbe
+from surgrec_jax.evaluation.clips import labelled_clips
+from surgrec_jax.evaluation.online import LabelledClips, OnlineProbe, OnlineScore
+from surgrec_jax.objectives import Question
 
 # The source that needs no download: built where it is asked for and not there.
 BUILT_IN = "phantom_surgery"
@@ -28,6 +36,11 @@ class SourceName:
     config: str | None
     split: str
     weight: float | None
+
+    @property
+    def text(self) -> str:
+        """The source without its weight, always with its split."""
+        return self.name + (f"/{self.config}" if self.config else "") + f"@{self.split}"
 
 
 def parse_sources(text: str) -> list[SourceName]:
@@ -51,14 +64,17 @@ def parse_sources(text: str) -> list[SourceName]:
     return names
 
 
-def open_named(name: SourceName, data_dir: str) -> Source:
+def open_named(name: SourceName, data_dir: str, *, skip_damaged: bool = False) -> Source:
     """Opens a prepared source; builds phantom surgery where it is missing, and says so.
+
+    Args:
+        skip_damaged: see `open_source`.
 
     Raises:
         FileNotFoundError: not prepared; the message has the command that builds it.
     """
     try:
-        return open_source(data_dir, name.name, name.config, name.split)
+        return open_source(data_dir, name.name, name.config, name.split, skip_damaged=skip_damaged)
     except FileNotFoundError:
         if name.name != BUILT_IN or jax.process_count() > 1:
             raise
@@ -69,7 +85,27 @@ def open_named(name: SourceName, data_dir: str) -> Source:
 
 def open_sources(config: ConfigDict) -> list[Source]:
     """The training sources of `config.data`."""
-    return [open_named(n, config.data.data_dir) for n in parse_sources(config.data.sources)]
+    names, skip = parse_sources(config.data.sources), config.data.max_bad_share > 0
+    return [open_named(name, config.data.data_dir, skip_damaged=skip) for name in names]
+
+
+def open_manifest(config: ConfigDict, sources: list[Source]) -> Manifest | None:
+    """The manifest of `config.data`, None where there is none.
+
+    Raises:
+        ConfigError: sources with weights besides. CurationError, FileNotFoundError: a manifest that
+            cannot be used, or is not of these sources.
+    """
+    if not config.data.manifest:
+        return None
+    names = parse_sources(config.data.sources)
+    if names[0].weight is not None:
+        raise ConfigError(
+            f"data.sources {config.data.sources!r} has weights and so has data.manifest; give one"
+        )
+    manifest = read_manifest(Path(config.data.manifest))
+    manifest.check_sources([name.text for name in names], sources)
+    return manifest
 
 
 def clip_spec(config: ConfigDict) -> ClipSpec:
@@ -81,19 +117,46 @@ def clip_spec(config: ConfigDict) -> ClipSpec:
         size=model.image_size,
         crop=data.crop,
         flip=data.flip,
+        augment=_augmentation(config),
     )
 
 
+def _augmentation(config: ConfigDict) -> RandAugment | None:
+    """`data.rand_augment`, where a config has it and asks for any operation."""
+    how = config.data.get("rand_augment")
+    return RandAugment(**how) if how and how.count else None
+
+
+def open_question(config: ConfigDict) -> Question | None:
+    """What fine-tuning asks of the training sources; None in pretraining."""
+    if config.objective != "classify":
+        return None
+    return finetune.question(config.classify.track, open_sources(config))
+
+
 def training_batches(
-    config: ConfigDict, sources: list[Source], first: int, last: int
+    config: ConfigDict,
+    sources: list[Source],
+    first: int,
+    last: int,
+    manifest: Manifest | None = None,
+    workdir: Path | None = None,
+    question: Question | None = None,
 ) -> pipeline.Batches:
     """This process's part of the batches of steps `first` to `last`, closable.
 
-    Sources are drawn by their weights, or as records ** temperature where none has a weight.
+    Records are drawn as the manifest says; without one sources are drawn by their weights, or as
+    records ** temperature where none has a weight. Records that cannot be used are replaced and
+    counted in `.bad`, up to data.max_bad_share of a source, and listed in the workdir.
     """
     data = config.data
+    process = jax.process_index()
+    path = workdir and workdir / (f"process{process}-{faults.FILE}" if process else faults.FILE)
+    bad = faults.BadRecords({s.label: len(s) for s in sources}, data.max_bad_share, path)
     weights = [name.weight for name in parse_sources(data.sources)]
-    if weights[0] is None:
+    if manifest is not None:
+        weights = None
+    elif weights[0] is None:
         sizes = [len(source) for source in sources]
         weights = list(mixture.temperature_shares(sizes, data.temperature))
     return pipeline.train_batches(
@@ -102,34 +165,54 @@ def training_batches(
         clip_spec(config),
         batch_size=config.batch_size,
         seed=config.seed,
+        sampler=manifest.sampler(config.seed) if manifest is not None else None,
         start_step=first,
         num_steps=last,
         repeats=data.repeats,
-        process_index=jax.process_index(),
+        process_index=process,
         process_count=jax.process_count(),
         num_workers=data.num_workers,
         num_threads=data.num_threads,
+        bad=bad,
+        timeout_s=data.timeout_s,
+        labels=() if question is None else question.tracks,
     )
 
 
-def open_probes(config: ConfigDict) -> list[OnlineProbe]:
-    """One probe per source of `config.probe`, with the clips it looks at already decoded."""
+def open_probes(
+    config: ConfigDict, question: Question | None = None
+) -> list[OnlineProbe | OnlineScore]:
+    """One probe per source of `config.probe`, with the clips it looks at already decoded; in
+    fine-tuning, the classifier's score on the validation split."""
+    if question is not None:
+        named = parse_sources(config.probe.sources)
+        return [_open_score(config, name, question) for name in named]
     tracks = [track.strip() for track in config.probe.tracks.split(",")]
     return [_open_probe(config, name, tracks) for name in parse_sources(config.probe.sources)]
+
+
+def _labelled(
+    config: ConfigDict, name: SourceName, split: str, tracks: Sequence[str]
+) -> tuple[Source, LabelledClips]:
+    """A split, and config.probe.clips clips spread over it."""
+    source = open_named(dataclasses.replace(name, split=split), config.data.data_dir)
+    chosen = np.linspace(0, len(source) - 1, min(config.probe.clips, len(source)))
+    with contextlib.closing(
+        labelled_clips(source, clip_spec(config), records=np.unique(chosen.round().astype(int)))
+    ) as batches:
+        return source, LabelledClips.collect(batches, tracks)
+
+
+def _open_score(config: ConfigDict, name: SourceName, question: Question) -> OnlineScore:
+    source, clips = _labelled(config, name, "val", question.tracks)
+    if finetune.question(config.classify.track, [source]) != question:
+        raise ConfigError(f"probe.sources: {source.name} has other classes than data.sources")
+    return OnlineScore(name.name, clips, question.tracks, len(question.classes))
 
 
 def _open_probe(config: ConfigDict, name: SourceName, tracks: list[str]) -> OnlineProbe:
     clips = {}
     for split in ("train", "val"):
-        source = open_named(dataclasses.replace(name, split=split), config.data.data_dir)
-        chosen = np.linspace(0, len(source) - 1, min(config.probe.clips, len(source)))
-        with pipeline.eval_clips(
-            source,
-            clip_spec(config),
-            tracks,
-            records=np.unique(chosen.round().astype(np.int64)),
-            num_threads=config.data.num_threads,
-        ) as batches:
-            clips[split] = LabelledClips.collect(batches, tracks)
+        source, clips[split] = _labelled(config, name, split, tracks)
     num_classes = {track: len(source.tracks[track]) for track in tracks}
     return OnlineProbe(name.name, clips["train"], clips["val"], num_classes)

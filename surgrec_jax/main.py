@@ -3,30 +3,34 @@
     python -m surgrec_jax.main --config=configs/mae.py:tiny --workdir=runs/mae_tiny
 
 Exit codes: 0 the run is complete; 1 an error, described in one sentence; 2 a wrong command line;
-75 stopped by SIGTERM or Ctrl-C after saving (the same command continues).
+75 stopped by SIGTERM or Ctrl-C after saving (the same command continues); 76 another process of the
+run was lost (start all of them again with the same command). A second SIGTERM or Ctrl-C ends the
+process at once.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
-from surgrec_jax.config import ConfigError, flatten, unknown_key_hint
+from surgrec_jax.commands import CONFIG, DISTRIBUTED
+from surgrec_jax.config import ConfigError, flatten, shared_values, unknown_key_hint
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/mae.py:tiny")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; the same command continues it")
-DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "Join the other processes of a TPU pod, Slurm, Open MPI or Kubernetes job"
-)
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, elsewhere")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many")
+LOST_AFTER = flags.DEFINE_float(
+    "lost_after", 60.0, "Seconds without a sign of life of another process until this one ends"
+)
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: this one's number")
+JOIN_WITHIN = flags.DEFINE_float("join_within", 300.0, "Seconds that all processes have to arrive")
 
 STOPPED = 75
 
@@ -36,21 +40,46 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise ConfigError(f"unexpected arguments: {' '.join(argv[1:])}")
     # Imported here: a wrong command line is answered without waiting for JAX.
-    import jax
-
-    from surgrec_jax import train
+    from surgrec_jax import peers, rendezvous, train
     from surgrec_jax.checkpoint import CheckpointError
-    from surgrec_jax.run_log import NonFiniteError
+    from surgrec_jax.health import NonFiniteError
+    from surgrec_jax.lock import WorkdirInUseError
 
     logging.set_verbosity(logging.WARNING)
+    expected = (
+        ConfigError,
+        CheckpointError,
+        NonFiniteError,
+        WorkdirInUseError,
+        ValueError,
+        OSError,
+    )
+    others = None
     try:
         if DISTRIBUTED.value or COORDINATOR.value:
-            jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+            place = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+            rendezvous.meet(
+                rendezvous.find_place(*place),
+                shared_values(CONFIG.value),
+                timeout_s=JOIN_WITHIN.value,
+            )
+            others = peers.join(*place, timeout_s=LOST_AFTER.value)
         complete = train.train(CONFIG.value, Path(WORKDIR.value))
-    except (ConfigError, CheckpointError, NonFiniteError, ValueError, OSError) as error:
-        logging.debug("traceback", exc_info=True)
-        print(f"surgrec_jax: {error}", file=sys.stderr)
+    except Exception as error:
+        if others is not None:
+            others.fail(error)
+        if isinstance(error, expected):
+            logging.debug("traceback", exc_info=True)
+            print(f"surgrec_jax: {error}", file=sys.stderr, flush=True)
+        elif others is None:
+            raise
+        else:
+            traceback.print_exc()
+        if others is not None:
+            os._exit(1)  # JAX would wait for the others at its own shutdown
         return 1
+    if others is not None:
+        others.close()
     return 0 if complete else STOPPED
 
 

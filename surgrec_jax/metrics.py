@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from tensorboardX import SummaryWriter
+
+from surgrec_jax.appending import Appender, EventFile
 
 FILE = "metrics.jsonl"
 
@@ -61,20 +62,19 @@ class MetricsWriter:
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         temporary.replace(self.path)
-        self._file: IO[str] = self.path.open("a", buffering=1)
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        self._file = Appender(self.path)
+        self._board = EventFile(workdir / "tensorboard", purge_step=step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One line; values that are not finite are written as null, which JSON can carry."""
         clean = {k: v if math.isfinite(v) else None for k, v in values.items()}
-        self._file.write(json.dumps({"step": step, **clean}) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        self._file.write((json.dumps({"step": step, **clean}) + "\n").encode())
+        self._board.write(step, values)
 
     def close(self) -> None:
-        """Flushes and closes both files."""
-        self._file.close()
+        """Closes both files. Raises OSError if lines of the metrics file are not written."""
         self._board.close()
+        self._file.close()
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:
@@ -85,10 +85,14 @@ def read_lines(path: Path) -> list[dict[str, float]]:
     lines = []
     for number, text in enumerate(texts, 1):
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
+            line = json.loads(text)
+            line["step"] = int(line["step"])
+            lines.append(line)
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             if number < len(texts):
-                raise ValueError(f"{path}, line {number} is not JSON: {text[:80]!r}") from None
+                raise ValueError(
+                    f"{path}, line {number} is not JSON with a step: {text[:80]!r}"
+                ) from None
     return lines
 
 
@@ -140,15 +144,17 @@ class ProgressLine:
         self._terminal = stream.isatty()
         self._last = -math.inf
 
-    def show(self, step: int, values: dict[str, float], seconds_left: float) -> None:
-        """Shows step, loss, clips/s, the share of time spent waiting for data, and time left."""
+    def show(
+        self, step: int, values: dict[str, float], seconds_left: float, notes: str = ""
+    ) -> None:
+        """Shows step, loss, clips/s, share of time waiting for data, time left, and troubles."""
         if not self._terminal and time.monotonic() - self._last < self._every and step < self.total:
             return
         self._last = time.monotonic()
         text = (
             f"{self.name} {step}/{self.total}  loss {values['loss']:.4f}  "
             f"{values['clips_per_s']:.1f} clips/s  data wait {values['data_wait']:.0%}  "
-            f"{duration(seconds_left)} left"
+            f"{duration(seconds_left)} left{notes and '  ! ' + notes}"
         )
         if self._terminal:
             width = shutil.get_terminal_size().columns - 1

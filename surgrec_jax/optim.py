@@ -80,6 +80,7 @@ class AdamW:
         decayed: names of the parameters (last key of their path) that decay.
         clip_norm: largest global gradient norm, 0 for none; per top-level module (encoder,
             predictor), as V-JEPA 1 clips, where `clip_per_module`.
+        layer_decay: of the learning rate per layer of the encoder, see `layer_rates`.
     """
 
     lr: Schedule
@@ -90,6 +91,7 @@ class AdamW:
     eps: float = 1e-8
     clip_norm: float = 0.0
     clip_per_module: bool = False
+    layer_decay: float = 1.0
 
     def build(self) -> optax.GradientTransformation:
         """The transformation; its state holds two float32 moments per parameter."""
@@ -101,13 +103,39 @@ class AdamW:
             optax.add_decayed_weights(self.weight_decay, mask=self.decay_mask),
             optax.scale_by_learning_rate(self.lr),
         ]
+        if self.layer_decay != 1:
+            steps.append(optax.stateless(self._scale_layers))
         return optax.chain(*steps)
+
+    def _scale_layers(self, updates: Any, params: Any) -> Any:
+        return jax.tree.map(jnp.multiply, updates, layer_rates(params, self.layer_decay))
 
     def decay_mask(self, params: Any) -> Any:
         """A tree of bool: True where weight decay applies."""
         return jax.tree_util.tree_map_with_path(
             lambda path, _: path[-1].key in self.decayed, params
         )
+
+
+def layer_rates(params: Any, decay: float) -> Any:
+    """Factors of the learning rate, per parameter: small where an encoder sees pixels.
+
+    decay ** (depth + 1) for the embedding, decay ** (depth - i) for block i from 0, 1 for the final
+    norm and all that is not the encoder (Bao et al. 2022, BEiT, as VideoMAE fine-tunes).
+    """
+
+    def one(path, x):
+        keys = [key.key for key in path]
+        if keys[0] != "encoder" or keys[1] == "norm":
+            return jnp.ones((1,) * x.ndim)
+        if "layers" in keys:
+            rates = decay ** jnp.arange(len(x), 0, -1.0)
+            return rates.reshape(-1, *(1,) * (x.ndim - 1))
+        return jnp.full((1,) * x.ndim, decay ** (depth + 1))
+
+    blocks = jax.tree_util.tree_leaves_with_path(params["encoder"])
+    depth = next(len(x) for path, x in blocks if "layers" in [key.key for key in path])
+    return jax.tree_util.tree_map_with_path(one, params)
 
 
 def clip_by_norm(max_norm: float, *, per_module: bool) -> optax.GradientTransformation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,7 @@ import jax
 import numpy as np
 
 from surgrec_jax import metrics
-
-
-class NonFiniteError(RuntimeError):
-    """The loss or a gradient was not finite."""
+from surgrec_jax.health import Health
 
 
 class RunLog:
@@ -25,6 +21,7 @@ class RunLog:
         first: the step the run continues from.
         total: steps of the whole run.
         schedules: name -> function of the step, logged beside what the step returns.
+        health: judges every step's values.
     """
 
     def __init__(
@@ -37,8 +34,10 @@ class RunLog:
         batch_size: int,
         every: int,
         schedules: dict[str, Any],
+        health: Health,
     ):
         self._workdir, self._every, self._total, self._schedules = workdir, every, total, schedules
+        self._health = health
         self._lead = jax.process_index() == 0
         self._writer = metrics.MetricsWriter(workdir, first) if self._lead else None
         self._line = metrics.ProgressLine(total, name)
@@ -52,7 +51,7 @@ class RunLog:
             ids: draw, source and record of every clip of this process, for the case of trouble.
 
         Raises:
-            NonFiniteError: the step before broke.
+            NonFiniteError: the step before broke, and that is one too many.
         """
         self.flush()
         self._pending = step, values, ids
@@ -65,15 +64,18 @@ class RunLog:
         step, values, ids = self._pending
         self._pending = None
         values = {k: float(v) for k, v in jax.device_get(values).items()}
-        if not values.pop("finite"):
-            self._stop(step, values, ids)
-        if step % self._every and step != self._total:
+        finite = bool(values.pop("finite"))
+        flags = self._health.look(step, finite, values, ids)
+        if flags:
+            self.event(step, flags)
+        if not finite or (step % self._every and step != self._total):
             return
         values |= {k: float(f(step - 1)) for k, f in self._schedules.items()}
         values |= self.clock.read()
         self.event(step, values)
         if self._lead:
-            self._line.show(step, values, self.clock.seconds_left(self._total - step))
+            left = self.clock.seconds_left(self._total - step)
+            self._line.show(step, values, left, self._health.notes)
 
     def event(self, step: int, values: dict[str, float]) -> None:
         """A line of the metrics file."""
@@ -91,17 +93,3 @@ class RunLog:
             self._writer.close()
         if self._lead:
             self._line.close()
-
-    def _stop(self, step: int, values: dict[str, float], ids: dict[str, np.ndarray]) -> None:
-        path = self._workdir / f"nonfinite-step{step}-process{jax.process_index()}.json"
-        report = {
-            "step": step,
-            "metrics": {k: v if np.isfinite(v) else str(v) for k, v in values.items()},
-            "batch": {k: np.asarray(v).tolist() for k, v in ids.items()},
-        }
-        path.write_text(json.dumps(report, indent=1) + "\n")
-        raise NonFiniteError(
-            f"step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}; the update "
-            f"was not applied, the batch's ids are in {path}. Look at those clips, lower optim.lr "
-            "or set optim.clip_norm, and start again in another --workdir"
-        )

@@ -7,35 +7,80 @@ mesh is set, so models run unchanged in a notebook.
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 BATCH_AXES = ("data", "fsdp")
-# Below this many elements a parameter is copied to every device: gathering it costs more.
+# A parameter, or its part of one layer, of fewer elements is copied to every device: gathering it
+# costs more.
 MIN_SHARDED_SIZE = 2**16
+# What remat policies call a layer's weights after `gather`: keeping those of all layers for the
+# backward pass would undo what splitting them saves.
+GATHERED = "gathered"
 
 
-def make_mesh(fsdp: int = 1) -> Mesh:
+def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A (data, fsdp) mesh over all devices of all processes.
+
+    On TPUs neighbours in the mesh are neighbours in the torus; with several slices the data axis
+    runs over slices, so that only gradients pass between them.
 
     Args:
         fsdp: devices that share one copy of the state; -1 means all of them.
+        devices: others than all devices of this run, e.g. those of a topology.
 
     Raises:
-        ValueError: the device count does not divide by `fsdp`.
+        ValueError: the device count does not divide by `fsdp`, or a copy of the state would lie
+            across slices.
     """
-    devices = jax.device_count()
-    fsdp = devices if fsdp == -1 else fsdp
-    if fsdp < 1 or devices % fsdp:
+    devices = jax.devices() if devices is None else list(devices)
+    count = len(devices)
+    fsdp = count if fsdp == -1 else fsdp
+    if fsdp < 1 or count % fsdp:
         raise ValueError(
-            f"mesh.fsdp={fsdp} does not divide the {devices} devices; "
-            f"choose a divisor of {devices}, or -1 for all"
+            f"mesh.fsdp={fsdp} does not divide the {count} devices; "
+            f"choose a divisor of {count}, or -1 for all"
         )
-    return jax.make_mesh((devices // fsdp, fsdp), BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
+    slices = len({getattr(d, "slice_index", 0) for d in devices if d.platform == "tpu"}) or 1
+    per_slice = count // slices
+    if per_slice % fsdp:
+        raise ValueError(
+            f"mesh.fsdp={fsdp} does not divide the {per_slice} devices of each of the {slices} "
+            f"TPU slices; choose a divisor of {per_slice}"
+        )
+    shape = (per_slice // fsdp, fsdp)
+    options = {"devices": devices, "allow_split_physical_axes": True}
+    if slices > 1:
+        grid = mesh_utils.create_hybrid_device_mesh(shape, (slices, 1), **options)
+    else:
+        grid = mesh_utils.create_device_mesh(shape, **options)
+    return Mesh(grid, BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def device() -> jax.Device:
+    """A device of the mesh that is set, else the default one (outside of jit)."""
+    mesh = jax.sharding.get_mesh()
+    return jax.devices()[0] if mesh.empty else mesh.devices.flat[0]
+
+
+def platform() -> str:
+    """What programs are being compiled for, "cpu", "gpu" or "tpu": also inside jit.
+
+    That of the mesh, which may be of devices that this machine has not (`compile_report`).
+    """
+    abstract = jax.sharding.get_abstract_mesh().abstract_device
+    name = abstract.platform if abstract else jax.default_backend()
+    return "gpu" if name in ("cuda", "rocm") else name
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, accum_steps: int = 1) -> None:
@@ -50,10 +95,10 @@ def check_batch_size(batch_size: int, mesh: Mesh, accum_steps: int = 1) -> None:
 
 
 def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
-    """A NamedSharding for every array of a state, from its shape alone.
+    """A NamedSharding for every array of a state, from its shape alone: see `split`.
 
-    The longest dimension that divides by the fsdp axis is split, the layer dimension of stacked
-    blocks excepted (a scan over it would gather every layer at once).
+    The layer dimension of stacked blocks is never split: a scan over it would gather every layer
+    at once.
     """
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: NamedSharding(mesh, _spec(path, leaf, mesh.shape["fsdp"])),
@@ -62,13 +107,18 @@ def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
 
 
 def _spec(path, leaf, fsdp: int) -> P:
-    if fsdp == 1 or leaf.size < MIN_SHARDED_SIZE:
+    if any(getattr(key, "key", None) == "layers" for key in path):
+        inner = split(leaf.shape[1:], fsdp)
+        return P(None, *inner) if inner else inner
+    return split(leaf.shape, fsdp)
+
+
+def split(shape: tuple[int, ...], fsdp: int) -> P:
+    """How an array, or one layer of a stacked one, is split: along its longest fitting side."""
+    fitting = [d for d, side in enumerate(shape) if side % fsdp == 0]
+    if fsdp == 1 or math.prod(shape) < MIN_SHARDED_SIZE or not fitting:
         return P()
-    stacked = any(getattr(key, "key", None) == "layers" for key in path)
-    candidates = [d for d in range(int(stacked), leaf.ndim) if leaf.shape[d] % fsdp == 0]
-    if not candidates:
-        return P()
-    longest = max(candidates, key=lambda d: leaf.shape[d])
+    longest = max(fitting, key=lambda d: shape[d])
     return P(*(None,) * longest, "fsdp")
 
 
@@ -100,10 +150,64 @@ def gather(params: Any, dtype: Any) -> Any:
     Casting comes first: half the bytes travel.
     """
 
+    fsdp = fsdp_size()
+
     def one(x):
-        return constrain(x.astype(dtype) if x.ndim >= 2 else x, P())
+        whole = _whole(x, dtype if x.ndim >= 2 else x.dtype, split(x.shape, fsdp))
+        return checkpoint_name(whole, GATHERED)
 
     return jax.tree.map(one, params)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _whole(x: jax.Array, dtype: Any, spec: P) -> jax.Array:
+    """x in another dtype, on every device; its gradient is left split as x is.
+
+    The gradient of a plain constraint would be constrained to be whole as well: an all-reduce
+    of every layer's gradients where a reduce-scatter, half the bytes, is enough.
+    """
+    del spec
+    return constrain(x.astype(dtype), P())
+
+
+def _whole_forward(x: jax.Array, dtype: Any, spec: P):
+    return _whole(x, dtype, spec), jnp.zeros((), x.dtype)
+
+
+def _whole_backward(dtype: Any, spec: P, like: jax.Array, gradient: jax.Array):
+    del dtype
+    gradient = constrain(gradient, spec) if spec != P() else gradient
+    return (gradient.astype(like.dtype),)
+
+
+_whole.defvjp(_whole_forward, _whole_backward)
+
+
+def per_device(function: Callable[..., jax.Array], *args: jax.Array) -> jax.Array:
+    """function(*args) with each device computing its own clips (a kernel XLA cannot split).
+
+    Raises:
+        ValueError: the batch does not divide over the mesh.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return function(*args)
+    if not divides(len(args[0])):
+        raise ValueError(f"{len(args[0])} clips do not divide over {mesh.size} devices")
+    spec = P(BATCH_AXES)
+    mapped = jax.shard_map(function, in_specs=(spec,) * len(args), out_specs=spec, check_vma=False)
+    return mapped(*args)
+
+
+def fsdp_size() -> int:
+    """Into how many parts the mesh that is set, if one is, splits parameters."""
+    return dict(jax.sharding.get_abstract_mesh().shape).get("fsdp", 1)
+
+
+def divides(batch: int) -> bool:
+    """Whether a batch divides over the mesh that is set, if one is."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh.empty or batch % mesh.size == 0
 
 
 def constrain(x: jax.Array, spec: P) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import time
@@ -15,8 +16,19 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint, encoder, environment, inputs, sharding, train_state
+from surgrec_jax import (
+    checkpoint,
+    encoder,
+    environment,
+    finetune,
+    inputs,
+    lock,
+    rendezvous,
+    sharding,
+    train_state,
+)
 from surgrec_jax import config as cfg
+from surgrec_jax.health import Health
 from surgrec_jax.run_log import RunLog
 from surgrec_jax.watch import Watch
 
@@ -32,31 +44,43 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         True when all steps are done, False when stopped by a signal or `config.stop_after`.
 
     Raises:
-        ConfigError, CheckpointError, ValueError, OSError: one sentence each, with the remedy.
+        ConfigError, CheckpointError, WorkdirInUseError, ValueError, OSError: one sentence each,
+            with the remedy.
         NonFiniteError: the run's numbers broke; the ids of the batch are saved in the workdir.
     """
+    if config.objective == "classify":
+        config = finetune.complete(config, workdir)
     # The mesh, and whether the batch fits it.
     mesh = sharding.make_mesh(config.mesh.fsdp)
     sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
-    with jax.set_mesh(mesh):
+    workdir.mkdir(parents=True, exist_ok=True)
+    alone = lock.held(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
+    with alone, jax.set_mesh(mesh):
         return _train(config, workdir, mesh)
 
 
 def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     # What is learned, and how.
-    objective = cfg.build_objective(config)
+    question = inputs.open_question(config)
+    objective = cfg.build_objective(config, question=question)
     adamw = cfg.build_optimizer(config, objective.decayed)
     tx, momentum = adamw.build(), cfg.build_momentum(config)
     name = f"{config.objective}-{config.name}"
 
     # From what, and where it is kept.
-    workdir.mkdir(parents=True, exist_ok=True)
     cfg.check_workdir(config, workdir)
     sources = inputs.open_sources(config)
-    probes = inputs.open_probes(config) if config.probe.every else []
+    rendezvous.check_same("data", [[s.name, s.split, s.fingerprint] for s in sources])
+    mixture = inputs.open_manifest(config, sources)
+    if mixture is not None:
+        mixture.keep_copy(workdir, write=jax.process_index() == 0)
+    probes = inputs.open_probes(config, question) if config.probe.every else []
     kept = config.checkpoint
     saved = checkpoint.Checkpoints(
-        workdir / "checkpoints", keep=kept.keep, keep_best=kept.keep_best if probes else 0
+        workdir / "checkpoints",
+        keep=kept.keep,
+        keep_best=kept.keep_best if probes else 0,
+        max_failures=kept.max_failures,
     )
 
     # The state, made or restored in its shards.
@@ -79,12 +103,15 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
         "objective": config.objective,
         "uses_target": objective.uses_target,
         "sources": described,
+        "manifest": mixture.describe() if mixture else None,
         "config": json.loads(json.dumps(config.to_dict())),
         **encoder.meta_of(objective.encoder, fps=config.data.fps),
+        **objective.meta(),
     }
     watch = Watch(
         objective, mesh, seed=config.seed, clips=config.images.clips, folder=workdir / "images"
     )
+    health = Health(workdir, max_nonfinite=config.max_nonfinite)
     log = RunLog(
         workdir,
         name=name,
@@ -93,6 +120,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
         batch_size=config.batch_size,
         every=config.log_every,
         schedules={"lr": adamw.lr, "weight_decay": adamw.weight_decay},
+        health=health,
     )
     log.say(
         f"{name}: steps {first} to {last} of {config.steps}, "
@@ -101,14 +129,21 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     )
 
     score = None
-    with StopSignal() as stop, inputs.training_batches(config, sources, first, last) as batches:
+    loader = inputs.training_batches(config, sources, first, last, mixture, workdir, question)
+    bad_records = 0
+    with StopSignal() as stop, saved, loader as batches:
         for step in range(first + 1, last + 1):
             began = time.perf_counter()
             ids = next(batches)
             log.clock.waited(time.perf_counter() - began)
-            batch = sharding.put_batch({"video": ids.pop("video")}, mesh)
+            shown = {key: ids.pop(key) for key in ("video", "label") if key in ids}
+            batch = sharding.put_batch(shown, mesh)
             state, values = step_fn(state, batch)
             log.add(step, values, ids)
+            if len(batches.bad) > bad_records:
+                bad_records = len(batches.bad)
+                log.event(step, {"bad_records": float(bad_records)})
+                health.note("data", f"{bad_records} bad record(s)")
 
             stopping = stop.reached(step)
             probing = probes and _due(step, config.probe.every, config.steps)
@@ -123,15 +158,20 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
                 score = float(np.mean(list(scores.values())))
                 log.event(step, scores)
             if drawing:
-                log.event(step, watch.collapse(state, batch))
-                watch.draw(state, batch, step)
+                log.event(step, health.collapse(step, watch.collapse(state, batch)))
+                try:
+                    watch.draw(state, batch, step)
+                except OSError as error:  # a picture is not worth a run
+                    logging.warning("no picture of step %d: %s", step, error)
             if saving:
                 saved.save(step, state, meta, score if probing else None)
+                if saved.failed:
+                    log.event(step, {"failed_saves": float(saved.failed)})
+                    health.note("saves", f"{saved.failed} failed save(s)")
             log.clock.pause(time.perf_counter() - began)
             if stopping:
                 break
     log.flush()
-    saved.close()
     done = int(state["step"])
     if done < config.steps:
         log.say(f"stopped and saved at step {done} of {config.steps}; the same command continues")
@@ -149,6 +189,9 @@ def _start(config: ConfigDict, saved: checkpoint.Checkpoints, abstract: State, i
     if restored is not None:
         return restored[0]
     state = init()
+    if config.objective == "classify":
+        fresh = not config.init_from or not config.init_weights
+        return state if fresh else finetune.take_encoder(state, abstract, config)
     if config.init_from:
         location = checkpoint.find(config.init_from)
         encoder.check_architecture(checkpoint.read_meta(location), cfg.make_encoder(config))
@@ -161,7 +204,8 @@ def _start(config: ConfigDict, saved: checkpoint.Checkpoints, abstract: State, i
 class StopSignal:
     """SIGTERM or Ctrl-C asks the loop to save and stop; a second one ends the process at once.
 
-    With several processes JAX watches SIGTERM itself and lets all of them agree on a step.
+    With several processes JAX watches SIGTERM itself and lets all of them agree on a step; from
+    then on a further one ends the process at once.
     """
 
     def __init__(self):
@@ -187,5 +231,8 @@ class StopSignal:
     def reached(self, step: int) -> bool:
         """Whether to stop after this step; the same answer on every process."""
         if self._together:
-            return multihost_utils.reached_preemption_sync_point(step)
+            reached = multihost_utils.reached_preemption_sync_point(step)
+            if reached:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            return reached
         return self._asked

@@ -75,6 +75,7 @@ def make_train_step(
     def step(state: State, batch: dict[str, jax.Array]) -> tuple[State, Metrics]:
         params, target = state["params"], state.get("target_params")
         keys = clip_keys(seed, state["step"], len(batch["video"]))
+        batch = objective.prepare(batch, keys)
         if accum_steps == 1:
             grads, metrics = gradient(params, batch, keys, target)
         else:

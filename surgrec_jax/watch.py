@@ -38,6 +38,7 @@ class Watch:
             return objective.images(params, {"video": video[:clips]}, key, target_params)
 
         self._features = jax.jit(features, out_shardings=everywhere)
+        self._watched = jax.jit(objective.watched, out_shardings=everywhere)
         self._pictures = jax.jit(pictures, out_shardings=everywhere)
 
     def collapse(self, state: State, batch: dict[str, jax.Array]) -> dict[str, float]:
@@ -46,11 +47,12 @@ class Watch:
         return metrics.collapse_statistics(np.asarray(self._features(params, batch["video"])))
 
     def probe(self, state: State, probes: list[Callable]) -> dict[str, float]:
-        """Scores of the online probes, which see the encoder as a function of uint8 clips."""
-        params = train_state.encoder_params(state)
+        """Scores of the online probes, which see `objective.watched` as a function of uint8
+        clips."""
+        params = state.get("target_params", state["params"])
         scores: dict[str, float] = {}
         for probe in probes:
-            scores |= probe(lambda video: np.asarray(self._features(params, video)))
+            scores |= probe(lambda video: np.asarray(self._watched(params, video)))
         return scores
 
     def draw(self, state: State, batch: dict[str, jax.Array], step: int) -> Path | None:

@@ -1,6 +1,5 @@
 """Checkpoints: exact round trips, other meshes, retention, damage, mismatch, a full disk."""
 
-import errno
 import subprocess
 
 import jax
@@ -9,34 +8,13 @@ import numpy as np
 import pytest
 
 from surgrec_jax import checkpoint, sharding
-from surgrec_jax.checkpoint import CheckpointError, Checkpoints, MismatchError
-
-META = {"objective": "mae", "name": "test"}
-
-
-def state(scale=1.0, mesh=None):
-    rng = np.random.default_rng(0)
-    tree = {
-        "step": np.int32(7),
-        "params": {"encoder": {"kernel": np.float32(scale * rng.standard_normal((64, 2048)))}},
-        "opt_state": (np.int32(7), {"mu": np.float32(rng.standard_normal(5))}),
-    }
-    tree = jax.tree.map(jnp.asarray, tree)
-    if mesh is None:
-        return tree
-    return jax.device_put(tree, sharding.state_shardings(tree, mesh))
-
-
-def abstract(tree):
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
-
-
-def save(root, steps=(1,), scores=None, **kwargs):
-    with_scores = scores or [None] * len(steps)
-    saved = Checkpoints(root, **kwargs)
-    for step, score in zip(steps, with_scores, strict=True):
-        saved.save(step, state(step), META, score)
-    saved.close()
+from surgrec_jax.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    MismatchError,
+    manifest,
+)
+from tests.small_checkpoint import META, abstract, save, state
 
 
 def test_round_trip_is_exact_also_on_another_mesh(tmp_path):
@@ -92,7 +70,7 @@ def test_when_all_are_damaged_it_says_so(tmp_path):
     for file in (root / "1" / "state").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"none of the 1 checkpoints.*another --workdir"):
+    with pytest.raises(CheckpointError, match=r"none of the checkpoints.*another --workdir"):
         Checkpoints(root).restore(abstract(state()))
 
 
@@ -122,7 +100,7 @@ def test_a_missing_array_is_refused(tmp_path):
 def test_too_little_space_is_said_before_training(tmp_path, monkeypatch):
     saved = Checkpoints(tmp_path, keep=2, keep_best=1)
     usage = type("Usage", (), {"free": 10_000})
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     with pytest.raises(CheckpointError, match="checkpoint.keep"):
         saved.check_space(state())
 
@@ -166,7 +144,44 @@ def test_find(tmp_path):
         checkpoint.find(tmp_path / "nowhere")
 
 
-def test_the_error_of_a_failed_save_names_its_cause(tmp_path):
-    message = r"checkpoint 4 to .*No space left.*intact"
-    with pytest.raises(CheckpointError, match=message), checkpoint._writing(tmp_path, 4):
-        raise OSError(errno.ENOSPC, "No space left on device")
+def test_a_save_that_fails_is_counted_and_training_goes_on(tmp_path):
+    """The folder of the third step is in the way: what stands there cannot be replaced."""
+    root = tmp_path / "checkpoints"
+    saved = Checkpoints(root, keep=9, max_failures=1)
+    saved.save(1, state(1), META)
+    saved.wait()
+    for step in (2, 3):
+        (root / str(step)).mkdir()
+        (root / str(step) / "in the way").touch()
+    saved.save(2, state(2), META)
+    saved.wait()
+    assert saved.failed == 1
+    saved.save(3, state(3), META)
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint 3 to .*not empty.*are intact.*continues"
+    ):
+        saved.wait()
+    saved.save(4, state(4), META)
+    saved.close()
+    assert saved.failed == 2
+    assert not manifest.verify(checkpoint.find(root, 1))
+    assert not manifest.verify(checkpoint.find(root, 4))
+    assert not list(root.glob("*.tmp"))
+
+
+def test_the_last_save_may_not_fail(tmp_path):
+    saved = Checkpoints(tmp_path, max_failures=5)
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "in the way").touch()
+    saved.save(2, state(2), META)
+    with pytest.raises(CheckpointError, match="could not write checkpoint 2"):
+        saved.close()
+
+
+def test_what_killed_saves_left_is_removed(tmp_path):
+    save(tmp_path, [1])
+    for left in ("2.tmp", "1.old.tmp"):
+        (tmp_path / left / "state").mkdir(parents=True)
+    (tmp_path / "notes.tmp").touch()
+    Checkpoints(tmp_path).close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "notes.tmp"]

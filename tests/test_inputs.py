@@ -1,8 +1,11 @@
 """How configs name sources."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 
-from surgrec_jax.config import ConfigError
+from surgrec_jax.config import ConfigError, build_objective
 from surgrec_jax.inputs import SourceName, parse_sources
 
 
@@ -30,3 +33,20 @@ def test_sources():
 def test_what_is_not_a_source(text, message):
     with pytest.raises(ConfigError, match=message):
         parse_sources(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "value"),
+    [
+        ("configs/mae.py", "model.preset", "zzz"),
+        ("configs/mae.py", "objective", "jepa"),
+        ("configs/jepa.py", "jepa.masks", (1, 2)),
+    ],
+)
+def test_config_values_found_by_fuzzing_are_answered_in_a_sentence(path, key, value):
+    config = runpy.run_path(str(Path(__file__).parents[1] / path))["get_config"]("tiny")
+    *sections, name = key.split(".")
+    with config.ignore_type():
+        (config[sections[0]] if sections else config)[name] = value
+    with pytest.raises(ConfigError, match=f"{key}="):
+        build_objective(config)

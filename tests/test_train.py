@@ -14,6 +14,7 @@ import pytest
 
 from surgrec_jax import main
 from surgrec_jax.bench.synthetic import write_synthetic
+from surgrec_jax.train import StopSignal
 
 ROOT = Path(__file__).resolve().parents[1]
 # A run of seconds: two layers on 8 frames of 32 pixels.
@@ -152,6 +153,17 @@ def test_sigterm_saves_and_exits_with_the_documented_code(data_dir, tmp_path):
     assert max(losses(tmp_path)) == saved
 
 
+def test_a_second_signal_ends_the_process_at_once():
+    """The first is only noted; it puts the default action, which ends the process, back."""
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignal() as stop:
+        assert not stop.reached(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.reached(2)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_a_broken_number_stops_the_run_with_the_batchs_ids(data_dir, tmp_path):
     broken = train("mae", data_dir, tmp_path, "--config.optim.lr=1e30", "--config.steps=9")
     assert broken.returncode == 1
@@ -196,7 +208,7 @@ def test_a_workdir_of_another_config_is_left_alone(data_dir, tmp_path):
         (["--config=configs/mae.py", "--config.modle.depth=3"], "model.depth"),
         (["--config=configs/mae.py", "--config.optim.lrr=3"], "optim.lr"),
         (["--config=configs/mea.py"], "no such file"),
-        (["--config=configs/mae.py:huge"], "('base', 'tiny')"),
+        (["--config=configs/mae.py:huge"], "('base', 'unbalanced', 'tiny')"),
         (["--config=configs/mae.py", "--config.steps=many"], "config.steps"),
         (["--workdir=x"], "--config is missing"),
         (["--config=configs/mae.py"], "--workdir is missing"),
@@ -215,35 +227,72 @@ def test_wrong_command_lines_end_in_one_sentence(argv, message):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_losses_of_one_and_share_its_checkpoints(data_dir, tmp_path):
-    """Two processes of two devices over jax.distributed, then one process goes on alone."""
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    short = "--config.steps=10"
-    assert train("jepa", data_dir, whole, short).returncode == 0
+def start_together(data_dir, workdir, count, devices, *more):
+    """`count` processes of one run over jax.distributed, to their ends: [(exit code, stderr)]."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    together = ["--config.mesh.fsdp=2", "--config.stop_after=5", f"--coordinator={address}"]
     gloo = {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
+    together = (*more, f"--coordinator={address}", f"--num_processes={count}")
     processes = [
         subprocess.Popen(
-            command(
-                *("jepa", data_dir, parts, short, *together),
-                *("--num_processes=2", f"--process_id={i}"),
-            ),
+            command("jepa", data_dir, workdir, *together, f"--process_id={i}"),
             cwd=ROOT,
-            env=environment(2) | gloo,
+            env=environment(devices) | gloo,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for i in range(2)
+        for i in range(count)
     ]
-    for process in processes:
-        _, stderr = process.communicate(timeout=300)
-        assert process.returncode == main.STOPPED, stderr
-    assert train("jepa", data_dir, parts, short).returncode == 0
+    errors = [process.communicate(timeout=600)[1] for process in processes]
+    return [(p.returncode, error) for p, error in zip(processes, errors, strict=True)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_give_the_losses_of_one_and_share_its_checkpoints(count, data_dir, tmp_path):
+    """Four devices in two or four processes, then one process or two go on."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    short = "--config.steps=10"
+    assert train("jepa", data_dir, whole, short).returncode == 0
+    split = (short, "--config.mesh.fsdp=2")
+    for code, error in start_together(
+        data_dir, parts, count, 4 // count, *split, "--config.stop_after=5"
+    ):
+        assert code == main.STOPPED, error
+    if count == 2:
+        assert train("jepa", data_dir, parts, short).returncode == 0
+    else:
+        for code, error in start_together(data_dir, parts, 2, 1, *split):
+            assert code == 0, error
     expected, got = losses(whole), losses(parts)
     assert got.keys() == expected.keys()
     for step, loss in expected.items():
         assert got[step] == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_processes_with_different_data_are_refused(data_dir, tmp_path):
+    """Each process has its own data_dir; what lies there must be the same."""
+    other = tmp_path / "other"
+    write_synthetic(other, records=9, short_side=40)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    processes = [
+        subprocess.Popen(
+            command(
+                *("mae", folder, tmp_path / "run", f"--coordinator={address}"),
+                *("--num_processes=2", f"--process_id={i}"),
+            ),
+            cwd=ROOT,
+            env=environment(1) | {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i, folder in enumerate((data_dir, other))
+    ]
+    for process in processes:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 1, error
+        assert "process(es) 1 and process 0 have different data" in error

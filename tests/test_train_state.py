@@ -30,6 +30,8 @@ OPTIONS = {
     },
 }
 BATCH = 16
+# For many compilations of what runs a few times.
+FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,7 @@ def batch(seed):
     return {"video": rng.integers(0, 256, (BATCH, 4, 32, 32, 3), np.uint8)}
 
 
-def run(name, mesh, steps=4, accum_steps=1, batches=batch, lr=1e-3):
+def run(name, mesh, steps=4, accum_steps=1, batches=batch, lr=1e-3, options=None):
     objective = make_objective(name, ENCODER, OPTIONS[name], Compute())
     tx = optim.AdamW(
         lr=lambda s: lr, weight_decay=lambda s: 0.05, decayed=objective.decayed
@@ -55,6 +57,8 @@ def run(name, mesh, steps=4, accum_steps=1, batches=batch, lr=1e-3):
         )
         step = train_state.jit_train_step(step, abstract, mesh)
         state, losses = init(), []
+        if options:
+            step = step.lower(abstract, sharding.put_batch(batches(0), mesh)).compile(options)
         for i in range(steps):
             state, metrics = step(state, sharding.put_batch(batches(i), mesh))
             losses.append(float(metrics["loss"]))
@@ -70,7 +74,7 @@ def mesh_of(devices, fsdp):
     )
 
 
-@pytest.mark.parametrize("name", ["mae", "jepa"])
+@pytest.mark.parametrize("name", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
 def test_any_mesh_gives_the_same_losses(name):
     _, expected, _ = run(name, mesh_of(1, 1))
     assert expected[-1] < expected[0]
@@ -81,7 +85,18 @@ def test_any_mesh_gives_the_same_losses(name):
         assert kernel.addressable_shards[0].data.shape == (2, 48, 96 // fsdp)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mae", "jepa"])
+def test_twenty_steps_on_every_mesh(name):
+    """One, two, four and eight devices, the state copied and split."""
+    _, expected, _ = run(name, mesh_of(1, 1), steps=20, options=FAST)
+    assert expected[-1] < expected[0]
+    for devices, fsdp in ((2, 1), (2, 2), (4, 1), (4, 4), (8, 1), (8, 8)):
+        _, losses, _ = run(name, mesh_of(devices, fsdp), steps=20, options=FAST)
+        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
 def test_microbatches_give_the_whole_batchs_gradient(name):
     """Masks are drawn per clip, so accumulation only changes the order of sums."""
     _, losses, metrics = run(name, mesh_of(2, 1), steps=2)

@@ -40,7 +40,8 @@ class Builder(VideoDatasetBuilder):
         table, columns = root / "annotations.csv", ("VideoID", "FrameNo", "Phase")
         phases = read_shared(table, columns, by="VideoID", delimiter=";")
         for case in sorted(phases.keys() - videos.keys()):
-            self.skipped.append((safe_text(table), f"case {case} is annotated, but has no video"))
+            where = f"{safe_text(table)}:{phases[case][0].line}"
+            self.skipped.append((where, f"case {case} is annotated, but has no video"))
         return deal(
             VideoItem(
                 video_id=f"case_{case}",

@@ -16,7 +16,7 @@ import numpy as np
 from data_builders.common.errors import BadInput
 from data_builders.common.items import Extent
 from data_builders.common.labels import Clock, Intervals, Sampled
-from data_builders.common.tables import Row, fold, interval_track, read_text
+from data_builders.common.tables import Row, check_values, fold, interval_track, read_text
 from data_builders.common.video import probe
 
 Ids = Mapping[str, int]  # a folded cell -> id
@@ -69,7 +69,9 @@ def split_rows(
       BadInput: another header, a line with more or fewer cells, or no labels at all.
     """
     rows: list[Row] = []
-    for line, text in enumerate(read_text(path).splitlines(), start=1):
+    whole = read_text(path)
+    check_values(path, whole, separator or " \t")
+    for line, text in enumerate(whole.splitlines(), start=1):
         cells = [cell.strip() for cell in text.split(separator)]
         if not any(cells):
             continue
@@ -187,8 +189,10 @@ def interval_table(path: Path, ids: Ids, *, whole: bool = False) -> tuple[Interv
 
 def read_json(path: Path) -> Any:
     """A JSON file; BadInput with the line where it is none."""
+    text = read_text(path)
+    check_values(path, text, ",[{")
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise BadInput(path, f"is not JSON: {error.msg}", error.lineno) from error
     except (RecursionError, ValueError) as error:  # too deep, or a number of too many digits

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_builders.common import surgrec_v1
+from data_builders.common import audit_published, surgrec_v1
+from data_builders.common.catalogue import CATALOGUE
 from data_builders.common.prepared import Prepared, class_names, read_videos
 
 SMALL_TEST = 100
@@ -17,12 +18,15 @@ RULES = {
     "val_equals_test": "the validation split is the test split",
     "duplicate_rows": "a clip stands twice in one split",
     "unknown_cases": "cases are not known, so that a clean split cannot be checked",
+    "unknown_patients": "the owner does not tell which cases are one patient",
     "missing_cases": "fewer cases than the owner publishes",
     "missing_splits": "no train or no test split, or an empty one",
     "small_test": "fewer than 100 test clips: one clip is more than a percent",
     "no_class": "clips are labelled with what is no class of the owner",
     "ordinal_labels": "labels are positions in the video, not classes",
     "negative_clips": "clips carry the label of a class they do not show",
+    "misnamed": "the clips are of another data set than the release says",
+    "trivial_scores": "a published score is what a constant answer reaches",
     "two_views": "views of one event count as several test clips",
     "unseen_classes": "a class of the test split does not occur in train",
     "near_duplicates": "videos look alike (only with --duplicates)",
@@ -94,10 +98,11 @@ def from_prepared(prepared: Prepared) -> Audited:
         split: [Clip(v.video_id, v.case_id, v.video_id, v.labels) for v in stored[split].values()]
         for split in order
     }
-    source, published = prepared.name, None
-    if source == "surgrec_v1":
-        source, published = prepared.config, surgrec_v1.BY_SOURCE.get(prepared.config)
-    return Audited(prepared.title, source, splits, class_names(prepared.directory), published)
+    published = None
+    if prepared.config == "surgrec_v1":
+        published = surgrec_v1.BY_SOURCE.get(prepared.name)
+    classes = class_names(prepared.directory)
+    return Audited(prepared.title, prepared.name, splits, classes, published)
 
 
 def facts(data: Audited) -> dict[str, Any]:
@@ -191,6 +196,8 @@ def findings(data: Audited, fact: Mapping[str, Any]) -> list[Finding]:
     if any(count is None for count in fact["cases"].values()):
         unknown = sum(clip.case is None for clips in data.splits.values() for clip in clips)
         add("unknown_cases", f"the cases of {unknown} clips are unknown", unknown)
+    elif data.source in CATALOGUE and not CATALOGUE[data.source].patients:
+        add("unknown_patients", "the owner does not tell which cases are one patient")
     for rule, shared, count_of, what in (
         ("shared_cases", fact["shared"], fact["cases"], "cases"),
         ("shared_recordings", fact["shared_recordings"], fact["recordings"], "recordings"),
@@ -209,53 +216,10 @@ def findings(data: Audited, fact: Mapping[str, Any]) -> list[Finding]:
         if label["unseen"] and data.splits.get("train"):
             unseen = ", ".join(map(str, label["unseen"]))
             add("unseen_classes", f"{name}: test has classes {unseen}", len(label["unseen"]))
-    return out + (_of_published(data) if data.published else [])
-
-
-def _of_published(data: Audited) -> list[Finding]:
-    """Faults of the labels of the published clips."""
-    entry, out = data.published, []
-    clips = list({clip.key: clip for part in data.splits.values() for clip in part}.values())
-    label = {clip.key: next(iter(clip.labels["label"])) for clip in clips}
-    for name in entry.no_class:
-        count = sum(label[clip.key] == entry.classes.index(name) for clip in clips)
-        if count:
-            text = f"{count} of {len(clips)} clips have the label {name!r}, no class of the owner"
-            out.append(Finding("no_class", data.name, text, count))
-    if entry.negative:
-        count = sum(entry.negative in f"/{clip.key}" for clip in clips)
-        if count:
-            where = f"{count} of {len(clips)} clips are from {entry.negative.strip('/')!r} folders"
-            out.append(Finding("negative_clips", data.name, f"{where}, labelled otherwise", count))
-    if entry.ordinal:
-        out += _ordinal(data, clips, label)
-    if entry.event:
-        test = [entry.event_of(clip.key) for clip in data.splits.get("test", ())]
-        extra = len(test) - len(set(test))
-        if extra:
-            text = f"{len(test)} test clips show {len(set(test))} events"
-            out.append(Finding("two_views", data.name, text, extra))
-    known = {clip.case for clip in clips} - {None}
-    if entry.owner_cases and known and len(known) < entry.owner_cases:
-        text = f"{len(known)} of the owner's {entry.owner_cases} cases are there"
-        out.append(Finding("missing_cases", data.name, text, entry.owner_cases - len(known)))
+    if data.published:
+        for fault in audit_published.faults(data, fact):
+            add(*fault)
     return out
-
-
-def _ordinal(data, clips, label) -> list[Finding]:
-    """Labels that are positions: number - 1 throughout, and what is missing is always the end."""
-    entry, numbers = data.published, collections.defaultdict(set)
-    for clip in clips:
-        position = entry._name(clip.key, (entry.ordinal,))
-        if position is None or int(position) - 1 != label[clip.key]:
-            return []
-        numbers[clip.case].add(int(position))
-    short = sum(len(found) < len(entry.classes) for found in numbers.values())
-    gaps = sum(found != set(range(1, len(found) + 1)) for found in numbers.values())
-    if gaps or not short:
-        return []
-    text = f"labels are positions in the video: {short} of {len(numbers)} cases lack the last ones"
-    return [Finding("ordinal_labels", data.name, text, short)]
 
 
 def _names(clips: Sequence[Clip], field: str) -> set[str] | None:

@@ -152,7 +152,7 @@ def _used(entry: dict, data_dir: Path | None) -> audit.Audited:
             return audit.from_prepared(choose_prepared(data_dir, [name])[0])
         except BuildError as error:
             print(f"note: pretraining source {name}: {error} Compared by name only.")
-    return audit.Audited(name, name.removeprefix("surgrec_v1/").partition("/")[0], {})
+    return audit.Audited(name, name.partition("/")[0], {})
 
 
 def table(report: list[dict]) -> str:
@@ -178,8 +178,28 @@ def table(report: list[dict]) -> str:
                 first = f"  {name}"
             rates = f"{_rate(label['test_rate']):>19}{_rate(label['test_majority_rate']):>9}"
             lines.append(f"{first:<{len(start)}}{rates}")
+    lines += _means(report)
     lines.append("shared: cases of test that are in train; majority: % of test it is right on.")
     return "\n".join(lines)
+
+
+def _means(report: list[dict]) -> list[str]:
+    """For a whole release: mean rates, beside the means of the published scores."""
+    labels = {fact["name"]: fact["labels"].get("label") for fact in report}
+    if not set(surgrec_v1.SCORES) <= set(labels):
+        return []
+    whole = [labels[folder] for folder in surgrec_v1.SCORES]
+    rates = []
+    for key in ("test_rate", "test_majority_rate"):
+        known = [label[key] for label in whole if label and label[key] is not None]
+        rates.append(sum(known) / len(known) if len(known) == len(whole) else None)
+    scores = zip(surgrec_v1.MODELS, zip(*surgrec_v1.SCORES.values(), strict=True), strict=True)
+    means = ", ".join(f"{name} {sum(values) / len(values):.2f}" for name, values in scores)
+    title = f"mean of the {len(whole)} of the benchmark"
+    return [
+        f"{title:<86}{_rate(rates[0]):>19}{_rate(rates[1]):>9}",
+        f"the paper's means over them: {means}",
+    ]
 
 
 def listing(findings: Sequence[audit.Finding], chosen: set[str]) -> str:

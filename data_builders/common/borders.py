@@ -11,7 +11,7 @@ import numpy as np
 
 from data_builders.common.errors import BadInput
 from data_builders.common.filters import BLACK
-from data_builders.common.images import IMAGE_SUFFIXES
+from data_builders.common.images import IMAGE_SUFFIXES, read_picture
 from data_builders.common.video import as_bgr, open_capture
 
 SAMPLES = 16
@@ -80,12 +80,13 @@ def _sampled(path: Path):
         names = sorted(n for n in os.listdir(path) if n.lower().endswith(IMAGE_SUFFIXES))
         for k in range(min(SAMPLES, len(names))):
             name = names[(2 * k + 1) * len(names) // (2 * min(SAMPLES, len(names)))]
-            picture = cv2.imdecode(np.fromfile(path / name, np.uint8), cv2.IMREAD_COLOR)
+            picture = read_picture(path / name)
             if picture is not None:
                 yield picture
         return
     with open_capture(path) as capture:
-        count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT) or 0))
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        count = int(count) if 0 < count < 1e12 else 0
         found = 0
         for k in range(SAMPLES):
             # Nearest key frame or so: which frames exactly does not matter.

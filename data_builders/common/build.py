@@ -22,6 +22,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import naming
 
+from data_builders.common import beam as beam_pipeline
 from data_builders.common import pool
 from data_builders.common.builder import VideoDatasetBuilder
 from data_builders.common.errors import BuildError, safe_text
@@ -52,6 +53,7 @@ def build(
     overwrite: bool = False,
     strict: bool = False,
     progress: bool = True,
+    beam: str | None = None,
 ) -> BuildSummary:
     """Builds a data set into `data_dir/<name>/<config>/<version>`, or goes on with an interrupted
     build.
@@ -61,12 +63,16 @@ def build(
       data_dir: root of the prepared data sets.
       manual_dir: the user's download, for sources that need one.
       config: name of a configuration, or a VideoConfig.
-      num_workers: processes; by default one per core. With 1 all is done in this process.
+      num_workers: processes; by default one per core, at least 2. With 1 all is done in this
+        process, where a video that crashes the decoder ends the build (see `isolate`).
       builder_kwargs: further arguments of the builder.
       shards: number of shards per split; by default from the number and size of the videos.
       overwrite: replace a prepared data set that was made from other inputs.
-      strict: stop at the first video that is unreadable or damaged.
+      strict: stop at the first video that is unreadable or damaged, and before it when files would
+        be passed over.
       progress: show a progress bar.
+      beam: options of Apache Beam ("--runner=FlinkRunner ..."; "" for its DirectRunner), to run as
+        a pipeline instead of in processes of this machine.
 
     Returns:
       The summary. When the data set is there already, its stored summary with `fresh` False.
@@ -78,6 +84,8 @@ def build(
     start = time.monotonic()
     if num_workers is not None and num_workers < 1:
         raise BuildError(f"the number of workers is {num_workers}: give 1 or more.")
+    if num_workers is not None and beam is not None:
+        raise BuildError("--workers is for builds without --beam: Beam's options give its number.")
     if shards is not None and shards < 1:
         raise BuildError(f"the number of shards is {shards}: give 1 or more.")
     builder_cls = builder_class(builder_name) if isinstance(builder_name, str) else builder_name
@@ -97,6 +105,9 @@ def build(
         ) from error
     items = builder.checked_videos(manual_dir)
     listed = list(builder.skipped)
+    if strict and listed:
+        what = f"{len(listed)} files would be passed over (stopped because of --strict):"
+        raise BuildError("\n  ".join([f"{builder.name}: {what}", *map(": ".join, listed)]))
 
     work = Path(builder.data_path)
     target = data_dir / work.relative_to(work_root)
@@ -105,7 +116,7 @@ def build(
     if target.exists() and not overwrite:
         return _already_there(target, fingerprint)
     with _claimed(work):
-        results = _run(builder, jobs, num_workers or os.cpu_count() or 1, strict, progress)
+        results = _run(builder, jobs, num_workers, strict, progress, beam)
         summary = _summarise(builder, target, jobs, results, listed)
         if not summary.splits:
             _discard(work, work_root)
@@ -122,7 +133,7 @@ def build(
     return summary
 
 
-def _run(builder, jobs, num_workers, strict, progress) -> list[tuple[ShardResult, bool]]:
+def _run(builder, jobs, num_workers, strict, progress, beam) -> list[tuple[ShardResult, bool]]:
     """Results of all shards in order, each with whether an earlier run had finished it."""
     done = {job.path: result for job in jobs if (result := finished(job)) is not None}
     todo = [job for job in jobs if job.path not in done]
@@ -135,7 +146,12 @@ def _run(builder, jobs, num_workers, strict, progress) -> list[tuple[ShardResult
             "made anew.",
             flush=True,
         )
-    fresh = pool.run_jobs(builder, todo, num_workers=num_workers, strict=strict, progress=progress)
+    how = {"strict": strict, "progress": progress}
+    if beam is None:
+        workers = num_workers or max(2, os.cpu_count() or 1)
+        fresh = pool.run_jobs(builder, todo, num_workers=workers, **how)
+    else:
+        fresh = beam_pipeline.run_jobs(builder, todo, options=beam, **how)
     return [
         (done[job.path], True) if job.path in done else (fresh[job.path], False) for job in jobs
     ]
@@ -210,13 +226,22 @@ def _finish(builder, work, target, jobs, results, summary, fingerprint) -> None:
         "fingerprint": fingerprint,
         "record": dataclasses.asdict(builder.record_spec),
         "filters": dataclasses.asdict(builder.builder_config.filters),
-        "summary": summary.to_json(),
+        "summary": _stored(builder, summary),
     }
     write_json(ready / NOTE, note)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():  # --overwrite
         target.rename(work / "replaced")
     ready.rename(target)
+
+
+def _stored(builder, summary: BuildSummary) -> dict[str, Any]:
+    """The summary that stands beside the data; with pseudonyms, without the names of files."""
+    stored = summary.to_json()
+    if getattr(builder.builder_config, "pseudonyms", None):
+        for key in ("skipped", "partial"):
+            stored[key] = [("a video", "told when it was built (--pseudonyms)")] * len(stored[key])
+    return stored
 
 
 def _already_there(target: Path, fingerprint: str) -> BuildSummary:

@@ -1,6 +1,8 @@
 """The base class of all sources: an ordinary TFDS builder whose subclasses list and open videos."""
 
 import abc
+import dataclasses
+import functools
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +16,15 @@ from absl import logging
 from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.filters import out_of_body, out_of_body_classes
 from data_builders.common.frames import ReadReport
-from data_builders.common.items import Extent, OpenedVideo, VideoConfig, VideoItem
+from data_builders.common.images import check_links
+from data_builders.common.items import Extent, OpenedVideo, VideoConfig, VideoItem, misfit
+from data_builders.common.published import NAME as PUBLISHED
+from data_builders.common.published import published_config
 from data_builders.common.records import DOMAINS, UNLABELLED, RecordSpec, record_features
 from data_builders.common.segments import cut_video
 
 __all__ = ["Extent", "OpenedVideo", "VideoConfig", "VideoDatasetBuilder", "VideoItem"]
 
-# Annotations end up to this much before or after their video without being reported: rows of whole
-# seconds, a closing row, a tail that the container cut off (layouts of Cholec80, PitVis).
-TAIL_SECONDS = 2.0
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -38,7 +40,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
       * `open_video`: the file and the labels of one video.
 
     Reading, cutting, aligning labels, encoding and writing are done here and in this package's
-    modules.
+    modules. A source of the published SurgRec benchmark gets the configuration `surgrec_v1` too.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -50,6 +52,12 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     # Only for reproducing published splits that share cases; everywhere else a shared case is an
     # error.
     ALLOW_SHARED_CASES: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)  # TFDS gives the class its name here
+        published = published_config(cls.name)
+        if published is not None:
+            cls.BUILDER_CONFIGS = [*cls.BUILDER_CONFIGS, published]
 
     def __init__(self, *, manual_dir: str | Path | None = None, **kwargs):
         """As any TFDS builder; `manual_dir` is the user's download, where the source has one."""
@@ -89,10 +97,18 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     @classmethod
     def add_arguments(cls, parser) -> None:
         """Adds the source's own command-line options to an argparse group."""
+        if PUBLISHED in cls.builder_configs:
+            about = f"with --config {PUBLISHED}: your copy of the published split files"
+            parser.add_argument("--splits_dir", help=about)
 
     @classmethod
     def config_from_arguments(cls, args) -> "str | VideoConfig | None":
         """The configuration that the command line asks for; extend it with `add_arguments`."""
+        splits_dir = getattr(args, "splits_dir", None)
+        if args.config == PUBLISHED and PUBLISHED in cls.builder_configs:
+            return dataclasses.replace(cls.builder_configs[PUBLISHED], splits_dir=splits_dir)
+        if splits_dir is not None:
+            raise BuildError(f"--splits_dir is given without --config {PUBLISHED}.")
         return args.config
 
     def tracks(self) -> Mapping[str, Sequence[str]]:
@@ -104,6 +120,11 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         return self.VIDEO_LABELS
 
     # What the base class does with it.
+
+    @functools.cached_property
+    def hooks(self):
+        """Whose `tracks`, `list_videos`, `open_video` and so on count; see VideoConfig.hooks."""
+        return self.builder_config.hooks(self)
 
     @property
     def record_spec(self) -> RecordSpec:
@@ -117,8 +138,11 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         return super()._create_builder_config(builder_config, version)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = record_features(self.tracks(), self.video_label_names())
-        return self.dataset_info_from_configs(features=features)
+        features = record_features(self.hooks.tracks(), self.hooks.video_label_names())
+        info = self.dataset_info_from_configs(features=features)
+        # TFDS would look for the data set in its own bucket, and leave an empty folder behind.
+        info.initialize_from_bucket = lambda: None
+        return info
 
     def checked_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         """`list_videos` with its promises checked.
@@ -129,7 +153,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """
         self.skipped.clear()
         self.notes.clear()
-        items = self.list_videos(manual_dir)
+        items = self.hooks.list_videos(manual_dir)
         if not items:
             raise BuildError(
                 f"{self.name}: no videos found in {safe_text(manual_dir or '(none)')}."
@@ -155,12 +179,19 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 raise BuildError(f"{what} stands twice in split {item.split!r}.")
             seen.add((item.split, item.video_id))
             other = split_of.setdefault(item.case_id, item.split)
-            if other != item.split and not self.ALLOW_SHARED_CASES:
+            if other != item.split and not self.hooks.ALLOW_SHARED_CASES:
                 raise BuildError(
                     f"{self.name}: case {item.case_id!r} stands in the splits {other!r} and "
                     f"{item.split!r}; keep every case in one split."
                 )
         return items
+
+    def opened(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
+        """`open_video`; refuses folders of pictures that are links out of the download."""
+        opened = self.hooks.open_video(item, scratch_dir)
+        if opened.path == item.path and opened.path.is_dir():
+            check_links(opened.path, self.manual_dir or opened.path)
+        return opened
 
     def records(
         self, item: VideoItem, report: ReadReport, scratch_root: Path | None = None
@@ -175,9 +206,9 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         Raises:
           BadInput: the video cannot be used (possibly after some records were given).
         """
-        tracks, video_labels = self.tracks(), self.video_label_names()
+        tracks, video_labels = self.hooks.tracks(), self.hooks.video_label_names()
         with tempfile.TemporaryDirectory(prefix="surgrec_", dir=scratch_root) as scratch:
-            opened = self.open_video(item, Path(scratch))
+            opened = self.opened(item, Path(scratch))
             self._check_declared(item, opened.tracks, tracks, "track")
             self._check_declared(item, opened.video_labels, video_labels, "video label")
             for name, track in opened.tracks.items():
@@ -194,6 +225,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 image_start=opened.image_start,
                 filters=self.builder_config.filters,
                 outside=out_of_body(opened.tracks, out_of_body_classes(tracks)),
+                blank=getattr(self.builder_config, "blank", ()),
             )
             native_fps = None
             for segment in segments:
@@ -228,12 +260,11 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             report.problems += filter(None, (misfit(ext, report) for ext in opened.extents))
 
     def _check_declared(self, item, given, declared, kind):
-        for name in given:
-            if name not in declared:
-                raise ValueError(
-                    f"{self.name}: {kind} {name!r} of {item.video_id} is not declared; "
-                    f"declared are {sorted(declared)}."
-                )
+        if unknown := sorted(set(given) - set(declared)):
+            raise ValueError(
+                f"{self.name}: {kind} {unknown[0]!r} of {item.video_id} is not declared; "
+                f"declared are {sorted(declared)}."
+            )
 
     # The TFDS way: `tfds build`, `download_and_prepare`.
 
@@ -255,16 +286,6 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 logging.warning("%s: skipped or cut short: %s", self.name, error)
             for problem in report.problems:
                 logging.warning("%s: %s: %s", self.name, item.video_id, problem)
-
-
-def misfit(extent: Extent, report: ReadReport) -> str | None:
-    """A sentence when an annotation file is clearly longer or shorter than the video was."""
-    end = extent.end / report.native_fps if extent.clock == "frames" else extent.end
-    longer = end - report.duration
-    if longer <= TAIL_SECONDS and (longer >= -TAIL_SECONDS or not extent.whole):
-        return None
-    where = safe_text(extent.path) + ("" if extent.line is None else f":{extent.line}")
-    return f"{where}: the labels end at {end:.1f} s, the video at {report.duration:.1f} s"
 
 
 def _checked_ids(item, name, ids, names):

@@ -23,6 +23,8 @@ class SourceInfo:
       classes: of the main task.
       licence, sharing: the owner's licence; what may be shared of records built from it.
       access: how to get it. url: where.
+      patients: whether the owner tells which cases are one patient; where not, two splits may show
+        the same one.
     """
 
     domain: str
@@ -34,6 +36,7 @@ class SourceInfo:
     sharing: str = LOCAL
     access: str | None = None
     url: str | None = None
+    patients: bool = True
 
 
 _CAMMA = "https://camma.unistra.fr/datasets/"
@@ -62,26 +65,33 @@ CATALOGUE: dict[str, SourceInfo] = {
     "aixsuture": SourceInfo("open", "skill (OSATS)", 314, 157, 3, _BY_NC_ND, "no derived records",
                             "open", "https://zenodo.org/records/7940583"),
     "surgical_actions160": SourceInfo("laparoscopy", "actions (clips)", 160, None, 16, _BY_NC_SA,
-                                      NON_COMMERCIAL, "open", _ITEC + "SurgicalActions160/"),
+                                      NON_COMMERCIAL, "open", _ITEC + "SurgicalActions160/",
+                                      patients=False),
     "lapgyn4": SourceInfo("laparoscopy", "actions, anatomy (pictures)", None, None, 8, _BY_NC,
                           "derived records non-commercial", "open", _ITEC + "LapGyn4/"),
     "lapgyn_events": SourceInfo("laparoscopy", "events (clips)", 10733, 183, 4,
                                 url="https://arxiv.org/abs/2312.00593"),
     "cataract101": SourceInfo("cataract", "phases", 101, 101, 10, _BY_NC,
-                              "derived records non-commercial", "open", _ITEC + "ovid/cat-101/"),
+                              "derived records non-commercial", "open", _ITEC + "ovid/cat-101/",
+                              patients=False),
     "cataract1k": SourceInfo("cataract", "phases", 56, 56, 12, _BY, CREDIT, "free Synapse account",
-                             "https://github.com/Negin-Ghamsarian/Cataract-1K"),
+                             "https://github.com/Negin-Ghamsarian/Cataract-1K",
+                             patients=False),
     "cataract21": SourceInfo("cataract", "phases", 21, 21, 11, _BY_NC_SA, NON_COMMERCIAL, "open",
-                             _ITEC + "ovid/cat-21/"),
+                             _ITEC + "ovid/cat-21/",
+                             patients=False),
     "hyper_kvasir": SourceInfo("endoscopy", "findings", 373, 373, 9,
                                f"{_BY} (README: research only)", CREDIT, "open",
-                               "https://datasets.simula.no/hyper-kvasir/"),
+                               "https://datasets.simula.no/hyper-kvasir/",
+                               patients=False),
     "kvasir_capsule": SourceInfo("endoscopy", "findings", 117, 117, 14, _BY, CREDIT, "open",
                                  "https://datasets.simula.no/kvasir-capsule/"),
     "ldpolypvideo": SourceInfo("endoscopy", "polyps", 263, 263, 2, None, LOCAL, "open",
-                               "https://github.com/dashishi/LDPolypVideo-Benchmark"),
+                               "https://github.com/dashishi/LDPolypVideo-Benchmark",
+                               patients=False),
     "colonoscopic": SourceInfo("endoscopy", "lesions", 152, 76, 3, _BY, CREDIT, "open",
-                               "https://archive.ics.uci.edu/dataset/408"),
+                               "https://archive.ics.uci.edu/dataset/408",
+                               patients=False),
     "pitvis": SourceInfo("endoscopy", "steps, instruments", 25, 25, 14,
                          f"{_BY_NC_ND} (to verify)", LOCAL, "open",
                          "https://doi.org/10.5522/04/26531686"),
@@ -96,15 +106,15 @@ CATALOGUE: dict[str, SourceInfo] = {
                          "https://storage.googleapis.com/isi-surgvu/surgvu24_videos_only.zip"),
     "lemon": SourceInfo("laparoscopy", "procedures", 4194, None, 35,
                         "metadata CC BY 4.0; videos are their owners'", "no pixels",
-                        "frames on request", "https://github.com/visurg-ai/LEMON"),
+                        "frames on request", "https://github.com/visurg-ai/LEMON",
+                        patients=False),
     "gensurgery": SourceInfo("laparoscopy", "none",
-                             url="https://github.com/SamuelSchmidgall/GSViT"),
+                             url="https://github.com/SamuelSchmidgall/GSViT",
+                             patients=False),
     "surgenet_youtube": SourceInfo("laparoscopy", "none", 3253, None, None, _BY_NC,
                                    "derived records non-commercial", "click-through",
-                                   "https://huggingface.co/datasets/TimJaspersTue/SurgeNetYoutube"),
-    "surgrec_v1": SourceInfo("any", "the published benchmark's clips", None, None, None,
-                             "those of its sources", LOCAL, "split files of the SurgRec release",
-                             "https://arxiv.org/abs/2603.29966"),
+                                   "https://huggingface.co/datasets/TimJaspersTue/SurgeNetYoutube",
+                                   patients=False),
     "phantom_surgery": SourceInfo("any", "rendered: phases, instruments, skill",
                                   licence="this project's", sharing="anything",
                                   access="none needed: rendered here"),

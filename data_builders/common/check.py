@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 
 from data_builders.common import registry
-from data_builders.common.builder import VideoDatasetBuilder, misfit
+from data_builders.common.builder import VideoDatasetBuilder
 from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.frames import ReadReport
 from data_builders.common.images import IMAGE_SUFFIXES
-from data_builders.common.items import OpenedVideo, VideoItem
+from data_builders.common.items import OpenedVideo, VideoItem, misfit
 from data_builders.common.pool import one_thread_and_quiet
 from data_builders.common.records import UNLABELLED
 from data_builders.common.summary import human_bytes, write_json
@@ -36,7 +36,8 @@ KINDS = {
     "contradictory": (True, "check that video and annotation are of one version; a build keeps "
                             "labels where there are frames"),
     "damaged": (True, "download the file again; a build keeps the frames that can be decoded"),
-    "passed over": (False, "rename, remove or complete these if they should be in the data set"),
+    "passed over": (False, "rename, complete or remove these; a build leaves them out and goes on "
+                           "(with --strict it stops)"),
     "note": (False, "nothing, if that is how the owner publishes it"),
 }  # fmt: skip
 
@@ -86,14 +87,16 @@ class CheckReport:
         for name, unused in self.labels.items():
             if unused:
                 lines.append(f"  {name}: never annotated: {', '.join(unused)}")
-        for kind, (must, remedy) in KINDS.items():
+        for kind, (_, remedy) in KINDS.items():
             found = [(path, reason) for k, path, reason in self.findings if k == kind]
             if found:
-                lines.append(f"{kind}: {len(found)}{'' if must else ' (not in the way)'}")
+                lines.append(f"{kind}: {len(found)}")
                 lines += [f"  {path}: {reason}" for path, reason in found]
                 lines.append(f"  -> {remedy}")
-        count = self.to_mend()
-        lines.append(f"{count} to mend." if count else "ready to build.")
+        count, left_out = self.to_mend(), sum(kind == "passed over" for kind, _, _ in self.findings)
+        end = [f"{count} to mend" if count else "ready to build"]
+        end += [f"{left_out} passed over"] if left_out else []
+        lines.append(", ".join(end) + ".")
         return "\n".join(lines)
 
 
@@ -131,7 +134,7 @@ def check(builder: VideoDatasetBuilder, *, decode: bool = False) -> CheckReport:
         ordered = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
         counted.clear()
         counted.update(ordered)
-    for name, names in {**builder.tracks(), **builder.video_label_names()}.items():
+    for name, names in {**builder.hooks.tracks(), **builder.hooks.video_label_names()}.items():
         if name in used:
             report.labels[name] = [c for k, c in enumerate(names) if k not in used[name]]
     return report
@@ -151,7 +154,7 @@ def _check_video(builder, item, scratch, report, used, decode) -> None:
         except BadInput as error:
             _note(report, "unreadable", error)
             return
-    opened = builder.open_video(item, scratch)
+    opened = builder.opened(item, scratch)
     try:
         read = _decoded(opened, report) if decode else _headers(opened, report)
     except BadInput as error:
@@ -172,7 +175,7 @@ def _check_video(builder, item, scratch, report, used, decode) -> None:
 
 def _check_ids(builder, opened: OpenedVideo, used) -> None:
     """Refuses ids that are no class, as a build does, and notes those that occur."""
-    declared = {**builder.tracks(), **builder.video_label_names()}
+    declared = {**builder.hooks.tracks(), **builder.hooks.video_label_names()}
     given = {name: track.ids() for name, track in opened.tracks.items()}
     given |= {name: np.array([value]) for name, value in opened.video_labels.items()}
     for name, ids in given.items():

@@ -21,7 +21,7 @@ FILTERS = ("crop_borders", "drop_black", "drop_frozen", "drop_out_of_body")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status: 0, 1 for an error, 130 when interrupted."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = _joined(sys.argv[1:] if argv is None else argv, "--beam_options")
     parser = argparse.ArgumentParser(prog="python -m data_builders", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     try:
@@ -38,6 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return INTERRUPTED
+
+
+def _joined(argv: Sequence[str], option: str) -> list[str]:
+    """`option VALUE` as `option=VALUE`: argparse would take a value that begins with -- for an
+    option."""
+    argv = list(argv)
+    if option in argv[:-1]:
+        at = argv.index(option)
+        argv[at : at + 2] = [f"{option}={argv[at + 1]}"]
+    return argv
 
 
 def _add_build(commands, argv: Sequence[str]) -> None:
@@ -57,7 +67,15 @@ def _add_build(commands, argv: Sequence[str]) -> None:
     parser.add_argument("--shards", type=int, help="shards per split (default: by amount of video)")
     parser.add_argument("--overwrite", action="store_true", help="replace a differing data set")
     parser.add_argument(
-        "--strict", action="store_true", help="stop at the first unreadable or damaged video"
+        "--strict", action="store_true", help="stop at what would be skipped, mended or doubted"
+    )
+    parser.add_argument(
+        "--beam", action="store_true", help="run as an Apache Beam pipeline (docs/sources.md)"
+    )
+    parser.add_argument(
+        "--beam_options",
+        metavar='"OPTIONS"',
+        help='options of Beam, such as "--runner=FlinkRunner --flink_master=HOST:8081"',
     )
     record = parser.add_argument_group("records")
     for field in dataclasses.fields(RecordSpec):
@@ -93,6 +111,8 @@ def _build(args: argparse.Namespace) -> int:
             config = _with_settings(builder_cls, config, changed, filters)
     except ValueError as error:
         raise BuildError(str(error)) from error
+    if args.beam_options is not None and not args.beam:
+        raise BuildError("--beam_options is given without --beam.")
     signal.signal(signal.SIGTERM, _as_interrupt)
     summary = build(
         args.name,
@@ -103,6 +123,7 @@ def _build(args: argparse.Namespace) -> int:
         shards=args.shards,
         overwrite=args.overwrite,
         strict=args.strict,
+        beam=(args.beam_options or "") if args.beam else None,
     )
     if not summary.fresh:
         print("already built; nothing to do.")

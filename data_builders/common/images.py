@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from data_builders.common.clock import FramePicker
-from data_builders.common.errors import BadInput
+from data_builders.common.errors import BadInput, check_inside
 from data_builders.common.frames import Frame, ReadReport
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -51,7 +51,7 @@ def read_images(
         frame_number = number - image_start
         time = frame_number / image_fps
         report.duration = time + 1 / image_fps
-        picture = _read_picture(folder / numbered[number])
+        picture = read_picture(folder / numbered[number])
         if picture is None:
             unreadable.append(numbered[number])
             continue
@@ -66,8 +66,19 @@ def read_images(
         report.problems.append(f"{len(unreadable)} unreadable picture(s), first {unreadable[0]}")
 
 
-def _read_picture(path: Path) -> np.ndarray | None:
+def check_links(folder: Path, root: Path) -> None:
+    """Raises BadInput when a file of `folder` is a link that leads out of `root`."""
+    with os.scandir(folder) as entries:
+        for name in sorted(entry.name for entry in entries if entry.is_symlink()):
+            check_inside(folder / name, root)
+
+
+def read_picture(path: Path) -> np.ndarray | None:
+    """The picture, BGR uint8 [H, W, 3]; None where there is none that can be read."""
     if not path.is_file() or not 0 < path.stat().st_size <= MAX_BYTES:
         return None
     data = np.fromfile(path, np.uint8)  # by bytes: OpenCV takes only UTF-8 names
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    try:
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:  # more pixels than OpenCV takes (data_builders/__init__.py), or no memory
+        return None

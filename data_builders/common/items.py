@@ -7,9 +7,15 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from data_builders.common.errors import safe_text
 from data_builders.common.filters import FilterSpec
+from data_builders.common.frames import ReadReport
 from data_builders.common.labels import Clock, Track
 from data_builders.common.records import RecordSpec
+
+# Annotations end up to this much before or after their video without being reported: rows of whole
+# seconds, a closing row, a tail that the container cut off (layouts of Cholec80, PitVis).
+TAIL_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +71,7 @@ class OpenedVideo:
         is at (n - image_start) / image_fps seconds.
       image_start: number of the first picture, usually 0 or 1.
       extents: annotation files whose length the base class compares with the video; what differs by
-        more than builder.TAIL_SECONDS is listed in the build's report.
+        more than TAIL_SECONDS is listed in the build's report.
       problems: sentences for the build's report about annotations that could be used all the same.
     """
 
@@ -88,3 +94,18 @@ class VideoConfig(tfds.core.BuilderConfig):
     name: str = "default"
     record: RecordSpec = dataclasses.field(default_factory=RecordSpec)
     filters: FilterSpec = dataclasses.field(default_factory=FilterSpec)
+
+    def hooks(self, builder):
+        """What lists and opens the videos and names the classes: `builder`, or what stands in for
+        it in this configuration."""
+        return builder
+
+
+def misfit(extent: Extent, report: ReadReport) -> str | None:
+    """A sentence when an annotation file is clearly longer or shorter than the video was."""
+    end = extent.end / report.native_fps if extent.clock == "frames" else extent.end
+    longer = end - report.duration
+    if longer <= TAIL_SECONDS and (longer >= -TAIL_SECONDS or not extent.whole):
+        return None
+    where = safe_text(extent.path) + ("" if extent.line is None else f":{extent.line}")
+    return f"{where}: the labels end at {end:.1f} s, the video at {report.duration:.1f} s"

@@ -86,6 +86,8 @@ def _details(fact: dict) -> str:
     for title in ("domain", "task", "videos", "cases", "licence", "sharing", "access", "url"):
         value = "not known" if fact[title] is None else fact[title]
         lines.append(f"  {title:<16}{value}")
+    if not fact["patients"]:
+        lines.append(f"  {'patients':<16}the owner does not tell which cases are one patient")
     lines.append(f"  {'configurations':<16}{', '.join(fact['configs'])}")
     for kind in ("tracks", "video_labels"):
         for name, classes in fact[kind].items():

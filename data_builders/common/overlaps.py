@@ -48,11 +48,10 @@ def patient_key(source: str, case: str, video: str | None = None) -> str:
     """A key that is the same for one patient under several data sets.
 
     Args:
-      source: a source's name ("surgrec_v1/<source>" counts as that source).
+      source: a source's name.
       case: a case id of it.
       video: a video of that case, where it tells more than the case id does.
     """
-    source = source.rsplit("/", 1)[-1] if source.startswith("surgrec_v1/") else source
     number = None
     if source in _NUMBERED and (match := _NUMBER.search(case)):
         number = int(match[1])

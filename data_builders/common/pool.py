@@ -119,7 +119,10 @@ def _work(job: ShardJob) -> ShardResult:
             raise Stopped
         _worker["channel"].put((frames, videos))
 
-    return write_shard(_worker["builder"], job, strict=_worker["strict"], progress=progress)
+    # A worker is a fresh process whose threads only wait: it may fork one for every video.
+    return write_shard(
+        _worker["builder"], job, strict=_worker["strict"], progress=progress, isolated=True
+    )
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """Cuts a video into segments of encoded frames; holds one segment in memory at a time."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -43,12 +44,14 @@ def cut_video(
     image_start: int = 0,
     filters: FilterSpec = NO_FILTERS,
     outside: Callable[[Frame], bool] | None = None,
+    blank: Sequence[tuple[float, float, float, float]] = (),
 ) -> Iterator[Segment]:
     """Reads `path` once and yields its segments in order; the last one may be shorter.
 
     `report` is filled along the way: its native rate and size hold from the first segment on.
     Where `filters` leave frames out, a segment ends and the next one begins; `outside` tells frames
-    out of body.
+    out of body. The boxes of `blank` (left, top, right, bottom as fractions of the stored picture)
+    are stored black.
 
     Raises:
       BadInput: the video cannot be opened, holds no readable frame, or none that the filters keep.
@@ -72,6 +75,10 @@ def cut_video(
         if gap and frames:
             yield Segment(index, frames, np.array(times), np.array(numbers, np.int64))
             frames, times, numbers, index = [], [], [], index + 1
+        height, width = frame.picture.shape[:2]
+        for left, top, right, bottom in blank:
+            rows = slice(math.floor(top * height), math.ceil(bottom * height))
+            frame.picture[rows, math.floor(left * width) : math.ceil(right * width)] = 0
         ok, encoded = cv2.imencode(".jpg", frame.picture, quality)
         if not ok:
             raise BadInput(path, f"frame {frame.number} could not be encoded as JPEG")

@@ -6,16 +6,17 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
-from tensorflow_datasets.core import example_serializer
 
 from data_builders.common.builder import VideoDatasetBuilder, VideoItem
 from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.frames import ReadReport
+from data_builders.common.isolate import read_apart, read_here
 from data_builders.common.summary import write_json
 
 FORMAT = 1  # raise it when the same inputs give other bytes
@@ -141,6 +142,7 @@ def write_shard(
     *,
     strict: bool,
     progress: Callable[[int, int], None],
+    isolated: bool = False,
 ) -> ShardResult:
     """Reads the shard's videos and writes it; the file appears under its name only when whole.
 
@@ -148,29 +150,23 @@ def write_shard(
       strict: stop at the first video that is unreadable or damaged.
       progress: called with (source frames read, videos finished) since the last call; it may raise
         to stop the build.
+      isolated: read every video in a process of its own, see `isolate`.
 
     Raises:
       BuildError: nothing can be written (a full disk), or `strict` and a bad video.
     """
     result = ShardResult(job.fingerprint)
-    temporary = job.path.with_name(job.path.name + ".tmp")
-    scratch = job.path.parent / SCRATCH
-    scratch.mkdir(exist_ok=True)
+    root = job.path.parent / SCRATCH
     job.note.unlink(missing_ok=True)
     try:
-        writer = ArrayRecordWriter(os.fspath(temporary), "group_size:1")
-        try:
-            for item in job.items:
-                # ArrayRecord tells of a full disk only when the file is closed, hours later
-                # perhaps.
-                if shutil.disk_usage(job.path.parent).free < MIN_FREE_BYTES:
-                    raise BuildError(disk_trouble(job.path.parent, "the disk is full"))
-                _write_video(builder, item, scratch, writer, result, strict, progress)
-        finally:
-            writer.close()
-        _check_written(temporary, result.records)
-        result.file_bytes = temporary.stat().st_size
-        temporary.replace(job.path)
+        root.mkdir(exist_ok=True)
+        # A folder of its own: a Beam runner may write a shard twice at the same time.
+        with tempfile.TemporaryDirectory(prefix=job.path.stem + ".", dir=root) as scratch:
+            temporary = Path(scratch, job.path.name)
+            read = read_apart if isolated else read_here
+            _write_videos(builder, job, temporary, result, strict, progress, read)
+            result.file_bytes = temporary.stat().st_size
+            temporary.replace(job.path)
         write_json(job.note, dataclasses.asdict(result))
     except OSError as error:
         raise BuildError(disk_trouble(error.filename or job.path, error.strerror)) from error
@@ -178,26 +174,33 @@ def write_shard(
         if "() failed: " not in str(error):  # how ArrayRecord's file errors begin
             raise
         reason = str(error).split("() failed: ")[1].split(";")[0]
-        raise BuildError(disk_trouble(temporary, reason)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise BuildError(disk_trouble(job.path, reason)) from error
     return result
 
 
-def _write_video(builder, item, scratch, writer, result, strict, progress) -> None:
+def _write_videos(builder, job, path, result, strict, progress, read) -> None:
+    writer = ArrayRecordWriter(os.fspath(path), "group_size:1")
+    try:
+        for item in job.items:
+            # ArrayRecord tells of a full disk only when the file is closed, hours later perhaps.
+            if shutil.disk_usage(job.path.parent).free < MIN_FREE_BYTES:
+                raise BuildError(disk_trouble(job.path.parent, "the disk is full"))
+            _write_video(builder, item, path.parent, writer, result, strict, progress, read)
+    finally:
+        writer.close()
+    _check_written(path, result.records)
+
+
+def _write_video(builder, item, scratch, writer, result, strict, progress, read) -> None:
     report, told, records = ReadReport(), 0, 0
-    serializer = example_serializer.ExampleSerializer(builder.info.features.get_serialized_info())
     name = safe_text(item.path) if item.path is not None else item.video_id
     try:
-        for _, example in builder.records(item, report, scratch):
-            encoded = builder.info.features.encode_example(example)
-            # Deterministic: the order of a protobuf map is otherwise free.
-            data = serializer.get_tf_example(encoded).SerializeToString(deterministic=True)
+        for data, frames in read(builder, item, report, scratch, lambda: progress(0, 0)):
             writer.write(data)
             records += 1
             result.records += 1
             result.record_bytes += len(data)
-            result.frames += len(example["frames"])
+            result.frames += frames
             progress(report.frames_read - told, 0)
             told = report.frames_read
     except BadInput as error:
@@ -242,12 +245,14 @@ def disk_trouble(path: str | os.PathLike, reason: str | None) -> str:
 def _common_inputs(builder: VideoDatasetBuilder, manual_dir: Path | None) -> list[Any]:
     config = builder.builder_config
     unhashed = ("description", "tags", "release_notes", "supported_versions", "version")
+    unhashed += ("splits_dir", "pseudonyms")  # what comes of them is in the items
     settings = {
         field.name: _plain(getattr(config, field.name), manual_dir)
         for field in dataclasses.fields(config)
         if field.name not in unhashed
     }
-    classes = [_plain(builder.tracks(), None), _plain(builder.video_label_names(), None)]
+    hooks = builder.hooks
+    classes = [_plain(hooks.tracks(), None), _plain(hooks.video_label_names(), None)]
     return [FORMAT, builder.name, str(builder.version), settings, classes]
 
 

@@ -1,4 +1,4 @@
-"""What a build did: counts per split, what was skipped or read in part, and why."""
+"""What a build did: counts per split, what was skipped or kept with faults, and why."""
 
 import dataclasses
 import json
@@ -25,7 +25,8 @@ class BuildSummary:
       directory: where it stands.
       splits: counts per split; a split none of whose videos could be read is missing.
       skipped: (path, reason) of every video that gave no record, and of files passed over.
-      partial: (path, what was wrong) of every video that was read in part or repaired.
+      partial: (path, what was wrong) of every video that was read in part, repaired, or whose
+        annotations do not fit its length.
       filtered: curation filter -> (videos it changed, frames it left out), of those switched on.
       notes: what is wrong with the source as a whole, kept as it is.
       source_seconds: seconds of source video read.
@@ -58,7 +59,7 @@ class BuildSummary:
                 setattr(total, field.name, summed)
         if len(self.splits) > 1:
             lines.append(_row("all", total))
-        for title, entries in (("skipped", self.skipped), ("read in part", self.partial)):
+        for title, entries in (("skipped", self.skipped), ("kept with faults", self.partial)):
             if entries:
                 lines.append(f"{title}: {len(entries)}")
                 lines += [f"  {path}: {reason}" for path, reason in entries]

@@ -32,7 +32,8 @@ class Published:
       recording: groups of `pattern` that name the video, trial or file a clip was cut from.
       case: groups that name the unit no split should share (None: as `recording`; (): unknown).
       classes: names in label order.
-      no_class: those of `classes` that are no class of the data set's owner.
+      no_class: those of `classes` that are no class of the data set's owner, each with why.
+      misnamed: a sentence, where the clips are of another data set than the release says.
       event: groups that name the event a clip shows; two clips of one event are two views of it.
       ordinal: group whose number - 1 is the label of every clip, where it is a mere position.
       negative: what is found in the paths of clips that do not show the class they are labelled as.
@@ -46,7 +47,8 @@ class Published:
     recording: tuple[int, ...]
     classes: tuple[str, ...]
     case: tuple[int, ...] | None = None
-    no_class: tuple[str, ...] = ()
+    no_class: tuple[tuple[str, str], ...] = ()
+    misnamed: str | None = None
     event: tuple[int, ...] = ()
     ordinal: int | None = None
     negative: str | None = None
@@ -62,6 +64,11 @@ class Published:
 
     def event_of(self, path: str) -> str | None:
         return self._name(path, self.event)
+
+    def position_of(self, path: str) -> int | None:
+        """Where labels are mere positions: that of a clip in its video, from 0."""
+        position = self._name(path, () if self.ordinal is None else (self.ordinal,))
+        return None if position is None else int(position) - 1
 
     def _name(self, path: str, groups: tuple[int, ...]) -> str | None:
         match = re.search(self.pattern, path)
@@ -85,22 +92,23 @@ PUBLISHED: tuple[Published, ...] = (
     # A label is the position of the phase among those that occur in the video.
     Published("cholec80", "cholec80", "laparoscopy", r"cholec80_(\d{2})_(\d+)\.mp4$", (1,),
               tuple(f"position_{k}" for k in range(1, 8)), ordinal=2, owner_cases=80),
-    # "Phase" is the header word of the annotation files.
     Published("M2CAI16-Workflow", "m2cai16_workflow", "laparoscopy",
               r"m2cai16w_(train_dataset|test_dataset)_((?:test_)?workflow_video_\d{2})_(\w+)\.mp4$",
-              (2,), _CHOLECYSTECTOMY, no_class=("Phase",), owner_cases=41),
+              (2,), _CHOLECYSTECTOMY, owner_cases=41,
+              no_class=(("Phase", "the header word of the annotation files"),)),
     Published("AutoLaparo", "autolaparo", "laparoscopy", r"label_(\d{2})_(\d+)\.mp4$", (1,),
               ("Preparation", "Dividing Ligament and Peritoneum",
                "Dividing Uterine Vessels and Ligament", "Transecting the Vagina",
                "Specimen Removal", "Suturing", "Washing"), owner_cases=21),
-    # The last two of the owner's ids are overlays upon the phases.
     Published("MultiBypass140", "multibypass140", "laparoscopy",
               r"([BS]BP\d{2})_phase_(\d+)_(\w+?)_(\d{6,})-(\d{6,})\.mp4$", (1,),
               _words("anastomosis_test cleaning_coagulation closure_mesenteric_defect "
                      "closure_petersen_space disassembling gastric_pouch_creation "
                      "gastrojejunal_anastomosis jejunal_separation jejunojejunal_anastomosis "
                      "omentum_division other_intervention out_of_body preparation severe_index"),
-              no_class=("out_of_body", "severe_index"), owner_cases=140),
+              owner_cases=140,
+              no_class=(("out_of_body", "an overlay upon the phases"),
+                        ("severe_index", "an overlay upon the phases"))),
     Published("SAR-RARP50", "sar_rarp50", "robotic",
               r"video_(\d{2})((?:_\d)?)_label(\d{2})_(\w+?)_seg(\d{4})_(\d{6})-(\d{6})\.mp4$", (1,),
               ("other", "picking-up the needle", "positioning the needle tip",
@@ -122,7 +130,8 @@ PUBLISHED: tuple[Published, ...] = (
     # Half of the clips lie in "Rest" folders, and are labelled with the event they lack.
     Published("LapGyn_dataset", "lapgyn_events", "laparoscopy", r"case_(\d+)_(.+)_(\d+)\.mp4$",
               (1,), _words("AbdominalAccess Bleeding Coag-Transection NeedlePassing"),
-              negative=r"/Rest/"),
+              negative=r"/Rest/",
+              misnamed="reported as LapGyn4; by their names these are the ITEC event clips"),
     Published("cataract-101", "cataract101", "cataract",
               r"case_(\d+)_phase(\d{2})_(\d{3})_(\d{6})_(\d{6})\.mp4$", (1,),
               ("Incision", "Viscous agent injection", "Rhexis", "Hydrodissection",
@@ -135,12 +144,12 @@ PUBLISHED: tuple[Published, ...] = (
                      "incision irrigation-aspiration lens_implantation lens_positioning "
                      "phacoemulsification tonifying-antibiotics viscoelastic viscoelastic_suction"),
               owner_cases=56),
-    # "not_initialized" is the time before the operation.
     Published("cat-21", "cataract21", "cataract",
               r"case_(\d{2})_(training|validation)_(\d{4})\.mp4$", (1,),
               _words("Antibiotikum Hydrodissektion Incision Irrigation-Aspiration Kapselpolishing "
                      "Linsenimplantation Phako Rhexis Tonisieren Visco-Absaugung Viscoelasticum "
-                     "not_initialized"), no_class=("not_initialized",), owner_cases=21),
+                     "not_initialized"), owner_cases=21,
+              no_class=(("not_initialized", "the time before the operation"),)),
     Published("hyper-kvasir", "hyper_kvasir", "endoscopy",
               r"videos/(lower|upper)-([\w-]+)/(.+)_(\d+)\.avi$", (3,),
               _words("lower-colitis upper-z-line upper-esophagitis lower-polyps upper-polyps "
@@ -165,6 +174,26 @@ PUBLISHED: tuple[Published, ...] = (
                      "dural_sealant nasal_packing debris_clearance"), owner_cases=25),
 )
 # fmt: on
+# Top-1 accuracies that the paper (arXiv 2603.29966) reports, in percent.
+MODELS = ("VideoMAE", "V-JEPA", "SurgRec-MAE")
+SCORES: dict[str, tuple[float, ...]] = {
+    "AlxSuture": (39.13, 39.13, 43.48),
+    "AutoLaparo": (19.35, 20.97, 22.58),
+    "cat-21": (15.69, 15.69, 15.69),
+    "cataract-101": (19.53, 24.22, 35.16),
+    "cataract-1k-phase": (11.88, 19.80, 18.81),
+    "cholec80": (14.65, 26.01, 29.30),
+    "Colonoscopic-web": (53.33, 53.33, 73.33),
+    "hyper-kvasir": (25.11, 41.65, 55.28),
+    "JIGSAWS": (15.67, 29.72, 47.49),
+    "kvasir-capsule": (19.51, 48.78, 73.17),
+    "LapGyn_dataset": (62.68, 60.66, 68.13),
+    "LDPolyVideo": (90.35, 90.35, 90.76),
+    "M2CAI16-Workflow": (12.39, 26.55, 38.05),
+    "MultiBypass140": (20.54, 12.88, 56.92),
+    "SAR-RARP50": (25.97, 22.10, 37.59),
+    "SurgicalActions160": (6.25, 12.50, 18.75),
+}
 BY_FOLDER = {entry.folder: entry for entry in PUBLISHED}
 BY_SOURCE = {entry.source: entry for entry in PUBLISHED}
 

@@ -5,6 +5,7 @@ are parsed when they are used: a bad row costs its own video, not the whole tabl
 builds on this: classes told by name, and plain tables with a row per frame.
 """
 
+import collections
 import csv
 import dataclasses
 import io
@@ -16,10 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data_builders.common.errors import BadInput, BuildError
+from data_builders.common.errors import BadInput, BuildError, check_inside
 from data_builders.common.labels import TOLERANCE, Clock, Intervals, Sampled
 
 MAX_BYTES = 256 * 2**20
+# A Python list or dict of one short cell each takes twenty to a hundred times the bytes of the
+# file: what a text holds is counted before it is parsed.
+MAX_VALUES = 10_000_000
+MAX_ROWS = 2_000_000  # nine hours at 60 frames a second
 FOREVER = 1e9  # end of a label that holds "until the end of the video", in seconds or frames
 
 
@@ -97,6 +102,15 @@ def read_text(path: Path) -> str:
         raise BadInput(path, "is not UTF-8 text", data[: error.start].count(b"\n") + 1) from error
 
 
+def check_values(path: Path, text: str, between: str) -> None:
+    """Raises BadInput when a text holds more values, parted by any character of `between`, than
+    memory should be given for."""
+    if sum(map(text.count, between)) > MAX_VALUES:
+        raise BadInput(path, f"holds more than {MAX_VALUES} values: not an annotation file")
+    if text.count("\n") > MAX_ROWS:
+        raise BadInput(path, f"holds more than {MAX_ROWS} lines: not an annotation file")
+
+
 def read_rows(
     path: Path, columns: Sequence[str], *, delimiter: str = ",", header: bool | None = True
 ) -> list[Row]:
@@ -113,8 +127,9 @@ def read_rows(
     Raises:
       BadInput: no such file, not text, too large, a column missing, or a row of another length.
     """
-    text = io.StringIO(read_text(path), newline="")
-    reader = csv.reader(text, delimiter=delimiter)
+    text = read_text(path)
+    check_values(path, text, delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     names = list(columns) if header is None else None
     rows: list[Row] = []
     try:
@@ -154,9 +169,11 @@ def read_shared(path: Path, columns: Sequence[str], *, by: str, **options) -> di
     """`read_rows` of a table that serves all videos, grouped by column `by`.
 
     Raises:
-      BuildError: the table is missing or broken; without it no video has labels.
+      BuildError: the table is missing, broken, or a link out of its folder; without it no video has
+        labels.
     """
     try:
+        check_inside(path, path.parent)
         groups: dict[str, list[Row]] = {}
         for row in read_rows(path, columns, **options):
             groups.setdefault(row.text(by), []).append(row)
@@ -247,13 +264,19 @@ def exclusive_track(
     spans: Iterable[tuple[float, float, int, Row]], *, clock: Clock = "seconds"
 ) -> Intervals:
     """Half-open intervals (start, end, id, row); where two classes overlap nothing is labelled."""
-    spans = [span[:3] for span in spans]
-    edges = sorted({edge for start, end, _ in spans for edge in (start, end)})
-    pieces = []
-    for start, end in itertools.pairwise(edges):
-        ids = {value for first, last, value in spans if first <= start and end <= last}
-        if len(ids) == 1:
-            pieces.append((start, end, *ids))
+    changes = sorted(
+        (edge, step, value)
+        for start, end, value, _ in spans
+        if end > start
+        for edge, step in ((start, 1), (end, -1))
+    )
+    pieces, active = [], collections.Counter()
+    for (edge, step, value), (following, _, _) in itertools.pairwise(changes):
+        active[value] += step
+        if not active[value]:
+            del active[value]
+        if len(active) == 1 and following > edge:
+            pieces.append((edge, following, *active))
     return _intervals(zip(*pieces, strict=True) if pieces else ((), (), ()), clock, False)
 
 

@@ -150,6 +150,7 @@ def _read_file(path: Path, fps: float, report: ReadReport) -> Iterator[Frame]:
                 yield held
                 held = None
             if not picker.wanted(time, clock.longest_interval):
+                held = None  # this frame is nearer to the next instant, and is not needed
                 continue
             ok, picture = capture.retrieve()
             if not ok or picture is None or not picture.size:

@@ -1,14 +1,22 @@
 """Reads the one sheet of an Excel workbook (.xlsx): a zip archive of XML files (ECMA-376)."""
 
+import lzma
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from xml.etree import ElementTree
 
 from data_builders.common.errors import BadInput
 
-MAX_BYTES = 64 * 2**20  # of one XML file, unpacked
+MAX_BYTES = 64 * 2**20  # of the file, and of one XML file in it, unpacked
+MAX_TAGS = 2_000_000  # an element of a few bytes takes a hundred in memory
 MAX_COLUMNS = 256
+# RuntimeError: encrypted; ValueError: numbers of thousands of digits, names that are no text.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, ElementTree.ParseError, NotImplementedError, EOFError, KeyError),
+    *(zlib.error, lzma.LZMAError, RuntimeError, ValueError, OverflowError),
+)
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
@@ -21,6 +29,8 @@ def read_sheet(path: Path) -> list[tuple[int, list[str]]]:
       BadInput: missing, not such a workbook, too large, or several sheets.
     """
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadInput(path, f"is larger than {MAX_BYTES} bytes")
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             sheets = [n for n in names if re.fullmatch(r"xl/worksheets/[^/]+\.xml", n)]
@@ -35,7 +45,9 @@ def read_sheet(path: Path) -> list[tuple[int, list[str]]]:
         raise BadInput(path, "the annotation file is missing") from None
     except OSError as error:
         raise BadInput(path, f"cannot be read: {error.strerror}") from error
-    except (zipfile.BadZipFile, ElementTree.ParseError, NotImplementedError, EOFError) as error:
+    except BadInput:
+        raise
+    except _UNREADABLE as error:
         raise BadInput(path, f"is not an Excel workbook (.xlsx): {error}") from error
 
 
@@ -44,6 +56,8 @@ def _xml(path: Path, archive: zipfile.ZipFile, name: str) -> ElementTree.Element
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise BadInput(path, f"{name} is larger than {MAX_BYTES} bytes")
+    if data.count(b"<") > MAX_TAGS:
+        raise BadInput(path, f"{name} holds more than {MAX_TAGS} tags")
     # Entities could grow without bound; Excel writes none, and always UTF-8.
     if b"\0" in data or b"<!" in data.replace(b"<!--", b""):
         raise BadInput(path, f"{name} holds a document type, which no workbook needs")

@@ -9,7 +9,7 @@ import numpy as np
 from data_builders.common.annotations import read_json
 from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.download import find_files, in_split
-from data_builders.common.errors import BadInput
+from data_builders.common.errors import BadInput, check_inside
 from data_builders.common.labels import Sampled
 
 PHASES = (
@@ -79,6 +79,7 @@ class Builder(VideoDatasetBuilder):
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         path = item.extra["labels"]
+        check_inside(path, path.parents[1])
         data = read_json(path)
         if not isinstance(data, Mapping):
             raise BadInput(path, "is not an object with images and annotations")

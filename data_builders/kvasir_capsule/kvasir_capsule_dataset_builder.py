@@ -54,7 +54,7 @@ class Builder(VideoDatasetBuilder):
         folds = _folds(found["folds"])
         for name in sorted(labels.keys() - found["video"].keys()):
             note = f"{len(labels[name])} rows name video {name}, which is missing"
-            self.skipped.append((safe_text(table), note))
+            self.skipped.append((f"{safe_text(table)}:{labels[name][0].line}", note))
         items = [
             VideoItem(
                 video_id=name,

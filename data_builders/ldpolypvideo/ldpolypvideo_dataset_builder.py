@@ -7,7 +7,7 @@ from typing import ClassVar
 from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.deal import deal
 from data_builders.common.download import find_files, needed
-from data_builders.common.errors import BadInput, safe_text
+from data_builders.common.errors import BadInput, check_inside, safe_text
 from data_builders.common.images import IMAGE_SUFFIXES
 from data_builders.common.labels import Constant
 from data_builders.common.tables import Row, read_text, sampled_track
@@ -96,6 +96,8 @@ def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
+        if path.is_symlink():
+            check_inside(path, folder)
         match = re.search(r"(\d{1,12})\D*$", path.stem)
         if not match or int(match[1]) in files:
             raise BadInput(path, "has no number in its name, or that of another file")
@@ -106,7 +108,7 @@ def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
 def _boxes(path: Path) -> int:
     """Number of polyps: the first line, checked against the lines of boxes below it."""
     lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
-    if not lines or len(lines[0]) != 1 or not lines[0][0].isdecimal():
+    if not lines or len(lines[0]) != 1 or not re.fullmatch(r"\d{1,9}", lines[0][0]):
         raise BadInput(path, "the first line must be the number of boxes", 1)
     if int(lines[0][0]) != len(lines) - 1:
         raise BadInput(path, f"announces {lines[0][0]} boxes and has {len(lines) - 1}", 1)

@@ -32,12 +32,14 @@ ASPECTS = {
 class CorpusSpec:
     """Size and look of a corpus.
 
-    `patients` per domain in the order of DOMAINS, at least 6 each (2 per split).
+    `patients` and `shares` (of the footage) per domain in the order of DOMAINS; at least 6 patients
+    each (2 per split).
     """
 
     seed: int = 0
     patients: tuple[int, ...] = (32, 14, 8, 6)
     minutes: float = 75.0  # of all domains together
+    shares: tuple[float, ...] = SHARES
     videos_per_patient: tuple[int, ...] = (2, 1, 1, 1)
     short_sides: tuple[int, ...] = (80, 88, 96)
     rates: tuple[float, ...] = (4.0, 5.0, 6.0)
@@ -96,14 +98,14 @@ def _deal(rng: np.random.Generator, values: tuple, n: int) -> list:
 
 
 def plan_corpus(spec: CorpusSpec) -> list[VideoPlan]:
-    """All videos of a corpus, a pure function of `spec`; the domains' footage follows SHARES."""
+    """All videos of a corpus, a function of `spec` alone; footage follows its shares of domains."""
     plans = []
     for d, domain in enumerate(DOMAINS):
         splits = split_of_patients(spec.seed, d, spec.patients[d])
         n_videos = spec.patients[d] * spec.videos_per_patient[d]
         rng = np.random.default_rng([spec.seed, 102, d])
         lengths = np.exp(rng.normal(0.0, 0.15, n_videos))
-        lengths *= spec.minutes * 60.0 * SHARES[d] / lengths.sum()
+        lengths *= spec.minutes * 60.0 * spec.shares[d] / lengths.sum()
         n = spec.patients[d]
         hands = zip(
             _deal(rng, spec.short_sides, n),

@@ -34,6 +34,22 @@ DEFAULT = CorpusSpec(
     short_sides=(256, 288, 320),
     rates=(8.0, 10.0, 12.5, 15.0),
 )
+# What balanced sampling is measured on (docs/curation.md): pretraining footage of 90, 7, 2 and 1 %,
+# and other patients, as many of each domain, to probe.
+IMBALANCED = CorpusSpec(
+    seed=1,
+    patients=(60, 10, 6, 6),
+    minutes=200.0,
+    shares=(0.90, 0.07, 0.02, 0.01),
+)
+BALANCED = CorpusSpec(
+    seed=2,
+    patients=(40, 40, 40, 40),
+    minutes=80.0,
+    shares=(0.25, 0.25, 0.25, 0.25),
+    videos_per_patient=(1, 1, 1, 1),
+)
+SMALL_RECORDS = RecordSpec(frames=64, fps=8.0, short_side=80, jpeg_quality=90)
 
 
 class Builder(VideoDatasetBuilder):
@@ -45,7 +61,7 @@ class Builder(VideoDatasetBuilder):
         PhantomConfig(
             name="tiny",
             description="75 minutes at short side 80, for a quickstart on two laptop cores.",
-            record=RecordSpec(frames=64, fps=8.0, short_side=80, jpeg_quality=90),
+            record=SMALL_RECORDS,
             corpus=TINY,
         ),
         PhantomConfig(
@@ -53,6 +69,18 @@ class Builder(VideoDatasetBuilder):
             description="Ten hours at short side 256, for a workstation.",
             record=RecordSpec(frames=64, fps=8.0, short_side=256, jpeg_quality=90),
             corpus=DEFAULT,
+        ),
+        PhantomConfig(
+            name="imbalanced",
+            description="200 minutes at short side 80, of 90, 7, 2 and 1 % per domain.",
+            record=SMALL_RECORDS,
+            corpus=IMBALANCED,
+        ),
+        PhantomConfig(
+            name="balanced",
+            description="80 minutes at short side 80, as much of every domain.",
+            record=SMALL_RECORDS,
+            corpus=BALANCED,
         ),
     ]
     TRACKS: ClassVar[dict[str, tuple[str, ...]]] = {

@@ -117,12 +117,14 @@ class Builder(VideoDatasetBuilder):
         try:
             for row in read_rows(path, (f"int_{what}", f"str_{what}")):
                 number, name = row.cells[f"int_{what}"], row.cells[f"str_{what}"]
-                ours = dict(enumerate(names, start=1)).get(int(number) if number.isdecimal() else 0)
+                known = {str(k): n for k, n in enumerate(names, start=1)}
+                ours = known.get(number.lstrip("0"))
                 if ours is not None and fold(name) != fold(ours):
                     reason = f"{what} {number} is {name!r} there, {ours!r} here"
                     self.skipped.append((f"{safe_text(path)}:{row.line}", reason))
         except BadInput as error:
-            self.skipped.append((error.path, error.reason))
+            where = error.path if error.line is None else f"{error.path}:{error.line}"
+            self.skipped.append((where, error.reason))
 
 
 def _binary(table, shown: np.ndarray, unlabelled: np.ndarray | None = None) -> Sampled:

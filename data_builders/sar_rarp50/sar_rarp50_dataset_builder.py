@@ -43,7 +43,7 @@ class Builder(VideoDatasetBuilder):
                 "action": folder + r"action_continues\.txt",  # spelled this way
                 "discrete": folder + r"action_discrete\.txt",
             },
-            strays=r"[^/]*/video_left\.avi",
+            strays=r"[^/]*\.avi",
         )
         return [
             VideoItem(

@@ -1,5 +1,6 @@
 """The optional CSV of a folder of videos: cases, splits, domains and labels."""
 
+import bisect
 import csv
 import dataclasses
 import difflib
@@ -9,8 +10,9 @@ import unicodedata
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from data_builders.common.errors import BuildError, safe_text
+from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.records import DOMAINS
+from data_builders.common.tables import check_values
 
 KNOWN = ("path", "case_id", "split", "domain", "start_s", "end_s")
 MAX_CLASSES = 1000
@@ -120,6 +122,10 @@ def _read_rows(path: Path):
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise _error(path, line, "is not UTF-8 text; save the table as CSV UTF-8") from error
+    try:
+        check_values(path, text, ",;\t")
+    except BadInput as error:
+        raise BuildError(f"{error}.") from error
     lines = text.splitlines()
     first = lines[0] if lines else ""
     delimiter = max(",;\t", key=first.count)
@@ -182,12 +188,14 @@ def _times(path: Path, line: int, start: str, end: str) -> tuple[float, float] |
 
 
 def _add_interval(path, line, spans, start, end, value) -> None:
-    for other_start, other_end, other in spans:
+    """Puts an interval into `spans`, which stays sorted."""
+    at = bisect.bisect(spans, (start, end, value))
+    for other_start, other_end, other in spans[max(0, at - 1) : at + 1]:
         if start < other_end and other_start < end:
             raise _error(
                 path, line, f"{value!r} overlaps {other!r} ({other_start:g} to {other_end:g} s)"
             )
-    spans.append((start, end, value))
+    spans.insert(at, (start, end, value))
 
 
 def _classes(path, columns, assigned: list[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:

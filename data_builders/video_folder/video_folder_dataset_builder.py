@@ -13,6 +13,7 @@ from data_builders.common.records import DOMAINS
 from data_builders.common.registry import sources
 from data_builders.common.splits import split_by_case
 from data_builders.video_folder.folder import case_of, class_of, find_videos
+from data_builders.video_folder.private import pseudonym, read_boxes, read_key
 from data_builders.video_folder.table import Table, VideoRows, read_table
 
 SPLITS = ("train", "val", "test")
@@ -32,6 +33,9 @@ class VideoFolderConfig(VideoConfig):
       split: fractions of train, val and test dealt by case; (1.0, 0.0, 0.0) puts all into train.
         None: the CSV's split column, or else (0.8, 0.1, 0.1).
       seed: of that dealing.
+      pseudonyms: file with a secret key (made where there is none), to store keyed hashes in place
+        of the names of files and cases; None stores the names.
+      blank: boxes (left, top, right, bottom as fractions) of every picture that are stored black.
     """
 
     dataset_name: str = NAME
@@ -41,6 +45,8 @@ class VideoFolderConfig(VideoConfig):
     domain: str | None = None
     split: tuple[float, float, float] | None = None
     seed: int = 0
+    pseudonyms: str | None = None
+    blank: tuple[tuple[float, float, float, float], ...] = ()
 
     def __post_init__(self):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.dataset_name):
@@ -94,6 +100,12 @@ class Builder(VideoDatasetBuilder):
             "--split", help="train,val,test fractions (default 0.8,0.1,0.1) or none: all in train"
         )
         parser.add_argument("--seed", type=int, default=0, help="of the split")
+        parser.add_argument(
+            "--pseudonyms", metavar="KEYFILE", help="store keyed hashes of file and case names"
+        )
+        parser.add_argument(
+            "--blank", metavar="BOXES", help='parts stored black, such as "0,0,1,0.08;0.8,0.9,1,1"'
+        )
 
     @classmethod
     def config_from_arguments(cls, args) -> VideoFolderConfig:
@@ -109,6 +121,8 @@ class Builder(VideoDatasetBuilder):
             domain=args.domain,
             split=_fractions(args.split),
             seed=args.seed,
+            pseudonyms=args.pseudonyms,
+            blank=read_boxes(args.blank),
         )
 
     def tracks(self) -> Mapping[str, Sequence[str]]:
@@ -164,6 +178,17 @@ class Builder(VideoDatasetBuilder):
                     extra=extra,
                 )
             )
+        if config.pseudonyms:
+            key = read_key(Path(config.pseudonyms))
+            items = [
+                dataclasses.replace(
+                    item,
+                    video_id=pseudonym(key, "video", item.video_id),
+                    case_id=pseudonym(key, "case", item.case_id),
+                )
+                for item in items
+            ]
+            items.sort(key=lambda item: item.video_id)  # the order of names tells of them too
         if table and table.has_split:
             if config.split is not None:
                 raise BuildError("both --split and the CSV's split column assign splits; drop one.")

@@ -12,7 +12,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ("step", "loader", "sampler", "convert", "builder")
+NAMES = (
+    "step",
+    "loader",
+    "sampler",
+    "convert",
+    "builder",
+    "checkpoint",
+    "cluster",
+    "purity",
+    "ablation",
+    "probe",
+)
 
 
 def main() -> int:

@@ -2,20 +2,26 @@
 
     python -m surgrec_jax.bench builder                        a 480p video it writes itself
     python -m surgrec_jax.bench builder --video=case.mp4       a file of yours (copied)
+    python -m surgrec_jax.bench builder --memory               peak memory against length
 
 The same file is read three ways in one thread: every frame decoded and none looked at (the floor),
 the builders' reader (frames picked by time stamp, shrunk), and a whole build (labels, JPEG,
 ArrayRecord, metadata). CPU time is this process's; the least of `--repeats` counts. A build on N
 cores is N such processes. OpenCV's own encoder is MPEG-4 part 2: H.264 costs more to decode.
+
+`--memory` builds files of `--minutes`, each in a process of its own, and tells its peak of resident
+memory, and what that process held when its imports were done.
 """
 
 import argparse
+import multiprocessing
 import os
 import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent import futures
 from pathlib import Path
 
 import cv2
@@ -39,16 +45,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--height", type=int, default=480, help="of the written video; 16:9")
     parser.add_argument("--fps", type=float, default=25, help="of the written video")
     parser.add_argument("--repeats", type=int, default=3, help="the least CPU time counts")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of speed")
+    parser.add_argument(
+        "--minutes", type=float, nargs="+", default=(1, 30), help="lengths that --memory compares"
+    )
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Measures, and returns rates of video seconds per CPU second, and bytes per hour of video.
+    """Measures, and returns rates of video seconds per CPU second, and bytes per hour of video; or
+    MiB of memory by minutes.
 
     Raises:
         ValueError: a video that cannot be read, or options that give no video.
     """
     if args.repeats < 1 or args.seconds * args.fps < 1 or args.height < 16:
         raise ValueError("bench builder: give --repeats, --seconds, --fps and --height above 0")
+    if args.memory:
+        return _memory(args.minutes, args.height, args.fps)
     with tempfile.TemporaryDirectory(prefix="bench_builder_") as name, one_thread_and_quiet():
         folder = Path(name)
         videos = folder / "videos"
@@ -62,19 +75,8 @@ def run(args: argparse.Namespace) -> dict:
         decode_s = _least_cpu(args.repeats, lambda k: _decode(video))
         read_s = _least_cpu(args.repeats, lambda k: _read(video, report))
         summaries = []
-        config = VideoFolderConfig(split=(1.0, 0.0, 0.0))
         build_s = _least_cpu(
-            args.repeats,
-            lambda k: summaries.append(
-                build(
-                    "video_folder",
-                    data_dir=folder / f"data{k}",
-                    manual_dir=videos,
-                    config=config,
-                    num_workers=1,
-                    progress=False,
-                )
-            ),
+            args.repeats, lambda k: summaries.append(_build(videos, folder / f"data{k}"))
         )
     seconds = summaries[0].source_seconds
     stored = sum(split.bytes for split in summaries[0].splits.values())
@@ -96,6 +98,54 @@ def run(args: argparse.Namespace) -> dict:
             "records": float(stored * 3600 / seconds),
         },
     }
+
+
+def _memory(minutes: Iterable[float], height: int, fps: float) -> dict:
+    figures = {"machine": f"{platform.machine()}, {os.cpu_count()} CPU cores", "video": ""}
+    figures["video"] = f"{height} lines, {fps:g} fps, {FOURCC}, written here"
+    peaks = []
+    for length in minutes:
+        with tempfile.TemporaryDirectory(prefix="bench_builder_") as name:
+            folder = Path(name)
+            (folder / "videos").mkdir()
+            write_video(folder / "videos" / "video.mp4", 60 * length, height, fps)
+            # A new process each: a peak does not go down again.
+            spawn = multiprocessing.get_context("spawn")
+            with futures.ProcessPoolExecutor(1, spawn) as process:
+                peak = process.submit(_peak, folder).result()
+            peaks.append({"minutes": length, **peak})
+    return figures | {"builds": peaks}
+
+
+def _peak(folder: Path) -> dict[str, float]:
+    """Of this process, in MiB, before and after a build of one file."""
+    before = _resident_peak()
+    with one_thread_and_quiet():
+        summary = _build(folder / "videos", folder / "data")
+    (counts,) = summary.splits.values()
+    return {
+        "records": counts.segments,
+        "stored_MiB": counts.bytes / 2**20,
+        "imports_MiB": before,
+        "peak_MiB": _resident_peak(),
+    }
+
+
+def _resident_peak() -> float:
+    # Not getrusage: its peak is inherited from the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def _build(videos: Path, data_dir: Path):
+    return build(
+        "video_folder",
+        data_dir=data_dir,
+        manual_dir=videos,
+        config=VideoFolderConfig(split=(1.0, 0.0, 0.0)),
+        num_workers=1,
+        progress=False,
+    )
 
 
 def write_video(path: Path, seconds: float, height: int, fps: float) -> Path:

@@ -41,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Measures, and returns {"machine", "import_s", "clips_per_s", "largest_difference"}."""
+    """Measures, and returns {"machine", "import_s", "clips_per_s", ...}."""
     side = args.image_size
     config = preset(args.size, num_frames=args.num_frames, image_size=(side, side), qkv_bias="qv")
     rng = np.random.default_rng(0)
     video = rng.integers(0, 256, (args.batch_size, args.num_frames, side, side, 3), dtype=np.uint8)
-    with tempfile.TemporaryDirectory(prefix="bench_convert_") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="bench_convert_") as temporary:
+        folder = Path(temporary)
         write_model(folder / "model", config)
         began = time.perf_counter()
         import_file(folder / "model", folder / "run")
@@ -58,20 +58,21 @@ def run(args: argparse.Namespace) -> dict:
         theirs = torch_features(folder / "model", config)
         if theirs is not None:
             sides["torch"] = theirs
-        outputs, speeds = {}, {}
-        for side_name, features in sides.items():
-            outputs[side_name], speeds[side_name] = measure(features, video, args.clips)
+        outputs, speeds, work = {}, {}, {}
+        for name, features in sides.items():
+            outputs[name], speeds[name], work[name] = measure(features, video, args.clips)
     result = {
         "machine": {"cpu": platform.processor() or platform.machine(), "backend": backend()},
         "model": {"size": args.size, "frames": args.num_frames, "side": side},
         "import_s": imported,
         "clips_per_s": speeds,
+        "cpu_s_per_clip": work,
     }
     if "torch" in outputs:
         difference = np.abs(outputs["torch"] - outputs["surgrec_jax"]).max()
         result["largest_difference"] = float(difference)
-    for side_name, speed in speeds.items():
-        print(f"{side_name:>12}  {speed:8.3f} clips/s")
+    for name, speed in speeds.items():
+        print(f"{name:>12}  {speed:8.3f} clips/s  {work[name]:8.3f} CPU seconds a clip")
     if "torch" not in speeds:
         print("torch and transformers are not installed: nothing to compare with")
     return result
@@ -110,11 +111,12 @@ def torch_features(folder: Path, config: ViTConfig) -> Callable | None:
     return features
 
 
-def measure(features: Callable, video: np.ndarray, clips: int) -> tuple[np.ndarray, float]:
-    """The features of one batch, and clips per second over at least `clips`."""
+def measure(features: Callable, video: np.ndarray, clips: int) -> tuple[np.ndarray, float, float]:
+    """The features of one batch; clips per second and CPU seconds a clip over at least `clips`."""
     out = features(video)  # compiles
     batches = max(1, -(-clips // len(video)))
-    began = time.perf_counter()
+    began, work = time.perf_counter(), time.process_time()
     for _ in range(batches):
         features(video)
-    return out, batches * len(video) / (time.perf_counter() - began)
+    count = batches * len(video)
+    return out, count / (time.perf_counter() - began), (time.process_time() - work) / count

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--mask_tokens", type=_numbers, help="of a predictor, e.g. 0,0; all of them")
     load.add_argument("--frames", default="apart", help="of an image encoder: apart or inflated")
     load.add_argument("--encoder_from", help="workdir of the encoder that probes stand on")
-    load.add_argument("--expect", help=".npz of clips and the original model's tokens")
+    load.add_argument("--expect", help=".npz of clips and the original model's tokens, or none")
     load.set_defaults(run=_import)
 
     save = commands.add_parser("export", help="a checkpoint in another project's format")

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from surgrec_jax import checkpoint
-from surgrec_jax.convert import card, hf_config, huggingface, videomae, vjepa
+from surgrec_jax.convert import card, hf_config, huggingface, verify, videomae, vjepa
 from surgrec_jax.convert.files import WEIGHTS, write_safetensors, write_torch
 from surgrec_jax.convert.plan import flatten, nest, part_shapes
 from surgrec_jax.convert.strict import ConvertError, to_source
@@ -103,7 +103,8 @@ def export_checkpoint(
     """Writes a checkpoint in another project's format.
 
     Args:
-        out: folder, made if missing.
+        out: folder, made if missing. A record of what the encoder gives goes with the files; it is
+            compared when they are imported.
         format: one of FORMATS.
         encoder: "target" (the EMA) or "online", where the format holds one.
         whole: whether the decoder, predictor or head goes with it.
@@ -138,7 +139,10 @@ def export_checkpoint(
     for name, content in files.items():
         (out / name).write_text(json.dumps(content, indent=2) + "\n")
     (out / "README.md").write_text(card.write(model, format, encoder))
-    return [weights, *(out / name for name in files), out / "README.md"]
+    expected = verify.beside(weights)
+    kept = "target" if format.startswith("vjepa") and _holds_both(model) else encoder
+    verify.record(expected, model.encoder, nest(model.only(kept))["params"]["encoder"])
+    return [weights, *(out / name for name in files), out / "README.md", expected]
 
 
 def _imported(model: Model, *families: str) -> dict[str, str]:
@@ -184,9 +188,8 @@ def _vjepa(model: Model, version: str, which: str) -> dict[str, np.ndarray]:
     _expect(model.encoder, version, {"position": vjepa.POSITION[version], "qkv_bias": "qkv"})
     names = _imported(model, "vjepa1", "vjepa2")
     target = names.get("target", "target_encoder/module.backbone.")
-    both = "params/encoder/norm/scale" in model.params and (not names or "online" in names)
     params, rules = model.params, []
-    if both:
+    if _holds_both(model):
         online = names.get("online", "encoder/module.backbone.")
         rules += vjepa.encoder_rules(online, model.encoder, "params/encoder")
         rules += vjepa.encoder_rules(target, model.encoder, "target_params/encoder")
@@ -199,6 +202,12 @@ def _vjepa(model: Model, version: str, which: str) -> dict[str, np.ndarray]:
         rules += vjepa.predictor_rules(prefix, model.predictor["depth"], tokens)
     tensors = to_source(params, rules)
     return tensors | (_position_tables(model.encoder, tensors) if version == "vjepa1" else {})
+
+
+def _holds_both(model: Model) -> bool:
+    """Whether a V-JEPA file gets the online encoder besides the target."""
+    names = _imported(model, "vjepa1", "vjepa2")
+    return "params/encoder/norm/scale" in model.params and (not names or "online" in names)
 
 
 def _position_tables(encoder: ViTConfig, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -221,4 +230,7 @@ def _expect(encoder: ViTConfig, version: str, expected: dict[str, Any]) -> None:
         if getattr(encoder, name) != value and name != "final_norm"
     ]
     if wrong:
-        raise ConvertError(f"a {version} file cannot hold this encoder: {', '.join(wrong)}")
+        raise ConvertError(
+            f"a {version} file cannot hold this encoder: {', '.join(wrong)}"
+            f"{hf_config.remedy(encoder.position)}"
+        )

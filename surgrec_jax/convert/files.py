@@ -32,6 +32,7 @@ PLAIN_TYPES = [
     (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
     (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
 ]
+MAX_JSON_BYTES = 64 * 2**20
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin")
 
 
@@ -41,12 +42,15 @@ class SafetensorsFile:
     Args:
         path: a .safetensors file, or a folder as transformers saves it.
 
+    Attributes:
+        weights: the file, or in a folder the one that holds all weights where there is only one.
+
     Raises:
         ConvertError: no such file, or one that is damaged.
     """
 
     def __init__(self, path: Path):
-        self.name = str(path)
+        self.name, self.weights = str(path), path / WEIGHTS if path.is_dir() else path
         folder = path if path.is_dir() else path.parent
         self.config = _read_json(folder / "config.json")
         self.preprocessor = _read_json(folder / "preprocessor_config.json") or _read_json(
@@ -56,13 +60,17 @@ class SafetensorsFile:
         parts = [path]
         if path.is_dir():
             index = _read_json(path / INDEX)
-            names = sorted(set(index["weight_map"].values())) if index else [WEIGHTS]
+            names = _indexed(path / INDEX, index) if index else [WEIGHTS]
             parts = [path / name for name in names]
-        self._where: dict[str, Any] = {}
+        self._where: dict[str, tuple[Path, Shape, str]] = {}
         for part in parts:
             try:
-                file = safe_open(part, framework="np")
-                self._where |= dict.fromkeys(file.keys(), file)
+                with safe_open(part, framework="np") as file:
+                    for key in file.keys():  # noqa: SIM118  (no mapping)
+                        if key in self._where:
+                            raise ConvertError(f"{key} is in {part} and in {self._where[key][0]}")
+                        what = file.get_slice(key)
+                        self._where[key] = part, tuple(what.get_shape()), str(what.get_dtype())
             except (OSError, SafetensorError) as error:
                 raise ConvertError(
                     f"{part} is no readable safetensors file ({error}); download it again"
@@ -70,15 +78,17 @@ class SafetensorsFile:
 
     def shapes(self) -> Mapping[str, Shape]:
         """See `strict.Tensors`."""
-        return {k: tuple(f.get_slice(k).get_shape()) for k, f in self._where.items()}
+        return {key: shape for key, (_, shape, _) in self._where.items()}
 
     def dtypes(self) -> set[str]:
         """Names of the dtypes in the file."""
-        return {str(f.get_slice(k).get_dtype()) for k, f in self._where.items()}
+        return {dtype for _, _, dtype in self._where.values()}
 
     def get(self, key: str) -> np.ndarray:
         """See `strict.Tensors`."""
-        return _floats(self._where[key].get_tensor(key))
+        # Opened anew each time: an open file keeps all of it that was read mapped into memory.
+        with safe_open(self._where[key][0], framework="np") as file:
+            return _floats(file.get_tensor(key))
 
 
 class TorchFile:
@@ -94,7 +104,7 @@ class TorchFile:
     """
 
     def __init__(self, path: Path):
-        self.name, self.config, self.preprocessor = str(path), None, None
+        self.name, self.weights, self.config, self.preprocessor = str(path), path, None, None
         self._tensors: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
         self._flatten("", _torch_load(path))
@@ -180,13 +190,29 @@ def _floats(value: np.ndarray) -> np.ndarray:
     return value
 
 
+def _indexed(path: Path, index: dict[str, Any]) -> list[str]:
+    """The files an index names; they lie beside it, and nowhere else."""
+    parts = index.get("weight_map")
+    if not isinstance(parts, dict) or not all(isinstance(v, str) for v in parts.values()):
+        raise ConvertError(f"{path} has no weight_map from tensors to files; download it again")
+    for name in parts.values():
+        if not name.endswith(".safetensors") or Path(name).name != name:
+            raise ConvertError(f"{path} names {name!r}, which is no file beside it")
+    return sorted(set(parts.values()))
+
+
 def _read_json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError(f"larger than {MAX_JSON_BYTES} bytes")
+        value = json.loads(path.read_text())
+        if not isinstance(value, dict):
+            raise ValueError("it holds no object")
+    except (OSError, ValueError, RecursionError) as error:
         raise ConvertError(f"{path} is no readable JSON: {error}") from error
+    return value
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:

@@ -183,7 +183,20 @@ def _check(model: str, encoder: ViTConfig, expected: dict[str, Any]) -> None:
         if getattr(encoder, name) != value
     ]
     if wrong:
-        raise ConvertError(f"transformers' {model} cannot hold this encoder: {', '.join(wrong)}")
+        raise ConvertError(
+            f"transformers' {model} cannot hold this encoder: {', '.join(wrong)}"
+            f"{remedy(encoder.position)}"
+        )
+
+
+def remedy(position: str) -> str:
+    """What to do about positions that no other project's format has, for the end of an error."""
+    if position != "rope_3d":
+        return ""
+    return (
+        "; no change of weights makes one kind of positions the other: an encoder that is to leave "
+        "is trained with --config.model.position=rope_3d_tiled"
+    )
 
 
 def mlp_ratio(width: int, mlp_dim: int) -> float:

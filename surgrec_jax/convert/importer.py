@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from surgrec_jax import checkpoint
@@ -15,7 +16,7 @@ from surgrec_jax.convert import families, verify, vjepa
 from surgrec_jax.convert.files import open_file
 from surgrec_jax.convert.plan import ImportOptions, Plan, nest
 from surgrec_jax.convert.strict import ConvertError, to_params
-from surgrec_jax.encoder import config_from_meta, meta_of
+from surgrec_jax.encoder import config_from_meta, load_encoder, meta_of
 from surgrec_jax.models.presets import ViTConfig
 
 
@@ -32,7 +33,8 @@ def import_file(
     Args:
         encoder_from: for a file with probes only, the workdir of the encoder they stand on.
         expect: an .npz of clips and the tokens the original model gives for them, which the
-            import must reproduce (see `verify.check`).
+            import must reproduce (see `verify.check`); "none" to leave out the check against
+            the record that lies beside files this project exported.
 
     Returns:
         The checkpoint's meta.
@@ -51,32 +53,44 @@ def import_file(
         location = checkpoint.find(encoder_from)
         meta = checkpoint.read_meta(location)
         plan = vjepa.read_probe(file, options, config_from_meta(meta))
-        below = encoder_of(location, meta)
+        below = load_encoder(location.path).params
     else:
         plan = families.FAMILIES[families.choose(file, options.family)](file, options)
     flat, ignored = to_params(file, plan.rules, plan.ignored, plan.wanted())
-    trees = nest(flat)
+    trees = nest(on_host(flat))
     if below:
         trees["params"]["encoder"] = below
+    verified = {}
+    recorded = verify.beside(file.weights)
+    if expect is None and recorded.exists() and not below:
+        verified[recorded.name] = verify.check(recorded, plan.encoder, _evaluated(trees))
     encoder = resize(plan, trees, options)
     if plan.objective == "jepa":
         _add_target(trees, options)
-    if expect is not None:
-        tree = "target_params" if "target_params" in trees else "params"
-        verify.check(expect, encoder, trees[tree]["encoder"])
+    if expect not in (None, "none"):
+        verified[Path(expect).name] = verify.check(expect, encoder, _evaluated(trees))
     meta = _meta(plan, encoder, options, file, ignored)
+    meta["import"]["largest_difference"] = verified
     saved = checkpoint.Checkpoints(out / "checkpoints", keep=1, keep_best=0)
     saved.check_space(trees)
-    saved.save(0, {"step": np.zeros((), np.int32), **trees}, meta)
+    saved.save(0, {"step": jnp.zeros((), jnp.int32), **trees}, meta)
     saved.close()
     return meta
 
 
-def encoder_of(location: checkpoint.Location, meta: dict[str, Any]) -> dict[str, Any]:
-    """The parameters that `load_encoder` would take from a checkpoint, as NumPy arrays."""
-    from surgrec_jax.encoder import load_encoder
+def _evaluated(trees: dict[str, Any]) -> dict[str, Any]:
+    """The encoder that `load_encoder` takes."""
+    return trees["target_params" if "target_params" in trees else "params"]["encoder"]
 
-    return jax.tree.map(np.asarray, load_encoder(location.path).params)
+
+def on_host(flat: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """The same as JAX arrays in host memory, one after another; `flat` is empty afterwards.
+
+    Orbax copies NumPy arrays before it writes them, all at once, and JAX arrays not at all.
+    """
+    host = jax.local_devices(backend="cpu")[0]
+    # Waited for one by one: copies under way hold the array they are made from.
+    return {path: jax.device_put(flat.pop(path), host).block_until_ready() for path in list(flat)}
 
 
 def resize(plan: Plan, trees: dict[str, Any], options: ImportOptions) -> ViTConfig:

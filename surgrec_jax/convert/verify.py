@@ -2,12 +2,16 @@
 
 Keys and shapes cannot show that a square matrix is transposed or that query and key are exchanged.
 A reference can: an .npz with `video` uint8 [B, T, H, W, 3] and `tokens` float32 [B, N, D], made by
-the original model, and optionally `hidden` float32 [L + 1, B, N, D], the input of every block.
+the original model, and optionally `hidden` float32 [L + 1, B, N, D], the input of every block and
+the last one's output. With `rows` [R], tokens and hidden are of these tokens only, as `record` (run
+by every export) writes them; with `features` [B, D], the pooled tokens are compared too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,75 +23,147 @@ from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.models.layers import Block
 from surgrec_jax.models.position import Positions
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.models.vit import encode, encoder_graph, patchify
+from surgrec_jax.models.vit import encode, encoder_graph, patchify, pool
 
 # Of float32 forward passes in another order of sums.
 TOLERANCE = 1e-4
+# Tokens that `record` keeps.
+ROWS = 8
 
 Params = dict[str, Any]
+
+
+def beside(weights: str | Path) -> Path:
+    """Where an export keeps what its encoder gives: beside the weights, named after them."""
+    return Path(f"{weights}.expected.npz")
+
+
+def record(path: Path, config: ViTConfig, params: Params) -> None:
+    """Writes a made clip and what an encoder gives for it, at some tokens, after every block."""
+    rng = np.random.default_rng(0)
+    height, width = config.image_size
+    small = (1, config.num_frames, -(-height // 4), -(-width // 4), 3)
+    video = rng.integers(0, 256, small, dtype=np.uint8).repeat(4, 2).repeat(4, 3)  # compresses well
+    video = video[:, :, :height, :width]
+    rows = np.unique(np.linspace(0, config.num_tokens - 1, ROWS).astype(int))
+    x = _embed(config, params, video)
+    hidden = [x[:, rows]]
+    for layer in range(config.depth):
+        x = _run(config, _block(params, layer), x)
+        hidden.append(x[:, rows])
+    tokens, features = _finish(config, params, x)
+    np.savez_compressed(
+        path, video=video, rows=rows, tokens=tokens[:, rows], features=features, hidden=hidden
+    )
 
 
 def check(reference: str | Path, config: ViTConfig, params: Params) -> float:
     """Compares an encoder with a reference; returns the largest difference.
 
     Raises:
-        ConvertError: a difference above TOLERANCE (relative to the largest token), with the first
+        ConvertError: a difference above TOLERANCE (relative to the largest value), with the first
             layer that is wrong where `hidden` is given, and what would put it right where that is
             one of the usual mistakes.
     """
     try:
         with np.load(reference, allow_pickle=False) as file:
-            video, tokens = file["video"], file["tokens"]
-            hidden = file["hidden"] if "hidden" in file.files else None
-    except (OSError, ValueError, KeyError) as error:
+            expected = {name: file[name] for name in {"video", "tokens", *file.files}}
+            video = expected["video"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ConvertError(f"{reference} is no reference with video and tokens: {error}") from error
-    found = np.asarray(encode(config, Compute(), params, video))
-    if found.shape != tokens.shape:
-        raise ConvertError(f"{reference}: tokens {tokens.shape}, this encoder gives {found.shape}")
-    worst = float(np.abs(found - tokens).max())
-    if worst <= TOLERANCE * max(1.0, float(np.abs(tokens).max())):
+    clip = (config.num_frames, *config.image_size, 3)
+    if video.shape[1:] != clip:
+        raise ConvertError(
+            f"{reference} has clips {list(video.shape[1:])}, this encoder takes {list(clip)}: give "
+            "--num_frames and --image_size as the file was trained"
+        )
+    found, features = map(np.asarray, _encode(config, params, video))
+    made = {"tokens": found[:, expected["rows"]] if "rows" in expected else found}
+    if "features" in expected:
+        made["features"] = features
+    worst, wrong = 0.0, ""
+    for name, ours in made.items():
+        theirs = expected[name]
+        if ours.shape != theirs.shape:
+            raise ConvertError(
+                f"{reference}: {name} {theirs.shape}, this encoder gives {ours.shape}"
+            )
+        worst = max(worst, float(np.abs(ours - theirs).max()))
+        wrong = wrong or ("" if _close(ours, theirs) else name)
+    if not wrong:
         return worst
-    message = f"tokens differ from those of {reference} by up to {worst:.3g}"
-    if hidden is not None and not config.prefix_tokens:
-        message += "; " + diagnose(config, params, video, hidden)
+    message = f"{wrong} differ from those of {reference} by up to {worst:.3g}"
+    if "hidden" in expected and not config.prefix_tokens:
+        rows = expected.get("rows", slice(None))
+        message += "; " + diagnose(config, params, video, expected["hidden"], rows)
     raise ConvertError(message)
 
 
-def diagnose(config: ViTConfig, params: Params, video: np.ndarray, hidden: np.ndarray) -> str:
-    """The first part of an encoder that does not do what the reference's `hidden` shows."""
-    positions = Positions(
-        config.position, config.grid, config.width, config.heads, config.position_grid
-    )
-    embedded = _embed(config, params, patchify(video, config), positions)
-    if not _close(embedded, hidden[0]):
+def diagnose(
+    config: ViTConfig, params: Params, video: np.ndarray, hidden: np.ndarray, rows: Any
+) -> str:
+    """The first part of an encoder that does not do what the reference's `hidden` shows.
+
+    Args:
+        hidden: [L + 1, B, rows, D]: the input of every block and the last one's output.
+        rows: which tokens it has.
+    """
+    x = _embed(config, params, video)
+    if not _close(x[:, rows], hidden[0]):
         return "the patch embedding or the positions are wrong"
-    rope = positions.rotary(None)
     for layer in range(config.depth):
-        block = jax.tree.map(lambda x, i=layer: np.asarray(x[i]), params["blocks"]["layers"])
-        run = _runner(config, rope, hidden[layer])
-        if _close(run(block), hidden[layer + 1]):
-            continue
-        for name, changed in _mistakes(block, config.width):
-            if _close(run(changed), hidden[layer + 1]):
-                return f"blocks.{layer}: {name}"
-        return f"blocks.{layer} is wrong"
+        block = _block(params, layer)
+        out = _run(config, block, x)
+        if not _close(out[:, rows], hidden[layer + 1]):
+            for name, changed in _mistakes(block):
+                if _close(_run(config, changed, x)[:, rows], hidden[layer + 1]):
+                    return f"blocks.{layer}: {name}"
+            return f"blocks.{layer} is wrong"
+        x = out
     return "the final norm is wrong"
 
 
-def _embed(config: ViTConfig, params: Params, tubelets: jax.Array, positions: Positions):
+# Compiled once per architecture.
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(config: ViTConfig, params: Params, video: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Tokens [B, N, D] and features [B, D]."""
+    tokens = encode(config, Compute(), params, video)
+    return tokens, pool(config, Compute(), params, tokens)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _embed(config: ViTConfig, params: Params, video: jax.Array) -> jax.Array:
+    """The input of the first block, [B, N, D]."""
     model = nnx.merge(encoder_graph(config, Compute()), params)
-    x = model.patch_embed(model.normalise(tubelets))
+    x = model.patch_embed(model.normalise(patchify(video, config)))
     if config.modality_embedding:
         x = x + model.modality[...]
-    return positions.add(x, None)
+    return _positions(config).add(x, None)
 
 
-def _runner(config: ViTConfig, rope: Any, x: np.ndarray) -> Callable[[Params], np.ndarray]:
+@functools.partial(jax.jit, static_argnums=0)
+def _run(config: ViTConfig, block: Params, x: jax.Array) -> jax.Array:
+    """One block."""
     graph = nnx.graphdef(nnx.eval_shape(lambda: Block(config, Compute(), rngs=nnx.Rngs(0))))
-    return lambda params: np.asarray(nnx.merge(graph, params)(x, rope))
+    return nnx.merge(graph, block)(x, _positions(config).rotary(None), None)
 
 
-def _mistakes(block: Params, width: int) -> Iterator[tuple[str, Params]]:
+def _positions(config: ViTConfig) -> Positions:
+    return Positions(config.position, config.grid, config.width, config.heads, config.position_grid)
+
+
+def _block(params: Params, layer: int) -> Params:
+    return jax.tree.map(lambda x: np.asarray(x[layer]), params["blocks"]["layers"])
+
+
+def _finish(config: ViTConfig, params: Params, x: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens [B, N, D] and features [B, D] of the last block's output."""
+    if config.final_norm == "tokens":
+        x = nnx.merge(encoder_graph(config, Compute()), params).norm(x)
+    return np.asarray(x), np.asarray(pool(config, Compute(), params, x))
+
+
+def _mistakes(block: Params) -> Iterator[tuple[str, Params]]:
     """A block with one usual mistake undone at a time, and what the mistake is called."""
     names = ("query", "key", "value")
     for a, b in ((0, 1), (0, 2), (1, 2)):

@@ -1,10 +1,12 @@
 """One clip: which frames of a record it takes, and its pixels."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
-from surgrec_jax.data import transforms
+from surgrec_jax.data import storage, transforms
+from surgrec_jax.data.augment import RandAugment
 from surgrec_jax.data.decode import UndecodableFrameError, decode_frames
 from surgrec_jax.data.records import DamagedRecordError, Record, Source
 
@@ -23,6 +25,7 @@ class ClipSpec:
       crop: "random_resized" (V-JEPA), "multi_scale" (VideoMAE) or "center".
       scale, ratio: of random_resized: share of the area, and width : height.
       flip: mirror half of the clips.
+      augment: alterations of training clips after the crop; None for none.
     """
 
     frames: int
@@ -32,6 +35,7 @@ class ClipSpec:
     scale: tuple[float, float] = (0.3, 1.0)
     ratio: tuple[float, float] = (0.75, 1.35)
     flip: bool = False
+    augment: RandAugment | None = None
 
     def __post_init__(self):
         if self.crop not in CROPS:
@@ -70,6 +74,13 @@ def frame_indices(times: np.ndarray, start: int, clip: ClipSpec) -> np.ndarray:
     return np.searchsorted((t[1:] + t[:-1]) / 2 + TIME_TOLERANCE, wanted, side="left")
 
 
+def centre_frames(times: np.ndarray, clip: ClipSpec) -> np.ndarray:
+    """The stored frame that is frame T // 2 of the clip from each start: int64 [starts]."""
+    t = times.astype(np.float64)
+    wanted = t[: num_starts(times, clip)] + clip.frames // 2 / clip.fps
+    return np.searchsorted((t[1:] + t[:-1]) / 2 + TIME_TOLERANCE, wanted, side="left")
+
+
 def pick_box(
     rng: np.random.Generator, height: int, width: int, clip: ClipSpec
 ) -> tuple[transforms.Box, bool]:
@@ -83,22 +94,24 @@ def pick_box(
     return box, bool(clip.flip and rng.random() < 0.5)
 
 
+class SmallFramesError(ValueError):
+    """The stored frames are smaller than the clip."""
+
+
 def decode_clip(source: Source, index: int, record: Record, start: int, clip: ClipSpec):
     """The T decoded frames of a clip, uint8 [H, W, 3] each.
 
     Raises:
       DamagedRecordError: a frame cannot be decoded.
-      ValueError: the stored frames are smaller than the clip.
+      SmallFramesError: the stored frames are smaller than the clip.
     """
     try:
         frames = decode_frames(record.frames, frame_indices(record.times, start, clip))
     except UndecodableFrameError as e:
-        raise DamagedRecordError(
-            f"{source.where(index)}: {e}. Build the data set again, or restore the file from a copy"
-        ) from e
+        raise DamagedRecordError(f"{source.where(index)}: {e}") from e
     short = min(frames[0].shape[:2])
     if short < clip.size:
-        raise ValueError(
+        raise SmallFramesError(
             f"clips of {clip.size} pixels are larger than the stored frames of"
             f" {source.where(index)}, whose short side is {short}: use a clip size of at most"
             f" {short}, or build the data set with a larger short side (frames are never enlarged)"
@@ -106,8 +119,22 @@ def decode_clip(source: Source, index: int, record: Record, start: int, clip: Cl
     return frames
 
 
-def check_sizes(source: Source, clip: ClipSpec, samples: int = 32) -> None:
-    """Decodes a frame of some records spread over the source; raises as `decode_clip` does."""
-    one = dataclasses.replace(clip, frames=1)
-    for index in np.unique(np.linspace(0, len(source) - 1, samples).astype(int)).tolist():
-        decode_clip(source, index, source.record(index), 0, one)
+def check_sizes(
+    source: Source, clip: ClipSpec, samples: int = 32, *, skip: bool = False, patience_s: float = 0
+) -> None:
+    """Decodes a frame of some records spread over the source; raises as `decode_clip` does.
+
+    Args:
+      skip: a damaged record is passed over, unless all are damaged.
+      patience_s: see `storage.patiently`.
+    """
+    one, damaged = dataclasses.replace(clip, frames=1), []
+    chosen = np.unique(np.linspace(0, len(source) - 1, samples).astype(int)).tolist()
+    for index in chosen:
+        try:
+            record = storage.patiently(functools.partial(source.record, index), patience_s)
+            decode_clip(source, index, record, 0, one)
+        except DamagedRecordError as error:
+            damaged.append(error)
+            if not skip or len(damaged) == len(chosen):
+                raise

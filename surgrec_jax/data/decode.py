@@ -1,9 +1,17 @@
-"""JPEG bytes to pixels, only for the frames a clip uses."""
+"""JPEG bytes to pixels, only for the frames a clip uses. The bytes are not trusted.
+
+Only JPEG is decoded (OpenCV would try a dozen other formats), and only once the header's size is
+known to be bearable: a picture of 65,000 x 65,000 is a few hundred bytes long.
+"""
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
+
+MAX_PIXELS = 36 * 2**20  # of one frame; 8K video has 33 million
+MAX_CLIP_BYTES = 2**30  # of all decoded frames of a clip: 43 frames of 4K video
+MAX_SCANNED = 2**29  # pixels times scans: a progressive JPEG may ask for thousands of passes
 
 
 class UndecodableFrameError(ValueError):
@@ -22,7 +30,8 @@ def decode_frames(frames: Sequence[bytes], indices: Sequence[int]) -> list[np.nd
       One uint8 [H, W, 3] RGB array per index; repeated indices share theirs.
 
     Raises:
-      UndecodableFrameError: bytes that are no image, or frames of different sizes.
+      UndecodableFrameError: bytes that are no JPEG image, frames of different sizes, or sizes
+        beyond the limits above.
     """
     done: dict[int, np.ndarray] = {}
     shape = None
@@ -30,18 +39,67 @@ def decode_frames(frames: Sequence[bytes], indices: Sequence[int]) -> list[np.nd
         i = int(i)
         if i in done:
             continue
-        if not frames[i]:  # cv2.imdecode raises on an empty buffer and returns None on a bad one
-            raise UndecodableFrameError(f"frame {i} is empty")
-        image = cv2.imdecode(np.frombuffer(frames[i], np.uint8), cv2.IMREAD_COLOR_RGB)
-        if image is None:
+        found = jpeg_size(frames[i])
+        if found is None:
             raise UndecodableFrameError(
                 f"frame {i} ({len(frames[i])} bytes) is not a readable image"
             )
-        shape = shape or image.shape
-        if image.shape != shape:
+        height, width = found
+        # A scan takes ten bytes at least: in most frames there is no room for too many of them.
+        scans = len(frames[i]) // 10
+        if height * width * scans > MAX_SCANNED:
+            scans = frames[i].count(b"\xff\xda")  # within image data FF is followed by 00
+        if height * width > MAX_PIXELS or height * width * scans > MAX_SCANNED:
             raise UndecodableFrameError(
-                f"frame {i} measures {image.shape[1]}x{image.shape[0]}, others of its record"
-                f" {shape[1]}x{shape[0]}"
+                f"frame {i} claims {width}x{height} pixels in {scans} scan(s), beyond what is read"
             )
-        done[i] = image
+        shape = shape or found
+        if found != shape:
+            raise UndecodableFrameError(
+                f"frame {i} measures {width}x{height}, others of its record {shape[1]}x{shape[0]}"
+            )
+        if height * width * 3 * (len(done) + 1) > MAX_CLIP_BYTES:
+            raise UndecodableFrameError(
+                f"frame {i} of {width}x{height} pixels makes the clip larger than {MAX_CLIP_BYTES}"
+                " bytes"
+            )
+        done[i] = _decode(frames[i], i, shape)
     return [done[int(i)] for i in indices]
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """(height, width) that a JPEG file's frame header states (ITU-T T.81, B.2.2); None: no JPEG.
+
+    Where several headers stand, the largest sides of all: decoders differ in which they believe.
+    """
+    if data[:2] != b"\xff\xd8":
+        return None
+    at, height, width = 2, 0, 0
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        if marker == 0xDA:  # the picture itself begins
+            break
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if at + 9 > len(data):
+                return None
+            height = max(height, int.from_bytes(data[at + 5 : at + 7]))
+            width = max(width, int.from_bytes(data[at + 7 : at + 9]))
+        length = int.from_bytes(data[at + 2 : at + 4])
+        at += 2 + max(2, length)
+    return (height, width) if height and width else None
+
+
+def _decode(data: bytes, number: int, shape: tuple[int, int]) -> np.ndarray:
+    # The flag: a rotation in the file's metadata would change height and width.
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UndecodableFrameError(f"frame {number} cannot be decoded: {reason}") from error
+    if image is None or image.shape[:2] != shape:
+        raise UndecodableFrameError(f"frame {number} ({len(data)} bytes) is not a readable image")
+    return image

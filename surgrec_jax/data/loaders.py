@@ -7,15 +7,18 @@ import dataclasses
 
 import numpy as np
 
-from surgrec_jax.data import clips
-from surgrec_jax.data.clips import ClipSpec
+from surgrec_jax.data import clips, storage
+from surgrec_jax.data.augment import rand_augment
+from surgrec_jax.data.clips import ClipSpec, SmallFramesError
+from surgrec_jax.data.faults import BadRecord, BadRecordsError
 from surgrec_jax.data.permute import hash64
-from surgrec_jax.data.records import Record, Source
+from surgrec_jax.data.records import DamagedRecordError, Record, Source
 from surgrec_jax.data.sampling import Sampler
 from surgrec_jax.data.threads import Threads
-from surgrec_jax.data.transforms import crop_resize_flip
+from surgrec_jax.data.transforms import crop_resize_flip, spread_crops
 
-_EVAL_STREAM = 4  # sampling.py uses 1 to 3
+_EVAL_STREAM = 4  # sampling.py uses the others
+ATTEMPTS = 32  # spares tried for one draw; with a tenth of all records bad, 1e-32 need more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,29 +33,89 @@ class TrainLoader:
     process_index: int
     process_count: int
     threads: Threads
+    skip: bool
+    patience_s: float
+    tracks: tuple[str, ...] = ()
 
     def __call__(self, step: int) -> dict:
         count = self.draws_per_step // self.process_count
         first = int(step) * self.draws_per_step + self.process_index * count
         index = np.arange(first, first + count)
         draws = self.sampler.draws(index)
+        chosen = [(int(s), int(r)) for s, r in zip(draws.source, draws.record, strict=True)]
         video = _empty_video(count * self.repeats, self.clip)
         start = np.empty(count, np.int32)
+        label = np.empty((count, len(self.tracks)), np.int32)
+        bad: list[list[BadRecord]] = [[] for _ in range(count)]
 
         def load(i: int) -> None:
-            source, number = self.sources[draws.source[i]], int(draws.record[i])
-            record = source.record(number)
-            starts = clips.num_starts(record.times, self.clip)
-            start[i] = _generator(draws.seed[i], 0).integers(starts)
-            frames = clips.decode_clip(source, number, record, start[i], self.clip)
+            """Clip i, or that of the first spare that can be used."""
+            seed = draws.seed[i]
+            while True:
+                source, number = self.sources[chosen[i][0]], chosen[i][1]
+                try:
+                    start[i], label[i], frames = self._frames(source, number, seed)
+                    break
+                except (DamagedRecordError, SmallFramesError) as error:
+                    if not self.skip:
+                        raise
+                    bad[i].append(
+                        BadRecord(source.label, number, getattr(error, "fault", str(error)))
+                    )
+                if len(bad[i]) > ATTEMPTS:
+                    raise BadRecordsError(
+                        f"draw {index[i]} and {ATTEMPTS} more in its place hit bad records; the "
+                        f"last: {bad[i][-1].why}"
+                    )
+                spare = self.sampler.spare(int(index[i]), int(draws.leaf[i]), len(bad[i]))
+                chosen[i], seed = (spare.source, spare.record), np.uint64(spare.seed)
             for r in range(self.repeats):
-                rng = _generator(draws.seed[i], 1 + r)
+                rng = _generator(seed, 1 + r)
                 box, flip = clips.pick_box(rng, *frames[0].shape[:2], self.clip)
                 crop_resize_flip(frames, box, video[i * self.repeats + r], flip)
+                if self.clip.augment:
+                    rand_augment(rng, video[i * self.repeats + r], self.clip.augment)
 
-        self.threads.run(load, count)
-        ids = {"draw": index, "source": draws.source, "record": draws.record, "start": start}
-        return {"video": video, **{k: np.repeat(v, self.repeats) for k, v in ids.items()}}
+        def describe(i: int) -> str:
+            return self.sources[chosen[i][0]].where(chosen[i][1])
+
+        self.threads.run(load, count, describe)
+        source, record = np.array(chosen, np.int64).T
+        ids = {"draw": index, "source": source.astype(np.int32), "record": record, "start": start}
+        if self.tracks:
+            ids["label"] = label
+        return {
+            "video": video,
+            **{k: np.repeat(v, self.repeats, 0) for k, v in ids.items()},
+            "bad": tuple(entry for met in bad for entry in met),
+        }
+
+    def _frames(self, source: Source, number: int, seed: np.uint64) -> tuple[int, list, list]:
+        """Start, label per track, and decoded frames of a clip.
+
+        With label tracks the start is drawn among those whose centre frame has a label, where
+        there are any.
+        """
+        record = storage.patiently(lambda: source.record(number), self.patience_s)
+        starts, label = np.arange(clips.num_starts(record.times, self.clip)), []
+        if self.tracks:
+            known = _labels(record, self.tracks)[clips.centre_frames(record.times, self.clip)]
+            labelled = np.flatnonzero((known >= 0).any(1))
+            starts = labelled if len(labelled) else starts
+        start = int(starts[_generator(seed, 0).integers(len(starts))])
+        if self.tracks:
+            label = known[start].tolist()
+        return start, label, clips.decode_clip(source, number, record, start, self.clip)
+
+
+def _labels(record: Record, tracks: tuple[str, ...]) -> np.ndarray:
+    """Ids of label tracks and per-video labels, int [frames, tracks]."""
+    count = len(record.times)
+    columns = [
+        record.labels[t] if t in record.labels else np.full(count, record.video_labels[t])
+        for t in tracks
+    ]
+    return np.stack(columns, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,30 +129,34 @@ class EvalLoader:
     clips_per_record: int
     batch_size: int
     seed: int | None
+    crops: int
     threads: Threads
+    patience_s: float
 
     def __call__(self, batch: int) -> dict:
         total = len(self.records) * self.clips_per_record
         items = np.arange(batch * self.batch_size, min((batch + 1) * self.batch_size, total))
         place, view = np.divmod(items, self.clips_per_record)
         number = self.records[place]
-        video = _empty_video(len(items), self.clip)
+        video = _empty_video(len(items) * self.crops, self.clip)
+        video = video.reshape(len(items), self.crops, *video.shape[1:])
         rows: list[dict] = [{} for _ in items]
         # The views of a record are loaded together, so that it is read and parsed once.
         runs = np.split(np.arange(len(items)), np.flatnonzero(np.diff(place)) + 1)
 
         def load(run: int) -> None:
-            record = self.source.record(int(number[runs[run][0]]))
+            index = int(number[runs[run][0]])
+            record = storage.patiently(lambda: self.source.record(index), self.patience_s)
             for i in runs[run].tolist():
                 rows[i] = self._clip(record, int(number[i]), int(view[i]), video[i])
 
-        self.threads.run(load, len(runs))
+        self.threads.run(load, len(runs), lambda i: self.source.where(int(number[runs[i][0]])))
         columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-        grouped = {"labels": {}, "video_labels": {}}
+        grouped = {"labels": {}, "last_labels": {}, "video_labels": {}}
         for key in [k for k in columns if isinstance(k, tuple)]:
             grouped[key[0]][key[1]] = columns.pop(key)
         return {
-            "video": video,
+            "video": video if self.crops > 1 else video[:, 0],
             **grouped,
             **columns,
             "record": number,
@@ -104,9 +171,10 @@ class EvalLoader:
             key = hash64(self.seed, _EVAL_STREAM, np.int64(number), np.int64(view))
             start = int(_generator(key, 0).integers(starts))
         frames = clips.decode_clip(self.source, number, record, start, self.clip)
-        box, flip = clips.pick_box(None, *frames[0].shape[:2], self.clip)
-        crop_resize_flip(frames, box, out, flip)
-        centre = clips.frame_indices(record.times, start, self.clip)[self.clip.frames // 2]
+        for view_of, box in zip(out, spread_crops(*frames[0].shape[:2], self.crops), strict=True):
+            crop_resize_flip(frames, box, view_of)
+        shown = clips.frame_indices(record.times, start, self.clip)
+        centre, last = shown[self.clip.frames // 2], shown[-1]
         return {
             "domain": np.int64(record.domain),
             "source": record.source,
@@ -115,6 +183,7 @@ class EvalLoader:
             "start": np.int32(start),
             "time": record.times[centre],
             **{("labels", t): record.labels[t][centre] for t in self.tracks},
+            **{("last_labels", t): record.labels[t][last] for t in self.tracks},
             **{("video_labels", v): np.int64(x) for v, x in record.video_labels.items()},
         }
 

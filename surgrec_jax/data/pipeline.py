@@ -6,8 +6,7 @@ order cannot depend on timing. Worker processes, if any, take whole batches.
 """
 
 import dataclasses
-import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import cv2
 import grain
@@ -15,48 +14,18 @@ import numpy as np
 from absl import flags
 
 from surgrec_jax.data import clips, mixture
+from surgrec_jax.data.batches import Batches
 from surgrec_jax.data.clips import ClipSpec
+from surgrec_jax.data.faults import BadRecords
 from surgrec_jax.data.leaves import Leaves
 from surgrec_jax.data.loaders import EvalLoader, TrainLoader
 from surgrec_jax.data.records import Source
 from surgrec_jax.data.sampling import MAX_DRAW, Sampler
 from surgrec_jax.data.threads import Threads, start_worker
 
+TIMEOUT_S = 600.0
+
 __all__ = ["Batches", "ClipSpec", "eval_clips", "source_sampler", "train_batches"]
-
-
-class Batches(Iterator[dict]):
-    """An iterator of batches that can be closed; also a context manager.
-
-    Closing ends the threads and worker processes behind it; it closes itself at the end and after
-    an error.
-    """
-
-    def __init__(self, dataset: grain.IterDataset, load: TrainLoader | EvalLoader):
-        self._iterator = [iter(dataset)]
-        # Also when it is forgotten, or the interpreter ends: workers must not outlive it. The list
-        # is emptied then, as Grain's own clean-up fails once the interpreter is half gone.
-        self.close = weakref.finalize(self, _close, self._iterator, load.threads)
-
-    def __next__(self) -> dict:
-        if not self.close.alive:
-            raise StopIteration
-        try:
-            return next(self._iterator[0])
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> "Batches":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
-
-
-def _close(iterator: list[grain.DatasetIterator], threads: Threads) -> None:
-    iterator.pop().close()
-    threads.close()
 
 
 def source_sampler(
@@ -86,6 +55,9 @@ def train_batches(
     num_workers: int = 0,
     num_threads: int = 2,
     prefetch: int = 2,
+    bad: BadRecords | None = None,
+    timeout_s: float = TIMEOUT_S,
+    labels: Sequence[str] = (),
 ) -> Batches:
     """Batches of steps start_step to num_steps - 1 of a run, as this process's part of each.
 
@@ -105,14 +77,21 @@ def train_batches(
         releases the GIL) and use less memory.
       num_threads: decoding threads in each process; 0: decode while the caller waits.
       prefetch: batches made ahead, per process.
+      bad: takes down records that cannot be used; each is replaced by a spare of the same leaf, a
+        function of (seed, draw) and the records that are bad. None: the first one is an error.
+      timeout_s: how long storage that fails is tried again, and how long nothing may be finished
+        before the loader counts as stalled.
+      labels: label tracks and per-video labels to return, which every source must have. Clips then
+        start where the centre frame has one of them, in records that have any.
 
     Returns:
       A closable iterator of dicts:
         video   uint8 [B/P, T, S, S, 3]
         draw    int64 [B/P], global draw number     source  int32 [B/P], position in `sources`
         record  int64 [B/P]                         start   int32 [B/P], first stored frame
+        label   int32 [B/P, labels], ids at the centre frame, -1 = unlabelled; only with `labels`
       The arrays belong to the caller. Its `next` raises DamagedRecordError for a record that cannot
-      be used.
+      be used, or BadRecordsError for too many, and StorageError, StalledError or WorkerDiedError.
 
     Raises:
       ValueError: no sources, wrong weights, sizes that do not divide, a clip larger than the stored
@@ -133,7 +112,10 @@ def train_batches(
         raise ValueError("give weights or a sampler, not both; a sampler has its own weights")
     _check_sampler(sampler, sources)
     for source in sources:
-        clips.check_sizes(source, clip)
+        unknown = [x for x in labels if x not in source.tracks and x not in source.video_labels]
+        if unknown:
+            raise ValueError(f"source {source.name} has no label {', '.join(unknown)}")
+        clips.check_sizes(source, clip, skip=bad is not None, patience_s=timeout_s)
     draws_per_step = batch_size // repeats
     last = MAX_DRAW // draws_per_step
     num_steps = last if num_steps is None else num_steps
@@ -141,9 +123,9 @@ def train_batches(
         raise ValueError(f"steps {start_step} to {num_steps} are not within 0 to {last}")
     load = TrainLoader(
         tuple(sources), sampler, clip, draws_per_step, repeats, process_index, process_count,
-        Threads(num_threads),
+        Threads(num_threads, timeout_s), bad is not None, timeout_s, tuple(labels),
     )  # fmt: skip
-    return _iterate(load, range(start_step, num_steps), num_threads, num_workers, prefetch)
+    return _iterate(load, range(start_step, num_steps), num_workers, prefetch, bad)
 
 
 def eval_clips(
@@ -152,16 +134,19 @@ def eval_clips(
     tracks: Sequence[str] | None = None,
     clips_per_record: int = 1,
     *,
+    crops: int = 1,
     batch_size: int = 32,
     seed: int | None = None,
     records: Sequence[int] | None = None,
     num_workers: int = 0,
     num_threads: int = 2,
     prefetch: int = 2,
+    timeout_s: float = TIMEOUT_S,
 ) -> Batches:
     """Every record once, in order, as `clips_per_record` clips with labels, for probing.
 
-    Centre crop, no flip, whatever `clip` says. The clips of a record start at evenly spaced frames,
+    Square crops of the short side and no flip, whatever `clip` says: the centre, or `crops` evenly
+    spaced ones along the long side. The clips of a record start at evenly spaced frames,
     or, with a seed, at random ones (a function of seed, record and view).
 
     Args:
@@ -170,11 +155,14 @@ def eval_clips(
 
     Returns:
       A closable iterator of dicts; the last batch may be short:
-        video uint8 [b, T, S, S, 3]; labels: track -> int64 [b] at the clip's centre frame
-        (frame T // 2), -1 = unlabelled; video_labels: name -> int64 [b]; domain int64 [b];
+        video uint8 [b, T, S, S, 3], with several crops [b, crops, T, S, S, 3];
+        labels: track -> int64 [b] at the clip's centre frame (frame T // 2), -1 = unlabelled;
+        last_labels: the same at its last frame; video_labels: name -> int64 [b]; domain int64 [b];
         source, case_id, video_id text [b]; record int64 [b]; view int32 [b], which of the record's
         clips; start int32 [b], first stored frame; time float32 [b], seconds from the start of the
         video to the centre frame.
+      Its `next` raises DamagedRecordError for a record that cannot be used: a score never leaves
+      one out; StorageError, StalledError and WorkerDiedError as in `train_batches`.
 
     Raises:
       ValueError: a track the source does not have, no clips, a clip larger than the stored frames.
@@ -185,9 +173,10 @@ def eval_clips(
     if unknown:
         has = ", ".join(source.tracks) or "none"
         raise ValueError(f"source {source.name} has no label track {unknown[0]!r}; it has: {has}")
-    if clips_per_record < 1 or batch_size < 1:
+    if min(clips_per_record, crops, batch_size) < 1:
         raise ValueError(
-            f"clips_per_record {clips_per_record} and batch_size {batch_size} must be at least 1"
+            f"clips_per_record {clips_per_record}, crops {crops} and batch_size {batch_size} must "
+            "be at least 1"
         )
     records = np.arange(len(source)) if records is None else np.asarray(records, np.int64)
     if records.size and (records.min() < 0 or records.max() >= len(source)):
@@ -196,17 +185,23 @@ def eval_clips(
             f"{source.name}/{source.split} has records 0 to {len(source) - 1}, not {bad}"
         )
     clip = dataclasses.replace(clip, crop="center", flip=False)
-    clips.check_sizes(source, clip)
+    clips.check_sizes(source, clip, patience_s=timeout_s)
     load = EvalLoader(
-        source, clip, tracks, records, clips_per_record, batch_size, seed, Threads(num_threads)
-    )
+        source, clip, tracks, records, clips_per_record, batch_size, seed, crops,
+        Threads(num_threads, timeout_s), timeout_s,
+    )  # fmt: skip
     batches = range(-(-len(records) * clips_per_record // batch_size))
-    return _iterate(load, batches, num_threads, num_workers, prefetch)
+    return _iterate(load, batches, num_workers, prefetch, None)
 
 
 def _iterate(
-    load: TrainLoader | EvalLoader, steps: range, num_threads: int, num_workers: int, prefetch: int
+    load: TrainLoader | EvalLoader,
+    steps: range,
+    num_workers: int,
+    prefetch: int,
+    bad: BadRecords | None,
 ) -> Batches:
+    num_threads = load.threads.num_threads
     if min(num_threads, num_workers, prefetch) < 0:
         raise ValueError(
             f"num_threads {num_threads}, num_workers {num_workers} and prefetch {prefetch} must be"
@@ -218,7 +213,8 @@ def _iterate(
     options = grain.ReadOptions(num_threads=min(2, ahead), prefetch_buffer_size=ahead)
     numbers = grain.MapDataset.range(steps.start, steps.stop)
     dataset = numbers.map(load).to_iter_dataset(options)
-    if num_workers and len(steps):
+    watched = bool(num_workers and len(steps))
+    if watched:
         if not flags.FLAGS.is_parsed():  # Grain reads absl flags; programs without absl have none
             flags.FLAGS.mark_as_parsed()
         workers = grain.MultiprocessingOptions(
@@ -226,7 +222,7 @@ def _iterate(
         )
         dataset = dataset.mp_prefetch(workers, worker_init_fn=start_worker)
     cv2.setNumThreads(1)  # threads decode whole clips; OpenCV's own would only get in their way
-    return Batches(dataset, load)
+    return Batches(dataset, load.threads, bad, watched)
 
 
 def _check_sampler(sampler: Sampler, sources: Sequence[Source]) -> None:

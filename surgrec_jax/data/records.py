@@ -5,7 +5,6 @@ are read as raw bytes and parsed as tf.train.Example protos, without TensorFlow 
 any frame.
 """
 
-import dataclasses
 import hashlib
 import os
 import threading
@@ -13,44 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from array_record.python.array_record_module import ArrayRecordReader
-from google.protobuf.message import DecodeError
-from tensorflow_datasets.proto import tf_example_pb2
 
+from surgrec_jax.data import storage
+from surgrec_jax.data.example import DamagedRecordError, NoRecordError, Record, parse_record
+from surgrec_jax.data.info import read_info, shards_of
 from surgrec_jax.data.locate import build_command, find_version
 
-_REBUILD = "Build the data set again, or restore the file from a copy"
+__all__ = ["DamagedRecordError", "Record", "Source", "open_source"]
+
 _CHECKED_SHARDS = 256  # up to so many, records are counted when the source is opened (0.1 ms each)
-
-
-class DamagedRecordError(ValueError):
-    """A record that cannot be used; the message names the source, the record and its file."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """One stored segment: N frames of one video.
-
-    Attributes:
-      frames: N JPEG images, encoded.
-      times: float32 [N], seconds from the start of the video, rising.
-      domain: index into the DOMAINS of the builders, -1 unknown.
-      labels: per track int64 [N], -1 = unlabelled. video_labels: one int per name, -1 = unlabelled.
-    """
-
-    frames: list[bytes]
-    times: np.ndarray
-    source: str
-    domain: int
-    case_id: str
-    video_id: str
-    segment: int
-    labels: dict[str, np.ndarray]
-    video_labels: dict[str, int]
-
-
-class _Mismatch(Exception):
-    """What is wrong with a record, as the end of a sentence."""
 
 
 class Source:
@@ -59,6 +31,7 @@ class Source:
     Attributes:
       name, split, directory: which data set; directory is that of the version.
       tracks: label track -> class names. video_labels: per-video label -> class names.
+      domains: how many domains there are.
       fingerprint: SHA-256 over the metadata files and the names and sizes of the split's shards.
     """
 
@@ -70,10 +43,12 @@ class Source:
         shards: tuple[tuple[str, int], ...],
         tracks: dict[str, tuple[str, ...]],
         video_labels: dict[str, tuple[str, ...]],
+        domains: int,
         fingerprint: str,
     ):
         self.name, self.split, self.directory = name, split, directory
-        self.tracks, self.video_labels, self.fingerprint = tracks, video_labels, fingerprint
+        self.tracks, self.video_labels, self.domains = tracks, video_labels, domains
+        self.fingerprint = fingerprint
         self._shards = shards  # (file name, records)
         self._ends = np.cumsum([count for _, count in shards])
         self._open_lock()
@@ -91,6 +66,13 @@ class Source:
         self.__dict__.update(state)
         self._open_lock()
 
+    @property
+    def label(self) -> str:
+        """name/split, or name/config/split."""
+        above = self.directory.parent.name  # of the version's folder
+        config = "" if above == self.name else f"/{above}"
+        return f"{self.name}{config}/{self.split}"
+
     def describe(self) -> dict[str, str | int]:
         """What a run writes down about its data."""
         return {
@@ -106,8 +88,9 @@ class Source:
 
         Raises:
           IndexError: no such record.
-          DamagedRecordError: the shard is missing, cannot be read, or holds another number of
-            records than the metadata says.
+          DamagedRecordError: the shard is missing, damaged, or holds another number of records than
+            the metadata says.
+          StorageError: the file system failed; reading may be tried again (storage.patiently).
         """
         if not 0 <= index < len(self):
             raise IndexError(
@@ -115,11 +98,15 @@ class Source:
             )
         shard = int(np.searchsorted(self._ends, index, side="right"))
         place = int(index) - (int(self._ends[shard - 1]) if shard else 0)
-        reader = self._readers[shard] or self._open(shard)
+        reader = self._readers[shard] or self._open(shard, index)
         try:
             (raw,) = reader.read([place])
-        except (IndexError, RuntimeError, ValueError) as e:
-            raise DamagedRecordError(f"{self.where(index)} cannot be read: {e}. {_REBUILD}") from e
+        except (IndexError, OSError, RuntimeError, ValueError) as e:
+            failed = storage.trouble(self.directory / self._shards[shard][0], e)
+            if failed is not None:
+                self._readers[shard] = None  # a stale handle stays stale: open the file anew
+                raise failed from e
+            raise DamagedRecordError(f"{self.where(index)} cannot be read: {e}") from e
         return raw
 
     def record(self, index: int) -> Record:
@@ -133,12 +120,9 @@ class Source:
     def parse(self, raw: bytes, index: int) -> Record:
         """The record in `raw`, the bytes of record `index`. Raises as `record` does."""
         try:
-            return self._parse(raw)
-        except (KeyError, IndexError, UnicodeDecodeError, DecodeError) as e:
-            why = f"has no {e}" if isinstance(e, KeyError) else f"is not a record: {e}"
-        except _Mismatch as e:
-            why = str(e)
-        raise DamagedRecordError(f"{self.where(index)} {why}. {_REBUILD}")
+            return parse_record(raw, self.tracks, self.video_labels, self.domains)
+        except NoRecordError as e:
+            raise DamagedRecordError(f"{self.where(index)} {e}") from e
 
     def where(self, index: int) -> str:
         """Words that tell a reader where record `index` lies."""
@@ -159,44 +143,16 @@ class Source:
         self._lock = threading.Lock()
         self._readers: list[ArrayRecordReader | None] = [None] * len(self._shards)
 
-    def _open(self, shard: int) -> ArrayRecordReader:
+    def _open(self, shard: int, index: int) -> ArrayRecordReader:
         with self._lock:
             if self._readers[shard] is None:
                 name, count = self._shards[shard]
-                self._readers[shard] = _open_shard(self.directory / name, count)
+                try:
+                    self._readers[shard] = _open_shard(self.directory / name, count)
+                except DamagedRecordError as e:
+                    fault = e.fault.removeprefix(f"shard {self.directory / name} ")
+                    raise DamagedRecordError(f"{self.where(index)}: its shard {fault}") from e
             return self._readers[shard]
-
-    def _parse(self, raw: bytes) -> Record:
-        feature = tf_example_pb2.Example.FromString(raw).features.feature
-
-        def text(key: str) -> str:
-            return _values(feature, key, "bytes_list")[0].decode()
-
-        def ints(key: str) -> np.ndarray:
-            return np.array(_values(feature, key, "int64_list"), np.int64)
-
-        frames = list(_values(feature, "frames", "bytes_list"))
-        times = np.array(_values(feature, "times", "float_list"), np.float32)
-        labels = {track: ints(f"labels/{track}") for track in self.tracks}
-        lengths = {"times": len(times), **{f"labels/{t}": len(v) for t, v in labels.items()}}
-        for key, length in lengths.items():
-            if length != len(frames):
-                raise _Mismatch(f"holds {len(frames)} frames but {length} {key}")
-        if not frames:
-            raise _Mismatch("holds no frame")
-        if not np.all(np.isfinite(times)) or np.any(np.diff(times) < 0):
-            raise _Mismatch("has times that do not rise")
-        return Record(
-            frames=frames,
-            times=times,
-            source=text("source"),
-            domain=int(ints("domain")[0]),
-            case_id=text("case_id"),
-            video_id=text("video_id"),
-            segment=int(ints("segment")[0]),
-            labels=labels,
-            video_labels={v: int(ints(f"video_labels/{v}")[0]) for v in self.video_labels},
-        )
 
 
 def open_source(
@@ -205,37 +161,39 @@ def open_source(
     config: str | None = None,
     split: str = "train",
     version: str | None = None,
+    skip_damaged: bool = False,
 ) -> Source:
     """Opens a prepared data set `data_dir/name[/config]/version`.
 
     Args:
       config: the builder config; None takes the data set without configs, or its only config.
       version: e.g. "1.0.0"; None takes the newest.
+      skip_damaged: log shards that are missing or damaged instead of refusing them; reading their
+        records raises DamagedRecordError.
 
     Raises:
       FileNotFoundError: not prepared, or a shard is missing.
-      ValueError: several configs and none chosen, no such split, an empty split, features that are
-        not those of a record, or a shard with another number of records than the metadata says.
+      ValueError: several configs and none chosen, no such split, an empty split, metadata that
+        cannot be read or is not that of video records, or a shard with another number of records
+        than the metadata says.
+      StorageError: the file system failed.
     """
     directory = find_version(Path(data_dir), name, config, version)
-    info = tfds.builder_from_directory(directory).info
+    info = read_info(directory)
     if split not in info.splits:
         raise ValueError(
             f"{directory} has no split {split!r}, only {', '.join(sorted(info.splits))}"
         )
     features = info.features
-    missing = [key for key in ("frames", "times", "case_id", "video_id") if key not in features]
+    missing = [
+        key for key in ("frames", "times", "domain", "case_id", "video_id") if key not in features
+    ]
     if missing:
         raise ValueError(
             f"{directory} has no feature {', '.join(missing)}: it holds no video records;"
             f" build one with {build_command(name, data_dir)}"
         )
-    shards = tuple(
-        (Path(path).name, count)
-        for path, count in zip(
-            info.splits[split].filepaths, info.splits[split].shard_lengths, strict=True
-        )
-    )
+    shards = shards_of(info, split, directory)
     if sum(count for _, count in shards) == 0:
         raise ValueError(f"split {split!r} of {directory} has no record")
     digest = hashlib.sha256()
@@ -243,13 +201,19 @@ def open_source(
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     for shard, count in shards:
         path = directory / shard
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"shard {path} is missing; run {build_command(name, data_dir)} again"
-            )
-        digest.update(f"{shard}\0{count}\0{path.stat().st_size}\0".encode())
-        if len(shards) <= _CHECKED_SHARDS:
-            _open_shard(path, count).close()
+        try:
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"shard {path} is missing; run {build_command(name, data_dir)} again"
+                )
+            digest.update(f"{shard}\0{count}\0{path.stat().st_size}\0".encode())
+            if len(shards) <= _CHECKED_SHARDS:
+                _open_shard(path, count).close()
+        except (FileNotFoundError, DamagedRecordError) as error:
+            if not skip_damaged:
+                raise
+            digest.update(f"{shard}\0{count}\0damaged\0".encode())
+            logging.warning("%s/%s: none of %d records: %s", name, split, count, error)
     return Source(
         name,
         split,
@@ -257,6 +221,7 @@ def open_source(
         shards,
         {track: tuple(f.feature.names) for track, f in _sub(features, "labels")},
         {name: tuple(f.names) for name, f in _sub(features, "video_labels")},
+        features["domain"].num_classes,
         digest.hexdigest(),
     )
 
@@ -266,7 +231,12 @@ def _sub(features: tfds.features.FeaturesDict, key: str) -> list[tuple]:
 
 
 def _open_shard(path: Path, count: int) -> ArrayRecordReader:
-    """A reader that many threads may share, as array_record's own data source opens it."""
+    """A reader that many threads may share, as array_record's own data source opens it.
+
+    Raises:
+      DamagedRecordError: missing, no ArrayRecord file, or not one of `count` records.
+      StorageError: the file system failed.
+    """
     try:
         options = "readahead_buffer_size:0"
         reader = ArrayRecordReader(str(path), options=options, file_reader_buffer_size=1 << 16)
@@ -274,16 +244,11 @@ def _open_shard(path: Path, count: int) -> ArrayRecordReader:
         if found != count:
             reader.close()  # of a file that is no ArrayRecord, array_record complains only here
     except (OSError, RuntimeError, ValueError) as e:
-        raise DamagedRecordError(f"shard {path} cannot be opened: {e}. {_REBUILD}") from e
+        failed = storage.trouble(path, e)
+        if failed is not None:
+            raise failed from e
+        why = "is missing" if not path.exists() else f"cannot be opened: {e}"
+        raise DamagedRecordError(f"shard {path} {why}") from e
     if found != count:
-        raise DamagedRecordError(
-            f"shard {path} holds {found} records, its metadata says {count}. {_REBUILD}"
-        )
+        raise DamagedRecordError(f"shard {path} holds {found} records, its metadata says {count}")
     return reader
-
-
-def _values(feature, key: str, kind: str):
-    """The values of a feature; protos drop empty lists, so only a wholly absent key is an error."""
-    if key not in feature:
-        raise KeyError(key)
-    return getattr(feature[key], kind).value

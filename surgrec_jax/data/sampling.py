@@ -30,7 +30,9 @@ from surgrec_jax.data.permute import hash64, permute
 UNITS = 1 << 20  # G above: the resolution of a share, in parts of one slot
 MIN_BLOCK = 1000  # small blocks keep short runs close to their shares; 1000 keeps tenths of % whole
 MAX_DRAW = (1 << 63) // UNITS - 1  # block index x units must fit int64: about 8.8e12 draws
-_BLOCK_STREAM, _LEAF_STREAM, _SEED_STREAM = 1, 2, 3
+_BLOCK_STREAM, _LEAF_STREAM, _SEED_STREAM = 1, 2, 3  # 4: loaders.py
+_SPARE_STREAM = 5
+_SPARES_OF_LEAF = 4  # so often a spare comes from the draw's own leaf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +145,26 @@ class Sampler:
         key = hash64(self.seed, _LEAF_STREAM, leaf, lap)
         source, record = self.leaves.lookup(leaf, permute(ordinal, size, key))
         return Draws(source, record, hash64(self.seed, _SEED_STREAM, i), leaf)
+
+    def spare(self, index: int, leaf: int, attempt: int) -> Draw:
+        """What takes the place of draw `index`, of `leaf`, whose record cannot be used.
+
+        First records of the same leaf, so that shares hold; from the fifth on other draws of the
+        block, for a leaf without one usable record. A function of (seed, index, attempt).
+
+        Args:
+          attempt: 1, 2, ...: counts the spares that cannot be used either.
+        """
+        key = hash64(self.seed, _SPARE_STREAM, np.array([index]), attempt)
+        seed = int(hash64(self.seed, _SEED_STREAM, key)[0])
+        if attempt <= _SPARES_OF_LEAF:
+            ordinal = (key % self.leaves.sizes[leaf].astype(np.uint64)).astype(np.int64)
+            source, record = self.leaves.lookup(np.array([leaf]), ordinal)
+            return Draw(int(source[0]), int(record[0]), seed)
+        stage, block = (int(x[0]) for x in self._locate(np.array([index])))
+        first = self._stages[stage].begin + block * self.block
+        other = self.draw(first + int(key[0]) % self._table(stage, block)[0])
+        return Draw(other.source, other.record, seed)
 
     def counts(self, num_draws: int) -> np.ndarray:
         """How often each leaf is drawn in draws [0, num_draws): int64 [K], without drawing.

@@ -1,61 +1,99 @@
 """Threads for one process's clips, and what every worker process does first."""
 
 import concurrent.futures as futures
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
+import queue
 import threading
+import weakref
 from collections.abc import Callable
 
 import cv2
 
 
+class StalledError(TimeoutError):
+    """Nothing was finished for too long; the message names what is under way."""
+
+
 class Threads:
     """Runs a function over range(count) on `num_threads` threads; picklable without its threads.
 
-    With 0 threads the caller's own does the work. Meant for work that releases the GIL.
+    With 0 threads the caller's own does the work. Meant for work that releases the GIL. The threads
+    are daemons of our own, not an executor's: the interpreter would wait for ever for one that
+    hangs in a dead file system.
+
+    Args:
+      timeout_s: after so many seconds in which no call ended, `run` gives up (with threads only).
     """
 
-    def __init__(self, num_threads: int):
-        self.num_threads = num_threads
-        self._pool: futures.ThreadPoolExecutor | None = None
-        self._closed = False
+    def __init__(self, num_threads: int, timeout_s: float = math.inf):
+        self.num_threads, self.timeout_s = num_threads, timeout_s
+        self._queue: queue.SimpleQueue = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._closed = self._stalled = False
         self._lock = threading.Lock()
+        weakref.finalize(self, _release, self._queue, num_threads)  # also when never closed
 
     def __getstate__(self) -> dict:
-        return {"num_threads": self.num_threads}
+        return {"num_threads": self.num_threads, "timeout_s": self.timeout_s}
 
     def __setstate__(self, state: dict) -> None:
-        self.__init__(state["num_threads"])
+        self.__init__(**state)
 
-    def run(self, function: Callable[[int], None], count: int) -> None:
+    def run(
+        self,
+        function: Callable[[int], None],
+        count: int,
+        describe: Callable[[int], str] = "call {}".format,
+    ) -> None:
         """Returns when all calls are done; raises the error of the first number that failed.
+
+        Args:
+          describe: what call i is at, for StalledError.
 
         Raises:
           RuntimeError: `close` was called before or meanwhile.
+          StalledError: no call ended for `timeout_s` (found after up to twice that time).
         """
         if not self.num_threads:
             for i in range(count):
                 self._call(function, i)
             return
         tasks = [self._submit(function, i) for i in range(count)]
-        done, pending = futures.wait(tasks, return_when=futures.FIRST_EXCEPTION)
+        waiting, pending = len(tasks), tasks
+        limit = None if math.isinf(self.timeout_s) else self.timeout_s
+        while pending:
+            done, pending = futures.wait(tasks, limit, futures.FIRST_EXCEPTION)
+            if any(task.exception() for task in done):
+                break
+            if pending and len(pending) == waiting:
+                self._stalled = True
+                running = [describe(i) for i, task in enumerate(tasks) if task.running()]
+                for task in pending:
+                    task.cancel()
+                raise StalledError(
+                    f"no clip was finished for {limit:g} s; under way: {'; '.join(running)}. Is "
+                    "the storage there? Raise data.timeout_s if it is only slow"
+                )
+            waiting = len(pending)
         for task in pending:
             task.cancel()
         futures.wait(pending)
         for task in tasks:
-            if task in done:
+            if task.done() and not task.cancelled():
                 task.result()
 
     def close(self) -> None:
-        """Ends the threads; a `run` still under way fails."""
+        """Ends the threads; a `run` still under way fails. A thread that hangs is left behind."""
         with self._lock:
             self._closed = True
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            # Not cancel_futures: what it takes off the queue wakes no one, and `run` would wait for
-            # ever. The calls still queued fail at once instead.
-            pool.shutdown()
+            threads, self._threads = self._threads, []
+        _release(self._queue, len(threads))
+        for thread in threads:
+            if not self._stalled:
+                thread.join()
 
     def _call(self, function: Callable[[int], None], i: int) -> None:
         if self._closed:
@@ -66,9 +104,32 @@ class Threads:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the batches were closed")
-            if self._pool is None:
-                self._pool = futures.ThreadPoolExecutor(self.num_threads, "clips")
-            return self._pool.submit(self._call, function, i)
+            while len(self._threads) < self.num_threads:
+                thread = threading.Thread(
+                    target=_work, args=[self._queue], daemon=True, name=f"clips {i}"
+                )
+                self._threads.append(thread)
+                thread.start()
+            future: futures.Future = futures.Future()
+            self._queue.put((future, self._call, function, i))
+            return future
+
+
+def _work(tasks: queue.SimpleQueue) -> None:
+    """What a thread does until it takes None off the queue."""
+    while (task := tasks.get()) is not None:
+        future, call, function, i = task
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(call(function, i))
+            except BaseException as error:
+                future.set_exception(error)
+        del task, future, call, function  # an idle thread holds no batch
+
+
+def _release(tasks: queue.SimpleQueue, threads: int) -> None:
+    for _ in range(threads):
+        tasks.put(None)
 
 
 def start_worker(index: int, count: int) -> None:

@@ -28,6 +28,16 @@ def center_crop(height: int, width: int) -> Box:
     return (height - side) // 2, (width - side) // 2, side, side
 
 
+def spread_crops(height: int, width: int, count: int) -> list[Box]:
+    """Largest squares at `count` evenly spaced places along the long side, ends included; one is
+    the centre (VideoMAE tests with three)."""
+    side = min(height, width)
+    if count == 1:
+        return [center_crop(height, width)]
+    places = [i / (count - 1) for i in range(count)]
+    return [(int((height - side) * p), int((width - side) * p), side, side) for p in places]
+
+
 def random_resized_crop(
     rng: np.random.Generator,
     height: int,

@@ -103,6 +103,8 @@ def resample(
     *,
     num_resamples: int = 2000,
     seed: int = 0,
+    order: metrics.Order | None = None,
+    num_classes: int | None = None,
 ) -> Samples:
     """Scores in resamples of the cases.
 
@@ -114,6 +116,7 @@ def resample(
       case_ids: [N], the case of each example.
       num_resamples: bootstrap draws, R.
       seed: of the draws. The same seed and cases give the same draws for every model.
+      order, num_classes: as in metrics.score.
     """
     scores = np.asarray(scores)
     if scores.ndim != 3:
@@ -121,5 +124,7 @@ def resample(
     cases, case_index = np.unique(np.asarray(case_ids), return_inverse=True)
     drawn = draw_cases(len(cases), num_resamples, seed)
     weights = np.concatenate([np.ones((1, len(cases))), drawn])
-    values = np.mean([metrics.score(metric, labels, s, case_index, weights) for s in scores], 0)
+    more = {"order": order, "num_classes": num_classes}
+    values = [metrics.score(metric, labels, s, case_index, weights, **more) for s in scores]
+    values = np.mean(values, 0)
     return Samples(float(values[0]), values[1:], len(cases))

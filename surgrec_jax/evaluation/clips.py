@@ -2,8 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from surgrec_jax.data.pipeline import ClipSpec, eval_clips
 from surgrec_jax.data.records import Source
+
+LAST = "@last"  # after a track's name: its label at the clip's last frame
 
 
 def class_names(source: Source) -> dict[str, tuple[str, ...]]:
@@ -16,20 +20,34 @@ def labelled_clips(
     clip: ClipSpec,
     clips_per_record: int = 1,
     *,
+    crops: int = 1,
     batch_size: int = 32,
     records: Sequence[int] | None = None,
 ) -> Iterator[dict]:
-    """Batches of `eval_clips` whose "labels" hold the label tracks and the per-video labels.
+    """Batches of `eval_clips` whose "labels" hold the label tracks (at the clip's
+    centre frame, and as "<track>@last" at its last one) and the per-video labels.
 
     Args:
-      source, clip, clips_per_record, batch_size, records: as for `eval_clips`: centre crop, evenly
-        spaced clips, all records by default.
+      source, clip, clips_per_record, crops, batch_size, records: as for `eval_clips`: centre crop,
+        evenly spaced clips, all records by default.
     """
     batches = eval_clips(
-        source, clip, clips_per_record=clips_per_record, batch_size=batch_size, records=records
+        source,
+        clip,
+        clips_per_record=clips_per_record,
+        crops=crops,
+        batch_size=batch_size,
+        records=records,
     )
     try:
         for batch in batches:
-            yield {**batch, "labels": {**batch["labels"], **batch["video_labels"]}}
+            last = {f"{track}{LAST}": ids for track, ids in batch["last_labels"].items()}
+            labels = {**batch["labels"], **last}
+            for name, ids in batch["video_labels"].items():
+                # A label of the frame says more than one of the whole video by the same name.
+                labels[name] = (
+                    np.where(labels[name] >= 0, labels[name], ids) if name in labels else ids
+                )
+            yield {**batch, "labels": labels}
     finally:
         batches.close()

@@ -1,27 +1,69 @@
-"""Features of frozen encoders over a prepared source, cached on disk.
+"""Features of frozen encoders over the clips of a prepared source, in memory.
 
 Decoding video costs more than a small encoder, so one pass over the clips serves every encoder that
-sees the same clip.
+sees the same clip. `feature_cache` keeps them on disk.
 """
 
-import contextlib
 import dataclasses
-import hashlib
-import json
-import logging
-import os
-import pathlib
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-CACHE_VERSION = 1  # raise when the meaning of a cached array changes
-_TEXT = ("case_id", "video_id", "source")
-_NUMBERS = {"record": np.int64, "view": np.int64, "time": np.float32}
-_log = logging.getLogger(__name__)
+TEXT = ("case_id", "video_id", "source")
+NUMBERS = {"record": np.int64, "view": np.int64, "time": np.float32}
 
-Encode = Callable[[np.ndarray], np.ndarray]  # uint8 [B, T, H, W, 3] -> float32 [B, D]
+# uint8 [B, T, H, W, 3] -> float [B, D], or tokens [B, N, D]
+Encode = Callable[[np.ndarray], np.ndarray]
+
+
+class TokenRows:
+    """Tokens [n, N, D] of clips that stay on disk: indexing chooses rows, `read` reads them.
+
+    Args:
+      parts: float [m, N, D] arrays, usually memory-mapped, one after another.
+      rows: int [n], positions in the parts taken together; None = all in order.
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray], rows: np.ndarray | None = None):
+        shapes = {part.shape[1:] for part in parts}
+        if len(shapes) != 1:
+            raise ValueError(f"tokens of one encoder must have one shape, got {sorted(shapes)}")
+        self._parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in parts])
+        self._rows = np.arange(self._ends[-1]) if rows is None else np.asarray(rows, np.int64)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, N, D)."""
+        return len(self._rows), *self._parts[0].shape[1:]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: np.ndarray | slice) -> "TokenRows":
+        """Chosen rows, not read yet."""
+        return TokenRows(self._parts, self._rows[index])
+
+    def joined(self, other: "TokenRows") -> "TokenRows":
+        """These rows, then those of `other`."""
+        return TokenRows(
+            [*self._parts, *other._parts],
+            np.concatenate([self._rows, other._rows + self._ends[-1]]),
+        )
+
+    def read(self, index: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """The tokens of chosen rows, float32 [b, N, D]."""
+        rows = self._rows[index]
+        part = np.searchsorted(self._ends, rows, side="right")
+        out = np.empty((len(rows), *self.shape[1:]), np.float32)
+        for p in np.unique(part):
+            here = part == p
+            # In the order of the file: a disk likes that better.
+            order = np.argsort(rows[here], kind="stable")
+            first = self._ends[p] - len(self._parts[p])
+            values = self._parts[p][rows[here][order] - first]
+            out[np.flatnonzero(here)[order]] = values
+        return out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +71,7 @@ class Features:
     """Features and labels of M clips.
 
     Attributes:
-      features: float32 [M, D].
+      features: float32 [M, D], or tokens: float [M, N, D] or TokenRows.
       labels: name -> int64 [M], -1 = unlabelled: label tracks at the clip's centre frame, and
         per-video labels.
       case_id, video_id, source: text [M].
@@ -37,7 +79,7 @@ class Features:
         time: float32 [M], seconds from the start of the video to the clip's centre frame.
     """
 
-    features: np.ndarray
+    features: np.ndarray | TokenRows
     labels: dict[str, np.ndarray]
     case_id: np.ndarray
     video_id: np.ndarray
@@ -54,41 +96,56 @@ class Features:
         return dataclasses.replace(self, features=features)
 
 
-def extract(encoders: Mapping[str, Encode], batches: Iterable[Mapping]) -> dict[str, Features]:
+def encode_crops(encode: Encode, video: np.ndarray) -> np.ndarray:
+    """Features of clips, or of several crops of each.
+
+    Args:
+      encode: of single crops.
+      video: uint8 [B, T, H, W, 3], or [B, C, T, H, W, 3] with C crops of every clip.
+
+    Returns:
+      [B, D]: the mean over crops (for a linear head this is the mean of the crops' logits); tokens
+      of all crops, [B, C N, D], for an attentive head to look across.
+    """
+    if video.ndim == 5:
+        return np.asarray(encode(video))
+    count, crops = video.shape[:2]
+    found = np.asarray(encode(video.reshape(count * crops, *video.shape[2:])))
+    found = found.reshape(count, crops, *found.shape[1:])
+    return found.mean(1) if found.ndim == 3 else found.reshape(count, -1, found.shape[-1])
+
+
+def extract(
+    encoders: Mapping[str, Encode],
+    batches: Iterable[Mapping],
+    dtypes: Mapping[str, np.dtype] | None = None,
+) -> dict[str, Features]:
     """Runs every encoder over the same batches of clips, decoding once.
 
     Args:
-      encoders: name -> function from video uint8 [B, T, H, W, 3] to features [B, D].
-      batches: dicts with "video" (uint8 [B, T, H, W, 3]), "labels" (track -> int [B]), and
-        "case_id", "video_id", "source", "record", "view", "time" (each [B]). The last batch may be
-        smaller.
+      encoders: name -> function from video uint8 [B, T, H, W, 3] to features [B, D] or tokens
+        [B, N, D].
+      batches: dicts with "video" (uint8 [B, T, H, W, 3], or [B, C, T, H, W, 3]: see
+        `encode_crops`), "labels" (track -> int [B]), and "case_id", "video_id", "source", "record",
+        "view", "time" (each [B]). The last batch may be smaller.
+      dtypes: name -> dtype of the array that is kept; float32 where nothing is said.
 
     Returns:
       name -> Features.
 
     Raises:
-      ValueError: no clip, or an encoder returned NaN, infinity or the wrong number of rows (names
-        the encoder and the record).
+      ValueError: no clip, or an encoder returned NaN, infinity (also: a value beyond the dtype that
+        is kept) or the wrong number of rows (names the encoder and the record).
     """
-    columns: dict[str, list] = {key: [] for key in (*_TEXT, *_NUMBERS)}
+    columns: dict[str, list] = {key: [] for key in (*TEXT, *NUMBERS)}
     labels: dict[str, list] = {}
     found: dict[str, list] = {name: [] for name in encoders}
     for batch in batches:
         video = np.asarray(batch["video"])
-        count = len(video)
         for name, encode in encoders.items():
-            values = np.asarray(encode(video), np.float32)
-            if values.ndim != 2 or len(values) != count:
-                raise ValueError(f"encoder {name} returned {values.shape} for {count} clips")
-            bad = ~np.isfinite(values).all(1)
-            if bad.any():
-                raise ValueError(
-                    f"encoder {name} gives NaN or infinite features for {bad.sum()} of {count} "
-                    "clips, first for record "
-                    f"{np.asarray(batch['record'])[np.argmax(bad)]}; was its training run stopped "
-                    "as non-finite?"
-                )
-            found[name].append(values)
+            values = encode_crops(encode, video)
+            dtype = (dtypes or {}).get(name, np.float32)
+            found[name].append(_checked(name, values, dtype, np.asarray(batch["record"])))
         for key in columns:
             columns[key].append(np.asarray(batch[key]))
         for track, values in batch["labels"].items():
@@ -96,9 +153,9 @@ def extract(encoders: Mapping[str, Encode], batches: Iterable[Mapping]) -> dict[
     if not columns["record"]:
         raise ValueError("no clip to encode: the source is empty")
     joined = {key: np.concatenate(parts) for key, parts in columns.items()}
-    for key, dtype in _NUMBERS.items():
+    for key, dtype in NUMBERS.items():
         joined[key] = joined[key].astype(dtype)
-    for key in _TEXT:
+    for key in TEXT:
         joined[key] = joined[key].astype(str)
     tracks = {track: np.concatenate(parts) for track, parts in labels.items()}
     short = [t for t, values in tracks.items() if len(values) != len(joined["record"])]
@@ -109,110 +166,31 @@ def extract(encoders: Mapping[str, Encode], batches: Iterable[Mapping]) -> dict[
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class CacheKey:
-    """What cached features depend on: encoder, data, and view (clip length, rate, size, crop, clips
-    per record, seed)."""
-
-    encoder: str
-    data: str
-    view: Mapping[str, object]
-
-    def meta(self) -> dict:
-        return {
-            "version": CACHE_VERSION,
-            "encoder": self.encoder,
-            "data": self.data,
-            "view": dict(self.view),
-        }
-
-    def path(self, folder: str | os.PathLike) -> pathlib.Path:
-        """File of this key; the name leaves the version out so that files of another version are
-        found and refused."""
-        text = json.dumps([self.encoder, self.data, dict(self.view)], sort_keys=True)
-        return (
-            pathlib.Path(folder) / f"features-{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
+def _checked(name: str, values: np.ndarray, dtype: np.dtype, records: np.ndarray) -> np.ndarray:
+    """Features of a batch in the dtype that is kept, all finite."""
+    count = len(records)
+    if values.ndim not in (2, 3) or len(values) != count:
+        raise ValueError(f"encoder {name} returned {values.shape} for {count} clips")
+    with np.errstate(over="ignore"):  # what does not fit is found below
+        kept = values.astype(dtype)
+    bad = ~np.isfinite(kept).reshape(count, -1).all(1)
+    if bad.any():
+        why = "was its training run stopped as non-finite?"
+        if np.isfinite(values).all():
+            why = f"they do not fit {np.dtype(dtype)}"
+        raise ValueError(
+            f"encoder {name} gives NaN or infinite features for {bad.sum()} of {count} clips, "
+            f"first for record {records[np.argmax(bad)]}; {why}"
         )
+    return kept
 
 
-def save_features(folder: str | os.PathLike, key: CacheKey, found: Features) -> pathlib.Path:
-    """Writes features for `key` as .npz without pickle; the file appears whole or not at all."""
-    path = key.path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {f"labels/{track}": values for track, values in found.labels.items()}
-    for field in ("features", *_TEXT, *_NUMBERS):
-        arrays[field] = getattr(found, field)
-    arrays["meta"] = np.array(json.dumps(key.meta(), sort_keys=True))
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
-    return path
-
-
-def load_features(folder: str | os.PathLike, key: CacheKey) -> Features | None:
-    """Cached features for `key`; None, with a logged warning, if the file is of another version,
-    key or damaged."""
-    path = key.path(folder)
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            meta = json.loads(str(file["meta"]))
-            expected = json.loads(json.dumps(key.meta()))
-            differing = [k for k in expected if meta.get(k) != expected[k]]
-            if differing:
-                _log.warning(
-                    "ignoring cached features %s: other %s (%s, expected %s); computing them again",
-                    path,
-                    ", ".join(differing),
-                    [meta.get(k) for k in differing],
-                    [expected[k] for k in differing],
-                )
-                return None
-            labels = {
-                n.removeprefix("labels/"): file[n] for n in file.files if n.startswith("labels/")
-            }
-            fields = {field: file[field] for field in ("features", *_TEXT, *_NUMBERS)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        _log.warning(
-            "ignoring unreadable cached features %s (%s); computing them again", path, error
-        )
-        return None
-    return Features(labels=labels, **fields)
-
-
-def cached_extract(
-    encoders: Mapping[str, Encode],
-    fingerprints: Mapping[str, str],
-    batches: Callable[[], Iterable[Mapping]],
-    *,
-    data: str,
-    view: Mapping[str, object],
-    folder: str | os.PathLike | None,
-) -> dict[str, Features]:
-    """`extract` with a cache: only the encoders without a cached file are run; nothing is decoded
-    if there is none.
-
-    Args:
-      encoders: name -> encoder.
-      fingerprints: name -> what identifies the encoder (weights and precision).
-      batches: starts a pass over the clips.
-      data: fingerprint of the prepared source.
-      view: JSON-able description of how clips are cut; must hold all that changes the clips.
-      folder: of the cache; None = no cache.
-    """
-    if folder is None:
-        return extract(encoders, batches())
-    keys = {name: CacheKey(fingerprints[name], data, view) for name in encoders}
-    found = {name: load_features(folder, key) for name, key in keys.items()}
-    missing = {name: encoders[name] for name, features in found.items() if features is None}
-    if missing:
-        for name, features in extract(missing, batches()).items():
-            save_features(folder, keys[name], features)
-            found[name] = features
-    return {name: found[name] for name in encoders}
+def concatenate(parts: Sequence[Features]) -> Features:
+    """Consecutive stretches of clips as one; tokens stay where they are."""
+    arrays = [part.features for part in parts]
+    fields = {
+        key: np.concatenate([getattr(part, key) for part in parts]) for key in (*TEXT, *NUMBERS)
+    }
+    labels = {t: np.concatenate([part.labels[t] for part in parts]) for t in parts[0].labels}
+    together = np.concatenate(arrays) if arrays[0].ndim == 2 else TokenRows(arrays)
+    return Features(together, labels, **fields)

@@ -2,20 +2,22 @@
 
 All scores can be computed under *case weights*: how often each case was drawn by a bootstrap. So
 one vectorised pass gives a score for every resample, and the plain score is the special case "every
-case once". Multi-class scores are functions of a confusion matrix; that is what makes this cheap (a
-confusion matrix per case, then one matrix product).
+case once". What is computed per case or per video (a confusion matrix, a video's F1, its average
+precisions) is computed once and combined under the weights.
 
 Rules for absent classes (they matter: test splits by case often lack a class):
 
-* `top1` needs no rule.
+* `top1` needs no rule. `top5` is undefined with five classes or fewer.
 * `balanced_accuracy`: mean recall over the classes that occur in the labels (scikit-learn's rule).
-* `macro_f1`: mean over the classes that occur in the labels or in the predictions (scikit-learn's
-  rule, `labels=None`, `zero_division=0`): a class that is predicted but never true counts as 0, one
-  that is neither is left out.
+* `macro_f1`, `macro_jaccard`: mean over the classes that occur in the labels or in the predictions
+  (scikit-learn's rule, `labels=None`, `zero_division=0`): a class that is predicted but never true
+  counts as 0, one that is neither is left out.
 * `mean_average_precision`: mean over the labels with at least one positive example; a label without
   one is left out, as in ivtmetrics (scikit-learn would count it as 0). A label that is always
-  positive scores 1, as it does for a constant
-  score: compare with the majority row.
+  positive scores 1, as it does for a constant score: compare with the majority row.
+* `video_*`, `relaxed_*`, `segment_*`, `edit_score`: see `metrics_video`; `triplet_*`: see
+  `metrics_triplet`.
+* `spearman` is undefined where labels or predictions are all alike.
 * `per_class` gives NaN where a value is undefined (precision of a class never predicted, recall of
   a class never true).
 * A score that has no class left to average over is NaN, never 0.
@@ -23,73 +25,26 @@ Rules for absent classes (they matter: test splits by case often lack a class):
 NaN in labels or scores is an error, not a rule.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
+from surgrec_jax.evaluation import metrics_triplet, metrics_video
+from surgrec_jax.evaluation.metrics_classes import (
+    balanced_accuracy,
+    confusion_matrix,
+    macro_f1,
+    macro_jaccard,
+    mean_defined,
+    per_class,
+    ratio,
+    spearman,
+    top1,
+    top_hits,
+)
 
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts [C, C]: row = label, column = prediction. `labels`, `predictions`: int [N] in
-    0..C-1."""
-    labels, predictions = np.asarray(labels), np.asarray(predictions)
-    if labels.shape != predictions.shape or labels.ndim != 1:
-        raise ValueError(
-            f"labels {labels.shape} and predictions {predictions.shape} must be two equally long "
-            "lists"
-        )
-    for name, values in (("labels", labels), ("predictions", predictions)):
-        if not np.issubdtype(values.dtype, np.integer):
-            raise ValueError(f"{name} must be integers, got {values.dtype}")
-        if values.size and (values.min() < 0 or values.max() >= num_classes):
-            raise ValueError(
-                f"{name} must be in 0..{num_classes - 1}, found {values.min()}..{values.max()}; "
-                "remove unlabelled examples (-1) before scoring"
-            )
-    flat = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
-    return flat.reshape(num_classes, num_classes).astype(np.float64)
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """numerator / denominator, NaN where the denominator is 0."""
-    undefined = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
-    return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
-
-
-def _mean_defined(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis, leaving NaN out; NaN where nothing is left."""
-    defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0.0).sum(-1), defined.sum(-1).astype(np.float64))
-
-
-def top1(confusion: np.ndarray) -> np.ndarray:
-    """Share of correct predictions. `confusion`: [..., C, C]; returns [...]."""
-    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
-
-
-def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Mean recall over the classes with at least one label. `confusion`: [..., C, C]; returns
-    [...]."""
-    return _mean_defined(per_class(confusion)["recall"])
-
-
-def macro_f1(confusion: np.ndarray) -> np.ndarray:
-    """Mean F1 over the classes that occur in labels or predictions. `confusion`: [..., C, C];
-    returns [...]."""
-    return _mean_defined(per_class(confusion)["f1"])
-
-
-def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall, Jaccard, F1 and support of every class, each [..., C]; NaN where
-    undefined."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    true, predicted = confusion.sum(-1), confusion.sum(-2)
-    return {
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, true),
-        "jaccard": _ratio(hits, true + predicted - hits),
-        "f1": _ratio(2 * hits, true + predicted),
-        "support": true,
-    }
+__all__ = ["average_precision", "confusion_matrix", "per_class", "score"]
 
 
 def average_precision(
@@ -122,22 +77,54 @@ def average_precision(
     drawn = np.cumsum(weights, -1)[..., threshold]
     precision = hits / np.maximum(drawn, 1e-300)  # nothing drawn yet: no hit either
     found = (np.diff(hits, axis=-1, prepend=0.0) * precision).sum(-1)
-    return _ratio(found, hits[..., -1])
+    return ratio(found, hits[..., -1])
 
 
 MULTI_CLASS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "top1": top1,
     "balanced_accuracy": balanced_accuracy,
     "macro_f1": macro_f1,
+    "macro_jaccard": macro_jaccard,
 }
+TOP5 = ("top5",)
+ORDERED = ("spearman",)
+ALONG_VIDEO = {**metrics_video.STRICT, **metrics_video.SEGMENTAL, **metrics_video.RELAXED}
 MULTI_LABEL = ("mean_average_precision",)
-METRICS = (*MULTI_CLASS, *MULTI_LABEL)
+TRIPLET = tuple(f"triplet_{component}" for component in metrics_triplet.COMPONENTS)
+METRICS = (*MULTI_CLASS, *TOP5, *ORDERED, *ALONG_VIDEO, *MULTI_LABEL, *TRIPLET)
+LABEL_WISE = (*MULTI_LABEL, *TRIPLET)  # these take labels [N, K]
 _CHUNK = 1 << 19  # resamples x examples held at a time
 
 
-def metrics_for(multi_label: bool) -> tuple[str, ...]:
-    """Names of the metrics that fit one class per example, or several labels per example."""
-    return MULTI_LABEL if multi_label else tuple(MULTI_CLASS)
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Where examples stand: video_id text [N], time float [N] in seconds."""
+
+    video_id: np.ndarray
+    time: np.ndarray
+
+    def videos(self) -> list[np.ndarray]:
+        """Positions of each video's examples in order of time; videos sorted by name."""
+        order = np.lexsort((self.time, self.video_id))
+        cuts = np.flatnonzero(self.video_id[order][1:] != self.video_id[order][:-1]) + 1
+        return np.split(order, cuts)
+
+
+def metrics_for(
+    multi_label: bool, *, along_video: bool = False, ordered: bool = False, triplets: bool = False
+) -> tuple[str, ...]:
+    """Names of the metrics that fit a task.
+
+    Args:
+      multi_label: several labels per example instead of one class.
+      along_video: predictions stand in order along videos.
+      ordered: the classes are a scale.
+      triplets: the labels are CholecT50's hundred triplets.
+    """
+    if multi_label:
+        return (*MULTI_LABEL, *(TRIPLET if triplets else ()))
+    names = (*MULTI_CLASS, *TOP5)
+    return names + (ORDERED if ordered else ()) + (tuple(ALONG_VIDEO) if along_video else ())
 
 
 def check_scores(labels: np.ndarray, scores: np.ndarray) -> None:
@@ -161,21 +148,32 @@ def score(
     scores: np.ndarray,
     case_index: np.ndarray | None = None,
     case_weights: np.ndarray | None = None,
+    *,
+    order: Order | None = None,
+    num_classes: int | None = None,
 ) -> np.ndarray:
     """One metric, plainly or once per row of case weights.
 
     Args:
       metric: one of METRICS.
       labels: int [N] class ids for a multi-class metric; int [N, K] of 1, 0 or -1 (unlabelled, left
-        out label by label) for `mean_average_precision`.
+        out label by label) for LABEL_WISE ones.
       scores: float [N, C] (argmax is the prediction; ties go to the lower id) or [N, K].
       case_index: int [N], the case of each example, in 0..cases-1; None with case_weights None.
       case_weights: float [R, cases], how often each case counts in each of R resamples.
+      order: where the examples stand; needed by the metrics along videos. A video must be of one
+        case.
+      num_classes: C, where `scores` has more columns: answers that are no class.
 
     Returns:
       float [R], or a scalar array without case weights. NaN where the metric is undefined (see the
       module's rules).
+
+    Raises:
+      ValueError: wrong input, an unknown metric, or no `order` for a metric that needs it.
     """
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     check_scores(labels, scores)
     if (case_index is None) != (case_weights is None):
@@ -183,28 +181,74 @@ def score(
     if case_index is None:
         case_index, weights = np.zeros(len(labels), np.int64), np.ones((1, 1))
     else:
-        weights = np.asarray(case_weights, np.float64)
-    if metric in MULTI_CLASS:
-        classes = scores.shape[1]
-        predictions = scores.argmax(1)
-        per_case = np.zeros((weights.shape[1], classes, classes))
-        for case in range(weights.shape[1]):
-            rows = case_index == case
-            per_case[case] = confusion_matrix(labels[rows], predictions[rows], classes)
-        confusion = np.einsum("rc,cij->rij", weights, per_case, optimize=True)  # [R, C, C]
-        values = MULTI_CLASS[metric](confusion)
-    elif metric == "mean_average_precision":
-        if labels.shape != scores.shape:
-            raise ValueError(f"labels {labels.shape} and scores {scores.shape} must be alike")
-        columns = np.empty((len(weights), labels.shape[1]))
-        step = max(1, _CHUNK // len(labels))
-        for k, (label, column) in enumerate(zip(labels.T, scores.T, strict=True)):
-            known = label >= 0
-            for start in range(0, len(weights), step):  # bounds memory
-                part = slice(start, start + step)
-                drawn = weights[part][:, case_index[known]]
-                columns[part, k] = average_precision(label[known], column[known], drawn)
-        values = _mean_defined(columns)
+        case_index, weights = np.asarray(case_index), np.asarray(case_weights, np.float64)
+    if metric in LABEL_WISE and labels.shape != scores.shape:
+        raise ValueError(f"labels {labels.shape} and scores {scores.shape} must be alike")
+    if metric in (*ALONG_VIDEO, *TRIPLET):
+        if order is None:
+            raise ValueError(f"{metric} is computed along videos: give `order`")
+        values = _along_videos(metric, labels, scores, case_index, weights, order, num_classes)
+    elif metric in (*MULTI_CLASS, *TOP5):
+        values = _per_case(metric, labels, scores, case_index, weights, num_classes)
+    elif metric in ORDERED:
+        columns = scores[:, : num_classes or scores.shape[1]]
+        values = spearman(labels, columns, weights[:, case_index])
     else:
-        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+        values = _mean_average_precision(labels, scores, case_index, weights)
     return values if case_weights is not None else values[0]
+
+
+def _per_case(metric, labels, scores, case_index, weights, num_classes):
+    """Metrics of a confusion matrix, or of hits: a part per case, combined under the weights."""
+    answers = scores.shape[1]
+    classes = num_classes or answers
+    predictions = scores.argmax(1)
+    cases = weights.shape[1]
+    if metric in TOP5:
+        hits = top_hits(labels, scores[:, :classes])
+        found = np.bincount(case_index, hits, minlength=cases)
+        return ratio(weights @ found, weights @ np.bincount(case_index, minlength=cases))
+    per_case = np.zeros((cases, classes, answers))
+    for case in range(cases):
+        rows = case_index == case
+        per_case[case] = confusion_matrix(labels[rows], predictions[rows], classes, answers)
+    confusion = np.einsum("rc,cij->rij", weights, per_case, optimize=True)  # [R, C, P]
+    return MULTI_CLASS[metric](confusion)
+
+
+def _along_videos(metric, labels, scores, case_index, weights, order, num_classes):
+    """Metrics of videos: a part per video, combined under the weights of their cases."""
+    videos = order.videos()
+    owner = np.array([case_index[rows[0]] for rows in videos])
+    for rows, case in zip(videos, owner, strict=True):
+        if (case_index[rows] != case).any():
+            raise ValueError(f"video {order.video_id[rows[0]]} stands in several cases")
+    if metric in TRIPLET:
+        component = metric.removeprefix("triplet_")
+        parts = [
+            metrics_triplet.video_ap(labels[rows], scores[rows], component, average_precision)
+            for rows in videos
+        ]
+        return metrics_triplet.mean_ap(weights[:, owner], np.stack(parts))
+    part, combine = ALONG_VIDEO[metric]
+    answers = scores.shape[1]
+    classes, predictions = num_classes or answers, scores.argmax(1)
+    parts = [
+        part(
+            metrics_video.Video(labels[rows], predictions[rows], order.time[rows], classes, answers)
+        )
+        for rows in videos
+    ]
+    return combine(weights[:, owner], np.stack(parts))
+
+
+def _mean_average_precision(labels, scores, case_index, weights):
+    columns = np.empty((len(weights), labels.shape[1]))
+    step = max(1, _CHUNK // len(labels))
+    for k, (label, column) in enumerate(zip(labels.T, scores.T, strict=True)):
+        known = label >= 0
+        for start in range(0, len(weights), step):  # bounds memory
+            part = slice(start, start + step)
+            drawn = weights[part][:, case_index[known]]
+            columns[part, k] = average_precision(label[known], column[known], drawn)
+    return mean_defined(columns)

@@ -48,6 +48,19 @@ class LabelledClips:
         return cls(np.concatenate(video), joined, np.concatenate(cases))
 
 
+def encode_batches(
+    encode: Callable[[np.ndarray], np.ndarray], video: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """float32 [M, D] of clips [M, ...], in batches of one size: the last is filled up."""
+    parts = []
+    for start in range(0, len(video), batch_size):
+        batch = video[start : start + batch_size]
+        fill = batch_size - len(batch)
+        padded = np.concatenate([batch, np.repeat(batch[-1:], fill, 0)]) if fill else batch
+        parts.append(np.asarray(encode(padded), np.float32)[: len(batch)])
+    return np.concatenate(parts)
+
+
 class OnlineProbe:
     """Scores features of a fixed labelled set; the same features give the same scores.
 
@@ -87,17 +100,6 @@ class OnlineProbe:
         self.source, self.train, self.validation = source, train, validation
         self.num_classes, self.batch_size = dict(num_classes), batch_size
 
-    def _encode(
-        self, features: Callable[[np.ndarray], np.ndarray], video: np.ndarray
-    ) -> np.ndarray:
-        parts = []
-        for start in range(0, len(video), self.batch_size):
-            batch = video[start : start + self.batch_size]
-            fill = self.batch_size - len(batch)
-            padded = np.concatenate([batch, np.repeat(batch[-1:], fill, 0)]) if fill else batch
-            parts.append(np.asarray(features(padded), np.float32)[: len(batch)])
-        return np.concatenate(parts)
-
     def __call__(self, features: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
         """Balanced accuracy on the validation clips.
 
@@ -108,8 +110,8 @@ class OnlineProbe:
           {"probe/<source>/<track>/knn": float, "probe/<source>/<track>/linear": float, ...}
         """
         train, validation = (
-            self._encode(features, self.train.video),
-            self._encode(features, self.validation.video),
+            encode_batches(features, self.train.video, self.batch_size),
+            encode_batches(features, self.validation.video, self.batch_size),
         )
         result = {}
         for track, classes in self.num_classes.items():
@@ -125,3 +127,37 @@ class OnlineProbe:
                     metrics.score("balanced_accuracy", truth, scores)
                 )
         return result
+
+
+class OnlineScore:
+    """Scores a classifier in training on a fixed set of validation clips.
+
+    Args:
+      source: name used in the metric key.
+      validation: labelled clips.
+      tracks: one track, or several binary ones (multi-label).
+      num_classes: columns of the probabilities.
+      batch_size: of the calls; the last batch is padded to it.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        validation: LabelledClips,
+        tracks: Sequence[str],
+        num_classes: int,
+        batch_size: int = 16,
+    ):
+        self.validation, self.num_classes, self.batch_size = validation, num_classes, batch_size
+        columns = [validation.labels[track] for track in tracks]
+        several = len(columns) > 1
+        self._labels = np.stack(columns, 1) if several else columns[0]
+        self._metric = "mean_average_precision" if several else "balanced_accuracy"
+        self._key = f"probe/{source}/{tracks[0] if not several else 'labels'}/{self._metric}"
+
+    def __call__(self, probabilities: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
+        """{"probe/<source>/<track>/<metric>": float} of probabilities [B, C] of clips."""
+        scores = encode_batches(probabilities, self.validation.video, self.batch_size)
+        if scores.shape[1] != self.num_classes:
+            raise ValueError(f"{scores.shape[1]} probabilities for {self.num_classes} classes")
+        return {self._key: float(metrics.score(self._metric, self._labels, scores))}

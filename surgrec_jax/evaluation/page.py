@@ -14,7 +14,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--fg); font: 15px/1.55 system-ui,
   -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 40px 24px 64px; }
+main { max-width: 1200px; margin: 0 auto; padding: 40px 24px 64px; }
 h1 { font-size: 28px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
 h2 { font-size: 19px; margin: 44px 0 6px; }
 h3 { font-size: 15px; margin: 0 0 4px; }
@@ -30,7 +30,7 @@ small, .small { font-size: 13px; }
 .grid3 { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr));
   gap: 16px; margin-top: 14px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 8px 12px; text-align: right; border-bottom: 1px solid var(--line);
+th, td { padding: 8px 10px; text-align: right; border-bottom: 1px solid var(--line);
   vertical-align: top; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 2px; }
 thead th { color: var(--soft); font-weight: 600; font-size: 13px; }
@@ -59,6 +59,7 @@ svg .mark { fill: var(--c); }
 .majority { --c: var(--majority); }
 .pixels { --c: var(--pixels); }
 .random { --c: var(--random); }
+.vlm { --c: var(--m5); }
 .m0 { --c: var(--m0); }
 .m1 { --c: var(--m1); }
 .m2 { --c: var(--m2); }
@@ -69,6 +70,20 @@ figure { margin: 0; }
 figure img { max-width: 100%; height: auto; display: block; border-radius: 4px; image-rendering:
   auto; }
 figcaption { color: var(--soft); font-size: 13px; margin-top: 6px; }
+.chip { display: inline-block; border: 1px solid var(--line); border-radius: 10px; padding: 0 9px;
+  margin: 2px 4px 2px 0; font-size: 12px; color: var(--soft); }
+.chip.bad { color: var(--bad); border-color: var(--bad); }
+.chip.good { color: var(--good); border-color: var(--good); }
+.frames { display: flex; gap: 8px; margin-top: 6px; }
+.frames figure { flex: 1 1 0; max-width: 120px; }
+.frames figcaption { font-size: 11px; line-height: 1.35; margin-top: 4px; overflow-wrap: anywhere; }
+.cases { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(310px, 100%), 1fr));
+  gap: 4px 22px; }
+.fixed { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(430px, 100%), 1fr));
+  gap: 16px; margin-top: 14px; }
+svg .cell { fill: var(--m0); }
+svg text.on { fill: #ffffff; }
+section { margin-top: 26px; }
 details { margin-top: 10px; }
 summary { cursor: pointer; font-weight: 600; }
 pre { font: 12px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow: auto;

@@ -15,28 +15,28 @@ def colours(models: Sequence[Mapping]) -> dict[str, str]:
     numbered."""
     encoders = [model["name"] for model in models if model["kind"] == "encoder"]
     return {
-        m["name"]: m["kind"] if m["kind"] in ("majority", "pixels", "random")
+        m["name"]: m["kind"] if m["kind"] in ("majority", "pixels", "random", "vlm")
         else f"m{encoders.index(m['name']) % MODEL_COLOURS}"
         for m in models
     }  # fmt: skip
 
 
-def _metric(task: Mapping) -> str:
+def metric_name(task: Mapping) -> str:
     return escape(task["metric"].replace("_", " "))
 
 
 def _multi_label(task: Mapping) -> bool:
-    return task["metric"] in metrics.MULTI_LABEL
+    return task["metric"] in metrics.LABEL_WISE
 
 
-def _percent(value: float | None, sign: str = "") -> str:
+def percent(value: float | None, sign: str = "") -> str:
     return "undefined" if value is None else f"{100 * value:{sign}.1f}"
 
 
-def _span(interval: Mapping, sign: str = "") -> str:
+def span(interval: Mapping, sign: str = "") -> str:
     if interval["low"] is None:
         return "no interval: fewer than 2 cases"
-    return f"[{_percent(interval['low'], sign)}, {_percent(interval['high'], sign)}]"
+    return f"[{percent(interval['low'], sign)}, {percent(interval['high'], sign)}]"
 
 
 def verdict(entry: Mapping) -> str:
@@ -51,17 +51,21 @@ def verdict(entry: Mapping) -> str:
 def findings(results: Mapping, head: str) -> list[str]:
     """One plain sentence per encoder: its difference to random on each task, whatever it is."""
     said = []
+    several = len({task["source"] for task in results["tasks"]}) > 1
     for model in results["models"]:
         if model["kind"] != "encoder":
             continue
         groups: dict[str, list[str]] = {"better": [], "worse": [], "open": [], "undefined": []}
         for task in results["tasks"]:
-            entry = task["heads"][head][model["name"]]
+            entry = task["heads"].get(head, {}).get(model["name"])
+            if entry is None or "minus_random" not in entry:
+                continue  # not measured: the report says so elsewhere
             difference = entry["minus_random"]
+            title = f"{task['source']}: {task['name']}" if several else task["name"]
             if difference["value"] is None:
-                groups["undefined"].append(task["name"])
+                groups["undefined"].append(title)
                 continue
-            text = f"{task['name']} ({_percent(difference['value'], '+')} {_span(difference, '+')}"
+            text = f"{title} ({percent(difference['value'], '+')} {span(difference, '+')}"
             if entry["std"] is not None and abs(difference["value"]) <= entry["std"]:
                 text += ", within the seeds' spread"
             groups[verdict(entry)].append(text + ")")
@@ -72,29 +76,30 @@ def findings(results: Mapping, head: str) -> list[str]:
             "undefined": "score undefined on",
         }
         parts = [f"{words[key]} {', '.join(found)}" for key, found in groups.items() if found]
-        said.append(f"{model['name']}: {'; '.join(parts)}.")
+        if parts:
+            said.append(f"{model['name']}: {'; '.join(parts)}.")
     return said
 
 
-def _score_cell(entry: Mapping) -> str:
-    spread = "" if entry["std"] is None else f" ± {_percent(entry['std'])}"
-    cell = f"<b>{_percent(entry['mean'])}</b>{spread}"
-    cell += f'<span class="sub">{_span(entry["interval"])}</span>'
+def score_cell(entry: Mapping) -> str:
+    spread = "" if entry["std"] is None else f" ± {percent(entry['std'])}"
+    cell = f"<b>{percent(entry['mean'])}</b>{spread}"
+    cell += f'<span class="sub">{span(entry["interval"])}</span>'
     difference = entry.get("minus_random")
     if difference is not None and difference["value"] is not None:
         css = {"better": "up", "worse": "down", "open": "soft"}[verdict(entry)]
         cell += (
-            f'<span class="sub"><span class="{css}">{_percent(difference["value"], "+")}</span> to '
+            f'<span class="sub"><span class="{css}">{percent(difference["value"], "+")}</span> to '
             "random "
-            f"{_span(difference, '+')}</span>"
+            f"{span(difference, '+')}</span>"
         )
     return cell
 
 
-def _task_cell(task: Mapping) -> str:
+def task_cell(task: Mapping) -> str:
     test = task["counts"]["test"]
     cell = (
-        f'<b>{escape(task["name"])}</b><span class="sub">{_metric(task)}, '
+        f'<b>{escape(task["name"])}</b><span class="sub">{metric_name(task)}, '
         f"{len(task['classes'])} {'labels' if _multi_label(task) else 'classes'}<br>"
         f"{test['cases']} test cases, {test['videos']} videos, {test['clips']} clips</span>"
     )
@@ -109,7 +114,7 @@ def results_section(results: Mapping) -> str:
     names = [model["name"] for model in results["models"]]
     css = colours(results["models"])
     protocol = results["protocol"]
-    heads = list(results["tasks"][0]["heads"])
+    heads = list(dict.fromkeys(head for task in results["tasks"] for head in task["heads"]))
     parts = ["<h2>What the frozen encoders know</h2>"]
     parts += [f'<p><span class="badge">{escape(note)}</span></p>' for note in results["notes"]]
     parts.append(
@@ -129,8 +134,12 @@ def results_section(results: Mapping) -> str:
         parts.append(f'<ul class="findings">{items}</ul>')
     for head in heads:
         rows = [
-            [_task_cell(task), *(_score_cell(task["heads"][head][name]) for name in names)]
+            [
+                task_cell(task),
+                *(score_cell(entries[n]) if n in entries else "-" for n in names),
+            ]
             for task in results["tasks"]
+            if (entries := task["heads"].get(head))
         ]
         block = html_table([f"{head} probe", *names], rows)
         parts.append(f'<div style="margin-top:14px">{card(block)}</div>')
@@ -138,45 +147,53 @@ def results_section(results: Mapping) -> str:
     panels = []
     for task in results["tasks"]:
         entries = task["heads"][heads[0]]
-        rows = [_bar(name, entries[name], css[name]) for name in names]
-        title = f'<h3>{escape(task["name"])}</h3><span class="sub">{_metric(task)}, %</span>'
+        rows = [score_bar(name, entries[name], css[name]) for name in names]
+        title = f'<h3>{escape(task["name"])}</h3><span class="sub">{metric_name(task)}, %</span>'
         panels.append(card(title + bars(rows, rows[names.index(floor)].value)))
     parts.append(f'<div class="grid2">{"".join(panels)}</div>')
     parts.append(
         f'<p class="soft small">{escape(heads[0])} probe. Whiskers: interval over test cases. '
         "Dots: single seeds. Dashed: majority class.</p>"
     )
-    parts += [_task_details(task, names) for task in results["tasks"]]
+    parts += [task_details(task, names) for task in results["tasks"]]
     return "".join(parts)
 
 
-def _bar(name: str, entry: Mapping, css: str) -> Bar:
-    def percent(value):
+def score_bar(name: str, entry: Mapping, css: str) -> Bar:
+    """A bar of a score with its interval and a dot per seed."""
+
+    def scaled(value):
         return None if value is None else 100 * value
 
     interval = entry["interval"]
     dots = [100 * v for v in entry["seeds"] if v is not None] if len(entry["seeds"]) > 1 else []
     return Bar(
-        name, percent(entry["mean"]), percent(interval["low"]), percent(interval["high"]), dots, css
+        name, scaled(entry["mean"]), scaled(interval["low"]), scaled(interval["high"]), dots, css
     )
 
 
-def _task_details(task: Mapping, names: Sequence[str]) -> str:
+def _short(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
+
+
+def task_details(task: Mapping, all_names: Sequence[str]) -> str:
+    """Every metric and class of a task, folded; a table per row of the main one."""
     blocks = []
     for head, entries in task["heads"].items():
+        names = [name for name in all_names if name in entries]
         keys = list(entries[names[0]]["metrics"])
         rows = [
-            [escape(key.replace("_", " ")), *(_percent(entries[n]["metrics"][key]) for n in names)]
+            [escape(key.replace("_", " ")), *(percent(entries[n]["metrics"][key]) for n in names)]
             for key in keys
         ]
-        chosen = [", ".join(f"{v:.3g}" for v in entries[n]["chosen"]) or "-" for n in names]
+        chosen = [", ".join(map(_short, entries[n]["chosen"])) or "-" for n in names]
         rows.append([_HYPER.get(head, "chosen"), *map(escape, chosen)])
         measure = "average_precision" if _multi_label(task) else "recall"
         for label in task["classes"]:
             each = [entries[n]["per_class"][label] for n in names]
             rows.append([
                 f"{escape(measure.replace('_', ' '))} of {escape(label)} ({each[0]['support']})",
-                *("-" if e[measure] is None else _percent(e[measure]) for e in each),
+                *("-" if e[measure] is None else percent(e[measure]) for e in each),
             ])  # fmt: skip
         blocks.append(html_table([head, *names], rows))
     return details(f"{task['name']}: all metrics and classes", card("<br>".join(blocks)))

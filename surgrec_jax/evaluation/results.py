@@ -22,7 +22,13 @@ def resample(problem: Problem, answer: Answer, num_resamples: int) -> bootstrap.
     """Headline scores of an answer in resamples of the test cases."""
     labels, cases = problem.units(problem.test)
     return bootstrap.resample(
-        problem.task.metric, labels, answer.scores, cases, num_resamples=num_resamples
+        problem.task.metric,
+        labels,
+        answer.scores,
+        cases,
+        num_resamples=num_resamples,
+        order=problem.order(problem.test),
+        num_classes=len(problem.classes),
     )
 
 
@@ -48,19 +54,21 @@ def summarise(
     """
     task = problem.task
     labels, _ = problem.units(problem.test)
-    values = [float(metrics.score(task.metric, labels, s)) for s in answer.scores]
+    each = {
+        name: [problem.score(name, problem.test, s) for s in answer.scores] for name in task.metrics
+    }
+    values = each[task.metric]
     result = {
         "mean": _number(np.mean(values)),
         "std": _number(np.std(values, ddof=1)) if len(values) > 1 else None,
         "seeds": [_number(v) for v in values],
         "interval": samples.interval(level).as_dict(),
-        "metrics": {
-            name: _number(np.mean([metrics.score(name, labels, s) for s in answer.scores]))
-            for name in metrics.metrics_for(task.multi_label)
-        },
+        "metrics": {name: _number(np.mean(found)) for name, found in each.items()},
         "per_class": _per_class(problem, labels, answer.scores),
         "chosen": list(answer.chosen),
         "validation": list(answer.validation),
+        "missing_classes": list(answer.missing),
+        "train_cases": list(answer.train_cases),
     }
     if reference is not None:
         result["minus_random"] = (samples - reference).interval(level).as_dict()
@@ -80,8 +88,7 @@ def _per_class(problem: Problem, labels: np.ndarray, scores: np.ndarray) -> dict
                 "average_precision": _number(np.mean(values)),
             }
         return table
-    count = len(problem.classes)
-    each = [metrics.per_class(metrics.confusion_matrix(labels, s.argmax(1), count)) for s in scores]
+    each = [metrics.per_class(c) for c in confusions(problem, scores)]
     return {
         name: {
             "support": int(each[0]["support"][k]),
@@ -94,6 +101,13 @@ def _per_class(problem: Problem, labels: np.ndarray, scores: np.ndarray) -> dict
     }
 
 
+def confusions(problem: Problem, scores: np.ndarray) -> list[np.ndarray]:
+    """A confusion matrix [C, P] per seed of scores [S, U, P] on the test split."""
+    labels, _ = problem.units(problem.test)
+    count, answers = len(problem.classes), scores.shape[-1]
+    return [metrics.confusion_matrix(labels, s.argmax(1), count, answers) for s in scores]
+
+
 def describe_problem(problem: Problem) -> dict:
     """Counts per split, classes and unseen classes of a task, JSON-able."""
     task = problem.task
@@ -104,6 +118,8 @@ def describe_problem(problem: Problem) -> dict:
             "cases": len(np.unique(split.case_id)),
             "videos": len(np.unique(split.video_id)),
             "clips": len(split.rows),
+            "unlabelled_clips": split.unlabelled_clips,
+            "unlabelled_videos": split.unlabelled_videos,
         }
     return {
         "name": task.name,
@@ -111,9 +127,13 @@ def describe_problem(problem: Problem) -> dict:
         "track": task.track,
         "metric": task.metric,
         "unit": task.unit,
+        "kind": task.kind,
+        "domain": task.domain,
+        "splits": list(task.splits),
         "classes": list(problem.classes),
         "counts": counts,
         "unseen_test_classes": list(problem.unseen),
+        "leaks": list(problem.leaks),
     }
 
 
@@ -160,22 +180,95 @@ def _difference(interval: Mapping | None) -> str:
     return f"{100 * interval['value']:+.1f} {_bracket(interval, '+')}"
 
 
+def lines(results: Mapping) -> list[list[str]]:
+    """The table as rows of plain text: three lines per task and row (score, interval, difference to
+    random); columns that a row lacks are empty."""
+    names = [model["name"] for model in results["models"]]
+    rows = [["task", "head", *names]]
+    several = len({task["source"] for task in results["tasks"]}) > 1
+
+    def each(entries: Mapping, show) -> list[str]:
+        return [show(entries[name]) if name in entries else "" for name in names]
+
+    for task in results["tasks"]:
+        test = task["counts"]["test"]
+        title = f"{task['source']}: {task['name']}" if several else task["name"]
+        about = [title, task["metric"].replace("_", " "), f"{test['cases']} test cases"]
+        for head, entries in task["heads"].items():
+            shown = [
+                [head, *each(entries, _cell)],
+                ["interval", *each(entries, lambda e: _bracket(e["interval"]))],
+                ["- random", *each(entries, lambda e: _difference(e.get("minus_random")))],
+            ]
+            rows += [[label, *line] for label, line in zip(about, shown, strict=True)]
+            about = ["", "", ""]
+    return rows
+
+
+def caption(results: Mapping) -> str:
+    """What the numbers of the table are."""
+    protocol = results["protocol"]
+    return (
+        f"Scores in percent: mean ± standard deviation over {protocol['seeds']} probe seeds "
+        f"(training {protocol['train_resample']} resampled); below, the "
+        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases, and the paired "
+        "difference to the random-initialised encoder of the same shape "
+        f"({protocol['init_seeds']} init seeds)."
+    )
+
+
+def markdown(results: Mapping) -> str:
+    """The table as Markdown, one line per task and row, with everything that was not scored."""
+
+    def cell(text: str) -> str:
+        return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+    title = results["protocol"].get("title", results["protocol"]["protocol"])
+    rows = lines(results)
+    text = [f"# Benchmark, protocol {cell(title)}", "", caption(results), ""]
+    text += [f"- {cell(note)}" for note in results["notes"]] + [""]
+    text.append("| " + " | ".join(cell(name) for name in rows[0]) + " |")
+    text.append("|" + "---|" * len(rows[0]))
+    task = ""
+    for first, second, third in zip(rows[1::3], rows[2::3], rows[3::3], strict=True):
+        task = f"{first[0]} ({second[0]}, {third[0]})" if first[0] else task
+        cells = [task, first[1]]
+        for column in range(2, len(first)):
+            parts = [first[column], second[column]]
+            parts += [f"{third[column]} to random"] if third[column] else []
+            cells.append("<br>".join(part for part in parts if part) or "-")
+        text.append("| " + " | ".join(map(cell, cells)) + " |")
+    for title, entries in (
+        ("Missing: not prepared", [f"{e['source']}: {e['reason']}" for e in results["missing"]]),
+        (
+            "Refused",
+            [f"{e['source']}, {e['task']}: {e['reason']}" for e in results["refused"]],
+        ),
+        (
+            "Failed",
+            [
+                f"{e['source']}, {e['task']}, {e['column']}: {e['reason']}"
+                for e in results["failed"]
+            ],
+        ),
+        (
+            "Pretraining and test cases",
+            [
+                f"{model}, {source}: {found['text']}"
+                for model, of_model in results["overlap"].items()
+                for source, found in of_model.items()
+            ],
+        ),
+    ):
+        if entries:
+            text += ["", f"## {title}", "", *(f"- {cell(entry)}" for entry in entries)]
+    return "\n".join(text) + "\n"
+
+
 def table(results: Mapping) -> str:
     """Plain-text table: per task and head a line of scores, of intervals, and of differences to
     random."""
-    names = [model["name"] for model in results["models"]]
-    rows = [["task", "head", *names]]
-    for task in results["tasks"]:
-        test = task["counts"]["test"]
-        about = [task["name"], task["metric"].replace("_", " "), f"{test['cases']} test cases"]
-        for head, entries in task["heads"].items():
-            lines = [
-                [head, *(_cell(entries[n]) for n in names)],
-                ["interval", *(_bracket(entries[n]["interval"]) for n in names)],
-                ["- random", *(_difference(entries[n].get("minus_random")) for n in names)],
-            ]
-            rows += [[label, *line] for label, line in zip(about, lines, strict=True)]
-            about = ["", "", ""]
+    rows = lines(results)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     text = []
     for i, row in enumerate(rows):
@@ -184,14 +277,4 @@ def table(results: Mapping) -> str:
         )
         if i == 0 or (i % 3 == 0 and i < len(rows) - 1):
             text.append("-" * (sum(widths) + 2 * len(widths) - 2))
-    protocol = results["protocol"]
-    notes = [
-        f"Scores in percent: mean ± standard deviation over {protocol['seeds']} probe seeds "
-        "(training "
-        f"{protocol['train_resample']} resampled); below, the {100 * protocol['level']:.0f} % "
-        "bootstrap interval over "
-        "test cases, and the paired difference to the random-initialised encoder of the same shape "
-        f"({protocol['init_seeds']} init seeds).",
-        *results["notes"],
-    ]
-    return "\n".join([*text, "", *notes])
+    return "\n".join([*text, "", caption(results), *results["notes"]])

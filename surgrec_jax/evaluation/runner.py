@@ -2,198 +2,138 @@
 
 import dataclasses
 import datetime
+import fnmatch
 import functools
-import math
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 
 import jax
 import numpy as np
-import tqdm
 
-from surgrec_jax.data.pipeline import ClipSpec
 from surgrec_jax.data.records import Source
-from surgrec_jax.encoder import Encoder, random_encoder
-from surgrec_jax.evaluation import baselines, protocol, results
-from surgrec_jax.evaluation.clips import class_names, labelled_clips
-from surgrec_jax.evaluation.features import Encode, Features, cached_extract
+from surgrec_jax.evaluation import columns as columns_lib
+from surgrec_jax.evaluation import protocol, results
+from surgrec_jax.evaluation.clips import class_names
+from surgrec_jax.evaluation.columns import FINE_TUNED, PROBABILITIES, TOKENS, Candidate, Column
+from surgrec_jax.evaluation.features import Features
+from surgrec_jax.evaluation.heads import HEADS
+from surgrec_jax.evaluation.protocols import Settings
 from surgrec_jax.evaluation.tasks import Task
+
+__all__ = ["Candidate", "Settings", "answers", "build", "environment", "probe"]
 
 _PACKAGES = ("jax", "flax", "numpy", "scikit-learn", "grain", "tensorflow-datasets")
 
 
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """An encoder to probe: its column name and where it came from (text for the report)."""
-
-    name: str
-    encoder: Encoder
-    checkpoint: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How to probe; the fields of configs/probe.py of the same names."""
-
-    heads: tuple[str, ...] = ("linear", "knn")
-    seeds: int = 3
-    init_seeds: int = 2
-    clips_per_record: int = 2
-    train_resample: str = "cases"
-    resamples: int = 2000
-    level: float = 0.95
-
-    def __post_init__(self):
-        unknown = [head for head in self.heads if head not in protocol.HEADS]
-        if unknown or not self.heads:
-            raise ValueError(f"heads {self.heads}: choose from {', '.join(protocol.HEADS)}")
-        for field in ("seeds", "init_seeds", "clips_per_record", "resamples"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field}={getattr(self, field)}: must be at least 1")
-        if self.train_resample not in protocol.RESAMPLE:
-            raise ValueError(
-                f"train_resample={self.train_resample!r}: choose from {protocol.RESAMPLE}"
-            )
-        if not 0.5 <= self.level < 1:
-            raise ValueError(f"level={self.level}: must be in [0.5, 1), for example 0.95")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Model:
-    """A column of the table.
-
-    `encoders`: feature name -> function to features (several for random initialisations);
-    `random`: name of the random column it is compared with; `facts`: for the results file.
-    """
-
-    name: str
-    kind: str
-    encoders: dict[str, Encode]
-    random: str = ""
-    facts: dict = dataclasses.field(default_factory=dict)
-
-    def describe(self) -> dict:
-        return {"name": self.name, "kind": self.kind, **self.facts}
-
-
-def _models(group: Sequence[Candidate], init_seeds: int, suffix: str) -> list[_Model]:
-    """Pixels, one random column per distinct architecture, then the candidates of one clip."""
-    models = [_Model(f"pixels{suffix}", "pixels", {f"pixels{suffix}": baselines.pixels})]
-    shapes: dict[object, list[Candidate]] = {}
-    for candidate in group:
-        shapes.setdefault(candidate.encoder.config, []).append(candidate)
-    random_of = {}
-    for alike in shapes.values():
-        several = len(shapes) > 1 or suffix
-        name = f"random like {alike[0].name}" if several else "random"
-        drawn = {
-            f"{name} {seed}": random_encoder(like=alike[0].encoder, seed=seed).features
-            for seed in range(init_seeds)
-        }
-        models.append(_Model(name, "random", drawn, facts={"init_seeds": init_seeds}))
-        random_of |= {candidate.name: name for candidate in alike}
-    for one in group:
-        frames, size, fps = one.encoder.clip
-        facts = {
-            "checkpoint": one.checkpoint,
-            "encoder": one.encoder.name,
-            "fingerprint": one.encoder.fingerprint,
-            "width": one.encoder.width,
-            "clip": {"frames": frames, "size": size, "fps": fps},
-            "random": random_of[one.name],
-        }
-        models.append(
-            _Model(
-                one.name, "encoder", {one.name: one.encoder.features}, random_of[one.name], facts
-            )
+def under_protocol(task: Task, settings: Settings) -> Task:
+    """The task with the headline metric that the protocol asks for."""
+    metric = settings.rules.metric
+    if metric is None or metric == task.metric:
+        return task
+    if metric not in task.metrics:
+        raise ValueError(
+            f"task {task.name} has no {metric}, which protocol {settings.protocol} reports"
         )
-    return models
+    return dataclasses.replace(task, metric=metric)
 
 
-def _identity(name: str, like: Encoder, encode: Encode) -> str:
-    """What identifies features in the cache: weights and precision, or the baseline's settings."""
-    if encode is baselines.pixels:
-        return f"pixels {baselines.PIXEL_FRAMES} {baselines.PIXEL_SIZE}"
-    encoder = encode.__self__
-    return f"{encoder.fingerprint} {encoder.compute}"
-
-
-def _extract(
-    models: Sequence[_Model],
-    like: Encoder,
-    sources: Mapping[str, Source],
+def build(
+    task: Task,
+    classes: Mapping[str, Sequence[str]],
+    found: Mapping[str, Mapping[str, Features]],
     settings: Settings,
-    cache: str | os.PathLike | None,
-) -> dict[str, dict[str, Features]]:
-    """Split -> feature name -> Features of all models of one clip; pixels become their PCA."""
-    frames, size, fps = like.clip
-    clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
-    encoders = {name: encode for model in models for name, encode in model.encoders.items()}
-    identity = {name: _identity(name, like, encode) for name, encode in encoders.items()}
-    view = {**dataclasses.asdict(clip), "clips_per_record": settings.clips_per_record}
-    found = {}
-    for split, source in sources.items():
+) -> protocol.Problem:
+    """The task's problem on extracted clips. Raises as `protocol.build_problem`."""
+    any_features = {split: next(iter(named.values())) for split, named in found.items()}
+    task = under_protocol(task, settings)
+    return protocol.build_problem(task, classes, any_features, clean=settings.rules.clean)
 
-        def batches(source=source, split=split) -> Iterator[dict]:
-            total = math.ceil(len(source) * settings.clips_per_record / like.batch_size)
-            return tqdm.tqdm(
-                labelled_clips(source, clip, settings.clips_per_record, batch_size=like.batch_size),
-                desc=f"features of {source.name}/{split}",
-                total=total,
-                disable=None,
+
+def answers(
+    problem: protocol.Problem,
+    column: Column,
+    found: Mapping[str, Mapping[str, Features]],
+    settings: Settings,
+) -> dict[str, protocol.Answer]:
+    """Row of the table -> answer of one column.
+
+    Raises:
+      ValueError: as `protocol.run_head`.
+    """
+    if column.kind == "majority":
+        rows = [row for row, _, _ in settings.rows()] or [FINE_TUNED]
+        return {row: protocol.majority(problem) for row in rows}
+    given = fine_tuned(problem, column, found)
+    for row, head, share in settings.rows():
+        suffix = TOKENS if HEADS[head].tokens else ""
+        parts = [
+            protocol.run_head(
+                head,
+                problem,
+                {split: found[split][name + suffix].features for split in problem.task.splits},
+                seeds=range(settings.seeds),
+                resample=settings.train_resample,
+                share=share,
             )
+            for name in column.encoders
+        ]
+        given[row] = functools.reduce(protocol.Answer.joined, parts)
+    return given
 
-        found[split] = cached_extract(
-            encoders, identity, batches, data=source.fingerprint, view=view, folder=cache
+
+def fine_tuned(
+    problem: protocol.Problem, column: Column, found: Mapping[str, Mapping[str, Features]]
+) -> dict[str, protocol.Answer]:
+    """The answer of a column's classifier, where it was trained on this task's labels.
+
+    Raises:
+      ValueError: it has other classes.
+    """
+    one, task = column.classifier, problem.task
+    if one is None or not all(fnmatch.fnmatch(track, task.track) for track in one.tracks):
+        return {}
+    if one.classes != problem.classes or one.multi_label != task.multi_label:
+        raise ValueError(
+            f"{column.name} was fine-tuned on the classes {', '.join(one.classes)}; task "
+            f"{task.name} has {', '.join(problem.classes)}"
         )
-    train = next(iter(sources))
-    for model in models:
-        if model.kind == "pixels":
-            pca = baselines.fit_pca(found[train][model.name].features)
-            for split in found:
-                rows = found[split][model.name]
-                found[split][model.name] = rows.with_features(pca(rows.features))
-    return found
+    split = found[task.splits[-1]]
+    scores = split[column.name + PROBABILITIES].features[problem.test.rows]
+    return {FINE_TUNED: protocol.Answer(problem.pool(problem.test, scores)[None])}
 
 
 def _probe_task(
-    task: Task,
-    classes: Mapping[str, Sequence[str]],
-    models: Sequence[_Model],
+    problem: protocol.Problem,
+    columns: Sequence[Column],
     found: Mapping[str, Mapping[str, Features]],
     settings: Settings,
 ) -> tuple[dict, dict[str, np.ndarray]]:
-    """One task, all models of one clip: its part of the results and its predictions."""
-    any_features = {split: next(iter(named.values())) for split, named in found.items()}
-    problem = protocol.build_problem(task, classes, any_features)
+    """One task, all columns of one clip: its part of the results and its predictions."""
     labels, cases = problem.units(problem.test)
     predictions = {"labels": labels, "case_id": cases}
+    given = {column.name: answers(problem, column, found, settings) for column in columns}
+    random_of = {column.name: column.random for column in columns}
     heads: dict[str, dict] = {}
-    for head in settings.heads:
-        answers = {"majority": protocol.majority(problem)}
-        for model in models:
-            parts = [
-                protocol.run_head(
-                    head,
-                    problem,
-                    {split: found[split][name].features for split in task.splits},
-                    seeds=range(settings.seeds),
-                    resample=settings.train_resample,
-                )
-                for name in model.encoders
-            ]
-            answers[model.name] = functools.reduce(protocol.Answer.joined, parts)
-            predictions[f"{head}/{model.name}"] = answers[model.name].scores.astype(np.float32)
-        samples = {n: results.resample(problem, a, settings.resamples) for n, a in answers.items()}
-        random_of = {model.name: samples.get(model.random) for model in models}
-        heads[head] = {
+    for row in dict.fromkeys(row for answered in given.values() for row in answered):
+        samples = {
+            n: results.resample(problem, a[row], settings.resamples)
+            for n, a in given.items()
+            if row in a
+        }
+        heads[row] = {
             name: results.summarise(
-                problem, answer, samples[name], random_of.get(name), settings.level
+                problem, one[row], samples[name], samples.get(random_of[name]), settings.level
             )
-            for name, answer in answers.items()
+            for name, one in given.items()
+            if row in one
+        }
+        predictions |= {
+            f"{row}/{name}": one[row].scores.astype(np.float32)
+            for name, one in given.items()
+            if name != "majority" and row in one
         }
     return {**results.describe_problem(problem), "heads": heads}, predictions
 
@@ -226,40 +166,25 @@ def probe(
     Raises:
       LeakedSplitError, ValueError: a task cannot be asked; raised before any head is trained.
     """
-    names = [candidate.name for candidate in candidates]
-    if len(set(names)) < len(names) or not names:
-        raise ValueError(f"encoders need different names, got {', '.join(names) or 'none'}")
     start = time.monotonic()
-    groups: dict[tuple, list[Candidate]] = {}
-    for candidate in candidates:
-        groups.setdefault(tuple(candidate.encoder.clip), []).append(candidate)
+    found_groups = columns_lib.groups(candidates, settings)
     first = next(iter(sources.values()))
     classes = class_names(first)
     for task in tasks:
         task.classes(classes)
-    described = [{"name": "majority", "kind": "majority"}]
     entries: dict[str, dict] = {}
     predictions = {}
-    for clip, group in groups.items():
-        label = "{}x{}@{:g}".format(*clip)
-        models = _models(group, settings.init_seeds, f" {label}" if len(groups) > 1 else "")
-        described += [model.describe() for model in models]
-        found = _extract(models, group[0].encoder, sources, settings, cache)
-        for task in tasks:
-            entry, scores = _probe_task(task, classes, models, found, settings)
-            if task.name not in entries:
-                entries[task.name] = entry
-            for head, columns in entry["heads"].items():
-                entries[task.name]["heads"][head] |= columns
-            prefix = f"{label}/{task.name}" if len(groups) > 1 else task.name
+    for group in found_groups:
+        found = columns_lib.extract(group, group.columns, sources, settings, cache)
+        problems = [build(task, classes, found, settings) for task in tasks]
+        for problem in problems:
+            entry, scores = _probe_task(problem, group.columns, found, settings)
+            kept = entries.setdefault(entry["name"], entry)
+            for row, columns in entry["heads"].items():
+                kept["heads"][row] |= columns
+            name = problem.task.name
+            prefix = f"{group.label}/{name}" if len(found_groups) > 1 else name
             predictions |= {f"{prefix}/{key}": value for key, value in scores.items()}
-    order = {kind: i for i, kind in enumerate(("majority", "pixels", "random", "encoder"))}
-    described.sort(key=lambda model: order[model["kind"]])  # stable: encoders keep their order
-    notes = []
-    if first.name.startswith("phantom"):
-        notes.append("Phantom data, not clinical: procedurally drawn video, not surgery.")
-    if len(groups) > 1:
-        notes.append("Encoders with another clip are scored on their own clips of the same cases.")
     return {
         "version": results.VERSION,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -267,14 +192,27 @@ def probe(
         "source": first.name,
         "data": {split: source.fingerprint for split, source in sources.items()},
         "protocol": dataclasses.asdict(settings),
-        "environment": _environment(),
-        "notes": notes,
-        "models": described,
+        "environment": environment(),
+        "notes": notes([first.name], found_groups, settings),
+        "models": [column.describe() for column in columns_lib.ordered(found_groups)],
         "tasks": list(entries.values()),
     }, predictions
 
 
-def _environment() -> dict[str, str]:
+def notes(
+    sources: Sequence[str], found: Sequence[columns_lib.Group], settings: Settings
+) -> list[str]:
+    """What every reader of the table must know."""
+    said = list(settings.rules.notes)
+    if any(name.startswith("phantom") for name in sources):
+        said.append("Phantom data, not clinical: procedurally drawn video, not surgery.")
+    if len(found) > 1:
+        said.append("Encoders with another clip are scored on their own clips of the same cases.")
+    return said
+
+
+def environment() -> dict[str, str]:
+    """Versions and device, for the results file."""
     versions = {name: metadata.version(name) for name in _PACKAGES}
     device = jax.devices()[0]
     return {"python": platform.python_version(), "device": device.device_kind, **versions}

@@ -34,7 +34,8 @@ def short(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _clip(text: str, length: int) -> str:
+def clip_text(text: str, length: int) -> str:
+    """The text, cut with an ellipsis where it is longer than `length`."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -72,7 +73,7 @@ def bars(rows: Sequence[Bar], reference: float | None, width: int = 460) -> str:
         parts.append(f'<g class="{escape(row.css)}"><title>{escape(_bar_title(row))}</title>')
         parts.append(
             f'<text class="name" x="{left - 8}" y="{middle + 4:.1f}" text-anchor="end">'
-            f"{escape(_clip(row.label, 17))}</text>"
+            f"{escape(clip_text(row.label, 17))}</text>"
         )
         if row.value is None:
             parts.append(

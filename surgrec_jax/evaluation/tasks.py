@@ -1,4 +1,7 @@
-"""Probing tasks, declared and not coded: which labels of which source, in what unit, scored how."""
+"""Probing tasks, declared and not coded: which labels of which source, in what unit, scored how.
+
+The list of declared tasks is `task_list.TASKS`.
+"""
 
 import dataclasses
 import fnmatch
@@ -7,8 +10,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from surgrec_jax.evaluation import metrics
+from surgrec_jax.evaluation.clips import LAST
 
-UNITS = ("clip", "video")
+UNITS = ("clip", "frame", "video")
+KINDS = (
+    *("phase", "step", "gesture", "action", "instruments", "triplets"),
+    *("finding", "polyp", "skill", "event", "domain", "other"),
+)
 
 
 class LeakedSplitError(ValueError):
@@ -21,12 +29,17 @@ class Task:
 
     Attributes:
       name: of the task, unique within a source.
-      source: name of the data set.
+      source: name of the data set, or name/config.
       track: a label track or a per-video label. A pattern with `*` ("instrument_*")
         makes the task multi-label over the matching binary tracks (class 1 = present).
       metric: headline metric, one of metrics.METRICS.
-      unit: "clip" scores every clip; "video" averages the clips' probabilities per video first.
+      unit: "clip" scores every clip by the label of its centre frame. "frame" is online recognition
+        along a video: a clip ends at the frame it is scored by, so that nothing after it is seen.
+        "video" averages the clips' probabilities per video first.
       splits: names of the train, validation and test splits.
+      kind: what is asked, one of KINDS; for the report and for questions in words.
+      domain: of the source, for the report.
+      ordered: the classes are a scale (novice < intermediate < expert).
     """
 
     name: str
@@ -35,21 +48,40 @@ class Task:
     metric: str = "balanced_accuracy"
     unit: str = "clip"
     splits: tuple[str, str, str] = ("train", "val", "test")
+    kind: str = "other"
+    domain: str = "any"
+    ordered: bool = False
 
     def __post_init__(self):
-        allowed = metrics.metrics_for(self.multi_label)
-        if self.metric not in allowed:
-            kind = "multi-label" if self.multi_label else "one class per example"
-            raise ValueError(
-                f"task {self.name}: metric {self.metric!r} does not fit ({kind}: "
-                f"{', '.join(allowed)})"
-            )
         if self.unit not in UNITS:
             raise ValueError(f"task {self.name}: unit {self.unit!r} is not one of {UNITS}")
+        if self.kind not in KINDS:
+            raise ValueError(f"task {self.name}: kind {self.kind!r} is not one of {KINDS}")
+        if self.metric not in self.metrics:
+            kind = "multi-label" if self.multi_label else "one class per example"
+            raise ValueError(
+                f"task {self.name}: metric {self.metric!r} does not fit ({kind}, unit {self.unit}: "
+                f"{', '.join(self.metrics)})"
+            )
+
+    @property
+    def title(self) -> str:
+        """What reports call it."""
+        return f"{self.source}: {self.name}"
 
     @property
     def multi_label(self) -> bool:
         return "*" in self.track
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of all metrics that fit it."""
+        return metrics.metrics_for(
+            self.multi_label,
+            along_video=self.unit == "frame",
+            ordered=self.ordered,
+            triplets=self.kind == "triplets",
+        )
 
     def tracks(self, available: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         """Names of this task's tracks among `available` (name -> class names).
@@ -61,7 +93,7 @@ class Task:
         if not names:
             raise ValueError(
                 f"task {self.name}: {self.source} has no label {self.track!r}; it has: "
-                f"{', '.join(sorted(available))}"
+                f"{', '.join(sorted(available)) or 'none'}"
             )
         if self.multi_label:
             for name in names:
@@ -72,6 +104,22 @@ class Task:
                     )
         return names
 
+    def columns(self, labels: Mapping[str, np.ndarray], tracks: Sequence[str]) -> np.ndarray:
+        """Labels of clips [M, K], one column per track, at the frame that this task scores.
+
+        Raises:
+          ValueError: the clips lack such labels, or a task of frames is asked of a label that has
+            no value per frame.
+        """
+        suffix = LAST if self.unit == "frame" else ""
+        missing = [track for track in tracks if track + suffix not in labels]
+        if missing:
+            raise ValueError(
+                f"task {self.name}: the clips have no label {missing[0] + suffix!r}"
+                + (" (unit frame needs a label per frame)" if suffix else "")
+            )
+        return np.stack([labels[track + suffix] for track in tracks], 1)
+
     def classes(self, available: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         """Class names in the order of the score columns."""
         names = self.tracks(available)
@@ -81,32 +129,37 @@ class Task:
         return tuple(name.removeprefix(prefix) for name in names)
 
 
-TASKS: dict[str, tuple[Task, ...]] = {
-    "phantom_surgery": (
-        Task("phase", "phantom_surgery", "phase"),
-        Task("action", "phantom_surgery", "action"),
-        Task("instruments", "phantom_surgery", "instrument_*", metric="mean_average_precision"),
-        Task("skill", "phantom_surgery", "skill", unit="video"),
-        Task("domain", "phantom_surgery", "domain"),
-    ),
-}
+def check_empty(task: Task, cases: Mapping[str, np.ndarray]) -> None:
+    """Refuses a task one of whose splits has no labelled example."""
+    for split in task.splits:
+        if not len(cases[split]):
+            raise ValueError(
+                f"task {task.name} refused: {task.source} has no example labelled with "
+                f"{task.track!r} in split {split}"
+            )
 
 
-def select_tasks(source: str, names: Sequence[str]) -> tuple[Task, ...]:
-    """The declared tasks of `source` with these names, in this order; ("all",) gives all of
-    them."""
-    if source not in TASKS:
-        raise ValueError(f"no tasks are declared for {source!r}; declared: {', '.join(TASKS)}")
-    declared = {task.name: task for task in TASKS[source]}
-    if tuple(names) == ("all",):
-        return TASKS[source]
-    unknown = [name for name in names if name not in declared]
-    if unknown or not names:
-        raise ValueError(
-            f"{source} has no task {', '.join(map(repr, unknown)) or '(none given)'}; "
-            f"choose from: {', '.join(declared)} or all"
-        )
-    return tuple(declared[name] for name in names)
+def leaks(task: Task, cases: Mapping[str, np.ndarray]) -> list[str]:
+    """Which splits of a task share cases, in words; empty where none do.
+
+    Args:
+      task: the task.
+      cases: split name -> case ids of its labelled examples.
+    """
+    sets = {split: set(np.unique(cases[split]).tolist()) for split in task.splits}
+    found = []
+    for i, first in enumerate(task.splits):
+        for second in task.splits[i + 1 :]:
+            shared = sorted(sets[first] & sets[second])
+            if not shared:
+                continue
+            some = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
+            whole = f" ({first} and {second} hold the same cases)"
+            found.append(
+                f"{len(shared)} of the {len(sets[second])} cases of {second} are also in {first} "
+                f"({some})" + (whole if sets[first] == sets[second] else "")
+            )
+    return found
 
 
 def check_splits(task: Task, cases: Mapping[str, np.ndarray]) -> None:
@@ -120,20 +173,9 @@ def check_splits(task: Task, cases: Mapping[str, np.ndarray]) -> None:
       LeakedSplitError: a case stands in two splits; the message names the splits and the cases.
       ValueError: a split has no labelled example.
     """
-    sets = {split: set(np.unique(cases[split]).tolist()) for split in task.splits}
-    for split, found in sets.items():
-        if not found:
-            raise ValueError(
-                f"task {task.name} refused: {task.source} has no example labelled with "
-                f"{task.track!r} in split {split}"
-            )
-    for i, first in enumerate(task.splits):
-        for second in task.splits[i + 1 :]:
-            shared = sorted(sets[first] & sets[second])
-            if shared:
-                some = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
-                raise LeakedSplitError(
-                    f"task {task.name} refused: {len(shared)} of the {len(sets[second])} cases of "
-                    f"{second} are also in "
-                    f"{first} ({some}); split {task.source} by case"
-                )
+    check_empty(task, cases)
+    if found := leaks(task, cases):
+        raise LeakedSplitError(
+            f"task {task.name} refused: {'; '.join(found)}; split {task.source} by case, or ask "
+            "under protocol v1, which takes splits as they are and says so"
+        )

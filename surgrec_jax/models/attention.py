@@ -9,10 +9,19 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from surgrec_jax import sharding
 
 # Below this many keys the score matrix fits in cache and chunking only costs.
 CHUNKED_FROM = 512
 CHUNK_SIZES = (196, 160, 128, 112, 98, 64)
+# From about here on the fused TPU kernel is worth its padding.
+SPLASH_FROM = 1024
+# cuDNN's fused kernel needs Ampere or later (NVIDIA, "cuDNN support matrix").
+CUDNN_CAPABILITY = 8.0
+# What remat policies call the results of a fused kernel.
+RESULT_NAME = "attention"
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, implementation: str = "auto") -> jax.Array:
@@ -21,30 +30,69 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, implementation: str = "auto
     Args:
         q: [B, Nq, H, d].
         k, v: [B, Nk, H, d].
-        implementation: a name of IMPLEMENTATIONS, or "auto": "cudnn" on GPU where the kernel takes
-            the shapes and dtype, "chunked" on CPU for long sequences, otherwise "einsum".
+        implementation: a name of IMPLEMENTATIONS, or "auto": see `choose`.
 
     Raises:
-        ValueError: an unknown implementation.
+        ValueError: an unknown implementation, or one that cannot take these arrays.
     """
     if implementation == "auto":
-        implementation = choose(q, k, jax.default_backend())
-    if implementation not in IMPLEMENTATIONS:
-        names = ("auto", *IMPLEMENTATIONS)
-        raise ValueError(f"compute.attention={implementation!r}: choose from {names}")
-    return IMPLEMENTATIONS[implementation](q, k, v)
+        implementation = choose(q, k, sharding.platform())
+    check_name(implementation)
+    out = IMPLEMENTATIONS[implementation](q, k, v)
+    # These two name what their backward passes keep themselves.
+    return out if implementation in ("splash", "chunked") else checkpoint_name(out, RESULT_NAME)
 
 
-def choose(q: jax.Array, k: jax.Array, backend: str) -> str:
-    """The implementation "auto" means for these shapes on this backend."""
+def choose(q: jax.Array, k: jax.Array, platform: str) -> str:
+    """The implementation "auto" means for these shapes on this platform.
+
+    "cudnn" on GPU and "splash" on TPU for long sequences, where the kernel takes the shapes and
+    dtype; "chunked" on CPU for long sequences; otherwise "einsum".
+    """
     half = q.dtype in (jnp.bfloat16, jnp.float16)
     head_dim = q.shape[-1]
     even = q.shape[1] % 2 == 0 and k.shape[1] % 2 == 0
-    if backend in ("gpu", "cuda") and half and head_dim % 8 == 0 and head_dim <= 128 and even:
+    if platform == "gpu" and half and head_dim % 8 == 0 and head_dim <= 128 and even:
         return "cudnn"
-    if backend == "cpu" and k.shape[1] >= CHUNKED_FROM and chunk_size(q.shape[1]):
+    long = k.shape[1] >= SPLASH_FROM and q.shape == k.shape
+    if platform == "tpu" and long and sharding.divides(len(q)):
+        return "splash"
+    if platform == "cpu" and k.shape[1] >= CHUNKED_FROM and chunk_size(q.shape[1]):
         return "chunked"
     return "einsum"
+
+
+def check_name(implementation: str) -> None:
+    """Raises ValueError for a name that is neither "auto" nor one of IMPLEMENTATIONS."""
+    names = ("auto", *IMPLEMENTATIONS)
+    if implementation not in names:
+        raise ValueError(f"compute.attention={implementation!r}: choose from {names}")
+
+
+def check_device(implementation: str, dtype: jnp.dtype, device: jax.Device) -> None:
+    """Refuses, before anything is compiled, an implementation that the device does not have.
+
+    Raises:
+        ValueError: an unknown name, a kernel of another kind of device, or a GPU too old for it.
+    """
+    check_name(implementation)
+    needs = {"cudnn": "gpu", "splash": "tpu"}.get(implementation, device.platform)
+    # On a CPU the TPU kernel is interpreted: slow, but right.
+    if needs != device.platform and (implementation, device.platform) != ("splash", "cpu"):
+        raise ValueError(
+            f"compute.attention={implementation} is a kernel for {needs.upper()}s and this is "
+            f"{device.device_kind} ({device.platform}); use compute.attention=auto"
+        )
+    if device.platform != "gpu":
+        return
+    wanted = implementation == "cudnn" or (implementation == "auto" and dtype == jnp.bfloat16)
+    capability = float(device.compute_capability)
+    if wanted and capability < CUDNN_CAPABILITY:
+        raise ValueError(
+            f"{device.device_kind} (compute capability {capability}) has no cuDNN flash attention, "
+            f"which needs {CUDNN_CAPABILITY}; use --config.compute.attention=einsum and, where "
+            "it has no bfloat16 either, --config.compute.dtype=float32"
+        )
 
 
 def einsum_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -58,6 +106,24 @@ def einsum_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 def cudnn_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """cuDNN's fused kernel: bf16 or fp16, head size a multiple of 8 up to 128, even lengths."""
     return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+
+
+def splash_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """The fused TPU kernel, each device on its own clips; interpreted on a CPU.
+
+    Raises:
+        ValueError: lengths of queries and keys that differ, or a batch that does not divide.
+    """
+    if q.shape != k.shape:
+        raise ValueError(
+            f"splash attention is for self-attention; queries {q.shape} and keys {k.shape} differ: "
+            "use compute.attention=einsum"
+        )
+    from surgrec_jax.models.splash import splash
+
+    interpret = sharding.platform() == "cpu"
+    fused = functools.partial(splash, name=RESULT_NAME, interpret=interpret)
+    return sharding.per_device(fused, q, k, v)
 
 
 def chunk_size(length: int) -> int | None:
@@ -114,8 +180,8 @@ def _chunked_forward(chunk: int, q: jax.Array, k: jax.Array, v: jax.Array):
         return out, highest + jnp.log(total)
 
     out, log_total = jax.lax.map(one, _split(q, chunk))
-    out = _join(out)
-    return out, (q, k, v, out, log_total)
+    out = checkpoint_name(_join(out), RESULT_NAME)
+    return out, (q, k, v, out, checkpoint_name(log_total, RESULT_NAME))
 
 
 def _chunked_backward(chunk: int, saved, d_out: jax.Array):
@@ -145,4 +211,5 @@ IMPLEMENTATIONS = {
     "einsum": einsum_attention,
     "chunked": chunked_attention,
     "cudnn": cudnn_attention,
+    "splash": splash_attention,
 }

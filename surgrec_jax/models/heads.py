@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.nn import initializers
 
-from surgrec_jax.models.attention import attend
 from surgrec_jax.models.layers import MLP, LayerNorm, Linear, Stack, kernel_init
 from surgrec_jax.models.presets import Compute, ViTConfig
 
@@ -36,7 +35,13 @@ class HeadConfig:
 
 
 class CrossAttention(nnx.Module):
-    """One learned query over all tokens, without an output projection (as V-JEPA has it)."""
+    """One learned query over all tokens, without an output projection (as V-JEPA has it).
+
+    A single query needs no keys and values of its own: q . (W x) = (W^T q) . x, the key's bias
+    cancels in the softmax, and the mean of projected tokens is the projected mean. So tokens meet
+    one vector per attention head instead of two D x D matrices, and are only standardised before,
+    which heads trained side by side share.
+    """
 
     def __init__(self, config: ViTConfig, compute: Compute, *, rngs: nnx.Rngs):
         width, init = config.width, kernel_init(config.init)
@@ -44,12 +49,24 @@ class CrossAttention(nnx.Module):
         self.q = Linear(width, width, compute, init=init, rngs=rngs)
         self.kv = Linear(width, 2 * width, compute, init=init, rngs=rngs)
 
-    def __call__(self, query: jax.Array, x: jax.Array) -> jax.Array:
-        b, n, d = x.shape
-        size = d // self.heads
-        q = self.q(query).reshape(b, -1, self.heads, size)
-        k, v = jnp.moveaxis(self.kv(x).reshape(b, n, 2, self.heads, size), 2, 0)
-        return attend(q, k, v, self.compute.attention).reshape(b, -1, d)
+    def __call__(self, query: jax.Array, tokens: jax.Array, norm: LayerNorm) -> jax.Array:
+        """query [D] over norm(tokens) [B, N, D] -> [B, D]."""
+        b, _, d = tokens.shape
+        size, dtype = d // self.heads, self.compute.dtype
+        x = tokens.astype(jnp.float32)
+        x = x - x.mean(-1, keepdims=True)
+        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + norm.epsilon)
+        x = x.astype(dtype)
+        kernel = self.kv.kernel[...].reshape(d, 2, self.heads, size)
+        value_bias = self.kv.bias[...].reshape(2, self.heads, size)[1]
+        q = self.q(query[None]).reshape(self.heads, size).astype(jnp.float32)
+        key = jnp.einsum("dhs,hs->dh", kernel[:, 0], q) * norm.scale[...][:, None]
+        logits = (x @ key.astype(dtype)).astype(jnp.float32) * size**-0.5  # [B, N, H]
+        weights = jax.nn.softmax(logits, axis=1).astype(dtype)
+        mean = jnp.einsum("bnh,bnd->bhd", weights, x)
+        mean = mean * norm.scale[...].astype(dtype) + norm.bias[...].astype(dtype)
+        values = jnp.einsum("bhd,dhs->bhs", mean, kernel[:, 1].astype(dtype))
+        return (values + value_bias.astype(dtype)).reshape(b, d)
 
 
 class AttentiveClassifier(nnx.Module):
@@ -79,11 +96,10 @@ class AttentiveClassifier(nnx.Module):
     def __call__(self, tokens: jax.Array) -> jax.Array:
         if hasattr(self, "blocks"):
             tokens = self.blocks(tokens)
-        query = self.query[...].astype(tokens.dtype)
-        query = jnp.broadcast_to(query, (len(tokens), *query.shape))
-        pooled = query + self.cross(query, self.norm1(tokens))
+        query = self.query[...].astype(tokens.dtype)[0]
+        pooled = query + self.cross(query, tokens, self.norm1)
         pooled = pooled + self.mlp(self.norm2(pooled))
-        return self.linear(pooled[:, 0])
+        return self.linear(pooled)
 
 
 class LinearClassifier(nnx.Module):

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jax.nn import initializers
 
 from surgrec_jax import sharding
+from surgrec_jax.models import remat
 from surgrec_jax.models.attention import attend
 from surgrec_jax.models.position import rotate
 from surgrec_jax.models.presets import Compute, ViTConfig
 
-# What a layer keeps for the backward pass: everything, nothing but its input, or the results of
-# matrix products with weights.
-REMAT_POLICIES: dict[str, Any] = {
-    "none": None,
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-}
+# Rows of the rotary tables for a sequence's tokens, and the lengths of its segments.
+Rope = tuple[jax.Array, jax.Array] | None
+Segments = tuple[int, ...] | None
+# Drop path scales of a layer, [2, B]; None in evaluation.
+Keep = jax.Array | None
 
 
 def kernel_init(style: str) -> initializers.Initializer:
@@ -58,7 +58,12 @@ class LayerNorm(nnx.LayerNorm):
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention with one fused projection to query, key and value."""
+    """Multi-head self-attention with one fused projection to query, key and value.
+
+    Tokens attend within their segment: `segments` are lengths, known when compiling, of parts of
+    the sequence that do not see each other. Everything but attention itself treats the sequence
+    as one, and nothing is padded or masked.
+    """
 
     def __init__(self, config: ViTConfig, compute: Compute, *, rngs: nnx.Rngs):
         width, init = config.width, kernel_init(config.init)
@@ -70,17 +75,21 @@ class Attention(nnx.Module):
             self.v_bias = nnx.Param(jnp.zeros(width))
         self.proj = Linear(width, width, compute, init=init, rngs=rngs)
 
-    def __call__(self, x: jax.Array, rope: tuple[jax.Array, jax.Array] | None) -> jax.Array:
+    def __call__(self, x: jax.Array, rope: Rope, segments: Segments) -> jax.Array:
         b, n, d = x.shape
-        qkv = self.qkv(x)  # [B, N, 3 D]
+        qkv = checkpoint_name(self.qkv(x), remat.QKV)  # [B, N, 3 D]
         if hasattr(self, "q_bias"):
             bias = [self.q_bias[...], jnp.zeros(d), self.v_bias[...]]
             qkv = qkv + jnp.concatenate(bias).astype(qkv.dtype)
         q, k, v = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, d // self.heads), 2, 0)
         if rope is not None:
             q, k = rotate(q, *rope), rotate(k, *rope)
-        out = attend(q, k, v, self.compute.attention)  # [B, N, H, d]
-        return self.proj(out.reshape(b, n, d))
+        ends = itertools.accumulate(segments or (n,))
+        outs = [  # [B, n_s, H, d] each
+            attend(*(x[:, end - length : end] for x in (q, k, v)), self.compute.attention)
+            for length, end in zip(segments or (n,), ends, strict=True)
+        ]
+        return self.proj(jnp.concatenate(outs, 1).reshape(b, n, d))
 
 
 class MLP(nnx.Module):
@@ -95,8 +104,10 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         if hasattr(self, "gate"):
-            return self.fc2(jax.nn.silu(self.gate(x)) * self.fc1(x))
-        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
+            gate, value = (checkpoint_name(f(x), remat.HIDDEN) for f in (self.gate, self.fc1))
+            return self.fc2(jax.nn.silu(gate) * value)
+        hidden = checkpoint_name(self.fc1(x), remat.HIDDEN)
+        return self.fc2(jax.nn.gelu(hidden, approximate=False))
 
 
 class Block(nnx.Module):
@@ -111,13 +122,36 @@ class Block(nnx.Module):
             self.scale1 = nnx.Param(jnp.ones(config.width))
             self.scale2 = nnx.Param(jnp.ones(config.width))
 
-    def __call__(self, x: jax.Array, rope: tuple[jax.Array, jax.Array] | None) -> jax.Array:
-        attended = self.attn(self.norm1(x), rope)
+    def __call__(
+        self, x: jax.Array, rope: Rope, segments: Segments, keep: Keep = None
+    ) -> jax.Array:
+        attended = self.attn(self.norm1(x), rope, segments)
         if hasattr(self, "scale1"):
-            x = x + attended * self.scale1[...].astype(x.dtype)
-            return x + self.mlp(self.norm2(x)) * self.scale2[...].astype(x.dtype)
-        x = x + attended
-        return x + self.mlp(self.norm2(x))
+            x = x + _kept(attended * self.scale1[...].astype(x.dtype), keep, 0)
+            return x + _kept(self.mlp(self.norm2(x)) * self.scale2[...].astype(x.dtype), keep, 1)
+        x = x + _kept(attended, keep, 0)
+        return x + _kept(self.mlp(self.norm2(x)), keep, 1)
+
+
+def _kept(x: jax.Array, keep: Keep, branch: int) -> jax.Array:
+    """A residual branch [B, N, D] times its clips' drop path scales."""
+    return x if keep is None else x * keep[branch][:, None, None].astype(x.dtype)
+
+
+def drop_path_scales(keys: jax.Array, depth: int, rate: float) -> jax.Array:
+    """Stochastic depth (Huang et al. 2016): a clip's residual branches are dropped at random, and
+    scaled up where they stay. The probability rises linearly from 0 at the first layer to `rate`.
+
+    Args:
+        keys: [B] random keys, one per clip.
+
+    Returns:
+        float32 [depth, 2, B]: 0 or 1 / (1 - probability), for attention and MLP of every layer.
+    """
+    stay = 1 - rate * jnp.arange(depth) / max(depth - 1, 1)
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (depth, 2)))(keys)  # [B, depth, 2]
+    scales = jnp.where(draws < stay[:, None], 1 / stay[:, None], 0.0)
+    return jnp.moveaxis(scales, 0, -1)
 
 
 class Stack(nnx.Module):
@@ -128,10 +162,7 @@ class Stack(nnx.Module):
     """
 
     def __init__(self, config: ViTConfig, compute: Compute, *, rngs: nnx.Rngs):
-        if compute.remat not in REMAT_POLICIES:
-            raise ValueError(
-                f"compute.remat={compute.remat!r}: choose from {tuple(REMAT_POLICIES)}"
-            )
+        remat.policy(compute.remat)  # refuses an unknown one
         self.compute = compute
 
         @nnx.split_rngs(splits=config.depth)
@@ -149,16 +180,25 @@ class Stack(nnx.Module):
         for linear in (self.layers.attn.proj, self.layers.mlp.fc2):
             linear.kernel[...] = linear.kernel[...] * scale[:, None, None]
 
-    def __call__(self, x: jax.Array, rope: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
-        """x [B, N, D] through all blocks; rope as given by `Positions.rotary`."""
+    def __call__(
+        self, x: jax.Array, rope: Rope = None, segments: Segments = None, keep: Keep = None
+    ) -> jax.Array:
+        """x [B, N, D] through all blocks.
+
+        Args:
+            rope: as given by `Positions.rotary`.
+            segments: lengths, N in sum, of parts that do not see each other; None for one part.
+            keep: [depth, 2, B] of `drop_path_scales`; None to drop nothing.
+        """
         graph, params = nnx.split(self.layers)
 
-        def body(x, layer):
+        def body(x, inputs):
+            layer, keep = inputs
+            x = checkpoint_name(x, remat.LAYER)
             layer = sharding.gather(layer, self.compute.dtype)
-            x = nnx.merge(graph, layer)(x, rope)
+            x = nnx.merge(graph, layer)(x, rope, segments, keep)
             return sharding.constrain_batch(x), None
 
-        if self.compute.remat != "none":
-            body = jax.checkpoint(body, policy=REMAT_POLICIES[self.compute.remat])
+        body = remat.apply(self.compute.remat, body, in_loop=self.compute.unroll == 1)
         x = sharding.constrain_batch(x.astype(self.compute.dtype))
-        return jax.lax.scan(body, x, params, unroll=self.compute.unroll)[0]
+        return jax.lax.scan(body, x, (params, keep), unroll=self.compute.unroll)[0]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from surgrec_jax.models.layers import LayerNorm, Linear, Stack, kernel_init
@@ -53,7 +55,7 @@ class JEPAPredictor(nnx.Module):
     def __call__(
         self, context: jax.Array, context_ids: jax.Array, target_ids: jax.Array, mask_index: int
     ) -> jax.Array:
-        """Predicts the target encoder's tokens.
+        """Predicts the target encoder's tokens under one mask.
 
         Args:
             context: [B, C, D] encoder tokens; context_ids [B, C] where they are.
@@ -63,14 +65,45 @@ class JEPAPredictor(nnx.Module):
         Returns:
             [B, M, D] predictions.
         """
+        return self.packed(context, [context_ids], [target_ids], [mask_index])[0]
+
+    def packed(
+        self,
+        context: jax.Array,
+        context_ids: Sequence[jax.Array],
+        target_ids: Sequence[jax.Array],
+        mask_indices: Sequence[int],
+    ) -> list[jax.Array]:
+        """Predictions under several masks, whose tokens do not see each other, in one pass.
+
+        Args:
+            context: [B, C1 + C2 + ..., D] encoder tokens under one mask after the other.
+            context_ids, target_ids: [B, Ci] and [B, Mi] of each mask.
+            mask_indices: which kinds of masks these are.
+
+        Returns:
+            [B, Mi, D] predictions under each mask.
+        """
         config = self.config
         positions = Positions(
             config.position, config.grid, config.width, config.heads, config.position_grid
         )
-        x = self.embed(context)
-        mask = self.mask_tokens[...][mask_index].astype(x.dtype)
-        mask = jnp.broadcast_to(mask, (*target_ids.shape, config.width))
-        ids = jnp.concatenate([context_ids, target_ids], 1)
-        x = positions.add(jnp.concatenate([x, mask], 1), ids)
-        x = self.blocks(x, positions.rotary(ids))
-        return self.proj(self.norm(x[:, context.shape[1] :]))
+        contexts = _split(self.embed(context), context_ids)
+        tokens = self.mask_tokens[...].astype(context.dtype)
+        parts = []  # [B, Ci, Dp], [B, Mi, Dp] of one mask after the other
+        for seen, targets, index in zip(contexts, target_ids, mask_indices, strict=True):
+            parts += [seen, jnp.broadcast_to(tokens[index], (*targets.shape, config.width))]
+        pairs = zip(context_ids, target_ids, strict=True)
+        ids = jnp.concatenate([ids for pair in pairs for ids in pair], 1)
+        segments = tuple(
+            seen.shape[1] + targets.shape[1]
+            for seen, targets in zip(context_ids, target_ids, strict=True)
+        )
+        x = positions.add(jnp.concatenate(parts, 1), ids)
+        x = _split(self.blocks(x, positions.rotary(ids), segments), parts)
+        return _split(self.proj(self.norm(jnp.concatenate(x[1::2], 1))), target_ids)
+
+
+def _split(x: jax.Array, like: Sequence[jax.Array]) -> list[jax.Array]:
+    """x cut along its token axis into parts as long as others'."""
+    return jnp.split(x, np.cumsum([part.shape[1] for part in like])[:-1], axis=1)

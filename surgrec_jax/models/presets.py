@@ -159,7 +159,7 @@ class Compute:
     Attributes:
         dtype: of activations and matrix products; norms, softmax and losses are float32.
         attention: "auto" or a name of `attention.IMPLEMENTATIONS`.
-        remat: a name of `layers.REMAT_POLICIES`.
+        remat: what is kept for the backward pass, see `remat.policy`.
         unroll: layers unrolled per scan iteration.
     """
 

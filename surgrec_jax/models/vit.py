@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.nn import initializers
 
-from surgrec_jax.models.layers import LayerNorm, Linear, Stack, kernel_init
+from surgrec_jax.models.layers import Keep, LayerNorm, Linear, Segments, Stack, kernel_init
 from surgrec_jax.models.position import Positions
 from surgrec_jax.models.presets import Compute, ViTConfig
 
@@ -79,13 +79,21 @@ class VideoViT(nnx.Module):
             self.position = nnx.Param(small(rngs.params(), (rows, config.width)))
 
     def __call__(
-        self, tubelets: jax.Array, ids: jax.Array | None = None, *, with_prefix: bool = False
+        self,
+        tubelets: jax.Array,
+        ids: jax.Array | None = None,
+        *,
+        segments: Segments = None,
+        keep: Keep = None,
+        with_prefix: bool = False,
     ) -> jax.Array:
         """Encodes tubelets.
 
         Args:
             tubelets: [B, n, P] uint8 rows of `patchify`.
             ids: [B, n] their token indices; None where all N are given in order.
+            segments: lengths, n in sum, of views of the clip that do not see each other.
+            keep: [depth, 2, B] of `layers.drop_path_scales`, in training.
             with_prefix: whether the prefix tokens are returned too, before the others.
 
         Returns:
@@ -93,15 +101,18 @@ class VideoViT(nnx.Module):
             With frames apart and their prefixes: [B, t, prefix + h w, D].
 
         Raises:
-            ValueError: a part of the tokens of an encoder that takes frames apart.
+            ValueError: a part of the tokens, or segments, of an encoder that takes frames apart;
+                segments of one with prefix tokens.
         """
         config = self.config
         grid, batch = config.grid, len(tubelets)
+        if segments and config.prefix_tokens:
+            raise ValueError("an encoder with prefix tokens takes one view of a clip at a time")
         if config.frames_apart:
-            if ids is not None:
+            if ids is not None or segments:
                 raise ValueError("an encoder that takes frames apart takes all of a clip's tokens")
             tubelets = tubelets.reshape(batch * grid[0], grid[1] * grid[2], -1)
-            grid = (1, *grid[1:])
+            grid, keep = (1, *grid[1:]), None if keep is None else jnp.repeat(keep, grid[0], -1)
         positions = Positions(
             config.position, grid, config.width, config.heads, config.position_grid
         )
@@ -112,7 +123,7 @@ class VideoViT(nnx.Module):
             x = x + self._learned(grid, ids).astype(x.dtype)
         x = positions.add(x, ids)
         x, rope = self._with_prefix(x, positions.rotary(ids))
-        x = self.blocks(x, rope)
+        x = self.blocks(x, rope, segments, keep)
         if config.final_norm == "tokens":
             x = self.norm(x)
         if not with_prefix:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.objectives.augment import Mixing
 from surgrec_jax.objectives.base import Objective
+from surgrec_jax.objectives.classify import Classify, ClassifyOptions, Question
 from surgrec_jax.objectives.jepa import JEPA, JEPAOptions
 from surgrec_jax.objectives.mae import MAE, MAEOptions
 from surgrec_jax.objectives.masking import BlockMask
 
-__all__ = ["Objective", "make_objective"]
+__all__ = ["Classify", "Objective", "Question", "make_classify", "make_objective"]
 
 
 def make_objective(
@@ -32,3 +34,19 @@ def make_objective(
         masks = tuple(BlockMask(**mask) for mask in options["masks"])
         return JEPA(encoder, JEPAOptions(**(options | {"masks": masks})), compute)
     raise ValueError(f"objective={name!r}: choose from ('mae', 'jepa')")
+
+
+def make_classify(
+    encoder: ViTConfig, options: dict[str, Any], question: Question, compute: Compute
+) -> Classify:
+    """Supervised fine-tuning on a question.
+
+    Args:
+        options: the fields of `ClassifyOptions`; its `mixing` as a dict of `Mixing` fields.
+
+    Raises:
+        ValueError: options that are not possible.
+    """
+    mixing = Mixing(**options["mixing"])
+    chosen = ClassifyOptions(**(options | {"mixing": mixing}))
+    return Classify(encoder, chosen, question, compute)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from surgrec_jax.models.presets import Compute, ViTConfig
@@ -49,6 +50,26 @@ class Objective(abc.ABC):
     def target_of(self, params: Params) -> Params:
         """The part of the parameters that an EMA target follows."""
         return {"encoder": params["encoder"]}
+
+    def meta(self) -> dict[str, Any]:
+        """What checkpoints say besides the encoder, JSON values."""
+        return {}
+
+    def prepare(self, batch: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
+        """The batch that `loss` takes, made once from the whole global batch (before it is cut
+        into microbatches): here clips may meet each other."""
+        del keys
+        return batch
+
+    def watched(self, params: Params, video: jax.Array) -> jax.Array:
+        """What online probes look at, [B, D] float32: here pooled features.
+
+        Args:
+            params: those that would be exported.
+            video: uint8 [B, T, H, W, 3].
+        """
+        tokens = self.encode(params["encoder"], video)
+        return tokens.astype(jnp.float32).mean(1)
 
     @abc.abstractmethod
     def loss(

@@ -10,7 +10,7 @@ from flax import nnx
 
 from surgrec_jax.models.predictor import JEPAPredictor
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.models.vit import VideoViT, patchify, take_tokens
+from surgrec_jax.models.vit import VideoViT, encoder_graph, patchify, take_tokens
 from surgrec_jax.objectives import base, masking
 from surgrec_jax.objectives.masking import BlockMask
 
@@ -79,20 +79,28 @@ class JEPA(base.Objective):
         features, averaged over features (0 = collapsed), and the loss under each mask.
         See `base.Objective.loss`.
         """
-        tubelets = patchify(batch["video"], self.encoder)
-        target = layer_norm(self.encode(target_params["encoder"], batch["video"]))  # [B, N, D]
-        target = jax.lax.stop_gradient(target)
-        model = self.module(params)
-        losses = []
-        mask_keys = jax.vmap(lambda key: jax.random.split(key, len(self.options.masks)))(keys)
-        for index, mask in enumerate(self.options.masks):
-            context_ids, target_ids = masking.multi_block_mask(
-                mask_keys[:, index], self.encoder.grid, mask
-            )
-            context = model.encoder(take_tokens(tubelets, context_ids), context_ids)
-            predicted = model.predictor(context, context_ids, target_ids, index)
-            error = predicted.astype(jnp.float32) - take_tokens(target, target_ids)
-            losses.append(jnp.mean(jnp.abs(error)))
+        tubelets = patchify(batch["video"], self.encoder)  # [B, N, P] uint8
+        target_encoder = nnx.merge(
+            encoder_graph(self.encoder, self.compute), target_params["encoder"]
+        )
+        # Nothing is differentiated up to here, so this pass keeps no activations.
+        target = jax.lax.stop_gradient(layer_norm(target_encoder(tubelets)))  # [B, N, D]
+        model, masks = self.module(params), self.options.masks
+        mask_keys = jax.vmap(lambda key: jax.random.split(key, len(masks)))(keys)
+        ids = [
+            masking.multi_block_mask(mask_keys[:, index], self.encoder.grid, mask)
+            for index, mask in enumerate(masks)
+        ]
+        context_ids, target_ids = zip(*ids, strict=True)
+        # All masks in one pass: their tokens side by side, each mask's attending to its own.
+        seen_ids = jnp.concatenate(context_ids, 1)
+        segments = tuple(i.shape[1] for i in context_ids)
+        context = model.encoder(take_tokens(tubelets, seen_ids), seen_ids, segments=segments)
+        predicted = model.predictor.packed(context, context_ids, target_ids, range(len(masks)))
+        losses = [
+            jnp.mean(jnp.abs(guess.astype(jnp.float32) - take_tokens(target, wanted)))
+            for guess, wanted in zip(predicted, target_ids, strict=True)
+        ]
         metrics = {f"loss_mask{i}": loss for i, loss in enumerate(losses)}
         metrics["target_std"] = target.std((0, 1)).mean()
         return sum(losses) / len(losses), metrics

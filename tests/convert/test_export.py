@@ -9,7 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from convert import cases
 from convert.test_strict import golden_file
@@ -68,7 +68,11 @@ def test_transformers_loads_what_we_export(tmp_path, name):
 def run_of(tmp_path, name, config, options):
     """A checkpoint as the trainer saves it, with the params it holds."""
     objective = make_objective(name, config, options, Compute())
-    params = jax.jit(objective.init)(jax.random.key(0))
+    rng = np.random.default_rng(0)  # not the objective's own start, which takes long to compile
+    params = jax.tree.map(
+        lambda s: rng.standard_normal(s.shape, dtype=np.float32) / 10,
+        jax.eval_shape(objective.init, jax.random.key(0)),
+    )
     state = {"step": np.zeros((), np.int32), "params": params}
     if objective.uses_target:
         state["target_params"] = jax.tree.map(lambda x: x + 1, objective.target_of(params))
@@ -123,6 +127,50 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
             export_checkpoint(tmp_path / "run", tmp_path / "out", format)
     with pytest.raises(ConvertError, match="choose from"):
         export_checkpoint(tmp_path / "run", tmp_path / "out", "onnx")
+
+
+def swap_heads(folder):
+    """Another number of heads: no key and no shape shows it."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_attention_heads": 2}))
+
+
+def swap_query_and_key(folder):
+    tensors = load_file(folder / "model.safetensors")
+    a, b = (f"encoder.layer.1.attention.{name}." for name in ("query", "key"))
+    for part in ("weight", "bias"):
+        tensors[a + part], tensors[b + part] = tensors[b + part], tensors[a + part]
+    save_file(tensors, folder / "model.safetensors")
+
+
+def transpose_a_square(folder):
+    tensors = load_file(folder / "model.safetensors")
+    key = "encoder.layer.0.attention.proj.weight"
+    save_file(tensors | {key: np.ascontiguousarray(tensors[key].T)}, folder / "model.safetensors")
+
+
+def test_an_import_of_an_export_is_compared_with_what_was_exported(tmp_path):
+    folder, _ = golden_file(tmp_path, "hf_vjepa2")
+    import_file(folder, tmp_path / "run")
+    for change, sentence in (
+        (None, None),
+        (swap_query_and_key, "blocks.1: query and key are exchanged"),
+        (transpose_a_square, "blocks.0: attn.proj is transposed"),
+        (swap_heads, "tokens differ from those of .*expected.npz by up to .*; blocks.0 is wrong"),
+    ):
+        out = tmp_path / (change.__name__ if change else "right")
+        export_checkpoint(tmp_path / "run", out, "transformers")
+        again = tmp_path / f"{out.name}_again"
+        if change is None:
+            found = import_file(out, again)["import"]["largest_difference"]
+            assert list(found) == ["model.safetensors.expected.npz"]
+            assert 0 <= max(found.values()) < 1e-5
+            continue
+        change(out)
+        with pytest.raises(ConvertError, match=sentence):
+            import_file(out, again)
+        assert not again.exists()
+        import_file(out, again, expect="none")
 
 
 def test_an_import_can_be_continued(tmp_path):

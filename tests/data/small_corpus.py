@@ -88,14 +88,17 @@ class Corpus:
 def write_source(
     data_dir: Path,
     name: str,
-    examples: list[dict],
+    examples: list[dict | bytes],
     *,
     shards: int = 2,
     split: str = "train",
     version: str = "1.0.0",
     config: str = "",
 ) -> Path:
-    """Writes a data set as the builders do, without TensorFlow; returns its version folder."""
+    """Writes a data set as the builders do, without TensorFlow; returns its version folder.
+
+    Examples that are bytes are written as they are.
+    """
     folder = data_dir / name / config / version
     folder.mkdir(parents=True)
     schema = features()
@@ -111,7 +114,9 @@ def write_source(
         path = folder / f"{name}-{split}.array_record-{shard:05d}-of-{shards:05d}"
         writer = ArrayRecordWriter(str(path), "group_size:1")
         for i in part:
-            raw = schema.serialize_example(schema.encode_example(examples[i]))
+            raw = examples[i]
+            if not isinstance(raw, bytes):
+                raw = schema.serialize_example(schema.encode_example(raw))
             writer.write(raw)
             size += len(raw)
         writer.close()

@@ -65,6 +65,19 @@ def test_the_builder_bench_sets_a_build_against_decoding(tmp_path, given):
     assert json.loads(json.dumps(result)) == result
 
 
+@pytest.mark.parametrize(
+    "minutes", [("0.1", "0.3"), pytest.param(("1", "30"), marks=pytest.mark.slow)]
+)
+def test_memory_of_a_build_does_not_grow_with_the_length_of_a_video(minutes):
+    result = measure(builder, "--memory", "--minutes", *minutes, "--height=240")
+    short, long = result["builds"]
+    assert [short["minutes"], long["minutes"]] == [float(text) for text in minutes]
+    assert long["records"] >= 2.5 * short["records"] > 0
+    assert long["stored_MiB"] > 2.5 * short["stored_MiB"]
+    assert short["imports_MiB"] < short["peak_MiB"]
+    assert long["peak_MiB"] < short["peak_MiB"] + 48
+
+
 def test_the_builder_bench_refuses_what_is_no_video(tmp_path):
     (tmp_path / "a.mp4").write_text("no video")
     with pytest.raises(BadInput, match="not a video"):

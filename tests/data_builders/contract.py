@@ -10,6 +10,7 @@ itself.
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +42,7 @@ class StoredVideo:
     segment_lengths: list[int]
     fields: dict
 
-    @property
+    @functools.cached_property
     def numbers(self) -> list[int]:
         """Frame numbers read from the pictures."""
         return [read_number(picture) for picture in self.pictures]

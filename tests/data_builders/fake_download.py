@@ -25,10 +25,12 @@ def small_video(path: Path, frames: int, fps: float, fourcc: str = "mp4v") -> Pa
 
 
 def built(
-    name: str, manual_dir: Path, data_dir: Path
+    name: str, manual_dir: Path, data_dir: Path, num_workers: int = 1
 ) -> tuple[BuildSummary, dict[str, dict[str, StoredVideo]]]:
-    """Builds a source in this process and reads it back with all checks of the contract."""
-    summary = build(name, data_dir=data_dir, manual_dir=manual_dir, num_workers=1, progress=False)
+    """Builds a source, in this process, and reads it back with all checks of the contract."""
+    summary = build(
+        name, data_dir=data_dir, manual_dir=manual_dir, num_workers=num_workers, progress=False
+    )
     return summary, read_back(summary.directory)
 
 

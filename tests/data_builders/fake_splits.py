@@ -42,9 +42,6 @@ SPECS = {
     "kvasir-capsule": Spec((329, 82, 82), (35, 19, 19), 18, 28,
                            "videos/{name}/{c:016x}_{k}-{k}9.mp4"),
     "LDPolyVideo": Spec((1440, 1440, 1440), (100, 89, 89), 89, 1301, "{c}_{k}_{k}9_{name}.mp4"),
-    "MultiBypass140": Spec(
-        (1031, 223, 448), (57, 11, 22), 0, 155,
-        "split_videos/bern/phase/BBP{c:02d}/BBP{c:02d}_phase_{k:03d}_{name}_000000-000100.mp4"),
     "SAR-RARP50": Spec(
         (1773, 439, 439), (40, 10, 10), 0, 114,
         "split_video/{y:02d}_x/video_{c:02d}_label{y:02d}_x_seg{k:04d}_000000-000649.mp4"),
@@ -62,6 +59,7 @@ def write_release(root: Path) -> Path:
         "LapGyn_dataset": _lapgyn(),
         "JIGSAWS": _jigsaws(),
         "Colonoscopic-web": _colonoscopic(),
+        "MultiBypass140": _multibypass(),
     }
     for folder, splits in release.items():
         write_folder(root, folder, splits)
@@ -149,14 +147,15 @@ def _m2cai16() -> dict[str, Rows]:
 
 
 def _aixsuture() -> dict[str, Rows]:
-    """Two videos a student, one with the code of the other backwards."""
+    """Two videos a student, one with the code of the other backwards; train has most of class 1."""
     splits, student = {}, 0
-    for split, count, top in (("train", 110, 90), ("val", 24, 20), ("test", 23, 19)):
+    counts = (("train", 110, (90, 110)), ("val", 24, (20, 20)), ("test", 23, (19, 18)))
+    for split, count, (novices, more) in counts:
         rows = []
         for k in range(2 * count):
             code = f"{chr(65 + (student + k // 2) // 10 % 25)}{(student + k // 2) % 10}9Z"
             code = code if k % 2 else code[::-1]
-            label = 0 if k < top else 1 + k % 2
+            label = 0 if k < novices else 1 if k < novices + more else 2
             rows.append((f"video_faststart/{code}.mp4", label))
         splits[split] = rows
         student += count
@@ -174,6 +173,21 @@ def _actions() -> dict[str, Rows]:
         ]
 
     return {"train": rows(range(1, 8)), "val": rows((8, 9)), "test": rows((10,))}
+
+
+def _multibypass() -> dict[str, Rows]:
+    """68 of 70 cases of one centre, 22 of 70 of the other."""
+    spec = Spec((1031, 223, 448), (57, 11, 22), 0, 155,
+                "{c:02d}_phase_{k:03d}_{name}_000000-000100.mp4")  # fmt: skip
+    cases = [f"BBP{c:02d}" for c in range(1, 69)] + [f"SBP{c:02d}" for c in range(1, 23)]
+    return {
+        split: [(_of_case(cases[int(path[:2]) - 1], path[2:]), y) for path, y in rows]
+        for split, rows in _generic("MultiBypass140", spec).items()
+    }
+
+
+def _of_case(case: str, rest: str) -> str:
+    return f"split_videos/{case[0]}/phase/{case}/{case}{rest}"
 
 
 def _lapgyn() -> dict[str, Rows]:

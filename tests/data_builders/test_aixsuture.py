@@ -79,7 +79,9 @@ def test_labels_students_and_split(tmp_path, shared):
     codes = [c for code in STUDENTS.values() for c in (code, code[::-1])]
     for k, code in enumerate(codes):
         small_video(tmp_path / f"in/package_{k % 2}/{code}.mp4", 30, 30)
-    summary, splits = built("aixsuture", tmp_path / "in", tmp_path / "data")
+    # Ratings are rows of the sheet, and must travel to other processes.
+    workers = 2 if shared else 1
+    summary, splits = built("aixsuture", tmp_path / "in", tmp_path / "data", num_workers=workers)
     assert not summary.skipped and not summary.partial
     # Of three, torch's rule gives 2 + 1 (the rest in turn) to train, none to val and test.
     assert official_split(list(STUDENTS)) == dict.fromkeys(STUDENTS, "train")

@@ -1,6 +1,7 @@
 """A builder of the usual kind (frame folders, videos, phases, instruments, skill), end to end."""
 
 import csv
+import tempfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -237,3 +238,11 @@ def test_class_names_that_tfds_would_change_are_refused(names, message):
 def test_record_spec_bounds():
     with pytest.raises(ValueError, match="jpeg_quality is 0"):
         RecordSpec(jpeg_quality=0)
+
+
+def test_using_a_builder_leaves_no_folder_behind(tmp_path, monkeypatch):
+    """TFDS makes a temporary one for every builder that is not prepared yet."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    assert MiniSurgery(data_dir=tmp_path / "data").info.features["frames"]
+    assert not list((tmp_path / "tmp").iterdir())

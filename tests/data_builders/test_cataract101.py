@@ -71,7 +71,7 @@ def test_faults_are_listed_with_file_and_line(download, tmp_path):
     found = skipped(summary, root)
     assert "0 bytes" in found["videos/case_270.mp4"]
     assert "does not parse" in found["videos/case_x.mp4"]
-    assert "case 275 is annotated, but has no video" in found["annotations.csv"]
+    assert "case 275 is annotated, but has no video" in found["annotations.csv:4"]
     assert "no row in videos.csv" in found["videos/case_276.mp4"]
     assert "none of 1 to 10" in found["videos/case_931.mp4 (annotations.csv:2)"]
     assert len(found) == 5

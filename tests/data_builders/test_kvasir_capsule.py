@@ -77,7 +77,7 @@ def test_faults_are_listed_with_file_and_line(download, tmp_path):
     found = skipped(summary, root)
     assert "another label than line 4" in found[f"labelled_videos/{A}.mp4 (metadata.csv:8)"]
     assert "is not frame 59" in found[f"labelled_videos/{B}.mp4 (metadata.csv:6)"]
-    assert "1 rows name video 0000000000000000" in found["metadata.csv"]
+    assert "1 rows name video 0000000000000000" in found["metadata.csv:9"]
     assert "does not parse" in found["labelled_videos/Capsule.mp4"]
     assert len(found) == 4
 

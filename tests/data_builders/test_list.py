@@ -83,6 +83,9 @@ def test_one_source_in_full(capsys):
     out = capsys.readouterr().out
     assert "phase: Preparation, CalotTriangleDissection" in out
     assert "do not host pixels" in out and "https://camma.unistra.fr/datasets/" in out
+    assert "one patient" not in out
+    assert main(["list", "hyper_kvasir"]) == 0
+    assert "does not tell which cases are one patient" in capsys.readouterr().out
     assert main(["list", "cholec81"]) == 1
     assert "did you mean cholec80" in capsys.readouterr().err
 

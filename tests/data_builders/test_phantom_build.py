@@ -15,7 +15,7 @@ from data_builders.phantom_surgery.script import ACTIONS, INSTRUMENTS, PHASES, S
 SPEC = corpus.CorpusSpec(
     seed=7,
     patients=(6, 6, 6, 6),
-    minutes=7.0,
+    minutes=5.0,
     videos_per_patient=(1, 1, 1, 1),
     short_sides=(40, 48),
     rates=(4.0, 5.0),
@@ -31,7 +31,7 @@ CONFIG = PhantomConfig(
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("data")
-    summary = build("phantom_surgery", data_dir=data_dir, config=CONFIG, num_workers=2)
+    summary = build("phantom_surgery", data_dir=data_dir, config=CONFIG, num_workers=1)
     return data_dir, summary
 
 
@@ -101,7 +101,7 @@ def test_stored_labels_and_pictures_are_the_truth(built):
 
 
 def test_configurations_are_listed():
-    assert list(Builder.builder_configs) == ["tiny", "default"]
+    assert list(Builder.builder_configs) == ["tiny", "default", "imbalanced", "balanced"]
     tiny, default = (Builder.builder_configs[n] for n in ("tiny", "default"))
     assert default.corpus.minutes >= 5 * tiny.corpus.minutes
     assert default.record.short_side == 256

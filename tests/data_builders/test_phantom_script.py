@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from data_builders.phantom_surgery import corpus
-from data_builders.phantom_surgery.phantom_surgery_dataset_builder import DEFAULT, TINY
+from data_builders.phantom_surgery.phantom_surgery_dataset_builder import (
+    BALANCED,
+    DEFAULT,
+    IMBALANCED,
+    TINY,
+)
 from data_builders.phantom_surgery.script import (
     ACTION_WEIGHTS,
     ACTIONS,
@@ -134,7 +139,9 @@ def test_too_few_patients_for_three_splits():
 def test_splits_are_written_down():
     folder = Path(corpus.__file__).parent
     written = json.loads((folder / "splits.json").read_text())
-    for name, spec in (("tiny", TINY), ("default", DEFAULT)):
+    specs = {"tiny": TINY, "default": DEFAULT, "imbalanced": IMBALANCED, "balanced": BALANCED}
+    assert written.keys() == specs.keys()
+    for name, spec in specs.items():
         plans = corpus.plan_corpus(spec)
         for split in corpus.SPLITS:
             assert written[name][split] == sorted({p.case_id for p in plans if p.split == split})

@@ -67,6 +67,7 @@ def test_faults(tmp_path):
     make(tmp_path / "train2/video_07", spans=((10, 5, 1),), frames=12)
     make(tmp_path / "train2/video_08", frames=12)
     (tmp_path / "train2/video_08/action_continues.txt").unlink()
+    (tmp_path / "train2/video_08/video_left (1).avi").write_bytes(b"x")
     summary, splits = built("sar_rarp50", tmp_path, tmp_path / "data")
     assert list(splits["train"]) == ["video_01"]
     assert_labels(splits["train"]["video_01"], "action", lambda k: action_of(k) if k < 82 else None)
@@ -81,6 +82,7 @@ def test_faults(tmp_path):
             ("video_04", "runs at 30 frames a second"),
             *[twice] * 6,
             ("video_6", "does not parse"),
+            ("video_left (1).avi", "does not parse"),
             ("video_07/action_continues.txt:1", "ends before it begins"),
             ("video_08/video_left.avi", "expected action_continues.txt"),
         ],

@@ -21,15 +21,16 @@ ROWS = {
 ROWS["val"] = ROWS["test"]
 
 
-def build_it(root, *more, config="cholec80"):
-    paths = ["--splits_dir", root / "splits", "--clips_dir", root / "clips"]
-    paths += ["--data_dir", root / "data"]
-    arguments = ["build", "surgrec_v1", "--config", config, "--workers", "1", *more, *paths]
+def build_it(root, *more, name="cholec80", command="build"):
+    paths = ["--splits_dir", root / "splits", "--manual_dir", root / "clips"]
+    if command == "build":
+        paths += ["--data_dir", root / "data", "--workers", "1"]
+    arguments = [command, name, "--config", "surgrec_v1", *more, *paths]
     return main([str(argument) for argument in arguments])
 
 
-def stored(root, config="cholec80"):
-    directory = root / "data" / "surgrec_v1" / config / "1.0.0"
+def stored(root, name="cholec80"):
+    directory = root / "data" / name / "surgrec_v1" / "1.0.0"
     return {
         split: [
             (video.video_id, video.case_id, dict(video.labels["label"]))
@@ -54,13 +55,13 @@ def test_clips_labels_and_splits_as_published(tmp_path, capsys):
         assert found[split] == [
             (f"cholec80/{name}", name[9:11], {label: 1}) for name, label in rows
         ]
-    directory = tmp_path / "data" / "surgrec_v1" / "cholec80" / "1.0.0"
+    directory = tmp_path / "data" / "cholec80" / "surgrec_v1" / "1.0.0"
     builder = tfds.builder_from_directory(directory)
     assert builder.info.features["video_labels"]["label"].names == [
         f"position_{k}" for k in range(1, 8)
     ]
     record = builder.as_data_source("test")[1]
-    assert DOMAINS[record["domain"]] == "laparoscopy" and record["source"] == b"surgrec_v1"
+    assert DOMAINS[record["domain"]] == "laparoscopy" and record["source"] == b"cholec80"
     assert [read_number(picture) for picture in record["frames"]] == list(range(16))
     # The data set that was built is audited like the files it was built from.
     capsys.readouterr()
@@ -68,7 +69,7 @@ def test_clips_labels_and_splits_as_published(tmp_path, capsys):
     assert main([*arguments, "--fail_on", "val_equals_test,shared_cases"]) == 1
     out = capsys.readouterr().out
     assert "2 of the owner's 80 cases are there" in out
-    assert "! surgrec_v1/cholec80" in out
+    assert "! cholec80/surgrec_v1" in out
     assert build_it(tmp_path) == 0  # the stored summary says it too
     assert "kept as published:" in capsys.readouterr().out
 
@@ -83,7 +84,7 @@ def test_quoted_paths_repeated_rows_and_missing_clips(tmp_path, capsys):
         in (tmp_path / "splits" / "kvasir-capsule" / "train.csv").read_text()
     )
     write_video(tmp_path / "clips" / "kvasir-capsule" / name, 4, fps=8)
-    assert build_it(tmp_path, config="kvasir-capsule") == 0
+    assert build_it(tmp_path, name="kvasir_capsule") == 0
     out = capsys.readouterr().out
     assert "skipped: 1" in out and "14a78ef00c5245e0_0-80.mp4: cannot be read" in out
     assert "duplicate_rows: 1 rows of train stand there more than once" in out
@@ -102,7 +103,7 @@ def test_paths_without_the_folder_and_unknown_cases(tmp_path):
     for split in ("train", "test"):
         (folder / f"{split}.txt").write_text(f"__DATA_ROOT__/{name} 3\n")
     write_video(tmp_path / "clips" / "SurgicalActions160" / name, 4, fps=8)
-    assert build_it(tmp_path, config="surgical_actions160") == 0
+    assert build_it(tmp_path, name="surgical_actions160") == 0
     assert stored(tmp_path, "surgical_actions160")["test"] == [(name, f"unknown/{name}", {3: 1})]
 
 
@@ -127,26 +128,52 @@ def test_clips_outside_are_refused(tmp_path, capsys):
 def test_what_is_missing_is_named(tmp_path, capsys):
     write_folder(tmp_path / "splits", "cholec80", {"train": [("cholec80_01_1.mp4", 7)]})
     assert build_it(tmp_path) == 1
-    assert re.search(r"--clips_dir .* is not a folder", capsys.readouterr().err)
+    assert re.search(r"--manual_dir .* is not a folder", capsys.readouterr().err)
     (tmp_path / "clips").mkdir()
     assert build_it(tmp_path) == 1
     assert "train.csv:1: label 7 is no class of cholec80; it has 0 to 6" in capsys.readouterr().err
-    assert build_it(tmp_path, config="AutoLaparo") == 1
+    assert build_it(tmp_path, name="autolaparo") == 1
     assert "holds no folder 'AutoLaparo'; there: cholec80" in capsys.readouterr().err
-    assert build_it(tmp_path, config="cholec81") == 1
-    assert "choose a folder of the release: cholec80, m2cai16_workflow" in capsys.readouterr().err
+    paths = ["--data_dir", str(tmp_path / "data"), "--manual_dir", str(tmp_path / "clips")]
+    assert main(["build", "cholec80", "--config", "surgrec_v1", *paths]) == 1
+    assert "cholec80/surgrec_v1 needs --splits_dir" in capsys.readouterr().err
+    assert main(["build", "cholec80", "--splits_dir", str(tmp_path), *paths]) == 1
+    assert "--splits_dir is given without --config surgrec_v1" in capsys.readouterr().err
+    assert main(["build", "grasp", "--config", "surgrec_v1", *paths]) == 1  # not in the release
+    assert "has no configuration 'surgrec_v1'; there are default." in capsys.readouterr().err
 
 
-def test_every_folder_has_a_configuration(tmp_path):
+def test_check_tells_of_both_kinds_of_faults(tmp_path, capsys):
+    """Those of the published rows are noted, those of the clips are to be mended."""
+    write_folder(tmp_path / "splits", "cholec80", ROWS)
+    for name, _ in ROWS["train"][1:] + ROWS["test"]:
+        write_video(tmp_path / "clips" / "cholec80" / name, 4, fps=8)
+    assert build_it(tmp_path, command="check") == 1
+    out = capsys.readouterr().out
+    assert "cholec80_01_1.mp4: needed for cholec80/cholec80_01_1.mp4" in out
+    assert "val_equals_test: val and test are the same 2 clips" in out and "1 to mend." in out
+
+
+def test_the_source_itself_stays_what_it_is(tmp_path):
+    """`default` is the first configuration, and keeps its classes and its rule on cases."""
+    cls = builder_class("cholec80")
+    assert [config.name for config in cls.BUILDER_CONFIGS] == ["default", "surgrec_v1"]
+    builders = {name: cls(data_dir=tmp_path, config=name) for name in (None, "surgrec_v1")}
+    assert builders[None].builder_config_name == "default"
+    assert next(iter(builders[None].info.features["labels"])) == "phase"
+    assert "labels" not in builders["surgrec_v1"].info.features
+    assert not builders[None].hooks.ALLOW_SHARED_CASES
+
+
+def test_every_source_of_the_release_has_the_configuration(tmp_path):
     """All clips of a whole release have a case and a class name."""
     release = write_release(tmp_path / "splits")
     folders = surgrec_v1.find_folders(release)
     assert len(folders) == 16
-    builder = builder_class("surgrec_v1")
-    configs = {config.folder: config for config in builder.BUILDER_CONFIGS}
-    assert set(configs) == {*folders, "PitVis"}
     for folder, files in folders.items():
-        entry = configs[folder].published
+        entry = surgrec_v1.BY_FOLDER[folder]
+        config = builder_class(entry.source).builder_configs["surgrec_v1"]
+        assert config.folder == folder and config.name == "surgrec_v1"
         for rows in surgrec_v1.read_folder(files).values():
             for row in rows:
                 assert re.search(entry.pattern, row.path), row.path

@@ -21,7 +21,7 @@ def videos(tmp_path_factory):
 def test_real_samples(samples, tmp_path, capsys):
     assert run(samples, tmp_path, "--name", "samples", "--split", "none", "--fps", "5") == 0
     out = capsys.readouterr().out
-    assert "read in part: 1" in out and "decord_corrupted.mp4: damaged in 1 place(s)" in out
+    assert "kept with faults: 1" in out and "decord_corrupted.mp4: damaged in 1 place(s)" in out
     videos = stored(tmp_path, "samples")["train"]
     shapes = {name: video.pictures[0].shape for name, video in videos.items()}
     assert shapes == {

@@ -1,15 +1,10 @@
 """Features: one pass for several encoders, the cache, baselines, the online probe."""
 
-import json
-import logging
-
 import numpy as np
 import pytest
 
 from surgrec_jax.evaluation import baselines, features
 from surgrec_jax.evaluation.online import LabelledClips, OnlineProbe
-
-DATA, VIEW = "data-fingerprint", {"frames": 2, "fps": 4.0}
 
 
 def batches(count=10, size=4, classes=2, seed=0, cases=5, prefix="case"):
@@ -68,62 +63,17 @@ def test_extract_names_the_encoder_and_record_with_nan():
         features.extract({"mae": brightness}, iter(()))
 
 
-def cached(folder, data=DATA, **encoders):
-    calls = []
+def test_crops_are_averaged_for_features_and_side_by_side_for_tokens():
+    video = np.random.default_rng([3]).integers(0, 255, (2, 3, 2, 6, 6, 3)).astype(np.uint8)
+    found = features.encode_crops(brightness, video)
+    np.testing.assert_allclose(found, video.mean((2, 3, 4)).mean(1), rtol=1e-5)
 
-    def watched():
-        calls.append(1)
-        return batches()
+    def tokens(clips):
+        return clips.mean((2, 3), dtype=np.float32)  # [B, 2, 3], a token a frame
 
-    marks = {name: f"weights of {name}" for name in encoders}
-    found = features.cached_extract(encoders, marks, watched, data=data, view=VIEW, folder=folder)
-    return found, len(calls)
-
-
-def test_cache_returns_the_same_and_runs_only_what_is_missing(tmp_path):
-    first, passes = cached(tmp_path, a=brightness)
-    assert passes == 1
-    again, passes = cached(tmp_path, a=None)  # None cannot be called: it must come from the cache
-    assert passes == 0
-    for field in ("features", "case_id", "video_id", "record", "view", "time", "source"):
-        np.testing.assert_array_equal(getattr(first["a"], field), getattr(again["a"], field))
-    assert again["a"].labels.keys() == {"phase", "skill"}
-    both, passes = cached(tmp_path, a=None, b=baselines.pixels)
-    assert passes == 1 and list(both) == ["a", "b"]
-    _, passes = cached(tmp_path, data="other data", a=brightness)
-    assert passes == 1
-    assert all(path.suffix == ".npz" for path in tmp_path.iterdir())
-    for path in tmp_path.iterdir():
-        with np.load(path, allow_pickle=False) as file:
-            assert all(file[name].dtype != object for name in file.files)
-
-
-def test_cache_of_another_version_or_damaged_is_ignored_with_a_message(
-    tmp_path, monkeypatch, caplog
-):
-    cached(tmp_path, a=brightness)
-    monkeypatch.setattr(features, "CACHE_VERSION", 99)
-    with caplog.at_level(logging.WARNING):
-        found, passes = cached(tmp_path, a=brightness)
-    assert passes == 1 and len(found["a"]) == 10
-    assert "other version ([1], expected [99])" in caplog.text
-
-    (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        _, passes = cached(tmp_path, a=brightness)
-    assert passes == 1 and "unreadable cached features" in caplog.text
-    _, passes = cached(tmp_path, a=None)
-    assert passes == 0
-
-
-def test_pickled_cache_is_not_loaded(tmp_path):
-    key = features.CacheKey("weights of a", DATA, VIEW)
-    path = key.path(tmp_path)
-    meta = np.array(json.dumps(key.meta()))
-    np.savez(path, meta=meta, features=np.array([{"not": "an array"}], object))
-    assert features.load_features(tmp_path, key) is None
+    found = features.encode_crops(tokens, video)
+    assert found.shape == (2, 6, 3)
+    np.testing.assert_allclose(found[1, 2:4], tokens(video[1])[1], rtol=1e-6)
 
 
 def test_pixels_are_area_means_over_time_and_space():

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics as sk
 
 from surgrec_jax.evaluation import metrics
@@ -71,15 +72,64 @@ def test_case_weights_equal_repeating_the_cases(metric):
     cases = rng.integers(0, 6, 90)
     weights = np.concatenate([np.ones((1, 6)), rng.integers(0, 3, (4, 6))])
     weights[:, 5] += 1  # at least one case is drawn
-    if metric in metrics.MULTI_LABEL:
-        labels, scores = rng.integers(-1, 2, (90, 3)), rng.random((90, 3))
+    triplets = metrics.TRIPLET
+    if metric in metrics.LABEL_WISE:
+        classes = 100 if metric in triplets else 3
+        known = rng.random((90, classes)) < 0.2
+        labels, scores = rng.integers(-1, 2, (90, classes)), rng.random((90, classes))
+        labels = known.astype(int) if metric in triplets else labels
     else:
-        labels, scores = random_problem(rng, 4, 90, absent_true=[2])
-    found = metrics.score(metric, labels, scores, cases, weights)
+        labels, scores = random_problem(rng, 7, 90, absent_true=[2])
+        scores = scores - scores.min()
+    video = cases * 10 + rng.integers(0, 2, 90)
+    order = metrics.Order(video.astype(str), rng.permutation(90).astype(float))
+    found = metrics.score(metric, labels, scores, cases, weights, order=order)
+    assert not np.isnan(found).all()
     for row, value in zip(weights, found, strict=True):
-        rows = np.repeat(np.arange(90), row[cases].astype(int))
-        plain = metrics.score(metric, labels[rows], scores[rows])
-        assert float(value) == pytest.approx(float(plain), abs=1e-9)
+        copies = row[cases].astype(int)
+        rows = np.repeat(np.arange(90), copies)
+        # Copies of a video are videos of their own.
+        copy = np.concatenate([np.arange(n) for n in copies])
+        named = metrics.Order(
+            np.char.add(np.char.add(order.video_id[rows], "/"), copy.astype(str)), order.time[rows]
+        )
+        plain = metrics.score(metric, labels[rows], scores[rows], order=named)
+        assert float(value) == pytest.approx(float(plain), abs=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_top5_jaccard_and_spearman_agree_with_the_libraries(seed):
+    rng = np.random.default_rng([seed, 2])
+    classes, count = int(rng.integers(6, 12)), int(rng.integers(3, 60))
+    truth, scores = rng.integers(0, classes, count), rng.random((count, classes))
+    expected = sk.top_k_accuracy_score(truth, scores, k=5, labels=np.arange(classes))
+    assert float(metrics.score("top5", truth, scores)) == pytest.approx(expected, abs=1e-9)
+    here = np.union1d(truth, scores.argmax(1))
+    expected = sk.jaccard_score(truth, scores.argmax(1), labels=here, average="macro")
+    assert float(metrics.score("macro_jaccard", truth, scores)) == pytest.approx(expected, abs=1e-9)
+    tied = rng.integers(0, 4, count)  # many tied expectations
+    expected = stats.spearmanr(truth, tied).statistic
+    found = float(metrics.score("spearman", truth, np.eye(classes)[tied]))
+    assert found == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    expected = stats.spearmanr(truth, scores @ np.arange(classes) / scores.sum(1)).statistic
+    assert float(metrics.score("spearman", truth, scores)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_undefined_is_nan_and_never_zero():
+    truth, scores = np.array([1, 1, 1]), np.eye(6)[[1, 2, 3]]
+    assert np.isnan(metrics.score("spearman", truth, scores))  # one class
+    assert np.isnan(metrics.score("spearman", np.array([0, 1, 2]), np.eye(6)[[1, 1, 1]]))
+    assert np.isnan(metrics.score("top5", truth, scores[:, :5]))
+    assert float(metrics.score("top5", truth, scores)) == 1
+
+
+def test_an_answer_that_is_no_class_is_an_error_but_no_prediction():
+    truth = np.array([0, 0, 1, 1])
+    scores = np.eye(3)[[0, 2, 1, 2]]  # column 2 of two classes: cannot be parsed
+    score = {m: float(metrics.score(m, truth, scores, num_classes=2)) for m in metrics.MULTI_CLASS}
+    assert score == pytest.approx(
+        {"top1": 0.5, "balanced_accuracy": 0.5, "macro_f1": 2 / 3, "macro_jaccard": 0.5}
+    )
 
 
 def test_absent_classes_follow_the_documented_rules():

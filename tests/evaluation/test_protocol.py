@@ -8,7 +8,8 @@ from scipy import integrate, stats
 
 from surgrec_jax.evaluation import protocol, results
 from surgrec_jax.evaluation.features import Features
-from surgrec_jax.evaluation.tasks import LeakedSplitError, Task, select_tasks
+from surgrec_jax.evaluation.task_list import select_tasks
+from surgrec_jax.evaluation.tasks import LeakedSplitError, Task
 
 CLASSES = ("a", "b", "c", "d")
 TRACKS = {
@@ -67,7 +68,7 @@ def within(values, expected, count):
     return all(low <= value * count <= high for value in values)
 
 
-@pytest.mark.parametrize("head", protocol.HEADS)
+@pytest.mark.parametrize("head", ("linear", "linear_adamw", "ridge", "knn"))
 def test_label_noise_gives_the_accuracy_computed_by_hand(head):
     noise = 0.3  # this share of labels is replaced by one of the three other classes
 
@@ -97,7 +98,7 @@ def test_feature_noise_gives_the_bayes_accuracy(head):
     assert within(top1(problem, answer), bayes, 1600), (top1(problem, answer), bayes)
 
 
-@pytest.mark.parametrize("head", protocol.HEADS)
+@pytest.mark.parametrize("head", ("linear", "linear_adamw", "ridge", "knn"))
 def test_shuffled_labels_give_chance(head):
     def make(rng, count):
         return rng.standard_normal((count, 16)), {"phase": rng.integers(0, 4, count)}
@@ -217,8 +218,8 @@ def test_class_unseen_in_training_is_reported_and_counts_as_an_error():
 def test_tasks_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="does not fit"):
         Task("x", "s", "instrument_*", metric="top1")
-    with pytest.raises(ValueError, match="unit 'frame'"):
-        Task("x", "s", "phase", unit="frame")
+    with pytest.raises(ValueError, match="unit 'slide'"):
+        Task("x", "s", "phase", unit="slide")
     with pytest.raises(ValueError, match=r"no label 'step'; it has: .*phase"):
         Task("x", "s", "step").tracks(TRACKS)
     with pytest.raises(ValueError, match=r"no task 'phse'; choose from: phase"):

@@ -14,7 +14,7 @@ from surgrec_jax.data.records import open_source
 from surgrec_jax.encoder import Encoder, random_encoder
 from surgrec_jax.evaluation import report, results
 from surgrec_jax.evaluation.runner import Candidate, Settings, probe
-from surgrec_jax.evaluation.tasks import select_tasks
+from surgrec_jax.evaluation.task_list import select_tasks
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
 
@@ -115,7 +115,7 @@ def test_encoders_with_another_clip_have_their_own_baselines(sources, encoder):
 
 
 def test_wrong_settings_and_names_are_refused(encoder):
-    with pytest.raises(ValueError, match="choose from linear, ridge, knn"):
+    with pytest.raises(ValueError, match="choose from linear, "):
         Settings(heads=("linaer",))
     with pytest.raises(ValueError, match="seeds=0"):
         Settings(seeds=0)

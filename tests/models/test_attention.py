@@ -1,11 +1,13 @@
 """Every attention implementation against the formula in float64."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from surgrec_jax.models import attention
+from surgrec_jax.models import attention, splash
 
 
 def reference(q, k, v):
@@ -66,8 +68,60 @@ def test_unknown_implementation():
         ("cpu", jnp.float32, 160, 64, "einsum"),
         ("cpu", jnp.float32, 1571, 64, "einsum"),
         ("tpu", jnp.bfloat16, 160, 64, "einsum"),
+        ("tpu", jnp.bfloat16, 1568, 64, "splash"),
     ],
 )
 def test_auto(backend, dtype, length, head_dim, expected):
     x = jax.ShapeDtypeStruct((2, length, 4, head_dim), dtype)
     assert attention.choose(x, x, backend) == expected
+
+
+def test_splash_and_its_gradients_are_those_of_the_formula():
+    """The TPU kernel, interpreted: 200 tokens are padded to 256, which real tokens do not see."""
+    q, k, v = random_qkv(200, 200, seed=3)
+    weight = np.random.default_rng(4).standard_normal(q.shape).astype(np.float32)
+
+    def run(name):
+        loss = lambda *qkv: jnp.sum(attention.attend(*qkv, name) * weight)  # noqa: E731
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(q, k, v)
+
+    (value, gradients), (expected, wanted) = run("splash"), run("einsum")
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
+    for a, b in zip(gradients, wanted, strict=True):
+        np.testing.assert_allclose(a, b, atol=5e-6)
+
+
+def test_splash_tiles():
+    for length, padded, block in ((1568, 1664, 128), (1184, 1280, 640), (2048, 2048, 1024)):
+        assert splash.padded_length(length) == padded
+        assert splash.block_size(padded) == block
+
+
+def test_splash_refuses_queries_of_another_length():
+    with pytest.raises(ValueError, match="self-attention"):
+        attention.attend(*random_qkv(8, 16), "splash")
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "capability", "dtype", "message"),
+    [
+        ("auto", "gpu", "7.5", jnp.bfloat16, r"T4 \(compute capability 7.5\) has no cuDNN flash"),
+        ("cudnn", "gpu", "7.0", jnp.float16, "compute.attention=einsum"),
+        ("auto", "gpu", "7.5", jnp.float32, None),
+        ("auto", "gpu", "9.0", jnp.bfloat16, None),
+        ("einsum", "gpu", "7.5", jnp.bfloat16, None),
+        ("splash", "gpu", "9.0", jnp.bfloat16, "a kernel for TPUs"),
+        ("cudnn", "cpu", None, jnp.float32, "a kernel for GPUs"),
+        ("splash", "cpu", None, jnp.float32, None),
+        ("flsh", "cpu", None, jnp.float32, "'flsh'"),
+    ],
+)
+def test_devices_without_the_kernel_are_refused(name, platform, capability, dtype, message):
+    device = types.SimpleNamespace(
+        platform=platform, device_kind="Tesla T4", compute_capability=capability
+    )
+    if message is None:
+        attention.check_device(name, dtype, device)
+    else:
+        with pytest.raises(ValueError, match=message):
+            attention.check_device(name, dtype, device)

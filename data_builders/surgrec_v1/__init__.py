@@ -1,1 +1,0 @@
-"""The clips, labels and splits of the published SurgRec benchmark."""

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Balanced sampling on phantom surgery: unbalanced, domains ** 0.5, cluster-balanced; equal compute, three seeds.
+# Usage: launch/ablation.sh [OUT] [STEPS]   (default runs/ablation 300; run again, it continues)
+# About twenty minutes on two cores. Phantom data, not clinical: what it shows is in docs/curation.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=.venv/bin/python
+out=${1:-runs/ablation}
+steps=${2:-300}
+
+train() { # NAME SEED [FLAGS...]
+  $python -m surgrec_jax.main --config=configs/mae.py:tiny --workdir="$out/$1-$2" --config.seed="$2" \
+    --config.steps="$steps" --config.data.sources=phantom_surgery/imbalanced --config.data.num_threads=2 \
+    --config.probe.every=0 --config.images.every=0 --config.checkpoint.every="$steps" "${@:3}"
+}
+curate() { # NAME SEED [FLAGS...]
+  $python -m surgrec_jax.curation --config=configs/curation.py:tiny --config.checkpoint="$out/unbalanced-$2" \
+    --config.sources=phantom_surgery/imbalanced --config.out="$out/curation-$1-$2" \
+    --config.plan.steps="$steps" --config.cluster.seed="$2" "${@:3}"
+}
+
+for corpus in imbalanced balanced; do
+  $python -m data_builders build phantom_surgery --config $corpus --data_dir data
+done
+for seed in 0 1 2; do
+  train unbalanced $seed
+  curate clusters $seed
+  mkdir -p "$out/curation-domains-$seed" && cp -r "$out/curation-clusters-$seed/embeddings" "$out/curation-domains-$seed/"
+  curate domains $seed --config.cluster.levels= --config.balance.group=domain --config.balance.group_temperature=0.5
+  for arm in domains clusters; do
+    train $arm $seed --config.data.manifest="$out/curation-$arm-$seed/manifest.json"
+  done
+done
+
+names=$(printf '%s,' {unbalanced,domains,clusters}-{0,1,2})
+checkpoints=$(printf "$out/%s," {unbalanced,domains,clusters}-{0,1,2})
+$python -m surgrec_jax.probe --config=configs/probe.py:tiny --config.source=phantom_surgery/balanced \
+  --config.checkpoint="${checkpoints%,}" --config.names="${names%,}" --config.tasks=phase,domain \
+  --config.heads=linear --config.clips_per_record=3 --config.out="$out/probe"
+$python -m surgrec_jax.bench ablation --predictions="$out/probe/predictions.npz" --json="$out/ablation.json"

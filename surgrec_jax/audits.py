@@ -1,0 +1,121 @@
+"""What the audit of `data_builders` says of the data behind a score: its splits, and whether the
+encoder was pretrained on the test cases."""
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from data_builders.common import audit, audit_across
+from data_builders.common.errors import BadInput, BuildError
+from data_builders.common.prepared import Prepared, choose_prepared
+from surgrec_jax.data.records import Source
+from surgrec_jax.evaluation import results
+
+VERSION = 1
+
+
+class Audits:
+    """Audits of prepared data sets, kept on disk: reading all records of a large set takes long.
+
+    Args:
+      folder: of the kept audits.
+      data_dir: where a pretraining source is looked for that has moved.
+    """
+
+    def __init__(self, folder: str | os.PathLike, data_dir: str | os.PathLike):
+        self.folder, self.data_dir = pathlib.Path(folder), pathlib.Path(data_dir)
+        self._read: dict[pathlib.Path, audit.Audited] = {}
+
+    def verdict(self, source: Source) -> dict[str, Any]:
+        """Facts and broken rules of a data set, JSON-able."""
+
+        def make() -> dict:
+            data = self._audited(source.directory)
+            facts = audit.facts(data)
+            found = [vars(finding) for finding in audit.findings(data, facts)]
+            return {"name": data.name, "facts": facts, "findings": found}
+
+        return self._kept(f"verdict {source.directory} {source.fingerprint}", make)
+
+    def overlap(self, meta: Mapping[str, Any], source: Source) -> dict[str, str]:
+        """Was an encoder pretrained on test cases of a data set?
+
+        Args:
+          meta: of its checkpoint; "sources" is what `train` recorded.
+          source: any split of the data set.
+
+        Returns:
+          "status": "none", "found", "possible" or "unknown"; "text": a sentence.
+        """
+        recorded = meta.get("sources")
+        complete = isinstance(recorded, list) and all("split" in entry for entry in recorded)
+        if not recorded or not complete:
+            text = "the checkpoint does not record what it was pretrained on"
+            return {"status": "unknown", "text": text}
+
+        def make() -> dict:
+            used = [(self._used(entry), entry["split"]) for entry in recorded]
+            tests = [self._audited(source.directory)]
+            found = audit_across.pretraining_on_test(used, tests)
+            names = ", ".join(dict.fromkeys(f"{e['name']}@{e['split']}" for e in recorded))
+            unread = [data.name for data, _ in used if not data.splits]
+            if not found:
+                # Nothing is known to overlap; of sources that were not read only by name.
+                by_name = f" ({', '.join(unread)} compared by name only)" if unread else ""
+                text = f"no test case among those of pretraining: {names}{by_name}"
+                return {"status": "none", "text": text}
+            sure = any(finding.text.endswith("were pretrained on") for finding in found)
+            text = "; ".join(f"{finding.name}: {finding.text}" for finding in found)
+            return {"status": "found" if sure else "possible", "text": text}
+
+        return self._kept(f"overlap {json.dumps(recorded)} {source.fingerprint}", make)
+
+    def _audited(self, directory: pathlib.Path) -> audit.Audited:
+        if directory not in self._read:
+            self._read[directory] = audit.from_prepared(_prepared(directory))
+        return self._read[directory]
+
+    def _used(self, entry: Mapping[str, Any]) -> audit.Audited:
+        """A pretraining source: read where it was, else where data sets are now, else a name."""
+        directory = pathlib.Path(str(entry.get("directory") or ""))
+        if (directory / "dataset_info.json").is_file():
+            return self._audited(directory)
+        try:
+            return self._audited(choose_prepared(self.data_dir, [entry["name"]])[0].directory)
+        except BuildError:
+            return audit.Audited(entry["name"], entry["name"].partition("/")[0], {})
+
+    def _kept(self, key: str, make: Callable[[], dict]) -> dict:
+        path = self.folder / f"{hashlib.sha256(f'{VERSION} {key}'.encode()).hexdigest()[:24]}.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            pass  # not there, or not whole: made again
+        try:
+            value = make()
+        except (BuildError, BadInput) as error:
+            return {"status": "unknown", "text": f"audit failed: {error}", "failed": str(error)}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        results.write_json(path, value)
+        return json.loads(json.dumps(value))
+
+
+def _prepared(directory: pathlib.Path) -> Prepared:
+    """Name, config and version of a prepared data set. Raises BuildError where it is none."""
+    try:
+        info = json.loads((directory / "dataset_info.json").read_text(encoding="utf-8"))
+        return Prepared(info["name"], info.get("configName", ""), directory.name, directory)
+    except (OSError, ValueError, KeyError) as error:
+        raise BuildError(f"{directory} is not a prepared data set: {error}.") from error
+
+
+def lines(overlaps: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Sequence[str]:
+    """Sentences for the terminal: model -> source -> overlap."""
+    return [
+        f"pretraining of {model} and test cases of {source}: {found['text']}"
+        for model, of_model in overlaps.items()
+        for source, found in of_model.items()
+    ]

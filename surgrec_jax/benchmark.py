@@ -1,0 +1,257 @@
+"""The benchmark, models x tasks: `python -m surgrec_jax.benchmark --config=configs/benchmark.py
+--config.checkpoints=NAME=RUN[,NAME=RUN...]`. See configs/benchmark.py for all values.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from absl import app, logging
+
+from surgrec_jax import audits, benchmark_finetune
+from surgrec_jax.checkpoint import CheckpointError
+from surgrec_jax.classifier import load_fitting
+from surgrec_jax.commands import CONFIG, items, parse_flags
+from surgrec_jax.data.locate import build_command
+from surgrec_jax.data.records import Source, open_source
+from surgrec_jax.evaluation import (
+    assemble,
+    columns,
+    matrix,
+    report,
+    report_benchmark,
+    report_frames,
+    results,
+    runner,
+    vlm_column,
+)
+from surgrec_jax.evaluation.protocols import Settings, parse_clip
+from surgrec_jax.evaluation.task_list import PUBLISHED, SIXTEEN, select_tasks, tasks_of
+from surgrec_jax.evaluation.tasks import Task
+
+
+def candidates(text: str) -> list[columns.Candidate]:
+    """Encoders of "NAME=RUN,RUN,...".
+
+    Raises:
+      ValueError: none given. CheckpointError: one cannot be read.
+    """
+    found = []
+    for part in items(text):
+        name, sign, path = part.partition("=")
+        name, path = (name, path) if sign else ("", part)
+        encoder, classifier = load_fitting(path)
+        found.append(columns.Candidate(name or encoder.name, encoder, path, classifier))
+    if not found:
+        raise ValueError("nothing to compare: give --config.checkpoints=NAME=RUN[,NAME=RUN...]")
+    return found
+
+
+def wanted_sources(text: str, published: bool) -> list[str]:
+    """Data sets as name[/config]; under a protocol of published clips, the published ones.
+
+    Raises:
+      ValueError: one that no task is declared for.
+    """
+    names = []
+    for part in items(text):
+        names += SIXTEEN if part == "sixteen" else (part,)
+    if published:
+        names = [f"{name.partition('/')[0]}/{PUBLISHED}" for name in names]
+    names = list(dict.fromkeys(names))
+    if not names:
+        raise ValueError("no source given: --config.sources=NAME[,NAME...] or sixteen")
+    for name in names:
+        if not tasks_of(name):
+            select_tasks(name, ("all",))  # raises, and says what there is
+    return names
+
+
+def open_splits(data_dir: str, name: str, tasks: Sequence[Task]) -> dict[str, Source]:
+    """Split -> source, training first. A name without config is that without one, else "default".
+
+    Raises:
+      FileNotFoundError: not prepared. ValueError: no such split.
+    """
+    base, _, config = name.partition("/")
+    if not config and (pathlib.Path(data_dir) / base / "default").is_dir():
+        config = "default"
+    splits = dict.fromkeys(split for task in tasks for split in task.splits)
+    return {
+        split: open_source(data_dir, base, config=config or None, split=split) for split in splits
+    }
+
+
+def settings_of(config) -> Settings:
+    """Settings of a config, with what its protocol fixes."""
+    settings = Settings(
+        heads=items(config.heads),
+        seeds=config.seeds,
+        init_seeds=config.init_seeds,
+        clips_per_record=config.clips_per_record,
+        crops=config.crops,
+        train_resample=config.train_resample,
+        resamples=config.resamples,
+        level=config.level,
+        clip=parse_clip(config.clip),
+    )
+    return settings.under(config.protocol)
+
+
+def run(config) -> pathlib.Path:
+    """Runs the benchmark as a config says; returns the results file."""
+    start = time.monotonic()
+    settings = settings_of(config)
+    out = pathlib.Path(config.out)
+    names = wanted_sources(config.sources, settings.rules.published)
+    asked = _tasks(names, items(config.tasks))
+    given = candidates(config.checkpoints)
+    found = columns.groups(given, settings)
+    asker = None
+    if config.vlm.name:
+        asker = vlm_column.from_config(config.vlm, settings, found[0].clip)
+    table = columns.ordered(found) + ([asker.column] if asker else [])
+    opened, missing = _open(config.data_dir, asked)
+    if not opened:
+        for entry in missing:
+            _say(f"missing: {entry['source']}: {entry['reason']}")
+        raise ValueError("none of the data sets is prepared: nothing to compare on")
+    out.mkdir(parents=True, exist_ok=True)
+    width = len(table)
+    if settings.rules.finetune:  # of the baselines only the majority
+        width = 1 + len(given) + (asker is not None)
+    total = sum(len(asked[name]) for name in opened) * width
+    progress = matrix.Progress(total, _say)
+    cells, failures = [], []
+    kept = audits.Audits(out / "audits", config.data_dir)
+    verdicts: dict[str, dict] = {}
+    overlaps: dict[str, dict] = {group_name: {} for group_name in _encoders(found)}
+    metas = {c.name: c.encoders[c.name].__self__.meta for c in table if c.kind == "encoder"}
+    column, ask = ([asker.column], asker.ask) if asker else ([], None)
+    for name, sources in opened.items():
+        for some, groups in _rounds(asked[name], given, found, settings, config, failures):
+            made, failed = matrix.run_source(
+                some, sources, groups, settings, out, progress, asked=column, ask=ask
+            )
+            cells += made
+            failures += failed
+        first = next(iter(sources.values()))
+        verdicts[name] = kept.verdict(first)
+        for model, meta in metas.items():
+            overlaps[model][name] = kept.overlap(meta, first)
+    measured = assemble.assemble(
+        cells,
+        failures,
+        table,
+        settings,
+        protocol={**dataclasses.asdict(settings), "title": settings.rules.title},
+        environment=runner.environment(),
+        notes=runner.notes(names, found, settings),
+        data={
+            name: {split: source.fingerprint for split, source in sources.items()}
+            for name, sources in opened.items()
+        },
+        missing=missing,
+        audit=verdicts,
+        overlap=overlaps,
+        seconds=round(time.monotonic() - start, 1),
+    )
+    if config.frames_in_report:
+        report_frames.add_frames(measured, opened, out / "frames")
+    return _write(out, measured, overlaps)
+
+
+def _rounds(tasks, given, found, settings: Settings, config, failures: list):
+    """(tasks, groups) that are asked together: all at once, or each task of encoders that were
+    trained on it."""
+    if not settings.rules.finetune:
+        yield tasks, found
+        return
+    for task in tasks:
+        trained = []
+        for one in given:
+            try:
+                out = pathlib.Path(config.out)
+                trained.append(benchmark_finetune.fine_tune(one, task, config, out))
+            except ValueError as error:
+                failures.append(matrix.Failure(task.source, task.name, one.name, str(error)))
+                _say(f"{task.title} x {one.name}: FAILED: {error}")
+        if trained:
+            yield [task], columns.groups(trained, settings)
+
+
+def _write(out: pathlib.Path, measured: Mapping, overlaps: Mapping) -> pathlib.Path:
+    results.write_json(out / "results.json", measured)
+    text = results.markdown(measured)
+    (out / "results.md").write_text(text, encoding="utf-8")
+    page = report_benchmark.build(measured, out / "frames")
+    written = report.write_report(out / "index.html", page)
+    print(results.table(measured))
+    for line in audits.lines(overlaps):
+        print(line)
+    for entry in measured["missing"]:
+        print(f"missing: {entry['source']}: {entry['reason']}")
+    for entry in measured["refused"]:
+        print(f"refused: {entry['source']}: {entry['reason']}")
+    for entry in measured["failed"]:
+        print(f"FAILED: {entry['source']} {entry['task']} x {entry['column']}: {entry['reason']}")
+    print(
+        f"\nWritten in {measured['seconds']:.0f} s: {out / 'results.json'}, results.md, {written}"
+    )
+    return out / "results.json"
+
+
+def _tasks(names: Sequence[str], wanted: Sequence[str]) -> dict[str, tuple[Task, ...]]:
+    """Source -> its tasks; a task that is asked for by name must exist in some source."""
+    if wanted == ("all",):
+        return {name: select_tasks(name, wanted) for name in names}
+    known = {task.name for name in names for task in tasks_of(name)}
+    unknown = [task for task in wanted if task not in known]
+    if unknown or not wanted:
+        raise ValueError(
+            f"no source has a task {', '.join(map(repr, unknown)) or '(none given)'}; there are: "
+            f"{', '.join(sorted(known))}, or all"
+        )
+    chosen = {name: [t.name for t in tasks_of(name) if t.name in wanted] for name in names}
+    return {name: select_tasks(name, some) for name, some in chosen.items() if some}
+
+
+def _open(data_dir: str, asked: Mapping[str, Sequence[Task]]):
+    """The prepared sources, and those that are missing with the reason and the remedy."""
+    opened, missing = {}, []
+    for name, tasks in asked.items():
+        try:
+            opened[name] = open_splits(data_dir, name, tasks)
+        except (FileNotFoundError, ValueError) as error:
+            command = build_command(name.partition("/")[0], data_dir)
+            missing.append({"source": name, "reason": str(error), "command": command})
+    return opened, missing
+
+
+def _encoders(found: Sequence[columns.Group]) -> list[str]:
+    return [column.name for group in found for column in group.columns if column.kind == "encoder"]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Compares; wrong values and missing data end in one sentence and exit code 1."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    os.environ.setdefault("TQDM_MININTERVAL", "1")
+    try:
+        run(CONFIG.value)
+    except (CheckpointError, ValueError, OSError) as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=functools.partial(parse_flags, "benchmark"))

@@ -1,0 +1,32 @@
+"""Checkpoints: asynchronous saves with Orbax, checksums, strict restores, reading parts of them.
+
+<workdir>/checkpoints/<step>/state           the training state, an OCDBT array store
+<workdir>/checkpoints/<step>/meta.json       what the arrays are (architecture, clip, data, config)
+<workdir>/checkpoints/<step>/manifest.json   sizes and checksums of all files, shapes and dtypes
+<workdir>/checkpoints/<step>.tmp             a save under way, or one that was cut short
+<workdir>/checkpoints-damaged/               steps that were found damaged, for inspection
+"""
+
+from surgrec_jax.checkpoint.locations import (
+    CheckpointError,
+    DamagedError,
+    Location,
+    MismatchError,
+    find,
+    steps_in,
+)
+from surgrec_jax.checkpoint.manager import Checkpoints
+from surgrec_jax.checkpoint.reading import parts, read_meta, restore_state
+
+__all__ = [
+    "CheckpointError",
+    "Checkpoints",
+    "DamagedError",
+    "Location",
+    "MismatchError",
+    "find",
+    "parts",
+    "read_meta",
+    "restore_state",
+    "steps_in",
+]

@@ -1,0 +1,84 @@
+"""Looks at saved steps: python -m surgrec_jax.checkpoint list|verify DIR.
+
+DIR is a workdir, its checkpoints folder or a step's folder. `list` reads manifests only, `verify`
+every byte. Exit codes: 0 all steps are whole; 1 a step is damaged; 2 there is none, or it cannot be
+read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from surgrec_jax.checkpoint import CheckpointError, DamagedError, Location, find, manifest, steps_in
+from surgrec_jax.checkpoint.reading import read_meta
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints a table of the steps, then what is wrong with them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m surgrec_jax.checkpoint",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=("list", "verify"))
+    parser.add_argument("dir", type=Path, help="a workdir, its checkpoints folder, or one step")
+    args = parser.parse_args(argv)
+    try:
+        found = find(args.dir)
+        one = args.dir.resolve() == found.path.resolve()
+        steps = [found.step] if one else steps_in(found.root)
+        rows = [_row(Location(found.root, step), args.command == "verify") for step in steps]
+    except CheckpointError as error:
+        print(f"surgrec_jax.checkpoint: {error}", file=sys.stderr)
+        return 2
+    _table(
+        [
+            ("step", "saved", "GiB", "files", "arrays", "score", "s", "state"),
+            *(cells for cells, _ in rows),
+        ]
+    )
+    problems = [text for _, texts in rows for text in texts]
+    for text in problems:
+        print(f"  {text}")
+    aside = Path(f"{found.root}-damaged")
+    if not one and aside.is_dir():
+        print(f"{len(list(aside.iterdir()))} damaged step(s) put aside in {aside}")
+    return 1 if problems else 0
+
+
+def _row(location: Location, whole: bool) -> tuple[tuple[str, ...], list[str]]:
+    began = time.perf_counter()
+    try:
+        body = manifest.read(location)
+        meta = read_meta(location)
+    except DamagedError as error:
+        return (str(location.step), "-", "-", "-", "-", "-", "-", "DAMAGED"), [str(error)]
+    problems = manifest.verify(location) if whole else []
+    seconds = f"{time.perf_counter() - began:.2f}" if whole else "-"
+    files = body["files"].values()
+    saved = time.localtime((location.path / manifest.FILE).stat().st_mtime)
+    score = "-" if meta["score"] is None else f"{meta['score']:.4f}"
+    cells = (
+        str(location.step),
+        time.strftime("%Y-%m-%d %H:%M:%S", saved),
+        f"{sum(f['size'] for f in files) / 2**30:.3f}",
+        str(len(files)),
+        str(len(body["arrays"])),
+        score,
+        seconds,
+        "DAMAGED" if problems else "whole" if whole else "committed",
+    )
+    return cells, problems
+
+
+def _table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

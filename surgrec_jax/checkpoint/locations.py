@@ -1,0 +1,66 @@
+"""Where saved steps are, and the errors about them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written, read or used, with what to do about it."""
+
+
+class DamagedError(CheckpointError):
+    """The files are not those that were saved."""
+
+
+class MismatchError(CheckpointError):
+    """The checkpoint is whole, but is not of this model."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Location:
+    """One saved step."""
+
+    root: Path
+    step: int
+
+    @property
+    def path(self) -> Path:
+        """The step's folder."""
+        return self.root / str(self.step)
+
+
+def steps_in(root: Path) -> list[int]:
+    """The committed steps of a checkpoints folder, ascending; [] where there is no such folder."""
+    names = (path.name for path in (root.iterdir() if root.is_dir() else ()))
+    return sorted(int(name) for name in names if name.isdigit() and name == str(int(name)))
+
+
+def find(path: str | Path, step: int | None = None) -> Location:
+    """The saved step meant by a workdir, its checkpoints folder or a step's folder.
+
+    Args:
+        step: of a workdir or checkpoints folder; None for the newest.
+
+    Raises:
+        CheckpointError: nothing is saved there.
+    """
+    path = Path(path)
+    if path.name.isdigit() and (path / "state").is_dir():
+        return Location(path.parent, int(path.name))
+    root = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    steps = steps_in(root)
+    if not steps:
+        raise CheckpointError(
+            f"no checkpoint in {path}; give a --workdir that has trained, or a step folder in it"
+        )
+    if step is not None and step not in steps:
+        raise CheckpointError(f"{root} has no step {step}; it has {steps}")
+    return Location(root, steps[-1] if step is None else step)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, short enough for one sentence."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

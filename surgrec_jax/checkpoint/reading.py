@@ -1,0 +1,103 @@
+"""Reading checkpoints: verified, strict about shapes and dtypes, whole or in part."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from surgrec_jax.checkpoint import manifest
+from surgrec_jax.checkpoint.locations import (
+    CheckpointError,
+    DamagedError,
+    Location,
+    MismatchError,
+    first_line,
+)
+
+META = "meta.json"
+# Raised when the meaning of the meta changes.
+FORMAT = 1
+
+
+def read_meta(location: Location) -> dict[str, Any]:
+    """The JSON part of a checkpoint.
+
+    Raises:
+        DamagedError: it is not what was saved.
+        MismatchError: it is of another format.
+    """
+    manifest.check(location, (META,))
+    try:
+        meta = json.loads((location.path / META).read_bytes())
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{location.path / META}: {first_line(error)}") from error
+    if meta.get("format") != FORMAT:
+        raise MismatchError(
+            f"{location.path} has format {meta.get('format')!r}, this version reads {FORMAT}"
+        )
+    return meta
+
+
+def restore_state(location: Location, abstract_state: Any, *, verified: bool = False) -> Any:
+    """The arrays of a checkpoint, or of the subtree that `abstract_state` names.
+
+    Args:
+        abstract_state: shapes, dtypes and shardings; may differ from the saved shardings.
+        verified: the caller has compared the files with the manifest already.
+
+    Raises:
+        MismatchError: an array is missing or has another shape or dtype than asked for.
+        DamagedError: the files are not those that were saved.
+        CheckpointError: the files cannot be read.
+    """
+    if not verified:
+        manifest.check(location)
+    _check_same(location, abstract_state)
+    path = (location.path / "state").absolute()
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as reader:
+        restore_args = ocp.checkpoint_utils.construct_restore_args(abstract_state)
+        try:
+            return reader.restore(
+                path,
+                args=ocp.args.PyTreeRestore(
+                    abstract_state, restore_args=restore_args, partial_restore=True
+                ),
+            )
+        except Exception as error:  # Orbax and tensorstore raise whatever a damaged file provokes
+            raise CheckpointError(f"{path}: {first_line(error)}") from error
+
+
+def parts(location: Location, tree: str) -> list[str]:
+    """Names of the modules saved under a top-level key ("params")."""
+    names = [key.split("/") for key in manifest.arrays_of(location)]
+    return sorted({name[1] for name in names if name[0] == tree and len(name) > 1})
+
+
+def describe_arrays(state: Any) -> manifest.Arrays:
+    """Name -> (dtype, shape) of every array of a tree."""
+    return {
+        _key(path): (str(leaf.dtype), tuple(leaf.shape))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
+
+
+def _check_same(location: Location, wanted: Any) -> None:
+    """Orbax casts dtypes and pads shapes without a word; here a difference is an error."""
+    have = manifest.arrays_of(location)
+    for key, (dtype, shape) in describe_arrays(wanted).items():
+        if key not in have:
+            raise MismatchError(f"{location.path} has no array {key!r}; it is of another model")
+        if have[key] != (dtype, shape):
+            raise MismatchError(
+                f"{location.path}: array {key!r} is {have[key][0]}{list(have[key][1])}, this model "
+                f"wants {dtype}{list(shape)}"
+            )
+
+
+def _key(path: tuple[Any, ...]) -> str:
+    """A path's keys as text, whether they are of dicts, tuples or named tuples."""
+    return "/".join(str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path)

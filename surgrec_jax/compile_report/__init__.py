@@ -1,0 +1,1 @@
+"""Ahead-of-time compilation of the training step for devices that this machine has not."""

@@ -1,0 +1,90 @@
+"""Compiles the training step for a TPU slice or GPUs that this machine has not.
+
+    python -m surgrec_jax.compile_report --config=configs/jepa.py --topology=v5e:8x8 \
+        --config.model.preset=L --config.batch_size=1024 --config.mesh.fsdp=8
+
+Prints memory per chip by kind, analytic FLOPs, collectives, and whether it fits. Needs the extra
+"tpu" or "cuda" (pip install '.[tpu]'); a compilation takes one to five minutes of one core.
+--table=DIR compiles the cells of the table in docs/scaling.md one after another, keeps each in DIR
+and goes on where it was stopped. Exit codes: 0 it fits, 3 it does not, 1 an error in one sentence,
+2 a wrong command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from surgrec_jax.compile_report import targets
+
+DOES_NOT_FIT = 3
+
+
+def main(argv: list[str]) -> int:
+    """Prints one report, or makes the table."""
+    args, changes = parse(argv)
+    try:
+        if args.table:
+            from surgrec_jax.compile_report import table
+
+            return table.run(args.table, args.cells, changes)
+        target = targets.parse(args.topology)
+        targets.prepare_environment(target)
+        # Imported here: the environment comes first, and errors above need no JAX.
+        from surgrec_jax.bench.__main__ import show
+        from surgrec_jax.bench.step import load_config
+        from surgrec_jax.compile_report import report
+
+        def keep(figures: dict) -> None:
+            if args.json:
+                args.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+        config = load_config(args.config, changes)
+        if args.largest_batch:
+            figures = report.largest_batch(config, target, args.guess, keep)
+        else:
+            figures = report.report(config, target)
+        keep(figures)
+    except (ValueError, OSError) as error:
+        print(f"surgrec_jax.compile_report: {error}", file=sys.stderr)
+        return 1
+    show(figures)
+    return 0 if figures["fits"] else DOES_NOT_FIT
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments, and config changes as KEY=VALUE."""
+    parser = argparse.ArgumentParser(
+        prog="python -m surgrec_jax.compile_report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", help="config file[:variant]")
+    parser.add_argument("--topology", help=f"one of {targets.known()}, or another layout")
+    parser.add_argument(
+        "--largest_batch", action="store_true", help="search the largest batch that fits"
+    )
+    parser.add_argument("--guess", type=int, default=8, help="batch per chip to begin with")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--table", type=Path, metavar="DIR", help="make the table, cells in DIR")
+    parser.add_argument("--cells", default="", help="with --table: only cells with this in a name")
+    args, rest = parser.parse_known_args(argv)
+    changes = []
+    for text in rest:
+        key, equals, value = text.partition("=")
+        if not (equals and key.startswith("--config.")):
+            parser.error(f"unknown argument {text}; config values are --config.NAME=VALUE")
+        changes.append(f"{key.removeprefix('--config.')}={value}")
+    if not args.table:
+        for name in ("config", "topology"):
+            if getattr(args, name) is None:
+                parser.error(
+                    f"--{name} is missing; e.g. --config=configs/jepa.py --topology=v5e:8x8"
+                )
+    return args, changes
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""From clip embeddings to a balanced corpus; see docs/curation.md."""

@@ -1,0 +1,147 @@
+"""Embeds, clusters, balances, reports: python -m surgrec_jax.curation --config=configs/curation.py
+--config.checkpoint=RUN. See configs/curation.py for all values.
+"""
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+from absl import app, logging
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from data_builders.common.records import DOMAINS
+from surgrec_jax import inputs, sharding
+from surgrec_jax.checkpoint import CheckpointError
+from surgrec_jax.commands import CONFIG, DISTRIBUTED, parse_flags
+from surgrec_jax.curation import cluster, mixing, report
+from surgrec_jax.curation.embed import Named, embed
+from surgrec_jax.curation.kmeans import Lloyd
+from surgrec_jax.curation.shards import Embeddings
+from surgrec_jax.encoder import load_encoder
+
+
+def run(config: ConfigDict) -> Path:
+    """Embeds, clusters, writes the manifest and the report; returns the manifest's path.
+
+    Raises:
+      ConfigError, CurationError, CheckpointError, ValueError, OSError: one sentence each.
+    """
+    began = time.perf_counter()
+    lead = jax.process_index() == 0
+
+    def say(line: str) -> None:
+        if lead:
+            print(f"[{time.perf_counter() - began:5.0f} s] {line}", flush=True)
+
+    # What is asked for, all of it read before anything is computed.
+    if not config.checkpoint:
+        raise ValueError("nothing to embed with: give --config.checkpoint=WORKDIR")
+    out = Path(config.out or Path(config.checkpoint) / "curation")
+    settings, balance, lloyd = _settings(config, say)
+    names = inputs.parse_sources(config.sources)
+    sources = [inputs.open_named(name, config.data_dir) for name in names]
+    named = [Named(name.text, source) for name, source in zip(names, sources, strict=True)]
+    explicit = None if names[0].weight is None else [name.weight for name in names]
+
+    # Embeddings.
+    speed = embed(
+        load_encoder(config.checkpoint),
+        config.checkpoint,
+        named,
+        out / "embeddings",
+        **config.embed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    multihost_utils.sync_global_devices("every process has made its shards")
+    embeddings = Embeddings(out / "embeddings")
+    pace = "kept from before" if speed is None else f"{speed:.0f} clips/s"
+    say(f"embeddings of {len(embeddings)} records, {embeddings.width} wide: {pace}")
+
+    # Clusters.
+    tree = None
+    if settings.levels:
+        tree = cluster.cluster(
+            out / "clusters", embeddings, {"index": embeddings.hash}, settings, lloyd, write=lead
+        )
+    if not lead:
+        return out / "manifest.json"
+
+    # The manifest, and what it looks like.
+    facts, planned = embeddings.facts(), config.plan.steps * config.plan.batch_size
+    manifest, leaves = mixing.make_manifest(
+        out / "manifest.json",
+        embeddings,
+        tree,
+        balance,
+        facts=facts,
+        domain_names=DOMAINS,
+        source_weights=explicit,
+        planned_draws=planned,
+        inputs={"clusters": config.cluster.to_dict() if tree else None},
+    )
+    say(f"{manifest.path}: {len(manifest.leaves)} leaves, hash {manifest.hash[:12]}")
+    page = report.write_report(
+        out / "report.html",
+        manifest,
+        leaves,
+        tree,
+        facts=facts,
+        sources=sources,
+        domain_names=DOMAINS,
+        planned_draws=planned,
+        **config.report,
+    )
+    say(f"report {page}")
+    print(f"train on it with --config.data.manifest={manifest.path}")
+    return manifest.path
+
+
+def _settings(
+    config: ConfigDict, say: Callable[[str], None]
+) -> tuple[cluster.Settings, mixing.Balance, Lloyd]:
+    """The frozen values of `config.cluster` and `config.balance`."""
+    values = config.cluster.to_dict()
+    levels = values.pop("levels")
+    try:
+        numbers = tuple(int(n) for n in levels.split(",") if n.strip())
+    except ValueError:
+        raise ValueError(
+            f"cluster.levels={levels!r}: give whole numbers with commas, e.g. 1000,100,10"
+        ) from None
+    lloyd = Lloyd(
+        sharding.make_mesh(),
+        iterations=values["iterations"],
+        tolerance=values["tolerance"],
+        block_tiles=values.pop("block_tiles"),
+        say=say,
+    )
+    weighing = config.balance.to_dict()
+    curriculum = mixing.parse_curriculum(weighing.pop("curriculum"))
+    return (
+        cluster.Settings(levels=numbers, **values),
+        mixing.Balance(curriculum=curriculum, **weighing),
+        lloyd,
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Curates; wrong values and missing data end in one sentence and exit code 1."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    try:
+        if DISTRIBUTED.value:
+            jax.distributed.initialize()
+        run(CONFIG.value)
+    except (CheckpointError, ValueError, OSError) as error:
+        print(f"curation: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=functools.partial(parse_flags, "curation"))

@@ -1,0 +1,195 @@
+"""A frozen encoder over prepared sources, one row per record, into shards that can be resumed."""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tqdm
+
+from surgrec_jax.curation.shards import (
+    FORMAT,
+    INDEX,
+    CurationError,
+    plan_shards,
+    read_json,
+    replace_text,
+    write_shard,
+)
+from surgrec_jax.data.clips import ClipSpec
+from surgrec_jax.data.pipeline import eval_clips
+from surgrec_jax.data.records import Source
+from surgrec_jax.encoder import Encoder
+from surgrec_jax.evaluation import features
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """A source and how configs write it, e.g. "phantom_surgery/tiny@train"."""
+
+    name: str
+    source: Source
+
+
+def embed(
+    encoder: Encoder,
+    checkpoint: str,
+    sources: Sequence[Named],
+    folder: Path,
+    *,
+    clips_per_record: int = 1,
+    shard_records: int = 4096,
+    num_threads: int = 2,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> float | None:
+    """Embeds every record of the sources; finished shards are kept and not made again.
+
+    A record's row is the mean of the features of its `clips_per_record` evenly spaced clips (centre
+    crop, the encoder's own length, size and rate), stored as float16. Shard i is made by process
+    i mod `process_count`; the bytes do not depend on who makes it, nor on interruptions.
+
+    Returns:
+      Clips per second of this call, None where nothing was left to do.
+
+    Raises:
+      CurationError: the folder holds embeddings of something else (named), or features that are
+        not finite in float16.
+    """
+    index = make_index(encoder, checkpoint, sources, clips_per_record, shard_records)
+    _keep_index(folder, index, write=process_index == 0)
+    mine = index["shards"][process_index::process_count]
+    todo = [shard for shard in mine if not (folder / shard["file"]).is_file()]
+    by_name = {named.name: named.source for named in sources}
+    total = sum(shard["records"] for shard in mine) * clips_per_record
+    left = sum(shard["records"] for shard in todo) * clips_per_record
+    if not todo:
+        return None
+    began = time.perf_counter()
+    with tqdm.tqdm(
+        total=total,
+        initial=total - left,
+        desc="embedding",
+        unit=" clips",
+        mininterval=0.5 if sys.stderr.isatty() else 30,  # a line now and then in a log file
+    ) as bar:
+        for shard in todo:
+            source = by_name[shard["source"]]
+            _embed_shard(encoder, source, shard, folder, clips_per_record, num_threads, bar)
+    return left / (time.perf_counter() - began)
+
+
+def make_index(
+    encoder: Encoder,
+    checkpoint: str,
+    sources: Sequence[Named],
+    clips_per_record: int,
+    shard_records: int,
+) -> dict:
+    """The content of index.json: everything the rows depend on, and how they are cut."""
+    if clips_per_record < 1 or shard_records < 1:
+        raise ValueError(
+            f"clips_per_record {clips_per_record} and shard_records {shard_records} must be at "
+            "least 1"
+        )
+    frames, size, fps = encoder.clip
+    described = [
+        {
+            "name": named.name,
+            "records": len(named.source),
+            "fingerprint": named.source.fingerprint,
+            "classes": {
+                name: list(names)
+                for name, names in {**named.source.video_labels, **named.source.tracks}.items()
+            },
+        }
+        for named in sources
+    ]
+    return {
+        "format": FORMAT,
+        "encoder": {
+            "name": encoder.name,
+            "checkpoint": checkpoint,
+            "fingerprint": encoder.fingerprint,
+            "dtype": np.dtype(encoder.compute.dtype).name,
+        },
+        "clip": {"frames": frames, "size": size, "fps": fps, "per_record": clips_per_record},
+        "width": encoder.width,
+        "sources": described,
+        "shards": plan_shards(described, shard_records),
+    }
+
+
+def _keep_index(folder: Path, index: dict, *, write: bool) -> None:
+    """Writes the index, or holds it against the one of an earlier start."""
+    path = folder / INDEX
+    index = json.loads(json.dumps(index))
+    if path.is_file():
+        before = read_json(path, "delete the folder and start again")
+        for key in index:
+            if before.get(key) != index[key]:
+                raise CurationError(
+                    f"{path} was begun with another {key}: {_first_difference(before, index, key)}."
+                    " Use another folder, or delete this one"
+                )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    if write:
+        replace_text(path, json.dumps(index, indent=1) + "\n")
+
+
+def _first_difference(before: dict, now: dict, key: str) -> str:
+    """The innermost first thing that differs, in words."""
+    a, b = before.get(key), now[key]
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        a, b = next((x, y) for x, y in zip(a, b, strict=True) if x != y)
+    if isinstance(a, dict) and isinstance(b, dict):
+        name = a.get("name", "") if key == "sources" else ""
+        field = next(k for k in b if a.get(k) != b[k])
+        return f"{name} {field} {a.get(field)!r}, now {b[field]!r}".strip()
+    return f"{str(a)[:200]}, now {str(b)[:200]}"
+
+
+def _embed_shard(encoder, source, shard, folder, clips_per_record, num_threads, bar) -> None:
+    frames, size, fps = encoder.clip
+    clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
+    records = np.arange(shard["first"], shard["first"] + shard["records"])
+    clips = _clips(source, clip, records, clips_per_record, encoder.batch_size, num_threads, bar)
+    found = features.extract({encoder.name: encoder.features}, clips)[encoder.name]
+    rows = found.features.reshape(len(records), clips_per_record, -1).mean(1).astype(np.float16)
+    if not np.isfinite(rows).all():
+        bad = int(records[np.argmax(~np.isfinite(rows).all(1))])
+        raise CurationError(
+            f"{source.where(bad)}: its features do not fit float16 (beyond 65504); use another "
+            "checkpoint"
+        )
+    middle = slice(clips_per_record // 2, None, clips_per_record)
+    labels = {name: values[middle] for name, values in found.labels.items()}
+    facts = {
+        "record": found.record[middle],
+        "domain": labels.pop("#domain").astype(np.int8),
+        "case": found.case_id[middle],
+        "video": found.video_id[middle],
+        "time": found.time[middle],
+        **{f"label/{name}": values.astype(np.int16) for name, values in labels.items()},
+    }
+    write_shard(folder / shard["file"], rows, facts)
+
+
+def _clips(source, clip, records, clips_per_record, batch_size, num_threads, bar) -> Iterator[dict]:
+    """Clips of some records as `features.extract` takes them, with the domain among the labels."""
+    with eval_clips(
+        source,
+        clip,
+        clips_per_record=clips_per_record,
+        batch_size=batch_size,
+        records=records,
+        num_threads=num_threads,
+    ) as batches:
+        for batch in batches:
+            labels = {**batch["video_labels"], **batch["labels"], "#domain": batch["domain"]}
+            yield {**batch, "labels": labels}
+            bar.update(len(batch["video"]))

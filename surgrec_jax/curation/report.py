@@ -1,0 +1,238 @@
+"""One self-contained HTML page about a manifest: what is drawn how often, with real frames."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from surgrec_jax.curation import mixing, sheets
+from surgrec_jax.curation.balance import Leaf, entropy
+from surgrec_jax.curation.cluster import Tree
+from surgrec_jax.curation.manifest import Manifest, order_path
+from surgrec_jax.curation.shards import Facts
+from surgrec_jax.data.records import Source
+from surgrec_jax.evaluation import report as html
+from surgrec_jax.evaluation.page import card, details, html_table, page, pairs
+from surgrec_jax.evaluation.svg import Bar, Curve, bars, curves, escape
+
+_MOST_BARS = 12
+_BY = ("source", "domain", "case")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the planned run draws.
+
+    Attributes:
+      draws: of the whole run. of_leaf: int64 [K]. of_record: float64 [R], on average.
+    """
+
+    draws: int
+    of_leaf: np.ndarray
+    of_record: np.ndarray
+
+
+def plan_draws(manifest: Manifest, leaves: Leaf, draws: int) -> Plan:
+    """How often leaves and records are drawn in the first `draws` draws."""
+    of_leaf = manifest.sampler(0).counts(draws)
+    order = np.load(order_path(manifest.path), mmap_mode="r", allow_pickle=False)
+    times = np.bincount(order, minlength=len(leaves.leaf_of))  # how often a record is in its leaf
+    drawn = leaves.leaf_of >= 0
+    of_record = np.zeros(len(times))
+    leaf = leaves.leaf_of[drawn]
+    of_record[drawn] = times[drawn] * of_leaf[leaf] / manifest.leaves.sizes[leaf]
+    return Plan(draws, of_leaf, of_record)
+
+
+def write_report(
+    path: Path,
+    manifest: Manifest,
+    leaves: Leaf,
+    tree: Tree | None,
+    *,
+    facts: Facts,
+    sources: Sequence[Source],
+    domain_names: Sequence[str],
+    planned_draws: int,
+    clusters: int,
+    frames: int,
+    size: int,
+) -> Path:
+    """Writes the page.
+
+    Args:
+      tree: the clusters, None for groups alone: its distances order the frames.
+      clusters, frames, size: how many contact sheets, frames on each, and their height in pixels.
+    """
+    plan = plan_draws(manifest, leaves, planned_draws)
+    offsets = manifest.leaves.offsets
+    shown = sheets.spread(len(manifest.leaves), clusters)
+    phantom = all("phantom" in name for name in manifest.source_names)
+    badge = '<p><span class="badge">Phantom data, not clinical</span></p>' if phantom else ""
+    body = [
+        "<h1>What the corpus is, and what training draws from it</h1>",
+        badge,
+        _summary(manifest, plan),
+        "<h2>Mixture before and after</h2>",
+        _mixture(facts, manifest.source_names, domain_names, plan),
+        "<h2>How often</h2>",
+        _often(manifest, plan),
+        f"<h2>Clusters</h2>{_cluster_intro(len(shown), len(manifest.leaves), tree)}",
+        '<div class="grid2">',
+        *[
+            _cluster(int(j), manifest, leaves, tree, facts, sources, offsets, domain_names, plan,
+                     frames, size)
+            for j in shown
+        ],
+        "</div>",
+        "<h2>How it was made</h2>",
+        card(_made(manifest)),
+    ]  # fmt: skip
+    return html.write_report(path, page("surgrec_jax: curation", "\n".join(body)))
+
+
+def _percent(x: float) -> str:
+    return f"{100 * x:.1f} %" if x >= 0.001 or x == 0 else f"{100 * x:.2g} %"
+
+
+def _times(x: float) -> str:
+    return f"{x:,.0f}" if x >= 10 else f"{x:.2g}"
+
+
+def _summary(manifest: Manifest, plan: Plan) -> str:
+    records = len(plan.of_record)
+    bits = [
+        f"{records:,} records of {len(manifest.source_names)} source(s) in "
+        f"{len(manifest.leaves):,} leaves ({' › '.join(manifest.content['levels'])}); the planned "
+        f"run draws {plan.draws:,} clips, {plan.draws / records:,.1f} per record on average.",
+        f"Manifest {manifest.path.name}, hash {manifest.hash[:16]}.",
+    ]
+    return "".join(f'<p class="soft">{escape(text)}</p>' for text in bits)
+
+
+def _mixture(
+    facts: Facts, source_names: Sequence[str], domain_names: Sequence[str], plan: Plan
+) -> str:
+    rows, cards = [], []
+    for kind in _BY:
+        group, names = mixing.group_of(kind, facts, source_names, domain_names)
+        before = np.bincount(group, minlength=len(names)) / len(group)
+        after = np.bincount(group, plan.of_record, len(names)) / plan.of_record.sum()
+        cells = [escape(kind), f"{(before > 0).sum():,}"]
+        for share in (before, after):
+            information, effective = entropy(share)
+            cells += [f"{information:.2f}", f"<b>{effective:,.1f}</b>"]
+        rows.append(cells)
+        if len(names) <= _MOST_BARS:
+            cards.append(card(f"<h3>by {kind}</h3>{_pair_bars(names, before, after)}"))
+        else:
+            cards.append(card(f"<h3>by {kind}</h3>{_pair_curves(before, after)}"))
+    head = ["", "how many", "entropy before, bits", "effective number", "after, bits"]
+    table = html_table([*head, "effective number"], rows)
+    legend = '<div class="legend"><span class="random">corpus</span><span class="m0">drawn</span>'
+    note = (
+        '<p class="soft small">The effective number is 2 to the entropy of the shares: of how many '
+        "equally frequent sources (domains, cases) the mixture is worth.</p>"
+    )
+    table = f'<div style="margin-top:16px">{card(table)}</div>'
+    return f'{legend}</div><div class="grid3">{"".join(cards)}</div>{table}{note}'
+
+
+def _pair_bars(names: Sequence[str], before: np.ndarray, after: np.ndarray) -> str:
+    rows = []
+    for name, a, b in zip(names, before, after, strict=True):
+        label = name if len(name) <= 14 else f"…{name[-13:]}"  # sources differ at the end
+        rows.append(Bar(label, 100 * float(a), None, None, (), "random"))
+        rows.append(Bar("", 100 * float(b), None, None, (), "m0"))
+    return bars(rows, None, width=380)
+
+
+def _pair_curves(before: np.ndarray, after: np.ndarray) -> str:
+    order = np.argsort(-before, kind="stable")
+    rank = np.arange(1, len(before) + 1)
+    drawn = curves(
+        [
+            Curve("corpus, %", rank, 100 * before[order], "random"),
+            Curve("drawn, %", rank, 100 * after[order], "m0"),
+        ]
+    )
+    return f"{drawn}<p class='soft small'>share in % over rank in the corpus</p>"
+
+
+def _often(manifest: Manifest, plan: Plan) -> str:
+    drawn = np.sort(plan.of_record[plan.of_record > 0])[::-1]
+    sizes = np.sort(manifest.leaves.sizes)[::-1]
+    rank = np.arange(1, len(drawn) + 1)
+    charts = [
+        card(
+            f"<h3>draws per record, log10</h3>"
+            f"{curves([Curve('draws, log10', rank, np.log10(np.maximum(drawn, 1e-9)), 'm0')])}"
+            "<p class='soft small'>records from the most to the least often drawn</p>"
+        ),
+        card(
+            "<h3>records per leaf</h3>"
+            f"{curves([Curve('records', np.arange(1, len(sizes) + 1), sizes, 'm1')])}"
+            "<p class='soft small'>leaves from the largest to the smallest</p>"
+        ),
+    ]
+    never = int((plan.of_record == 0).sum())
+    facts = {
+        "most often drawn record": f"{_times(drawn[0])} times",
+        "median record": f"{_times(float(np.median(drawn)))} times",
+        "least often drawn record": f"{_times(drawn[-1])} times",
+        "records never drawn": f"{never:,}",
+        "largest and smallest leaf": f"{sizes[0]:,} and {sizes[-1]:,} records",
+        "draws from equal weights": f"{_times(plan.draws / len(plan.of_record))} per record",
+    }
+    numbers = card(f"<h3>in {plan.draws:,} draws</h3>{pairs(facts)}")
+    return f'<div class="grid3">{numbers}{"".join(charts)}</div>'
+
+
+def _cluster_intro(shown: int, total: int, tree: Tree | None) -> str:
+    which = "all leaves" if shown == total else f"{shown} of {total:,} leaves, evenly spaced"
+    order = "" if tree is None else " Frames run from the nearest to the centroid to the farthest."
+    return f'<p class="soft">{which}; siblings stand together, the larger first.{order}</p>'
+
+
+def _cluster(
+    j, manifest, leaves, tree, facts, sources, offsets, domain_names, plan, frames, size
+) -> str:
+    rows = np.flatnonzero(leaves.leaf_of == j)
+    distance = None if tree is None else tree.distance[rows]
+    chosen = sheets.choose_records(rows, distance, frames)
+    picture = sheets.contact_sheet(sources, offsets, chosen, size)
+    group, names = mixing.group_of("domain", facts, manifest.source_names, domain_names)
+    count = np.bincount(group[rows], minlength=len(names))
+    order = np.argsort(-count, kind="stable")
+    who = ", ".join(f"{names[d]} {100 * count[d] / len(rows):.0f} %" for d in order if count[d])
+    path = " › ".join(str(n) for n in leaves.paths[j])
+    share, each = plan.of_leaf[j] / plan.draws, plan.of_record[rows].mean()
+    cases = len(np.unique(facts.case[rows]))
+    text = (
+        f"{len(rows):,} records of {cases} cases, {_percent(len(rows) / len(leaves.leaf_of))} of "
+        f"the corpus, {_percent(share)} of the draws: each {_times(each)} times. {who}"
+    )
+    figure = (
+        f'<figure><img src="{picture}" alt="frames of leaf {j}">'
+        f"<figcaption>{escape(text)}</figcaption></figure>"
+    )
+    return card(f"<h3>leaf {escape(path)}</h3>{figure}")
+
+
+def _made(manifest: Manifest) -> str:
+    content = manifest.content
+    sources = {s["name"]: f"{s['records']:,} records, {s['fingerprint'][:16]}"
+               for s in content["sources"]}  # fmt: skip
+    encoder = content["inputs"]["embeddings"]["encoder"]
+    clip = content["inputs"]["embeddings"]["clip"]
+    known = {
+        "encoder": f"{encoder['name']} ({encoder['checkpoint']}, {encoder['fingerprint']})",
+        "clip": f"{clip['frames']} x {clip['size']} at {clip['fps']:g} fps, "
+        f"{clip['per_record']} per record",
+        **sources,
+        "manifest": f"{manifest.path} ({manifest.hash})",
+    }
+    text = json.dumps(content["inputs"], indent=1, sort_keys=True)
+    return pairs(known) + details("inputs", f"<pre>{escape(text)}</pre>")

@@ -1,0 +1,241 @@
+"""Embeddings on disk: float16 shards with the facts of their records, and one index.
+
+    index.json          what was embedded with which encoder, and in which pieces
+    00000.npy           float16 [n, D], a row per record, in the order of the records
+    00000.facts.npz     of the same rows: record, domain, case, video, start, labels
+
+The index is written before the first shard; a shard exists when its .npy does, whole.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = 1
+INDEX = "index.json"
+_KEYS = ("encoder", "clip", "width", "sources", "shards")
+
+
+class CurationError(ValueError):
+    """Embeddings, clusters or a manifest that cannot be used: the file, the entry, the remedy."""
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def read_json(path: Path, remedy: str) -> dict:
+    """A JSON object. Raises CurationError naming the file, FileNotFoundError with `remedy`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; {remedy}")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CurationError(f"{path} is not JSON ({error}); {remedy}") from None
+    if not isinstance(found, dict):
+        raise CurationError(f"{path} is not a JSON object; {remedy}")
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of R records besides their embeddings.
+
+    Attributes:
+      domain: int8 [R], -1 unknown. source: int32 [R], position among the sources.
+      case, video: int32 [R], positions in `cases` and `videos`.
+      labels: name -> int16 [R], at the centre frame of the record's middle clip; -1 unlabelled, or
+        not a label of the record's source.
+    """
+
+    domain: np.ndarray
+    source: np.ndarray
+    case: np.ndarray
+    cases: tuple[str, ...]
+    video: np.ndarray
+    videos: tuple[str, ...]
+    labels: dict[str, np.ndarray]
+
+
+class Embeddings:
+    """An embedding folder opened for reading; rows stay on disk (memory-mapped) until asked for.
+
+    Attributes:
+      folder, index: where, and the content of index.json.
+      offsets: int64 [S + 1]; record r of source s is row `offsets[s] + r`.
+
+    Raises:
+      FileNotFoundError: no index, or shards that are not made yet.
+      CurationError: an index of another format, or a shard that is not what the index says.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        again = "run the embedding again"
+        self.index = read_json(self.folder / INDEX, again)
+        if self.index.get("format") != FORMAT or any(k not in self.index for k in _KEYS):
+            raise CurationError(
+                f"{self.folder / INDEX} is not an index of format {FORMAT}; {again}"
+            )
+        sizes = [source["records"] for source in self.index["sources"]]
+        self.offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self._shards = [self._open(shard) for shard in self.index["shards"]]
+        lengths = [shard["records"] for shard in self.index["shards"]]
+        self._starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        if self._starts[-1] != self.offsets[-1]:
+            raise CurationError(
+                f"{self.folder / INDEX}: shards hold {self._starts[-1]} records, sources "
+                f"{self.offsets[-1]}; {again}"
+            )
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.index["width"]
+
+    @property
+    def where(self) -> str:
+        """Words for error messages."""
+        return str(self.folder)
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Identifies encoder, clips and data: the hash of the index."""
+        text = json.dumps(self.index, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Rows start to stop - 1, float16 [n, D]."""
+        parts = []
+        shard = int(np.searchsorted(self._starts, start, side="right")) - 1
+        while start < stop:
+            end = min(stop, int(self._starts[shard + 1]))
+            first = int(self._starts[shard])
+            parts.append(self._shards[shard][start - first : end - first])
+            start, shard = end, shard + 1
+        return np.concatenate(parts) if len(parts) != 1 else np.asarray(parts[0])
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Any rows in the given order, float16 [n, D]; read in ascending order."""
+        rows = np.asarray(rows, np.int64)
+        out = np.empty((len(rows), self.width), np.float16)
+        order = np.argsort(rows, kind="stable")
+        shard = np.searchsorted(self._starts, rows[order], side="right") - 1
+        for s in np.unique(shard):
+            at = order[shard == s]
+            out[at] = self._shards[s][rows[at] - self._starts[s]]
+        return out
+
+    def facts(self) -> Facts:
+        """The facts of all records.
+
+        Raises:
+          CurationError: a facts file is missing, damaged, or of other rows than its shard.
+        """
+        columns: dict[str, list] = {"domain": [], "case": [], "video": []}
+        names: dict[str, dict[str, int]] = {"case": {}, "video": {}}
+        labels: dict[str, np.ndarray] = {}
+        for i, shard in enumerate(self.index["shards"]):
+            found = self._read_facts(shard)
+            columns["domain"].append(found["domain"].astype(np.int8))
+            prefix = "" if len(self.index["sources"]) == 1 else f"{shard['source']}:"
+            for key, table in names.items():
+                unique, code = np.unique(found[key], return_inverse=True)
+                numbers = [table.setdefault(f"{prefix}{name}", len(table)) for name in unique]
+                columns[key].append(np.asarray(numbers, np.int32)[code])
+            for key in found:
+                if key.startswith("label/"):
+                    name = key.removeprefix("label/")
+                    column = labels.setdefault(name, np.full(len(self), -1, np.int16))
+                    column[self._starts[i] : self._starts[i + 1]] = found[key]
+        source = np.repeat(np.arange(len(self.offsets) - 1, dtype=np.int32), np.diff(self.offsets))
+        joined = {key: np.concatenate(parts) for key, parts in columns.items()}
+        cases, videos = (tuple(names[key]) for key in ("case", "video"))
+        return Facts(
+            joined["domain"], source, joined["case"], cases, joined["video"], videos, labels
+        )
+
+    def _open(self, shard: dict) -> np.ndarray:
+        path = self.folder / shard["file"]
+        expected = (shard["records"], self.index["width"])
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is not made yet; run the embedding to its end")
+        try:
+            rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise CurationError(
+                f"{path} is damaged or shorter than its header says ({error}); delete it and run "
+                "the embedding again"
+            ) from None
+        if rows.shape != expected or rows.dtype != np.float16:
+            missing = (
+                f"; its first missing record is {shard['first'] + len(rows)} of "
+                + (shard["source"])
+            )
+            raise CurationError(
+                f"{path} holds {rows.dtype} {list(rows.shape)}, its index says float16 "
+                f"{list(expected)}{missing if len(rows) < expected[0] else ''}; delete it and run "
+                "the embedding again"
+            )
+        return rows
+
+    def _read_facts(self, shard: dict) -> dict[str, np.ndarray]:
+        path = facts_path(self.folder / shard["file"])
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                found = {key: file[key] for key in file.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise CurationError(
+                f"{path} cannot be read ({error}); delete {shard['file']} and run the embedding "
+                "again"
+            ) from None
+        expected = np.arange(shard["first"], shard["first"] + shard["records"])
+        if not np.array_equal(found.get("record", ()), expected):
+            raise CurationError(
+                f"{path} is not about records {expected[0]} to {expected[-1]} of "
+                f"{shard['source']}; delete {shard['file']} and run the embedding again"
+            )
+        return found
+
+
+def facts_path(shard: Path) -> Path:
+    """The facts file beside a shard."""
+    return shard.with_suffix(".facts.npz")
+
+
+def write_shard(path: Path, rows: np.ndarray, facts: dict[str, np.ndarray]) -> None:
+    """Writes a shard and its facts; the .npy comes last and whole, so that it means "done"."""
+    for target, save in (
+        (facts_path(path), lambda file: np.savez(file, **facts)),
+        (path, lambda file: np.save(file, rows)),
+    ):
+        part = target.with_name(f"{target.name}.{os.getpid()}.part")
+        with open(part, "wb") as file:
+            save(file)
+        os.replace(part, target)
+
+
+def plan_shards(sources: Sequence[dict], shard_records: int) -> list[dict]:
+    """The pieces of the sources: file, source, first record and number of records of each."""
+    shards = []
+    for source in sources:
+        for first in range(0, source["records"], shard_records):
+            count = min(shard_records, source["records"] - first)
+            name = f"{len(shards):05d}.npy"
+            shards.append(
+                {"file": name, "source": source["name"], "first": first, "records": count}
+            )
+    return shards

@@ -1,0 +1,132 @@
+"""Cells of a benchmark: one column on one task, on disk whole or not at all.
+
+A cell is a JSON file (summary) and an .npz file (scores and bootstrap draws). Both names carry a
+digest of the cell's key, which holds all that its numbers depend on: another checkpoint, data set
+or setting is another file, and a cell that stands there is never computed again.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import re
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+from surgrec_jax.evaluation import bootstrap, results
+from surgrec_jax.evaluation.protocol import Answer, Problem
+
+VERSION = 1  # raise when the meaning of a cell changes
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A column's result on a task.
+
+    Attributes:
+      column: its name.
+      task: `results.describe_problem`, or the task's names where it was refused.
+      heads: row of the table -> `results.summarise`; empty where it was refused.
+      refused: why the task cannot be asked; "" where it could.
+      arrays: labels, case_id, video_id, time, record of the test units; "scores/<row>" float32 [S,
+        U, C]; "draws/<row>" float64 [1 + R], the score as it is and in every resample.
+      extra: more that the report shows (language models: answers that could not be parsed).
+    """
+
+    column: str
+    task: dict
+    heads: dict
+    refused: str = ""
+    arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    extra: dict = dataclasses.field(default_factory=dict)
+
+    def samples(self, row: str) -> bootstrap.Samples:
+        """The bootstrap of a row."""
+        draws = self.arrays[f"draws/{row}"]
+        return bootstrap.Samples(float(draws[0]), draws[1:], len(np.unique(self.arrays["case_id"])))
+
+
+def make(
+    problem: Problem,
+    column: str,
+    given: Mapping[str, Answer],
+    *,
+    resamples: int,
+    level: float,
+    extra: dict | None = None,
+) -> Cell:
+    """Scores the answers of one column."""
+    labels, cases = problem.units(problem.test)
+    order = problem.order(problem.test)
+    split = problem.test
+    records = split.record
+    if problem.task.unit == "video":
+        _, first = np.unique(split.video_id, return_index=True)
+        records = split.record[first]
+    arrays = {"labels": labels, "case_id": cases, "record": records}
+    arrays |= {"video_id": order.video_id, "time": order.time}
+    heads = {}
+    for row, answer in given.items():
+        samples = results.resample(problem, answer, resamples)
+        heads[row] = results.summarise(problem, answer, samples, None, level)
+        arrays[f"scores/{row}"] = answer.scores.astype(np.float32)
+        arrays[f"draws/{row}"] = np.append(samples.value, samples.draws)
+    return Cell(column, results.describe_problem(problem), heads, "", arrays, extra or {})
+
+
+def _digest(key: Mapping) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _stem(key: Mapping) -> str:
+    words = re.sub(r"[^A-Za-z0-9.@-]+", "_", f"{key['source']}--{key['task']}--{key['column']}")
+    names = json.dumps([key["source"], key["task"], key["column"]])
+    return f"{words[:80]}-{hashlib.sha256(names.encode()).hexdigest()[:6]}"
+
+
+def save(folder: str | os.PathLike, key: Mapping, cell: Cell) -> pathlib.Path:
+    """Writes a cell; the JSON file appears last, and only then the cell exists. Older files of the
+    same cell go."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    stem, digest = _stem(key), _digest(key)
+    arrays, path = folder / f"{stem}.{digest}.npz", folder / f"{stem}.{digest}.json"
+    part = arrays.with_suffix(f".{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            np.savez_compressed(file, **cell.arrays)
+        os.replace(part, arrays)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+    fields = {f.name: getattr(cell, f.name) for f in dataclasses.fields(cell) if f.name != "arrays"}
+    results.write_json(path, {"version": VERSION, "key": dict(key), **fields})
+    for old in folder.glob(f"{stem}.*"):
+        if old not in (arrays, path) and old.suffix in (".json", ".npz"):
+            old.unlink()
+    return path
+
+
+def load(folder: str | os.PathLike, key: Mapping) -> Cell | None:
+    """The cell of `key`; None, with a logged warning if there is a file, where it is not there, of
+    another version or damaged."""
+    base = pathlib.Path(folder) / f"{_stem(key)}.{_digest(key)}.json"
+    if not base.exists():
+        return None
+    try:
+        stored = json.loads(base.read_text(encoding="utf-8"))
+        if stored["version"] != VERSION or stored["key"] != json.loads(json.dumps(key)):
+            raise ValueError(f"it is of version {stored['version']}, this one writes {VERSION}")
+        with np.load(base.with_suffix(".npz"), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        fields = {name: stored[name] for name in ("column", "task", "heads", "refused", "extra")}
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        _log.warning("ignoring cell %s (%s); computing it again", base, error)
+        return None
+    return Cell(**fields, arrays=arrays)

@@ -1,0 +1,233 @@
+"""The columns of a table: encoders and the baselines of their shape; and their features."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import tqdm
+
+from surgrec_jax.classifier import Classifier
+from surgrec_jax.data.pipeline import ClipSpec
+from surgrec_jax.data.records import Source
+from surgrec_jax.encoder import Encoder, random_encoder
+from surgrec_jax.evaluation import baselines
+from surgrec_jax.evaluation.clips import labelled_clips
+from surgrec_jax.evaluation.feature_cache import cached_extract
+from surgrec_jax.evaluation.features import Encode, Features
+from surgrec_jax.evaluation.heads import HEADS
+from surgrec_jax.evaluation.protocols import Settings
+
+TOKENS = " tokens"  # after a column's name: its tokens, beside its pooled features
+PROBABILITIES = " probabilities"  # its classifier's, where it was fine-tuned
+FINE_TUNED = "fine-tuned"  # the row of the table that classifiers stand in
+KINDS = ("majority", "pixels", "random", "encoder", "vlm")  # in the order of the table
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """An encoder to probe: its column name and where it came from (text for the report); where
+    it was fine-tuned, with its classifier."""
+
+    name: str
+    encoder: Encoder
+    checkpoint: str
+    classifier: Classifier | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+      kind: one of KINDS.
+      encoders: feature name -> function to features (several for random initialisations).
+      random: name of the random column it is compared with.
+      facts: for the results file.
+      classifier: of a fine-tuned encoder; answers the task it was trained on.
+    """
+
+    name: str
+    kind: str
+    encoders: dict[str, Encode] = dataclasses.field(default_factory=dict)
+    random: str = ""
+    facts: dict = dataclasses.field(default_factory=dict)
+    classifier: Classifier | None = None
+
+    def describe(self) -> dict:
+        return {"name": self.name, "kind": self.kind, **self.facts}
+
+    def identity(self) -> dict[str, str]:
+        """What its features depend on besides the clips: feature name -> text."""
+        return {
+            name: identity(encode) for name, encode in (self.encoders | self.answering()).items()
+        }
+
+    def answering(self) -> dict[str, Encode]:
+        """Feature name -> class probabilities, where it has a classifier."""
+        one = self.classifier
+        return {} if one is None else {self.name + PROBABILITIES: one.probabilities}
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Encoders that take the same clip, with the baselines of that clip.
+
+    Attributes:
+      like: one of the encoders. columns: majority first.
+    """
+
+    clip: tuple[int, int, float]
+    like: Encoder
+    columns: tuple[Column, ...]
+
+    @property
+    def label(self) -> str:
+        return "{}x{}@{:g}".format(*self.clip)
+
+
+MAJORITY = Column("majority", "majority")
+
+
+def groups(candidates: Sequence[Candidate], settings: Settings) -> list[Group]:
+    """The encoders by clip, each group with its own pixels and random columns.
+
+    Raises:
+      ValueError: no encoder, two of one name, or one whose clip is not the one asked for.
+    """
+    names = [candidate.name for candidate in candidates]
+    if len(set(names)) < len(names) or not names:
+        raise ValueError(f"encoders need different names, got {', '.join(names) or 'none'}")
+    taken = sorted({"majority", "pixels", "random"} & set(names))
+    if taken:
+        raise ValueError(f"the name {taken[0]!r} belongs to a baseline; choose another in names")
+    by_clip: dict[tuple, list[Candidate]] = {}
+    for one in candidates:
+        if settings.clip and tuple(one.encoder.clip) != tuple(settings.clip):
+            raise ValueError(
+                "{} takes clips of {}x{}@{:g}, asked for are {}x{}@{:g}: leave `clip` empty to "
+                "show every encoder clips of its own".format(
+                    one.name, *one.encoder.clip, *settings.clip
+                )
+            )
+        by_clip.setdefault(tuple(one.encoder.clip), []).append(one)
+    found = []
+    for clip, alike in by_clip.items():
+        suffix = " {}x{}@{:g}".format(*clip) if len(by_clip) > 1 else ""
+        columns = (MAJORITY, *_columns(alike, settings.init_seeds, suffix))
+        found.append(Group(clip, alike[0].encoder, columns))
+    return found
+
+
+def ordered(found: Sequence[Group]) -> list[Column]:
+    """All columns of the groups in the order of the table, the majority once."""
+    columns = {column.name: column for group in found for column in group.columns}
+    return sorted(columns.values(), key=lambda column: KINDS.index(column.kind))
+
+
+def _columns(group: Sequence[Candidate], init_seeds: int, suffix: str) -> list[Column]:
+    """Pixels, one random column per distinct architecture, then the candidates of one clip."""
+    columns = [Column(f"pixels{suffix}", "pixels", {f"pixels{suffix}": baselines.pixels})]
+    shapes: dict[object, list[Candidate]] = {}
+    for candidate in group:
+        shapes.setdefault(candidate.encoder.config, []).append(candidate)
+    random_of = {}
+    for alike in shapes.values():
+        several = len(shapes) > 1 or suffix
+        name = f"random like {alike[0].name}" if several else "random"
+        drawn = {
+            f"{name} {seed}": random_encoder(like=alike[0].encoder, seed=seed).features
+            for seed in range(init_seeds)
+        }
+        columns.append(Column(name, "random", drawn, facts={"init_seeds": init_seeds}))
+        random_of |= {candidate.name: name for candidate in alike}
+    for one in group:
+        frames, size, fps = one.encoder.clip
+        facts = {
+            "checkpoint": one.checkpoint,
+            "encoder": one.encoder.name,
+            "fingerprint": one.encoder.fingerprint,
+            "width": one.encoder.width,
+            "clip": {"frames": frames, "size": size, "fps": fps},
+            "random": random_of[one.name],
+        }
+        encoders = {one.name: one.encoder.features}
+        if one.classifier:
+            facts["fine-tuned on"] = list(one.classifier.tracks)
+        columns.append(
+            Column(one.name, "encoder", encoders, random_of[one.name], facts, one.classifier)
+        )
+    return columns
+
+
+def identity(encode: Encode) -> str:
+    """What identifies features in the cache: weights and precision, or the baseline's settings."""
+    if encode is baselines.pixels:
+        return f"pixels {baselines.PIXEL_FRAMES} {baselines.PIXEL_SIZE}"
+    asked = encode.__self__  # an Encoder or a Classifier
+    compute = getattr(asked, "encoder", asked).compute
+    return f"{asked.fingerprint} {compute} {encode.__name__}"
+
+
+def extract(
+    group: Group,
+    columns: Sequence[Column],
+    sources: Mapping[str, Source],
+    settings: Settings,
+    cache: str | os.PathLike | None,
+) -> dict[str, dict[str, Features]]:
+    """Split -> feature name -> Features of columns of one clip; pixels become their PCA.
+
+    Args:
+      group: gives the clip. columns: those of its columns whose features are wanted.
+      sources: split -> source, the training split first.
+      cache: folder of cached features, None = no cache.
+    """
+    frames, size, fps = group.clip
+    clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
+    encoders = {name: encode for column in columns for name, encode in column.encoders.items()}
+    with_tokens = any(HEADS[head].tokens for head in settings.heads)
+    tokens = {
+        name + TOKENS: encode.__self__.tokens
+        for name, encode in encoders.items()
+        if with_tokens and encode is not baselines.pixels
+    }
+    encoders |= tokens
+    encoders |= {name: ask for column in columns for name, ask in column.answering().items()}
+    per_record, crops = settings.clips_per_record, settings.crops
+    view = {**dataclasses.asdict(clip), "clips_per_record": per_record, "crops": crops}
+    found = {}
+    for split, source in sources.items():
+
+        def batches(records: range, source=source, split=split) -> Iterator[dict]:
+            of = f"{records.start}-{records.stop} of {len(source)}"
+            size = max(1, group.like.batch_size // crops)
+            return tqdm.tqdm(
+                labelled_clips(
+                    source, clip, per_record, crops=crops, batch_size=size, records=records
+                ),
+                desc=f"features of {source.name}/{split}, records {of}",
+                total=math.ceil(len(records) * per_record / size),
+                disable=None,
+            )
+
+        found[split] = cached_extract(
+            encoders,
+            {name: identity(encode) for name, encode in encoders.items()},
+            batches,
+            records=len(source),
+            data=source.fingerprint,
+            view=view,
+            folder=cache,
+            tokens=frozenset(tokens),
+        )
+    train = next(iter(sources))
+    for column in columns:
+        if column.kind == "pixels":
+            pca = baselines.fit_pca(found[train][column.name].features)
+            for split in found:
+                rows = found[split][column.name]
+                rows = rows.with_features(pca(rows.features))
+                found[split][column.name] = rows
+                found[split][column.name + TOKENS] = rows.with_features(rows.features[:, None])
+    return found

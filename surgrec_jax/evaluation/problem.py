@@ -1,0 +1,226 @@
+"""A task with the labels of its splits: what is scored, and which training examples count."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from surgrec_jax.evaluation import metrics
+from surgrec_jax.evaluation.features import Features
+from surgrec_jax.evaluation.tasks import Task, check_empty, check_splits, leaks
+
+RESAMPLE = ("cases", "clips", "none")
+_MAX_DRAWS = 1000
+_FEW_DRAWS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Labelled clips of one split.
+
+    Attributes:
+      rows: int [n], positions among the split's features.
+      labels: int [n], or [n, K] of 1, 0, -1 for multi-label.
+      case_id, video_id: text [n].
+      record, view: int [n].
+      time: float [n], seconds from the start of the video.
+      unlabelled_clips: clips that were left out because they have no label.
+      unlabelled_videos: videos none of whose clips has one.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    case_id: np.ndarray
+    video_id: np.ndarray
+    record: np.ndarray
+    view: np.ndarray
+    time: np.ndarray
+    unlabelled_clips: int = 0
+    unlabelled_videos: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A task with the labels of its three splits; the same for every encoder that sees the same
+    clips.
+
+    Attributes:
+      leaks: which splits share cases, in words; only a protocol that takes splits as they are lets
+        such a problem exist.
+    """
+
+    task: Task
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    leaks: tuple[str, ...] = ()
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Classes of the test split without a training example. They stay in the test and count as
+        errors."""
+        if self.task.multi_label:
+            taught = (self.train.labels == 1).any(0)
+            asked = (self.test.labels == 1).any(0)
+        else:
+            ids = np.arange(len(self.classes))
+            taught, asked = np.isin(ids, self.train.labels), np.isin(ids, self.test.labels)
+        return tuple(np.asarray(self.classes)[asked & ~taught].tolist())
+
+    def units(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        """Labels [U] or [U, K] and case ids [U] of what is scored: clips, frames, or videos for
+        unit "video"."""
+        if self.task.unit != "video":
+            return split.labels, split.case_id
+        _, first, group = np.unique(split.video_id, return_index=True, return_inverse=True)
+        if (split.labels != split.labels[first][group]).any():
+            raise ValueError(
+                f"task {self.task.name} has unit video, but {self.task.track!r} changes within a "
+                "video"
+            )
+        return split.labels[first], split.case_id[first]
+
+    def order(self, split: Split) -> metrics.Order:
+        """Where the scored units stand."""
+        if self.task.unit != "video":
+            return metrics.Order(split.video_id, split.time)
+        videos = np.unique(split.video_id)
+        return metrics.Order(videos, np.zeros(len(videos)))
+
+    def score(self, metric: str, split: Split, scores: np.ndarray) -> float:
+        """A metric of the units' scores [U, C]; columns beyond the classes are no answers."""
+        labels, _ = self.units(split)
+        found = metrics.score(
+            metric, labels, scores, order=self.order(split), num_classes=len(self.classes)
+        )
+        return float(found)
+
+    def pool(self, split: Split, scores: np.ndarray) -> np.ndarray:
+        """Scores of clips [..., n, C] -> of units [..., U, C]: the mean over a video's clips for
+        unit "video"."""
+        if self.task.unit != "video":
+            return scores
+        _, group = np.unique(split.video_id, return_inverse=True)
+        member = (group[None] == np.arange(group.max() + 1)[:, None]).astype(np.float64)  # [U, n]
+        return (member / member.sum(1, keepdims=True)) @ scores
+
+
+def build_problem(
+    task: Task,
+    available: Mapping[str, Sequence[str]],
+    splits: Mapping[str, Features],
+    *,
+    clean: bool = True,
+) -> Problem:
+    """Labels of `task` in its splits; clips without a label are left out.
+
+    Args:
+      task: the task.
+      available: label name -> class names of the source.
+      splits: split name -> features (only labels and ids are used here).
+      clean: refuse splits that share cases; otherwise they are noted in `leaks`.
+
+    Raises:
+      LeakedSplitError: splits share cases, and they must be clean.
+      ValueError: no such label, a split without a labelled clip, a label that changes within a
+        video of a task with that unit, or a training split with one class.
+    """
+    tracks = task.tracks(available)
+    parts = []
+    for name in task.splits:
+        found = splits[name]
+        columns = task.columns(found.labels, tracks)  # [M, K]
+        rows = np.flatnonzero((columns >= 0).any(1))
+        labels = columns[rows] if task.multi_label else columns[rows, 0]
+        fields = (found.case_id, found.video_id, found.record, found.view, found.time)
+        silent = len(np.unique(found.video_id)) - len(np.unique(found.video_id[rows]))
+        kept = (field[rows] for field in fields)
+        parts.append(Split(rows, labels, *kept, len(found) - len(rows), silent))
+    cases = {name: part.case_id for name, part in zip(task.splits, parts, strict=True)}
+    (check_splits if clean else check_empty)(task, cases)
+    problem = Problem(task, task.classes(available), *parts, tuple(leaks(task, cases)))
+    for part in parts:
+        problem.units(part)  # finds a label that changes within a unit before any training
+    if not task.multi_label and len(np.unique(problem.train.labels)) < 2:
+        raise ValueError(f"task {task.name} refused: the training split has one class only")
+    return problem
+
+
+def one_hot(problem: Problem, labels: np.ndarray) -> np.ndarray:
+    """Targets float [n, C]; NaN where a label of a multi-label task is unknown."""
+    if problem.task.multi_label:
+        return np.where(labels < 0, np.nan, labels.astype(np.float64))
+    return np.eye(len(problem.classes))[labels]
+
+
+def train_weights(problem: Problem, seed: int, resample: str) -> np.ndarray:
+    """How often each training example counts for this probe seed: float [n].
+
+    "cases": training cases drawn with replacement. "clips": one random clip of each stored record.
+    "none": all once. Draws that lose a class of the training split (or all labels of one column)
+    are drawn again.
+
+    Raises:
+      ValueError: unknown mode, or no such draw in 1000.
+    """
+    split = problem.train
+    if resample not in RESAMPLE:
+        raise ValueError(f"train_resample {resample!r} is not one of {', '.join(RESAMPLE)}")
+    if resample == "none":
+        return np.ones(len(split.labels))
+    rng = np.random.default_rng([seed, 101])
+    targets = one_hot(problem, split.labels)
+    # Columns that must keep weight: each class, or each label's positives and its known entries.
+    need = np.concatenate([np.nan_to_num(targets), ~np.isnan(targets)], 1) > 0
+    need = need[:, need.any(0)].astype(np.float64)
+    cases, case_index = np.unique(split.case_id, return_inverse=True)
+    records, record_index = np.unique(split.record, return_inverse=True)
+    for _ in range(_MAX_DRAWS):
+        if resample == "cases":
+            drawn = np.bincount(rng.integers(len(cases), size=len(cases)), minlength=len(cases))
+            weights = drawn[case_index].astype(np.float64)
+        else:
+            order = rng.permutation(len(split.labels))
+            _, first = np.unique(record_index[order], return_index=True)
+            weights = np.zeros(len(split.labels))
+            weights[order[first]] = 1.0
+        if (weights @ need > 0).all():
+            return weights
+    raise ValueError(
+        f"task {problem.task.name}: no draw of {resample} in {_MAX_DRAWS} keeps every training "
+        "class "
+        f"({len(cases)} cases, {len(records)} records); use train_resample=none"
+    )
+
+
+def few_cases(problem: Problem, seed: int, share: float) -> np.ndarray:
+    """Weights [n] of training with a share of the cases: 1 for the clips of drawn cases, else 0.
+
+    Draws with fewer than two classes (or, for several labels, without any positive) are drawn
+    again; if a hundred draws fail, one case more is taken, and so on. Other classes may be missing:
+    `missing_classes` counts them.
+
+    Raises:
+      ValueError: a share outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share of cases {share}: must be above 0 and at most 1")
+    split = problem.train
+    cases, index = np.unique(split.case_id, return_inverse=True)
+    rng = np.random.default_rng([seed, 103])
+    drawn = np.ones(len(split.labels), bool)
+    for attempt in range(_FEW_DRAWS * len(cases)):
+        count = max(1, round(share * len(cases))) + attempt // _FEW_DRAWS
+        drawn = np.isin(index, rng.permutation(len(cases))[:count])
+        kept = split.labels[drawn]
+        if (kept == 1).any() if problem.task.multi_label else len(np.unique(kept)) > 1:
+            break
+    return drawn.astype(np.float64)
+
+
+def missing_classes(problem: Problem, weights: np.ndarray) -> int:
+    """How many classes of the test split have no training example with a positive weight."""
+    taught = np.nan_to_num(one_hot(problem, problem.train.labels[weights > 0])).any(0)
+    asked = np.nan_to_num(one_hot(problem, problem.test.labels)).any(0)
+    return int((asked & ~taught).sum())

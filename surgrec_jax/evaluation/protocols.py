@@ -1,0 +1,153 @@
+"""The rules of a comparison, by name, and the settings of a probe."""
+
+import dataclasses
+
+from surgrec_jax.evaluation.heads import HEADS
+from surgrec_jax.evaluation.problem import RESAMPLE
+
+CLIP = tuple[int, int, float]  # (frames, side in pixels, frames per second)
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """What a protocol fixes; None leaves a value to the settings.
+
+    Attributes:
+      title: what reports print.
+      notes: sentences that reports print with every table.
+      clean: refuse splits that share cases, and validation that is the test.
+      published: ask the published clips (configuration surgrec_v1 of a source), not the source.
+      metric: the headline metric of all tasks.
+      heads, clips_per_record, crops, train_resample: as in Settings.
+      shares: of the training cases, a row of the table each.
+      finetune: train the whole encoder, not a head.
+    """
+
+    title: str
+    notes: tuple[str, ...] = ()
+    clean: bool = True
+    published: bool = False
+    metric: str | None = None
+    heads: tuple[str, ...] | None = None
+    clips_per_record: int | None = None
+    crops: int | None = None
+    train_resample: str | None = None
+    shares: tuple[float, ...] = (1.0,)
+    finetune: bool = False
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "v2": Protocol("v2: clean labels, splits by case, choices on validation cases"),
+    "v1": Protocol(
+        "v1: the published SurgRec protocol, its faults included",
+        notes=(
+            "Protocol v1 repeats the published SurgRec protocol, faults included: its clips, "
+            "labels and split files as they are (validation is often the test split, cases stand "
+            "in several splits), frozen backbone, a linear head trained 50 epochs, the epoch chosen"
+            " on the validation split, 5 x 3 views, top-1. Compare with published numbers only.",
+            "Not repeated: augmentation of the head's training pixels (features are cached), and "
+            "the errors of the published loading of checkpoints.",
+        ),
+        clean=False,
+        published=True,
+        metric="top1",
+        heads=("published",),
+        clips_per_record=5,
+        crops=3,
+        train_resample="none",
+    ),
+    "few-shot": Protocol(
+        "few-shot: 1, 5, 10 and 100 % of the training cases",
+        notes=(
+            "Every seed draws its own cases, at least one; classes that a draw lacks stay in the "
+            "test and count as errors. Validation cases are not reduced.",
+        ),
+        shares=(0.01, 0.05, 0.1, 1.0),
+    ),
+    "fine-tune": Protocol(
+        "fine-tune: the whole encoder is trained on every task",
+        notes=(
+            "The whole encoder is trained on the training cases (configs/finetune.py); its "
+            "last checkpoint is scored, unless the path names a step.",
+        ),
+        finetune=True,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to probe; the fields of configs/probe.py of the same names.
+
+    Attributes:
+      clip: (frames, side, fps) that every encoder must take; None: each encoder sees clips of its
+        own length, size and rate, which the results name.
+      shares: of the training cases; see few-shot.
+    """
+
+    heads: tuple[str, ...] = ("linear", "knn")
+    seeds: int = 3
+    init_seeds: int = 2
+    clips_per_record: int = 2
+    crops: int = 1
+    train_resample: str = "cases"
+    resamples: int = 2000
+    level: float = 0.95
+    protocol: str = "v2"
+    clip: CLIP | None = None
+    shares: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self):
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"protocol={self.protocol!r}: choose from {', '.join(PROTOCOLS)}")
+        unknown = [head for head in self.heads if head not in HEADS]
+        if unknown or not self.heads:
+            raise ValueError(f"heads {self.heads}: choose from {', '.join(HEADS)}")
+        for field in ("seeds", "init_seeds", "clips_per_record", "crops", "resamples"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field}={getattr(self, field)}: must be at least 1")
+        if self.train_resample not in RESAMPLE:
+            raise ValueError(f"train_resample={self.train_resample!r}: choose from {RESAMPLE}")
+        if not 0.5 <= self.level < 1:
+            raise ValueError(f"level={self.level}: must be in [0.5, 1), for example 0.95")
+        if not self.shares or not all(0 < share <= 1 for share in self.shares):
+            raise ValueError(f"shares={self.shares}: each must be above 0 and at most 1")
+
+    @property
+    def rules(self) -> Protocol:
+        return PROTOCOLS[self.protocol]
+
+    def under(self, protocol: str) -> "Settings":
+        """These settings with what a protocol fixes."""
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocol={protocol!r}: choose from {', '.join(PROTOCOLS)}")
+        rules = PROTOCOLS[protocol]
+        fixed = {
+            field: getattr(rules, field)
+            for field in ("heads", "clips_per_record", "crops", "train_resample", "shares")
+            if getattr(rules, field) is not None
+        }
+        return dataclasses.replace(self, protocol=protocol, **fixed)
+
+    def rows(self) -> list[tuple[str, str, float]]:
+        """(row of the table, head, share of the training cases); none where encoders are trained
+        whole."""
+        if self.rules.finetune:
+            return []
+        return [
+            (head if share == 1 else f"{head}, {share:.0%} of cases", head, share)
+            for head in self.heads
+            for share in sorted(self.shares, reverse=True)
+        ]
+
+
+def parse_clip(text: str) -> CLIP | None:
+    """ "16x224@4" -> (16, 224, 4.0); empty: None. Raises ValueError for anything else."""
+    if not text:
+        return None
+    try:
+        frames, rest = text.split("x")
+        size, fps = rest.split("@")
+        return int(frames), int(size), float(fps)
+    except ValueError:
+        raise ValueError(f"clip {text!r} is not FRAMESxSIDE@FPS, for example 16x224@4") from None

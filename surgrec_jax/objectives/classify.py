@@ -1,0 +1,180 @@
+"""Supervised training of an encoder with a classifier on it: fine-tuning."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from surgrec_jax.models.heads import HeadConfig, make_head
+from surgrec_jax.models.layers import drop_path_scales
+from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.models.vit import VideoViT, patchify, pool
+from surgrec_jax.objectives import base
+from surgrec_jax.objectives.augment import Mixing, erase, mix
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        tracks: names of the label tracks: one, or several binary ones (multi-label).
+        classes: names of the logits.
+    """
+
+    tracks: tuple[str, ...]
+    classes: tuple[str, ...]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether classes do not exclude each other."""
+        return len(self.tracks) > 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifyOptions:
+    """Head, regularisation and augmentation.
+
+    Attributes:
+        head: "linear" on pooled features, or "attentive" over tokens with `head_depth`
+            self-attention blocks.
+        drop_path: rate of the last block's stochastic depth (Huang et al. 2016); it rises linearly
+            from 0 at the first.
+        label_smoothing: share of a target that is spread over all classes.
+        erasing: probability of random erasing.
+        mixing: mixup and CutMix.
+        ema: whether an exponential moving average of all parameters is kept, evaluated and
+            exported.
+    """
+
+    head: str = "linear"
+    head_depth: int = 0
+    drop_path: float = 0.1
+    label_smoothing: float = 0.1
+    erasing: float = 0.25
+    mixing: Mixing = dataclasses.field(default_factory=Mixing)
+    ema: bool = False
+
+    def __post_init__(self):
+        for name in ("drop_path", "label_smoothing", "erasing"):
+            if not 0 <= getattr(self, name) < 1 + (name == "erasing"):
+                raise ValueError(f"classify.{name}={getattr(self, name)}: must be a share below 1")
+
+
+class ClassifyModel(nnx.Module):
+    """Encoder and head."""
+
+    def __init__(self, encoder: ViTConfig, head: HeadConfig, compute: Compute, *, rngs: nnx.Rngs):
+        self.encoder = VideoViT(encoder, compute, rngs=rngs)
+        self.head = make_head(head, encoder, compute, rngs)
+
+
+# Streams of a clip's key.
+_ERASE, _MIX, _DROP = 0, 1, 2
+
+
+class Classify(base.Objective):
+    """Cross-entropy of a clip's label: softmax for one track, sigmoids for several binary ones.
+
+    Raises:
+        ValueError: a question without two classes.
+    """
+
+    name = "classify"
+
+    def __init__(
+        self, encoder: ViTConfig, options: ClassifyOptions, question: Question, compute: Compute
+    ):
+        if len(question.classes) < 2:
+            raise ValueError(f"{question.tracks} has {len(question.classes)} classes, needs two")
+        self.options, self.question, self.uses_target = options, question, options.ema
+        self.head = HeadConfig(
+            options.head, len(question.classes), options.head_depth, encoder.heads, encoder.mlp_dim
+        )
+        super().__init__(
+            encoder, compute, lambda rngs: ClassifyModel(encoder, self.head, compute, rngs=rngs)
+        )
+
+    def target_of(self, params):
+        """All parameters are averaged."""
+        return params
+
+    def meta(self) -> dict[str, Any]:
+        """Question and head, as `surgrec_jax.classifier` reads them."""
+        return {
+            "classifier": dataclasses.asdict(self.question)
+            | {"multi_label": self.question.multi_label, "head": dataclasses.asdict(self.head)}
+        }
+
+    def prepare(self, batch, keys):
+        """The augmented batch: "video", "target" float [B, C] and "weight" float [B, C].
+
+        `batch["label"]` is int [B, tracks], -1 = unlabelled. An unlabelled entry weighs nothing; a
+        clip mixed with an unlabelled one neither.
+        """
+        options, video, label = self.options, batch["video"], batch["label"]
+        known = (label >= 0).astype(jnp.float32)  # [B, tracks]
+        if self.question.multi_label:
+            target = label.astype(jnp.float32) * known
+            floor = 0.5
+        else:
+            count = len(self.question.classes)
+            target, known = jax.nn.one_hot(label[:, 0], count), jnp.repeat(known, count, 1)
+            floor = 1 / count
+        smooth = options.label_smoothing
+        target = (1 - smooth) * target + smooth * floor
+        if options.erasing:
+            config = self.encoder
+            video = erase(_fold(keys, _ERASE), video, options.erasing, config.mean, config.std)
+        if options.mixing.on:
+            video, target = mix(_fold(keys, _MIX), video, target, options.mixing)
+            known = known * known[::-1]
+        return {"video": video, "target": target, "weight": known}
+
+    def loss(self, params, batch, keys, target_params=None):
+        """Mean cross-entropy over the batch; unlabelled clips add nothing to the sum.
+
+        See `base.Objective.loss`; the batch is that of `prepare`.
+        """
+        options, config = self.options, self.encoder
+        keep = None
+        if options.drop_path:
+            keep = drop_path_scales(_fold(keys, _DROP), config.depth, options.drop_path)
+        logits = self.logits(params, batch["video"], keep)
+        target, weight = batch["target"], batch["weight"]
+        if self.question.multi_label:
+            each = (weight * optax.sigmoid_binary_cross_entropy(logits, target)).mean(-1)
+        else:
+            each = weight[:, 0] * optax.softmax_cross_entropy(logits, target)
+        return each.mean(), {"labelled": weight.mean()}
+
+    def logits(self, params, video: jax.Array, keep: jax.Array | None = None) -> jax.Array:
+        """float32 [B, C] of uint8 clips; `keep` of `drop_path_scales` in training."""
+        model = self.module(params)
+        tokens = model.encoder(patchify(video, self.encoder), keep=keep)
+        if self.head.kind == "linear":
+            tokens = pool(self.encoder, self.compute, params["encoder"], tokens)
+        return model.head(tokens).astype(jnp.float32)
+
+    def watched(self, params, video):
+        """Probabilities [B, C]."""
+        logits = self.logits(params, video)
+        return jax.nn.sigmoid(logits) if self.question.multi_label else jax.nn.softmax(logits)
+
+    def images(self, params, batch, key, target_params=None):
+        """Rows of frames [B, 2, T, H, W, 3] uint8: clips as the loader gives them, and as the
+        encoder sees them (erased, mixed)."""
+        video = jnp.asarray(batch["video"])
+        blank = jnp.zeros((len(video), len(self.question.tracks)), jnp.int32)
+        keys = jax.random.split(key, len(video))
+        seen = self.prepare({"video": video, "label": blank}, keys)["video"]
+        return jnp.stack([video, seen], 1)
+
+
+def _fold(keys: jax.Array, stream: int) -> jax.Array:
+    return jax.vmap(lambda key: jax.random.fold_in(key, stream))(keys)

@@ -1,0 +1,237 @@
+"""Runs a step of a workdir again, and says where its numbers break.
+
+    python -m surgrec_jax.replay runs/mine              # the last step that broke
+    python -m surgrec_jax.replay runs/mine --step=812   # any step
+
+Starts from the nearest checkpoint before the step (or from initialisation), takes the steps between
+as the run took them, and prints the step's loss, its statistics per clip, and per module those of
+parameters and gradients. Nothing in the workdir changes. Exit codes: 0 the step is finite; 3 it
+breaks again; 1 an error, described in one sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from surgrec_jax import checkpoint, finetune, inputs, sharding, train_state
+from surgrec_jax import config as cfg
+
+BROKEN = 3
+Tree = dict[str, Any]
+
+
+def replay(workdir: Path, step: int | None = None, data_dir: str | None = None) -> dict[str, Any]:
+    """What happens in a step, as JSON values.
+
+    Args:
+        step: the number in the metrics file, from 1; None for the newest nonfinite-step*.json.
+        data_dir: where the data are now, if not where the run found them.
+
+    Raises:
+        ConfigError: no such workdir, or no step that broke.
+        CheckpointError: the checkpoint before the step cannot be read.
+    """
+    config = _load_config(workdir)
+    if config.objective == "classify":
+        config = finetune.complete(config)
+    if data_dir:
+        config.data.data_dir = data_dir
+    step = _broken_step(workdir) if step is None else step
+    if not 1 <= step <= config.steps:
+        raise cfg.ConfigError(f"--step={step} is not a step of {workdir}, which has {config.steps}")
+    mesh = sharding.make_mesh(config.mesh.fsdp if jax.device_count() > 1 else 1)
+    sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
+    with jax.set_mesh(mesh):
+        return _replay(config, workdir, step, mesh)
+
+
+def _replay(config: ConfigDict, workdir: Path, step: int, mesh: jax.sharding.Mesh) -> Tree:
+    question = inputs.open_question(config)
+    objective = cfg.build_objective(config, question=question)
+    tx = cfg.build_optimizer(config, objective.decayed).build()
+    init = train_state.make_init(objective, tx, config.seed)
+    abstract, init = train_state.shard_state(init, mesh)
+    earlier = [s for s in checkpoint.steps_in(workdir / "checkpoints") if s < step]
+    if earlier:
+        location = checkpoint.Location(workdir / "checkpoints", earlier[-1])
+        state = checkpoint.restore_state(location, abstract)
+    elif config.init_from:
+        raise checkpoint.CheckpointError(
+            f"{workdir} has no checkpoint before step {step}, and began from {config.init_from}: "
+            "lower checkpoint.every or raise checkpoint.keep in a run that is to be replayed"
+        )
+    else:
+        state = init()
+    first = int(state["step"])
+    one_step = train_state.make_train_step(
+        objective,
+        tx,
+        seed=config.seed,
+        momentum=cfg.build_momentum(config),
+        accum_steps=config.accum_steps,
+    )
+    one_step = train_state.jit_train_step(one_step, abstract, mesh)
+    sources = inputs.open_sources(config)
+    mixture = inputs.open_manifest(config, sources)
+    loader = inputs.training_batches(config, sources, first, step, mixture, question=question)
+    with loader as batches:
+        for _ in range(first, step - 1):
+            state, _ = one_step(state, sharding.put_batch(_shown(next(batches)), mesh))
+        ids = next(batches)
+    shown = _shown(ids)
+    video, batch = shown["video"], sharding.put_batch(shown, mesh)
+    modules, per_clip = _look(objective, state, batch, config.seed)
+    _, metrics = one_step(state, batch)
+    names = {k: np.asarray(v) for k, v in ids.items() if k not in shown}
+    clips = [
+        {**{k: v[i].tolist() for k, v in names.items()}, "loss": loss, **_statistics(video[i])}
+        for i, loss in enumerate(per_clip)
+    ]
+    values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+    return {
+        "step": step,
+        "from_step": first,
+        "finite": bool(values.pop("finite")),
+        "metrics": values,
+        "sources": [source.name for source in sources],
+        "clips": clips,
+        "modules": modules,
+    }
+
+
+def _shown(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What of a batch the step sees; the rest says where it comes from."""
+    return {key: batch[key] for key in ("video", "label") if key in batch}
+
+
+def _look(objective, state: Tree, batch: dict[str, jax.Array], seed: int) -> tuple[Tree, list]:
+    """Per-module statistics of parameters and gradients, and every clip's own loss."""
+    params, target = state["params"], state.get("target_params")
+    keys = train_state.clip_keys(seed, state["step"], len(batch["video"]))
+
+    @jax.jit
+    def gradient(params, clip, keys):
+        return jax.value_and_grad(lambda p: objective.loss(p, clip, keys, target)[0])(params)
+
+    per_clip, total = [], None
+    devices = jax.sharding.get_mesh().size
+    for i in range(len(keys)):
+        # The same clip on every device: a batch must divide over them.
+        clip = {k: jnp.repeat(v[i : i + 1], devices, axis=0) for k, v in batch.items()}
+        loss, grads = gradient(params, clip, jnp.repeat(keys[i : i + 1], devices, axis=0))
+        per_clip.append(float(loss))
+        total = grads if total is None else jax.tree.map(jnp.add, total, grads)
+    grads = jax.tree.map(lambda g: np.asarray(g) / len(keys), total)
+    params = jax.tree.map(np.asarray, params)
+    modules: Tree = {}
+    for kind, tree in (("parameters", params), ("gradients", grads)):
+        groups: dict[str, list[np.ndarray]] = {}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            name = "/".join(str(getattr(k, "key", k)) for k in path[:2])
+            groups.setdefault(name, []).append(leaf.ravel())
+        for name, leaves in groups.items():
+            modules.setdefault(name, {})[kind] = _numbers(np.concatenate(leaves))
+    return modules, per_clip
+
+
+def _numbers(x: np.ndarray) -> dict[str, float]:
+    finite = np.isfinite(x)
+    kept = np.where(finite, x, 0).astype(np.float64)
+    return {
+        "norm": float(np.sqrt((kept**2).sum())),
+        "largest": float(np.abs(kept).max(initial=0.0)),
+        "not_finite": int((~finite).sum()),
+        "size": int(x.size),
+    }
+
+
+def _statistics(clip: np.ndarray) -> dict[str, float]:
+    """Of a clip's pixels, uint8 [T, H, W, 3]."""
+    return {"mean": float(clip.mean()), "std": float(clip.std())}
+
+
+def _load_config(workdir: Path) -> ConfigDict:
+    path = workdir / cfg.FILE
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise cfg.ConfigError(
+            f"{path} cannot be read: {error}; give a workdir that has trained"
+        ) from error
+
+
+def _broken_step(workdir: Path) -> int:
+    found = [
+        int(match[1])
+        for path in workdir.glob("nonfinite-step*.json")
+        if (match := re.match(r"nonfinite-step(\d+)-", path.name))
+    ]
+    if not found:
+        raise cfg.ConfigError(f"no step of {workdir} broke; say which to run with --step")
+    return max(found)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints a result as tables."""
+    values = "  ".join(f"{k} {v:.6g}" for k, v in result["metrics"].items())
+    print(f"step {result['step']}, replayed from {result['from_step']}: {values}")
+    print(f"\n{'clip':>4} {'source':<20} {'record':>8} {'draw':>10} {'loss':>12}", end="")
+    print(f" {'mean':>6} {'std':>6}")
+    for i, c in enumerate(result["clips"]):
+        source = result["sources"][c["source"]]
+        print(
+            f"{i:>4} {source:<20} {c['record']:>8} {c['draw']:>10} {c['loss']:>12.6g} "
+            f"{c['mean']:>6.1f} {c['std']:>6.1f}"
+        )
+    print(f"\n{'module':<32} {'parameters: norm':>16} {'largest':>10} {'not finite':>10}", end="")
+    print(f" {'gradients: norm':>16} {'largest':>10} {'not finite':>10}")
+    for name, kinds in result["modules"].items():
+        cells = "".join(
+            f" {k['norm']:>16.6g} {k['largest']:>10.4g} {k['not_finite']:>10}"
+            for k in (kinds["parameters"], kinds["gradients"])
+        )
+        print(f"{name:<32}{cells}")
+    print(
+        "\nthe step is finite"
+        if result["finite"]
+        else "\nthe step BREAKS: loss or gradient is not finite"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Replays and prints; --json writes the same values."""
+    parser = argparse.ArgumentParser(
+        prog="python -m surgrec_jax.replay",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("workdir", type=Path)
+    parser.add_argument(
+        "--step", type=int, help="as in metrics.jsonl; default: the last that broke"
+    )
+    parser.add_argument("--data_dir", help="where the data are, if they have moved")
+    parser.add_argument("--json", type=Path, help="also write what is printed to this file")
+    args = parser.parse_args(argv)
+    try:
+        result = replay(args.workdir, args.step, args.data_dir)
+    except (cfg.ConfigError, checkpoint.CheckpointError, ValueError, OSError) as error:
+        print(f"surgrec_jax.replay: {error}", file=sys.stderr)
+        return 1
+    show(result)
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 0 if result["finite"] else BROKEN
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Files that were made to harm: refused in a sentence, before anything outside them is touched."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from convert.test_strict import golden_file
+from surgrec_jax import load_encoder
+from surgrec_jax.convert import ConvertError, ImportOptions, import_file
+
+
+def sharded(folder, where):
+    """The weights in two files, and an index that says where `where` puts each."""
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    weights.unlink()
+    parts = {"a.safetensors": {}, "b.safetensors": {}}
+    for number, (key, value) in enumerate(tensors.items()):
+        parts["ab"[number % 2] + ".safetensors"][key] = value
+    for name, part in parts.items():
+        save_file(part, folder / name)
+    index = {key: where(name) for name, part in parts.items() for key in part}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    return parts
+
+
+def refused(folder, match):
+    with pytest.raises(ConvertError, match=match):
+        import_file(folder, folder.parent / "run")
+    assert not (folder.parent / "run").exists()
+
+
+def test_a_folder_in_several_files_and_a_link(tmp_path):
+    folder, _ = golden_file(tmp_path)
+    sharded(folder, lambda name: name)
+    # A Hugging Face cache has links to its blobs: files beside the index may be links.
+    (folder / "a.safetensors").rename(tmp_path / "blob")
+    (folder / "a.safetensors").symlink_to(tmp_path / "blob")
+    import_file(folder, tmp_path / "run")
+    assert load_encoder(tmp_path / "run").width == 48
+
+
+@pytest.mark.parametrize("where", ["../{}", "/etc/{}", "sub/{}", "..\\..\\passwd"])
+def test_an_index_that_points_elsewhere(tmp_path, where):
+    folder, _ = golden_file(tmp_path)
+    sharded(folder, lambda name: where.format(name))
+    refused(folder, "index.json names .*, which is no file beside it")
+
+
+def test_an_index_that_is_none(tmp_path):
+    folder, _ = golden_file(tmp_path)
+    index = folder / "model.safetensors.index.json"
+    for text, match in (
+        ('{"weight_map": [1]}', "has no weight_map"),
+        ("[]", "no readable JSON"),
+        ("[" * 100_000, "no readable JSON"),
+    ):
+        index.write_text(text)
+        refused(folder, match)
+
+
+def test_a_tensor_that_two_files_have(tmp_path):
+    folder, _ = golden_file(tmp_path)
+    parts = sharded(folder, lambda name: name)
+    key = next(iter(parts["a.safetensors"]))
+    save_file(parts["b.safetensors"] | {key: parts["a.safetensors"][key]}, folder / "b.safetensors")
+    refused(folder, f"{key} is in .*b.safetensors and in .*a.safetensors")
+
+
+@pytest.mark.parametrize("size", [2**62, 2**40, 200_000_000])
+def test_a_header_that_claims_to_be_huge(tmp_path, size):
+    folder, _ = golden_file(tmp_path)
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", size) + b"{}" * 10)
+    refused(folder, "is no readable safetensors file")
+
+
+def test_a_tensor_that_claims_more_than_the_file_has(tmp_path):
+    folder, _ = golden_file(tmp_path)
+    header = json.dumps(
+        {"x": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}
+    ).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    refused(folder, "is no readable safetensors file")
+
+
+def test_a_record_with_pickled_objects(tmp_path):
+    folder, _ = golden_file(tmp_path)
+    record = folder / "model.safetensors.expected.npz"
+    np.savez(record, video=np.array([object()], object), tokens=np.zeros(1))
+    refused(folder, "is no reference with video and tokens: Object arrays cannot be loaded")
+    record.write_bytes(b"PK\x03\x04 and no more")
+    refused(folder, "is no reference with video and tokens")
+    import_file(folder, tmp_path / "run", ImportOptions(), expect="none")

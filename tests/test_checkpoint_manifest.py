@@ -1,0 +1,105 @@
+"""Manifests: every byte is guarded, hostile ones are refused, and the commands that read them."""
+
+import errno
+import json
+import zlib
+
+import pytest
+
+from surgrec_jax import checkpoint
+from surgrec_jax.checkpoint import CheckpointError, Checkpoints, DamagedError, manifest
+from surgrec_jax.checkpoint.__main__ import main as command
+from tests.small_checkpoint import abstract, save, state
+
+
+def test_every_file_of_a_step_is_guarded(tmp_path):
+    """A flipped bit in any byte region of any file is found, and the file is named."""
+    save(tmp_path, [1])
+    location = checkpoint.find(tmp_path)
+    assert manifest.verify(location) == []
+    files = [path for path in location.path.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        before = path.read_bytes()
+        for at in (0, len(before) // 2, len(before) - 1):
+            path.write_bytes(before[:at] + bytes([before[at] ^ 4]) + before[at + 1 :])
+            (problem,) = manifest.verify(location)
+            assert path.name in problem
+        path.write_bytes(before)
+    assert manifest.verify(location) == []
+
+
+def test_blocks_of_large_files_are_summed_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "BLOCK", 1000)
+    save(tmp_path, [1])
+    location = checkpoint.find(tmp_path)
+    biggest = max(location.path.rglob("*"), key=lambda p: p.is_file() and p.stat().st_size)
+    data = bytearray(biggest.read_bytes())
+    data[5000] ^= 1
+    biggest.write_bytes(data)
+    assert "between bytes 5000 and 6000" in manifest.verify(location)[0]
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda p: (p / "manifest.json").unlink(), "never committed"),
+        (lambda p: p.rename(p.parent / "2"), "holds step 1: it was renamed or swapped"),
+        (lambda p: (p / "meta.json").symlink_to("/etc/passwd"), "is a link"),
+        (lambda p: (p / "manifest.json").write_text("[" * 100_000), "cannot be read"),
+    ],
+)
+def test_hostile_and_half_steps_are_damaged_ones(harm, message, tmp_path):
+    save(tmp_path, [1])
+    if "link" in message:
+        (tmp_path / "1" / "meta.json").unlink()
+    harm(tmp_path / "1")
+    with pytest.raises(DamagedError, match=message):
+        checkpoint.restore_state(checkpoint.find(tmp_path), abstract(state()))
+
+
+def test_a_manifest_cannot_point_outside(tmp_path):
+    save(tmp_path, [1])
+    location = checkpoint.find(tmp_path)
+    body = manifest.read(location)
+    body["files"]["../../secret"] = {"size": 1, "crc32": [0]}
+    text = json.dumps(body)
+    outer = {"crc32": zlib.crc32(text.encode()), "manifest": text}
+    (location.path / "manifest.json").write_text(json.dumps(outer))
+    assert manifest.verify(location) == ["'../../secret' lies outside the checkpoint"]
+
+
+def test_too_many_open_files_is_no_reason_to_put_a_step_aside(tmp_path, monkeypatch):
+    save(tmp_path, [1])
+
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(CheckpointError, match=r"cannot be read now.*Too many open files"):
+        Checkpoints(tmp_path).restore(abstract(state()))
+    assert (tmp_path / "1").is_dir()
+
+
+def test_after_all_steps_were_damaged_a_run_does_not_begin_again_unasked(tmp_path):
+    root = tmp_path / "checkpoints"
+    save(root, [1])
+    (root / "1" / "meta.json").write_text("{}")
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="remove that folder"):
+            Checkpoints(root).restore(abstract(state()))
+
+
+def test_list_and_verify(tmp_path, capsys):
+    save(tmp_path / "checkpoints", [1, 2], [0.25, 0.5])
+    assert command(["verify", str(tmp_path)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in out] == ["step", "1", "2"]
+    assert out[2].split()[-1] == "whole" and "0.5000" in out[2]
+    (tmp_path / "checkpoints" / "2" / "meta.json").write_text("{}")
+    assert command(["verify", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "DAMAGED" in out and "meta.json has 2 bytes" in out
+    assert command(["list", str(tmp_path / "checkpoints" / "1")]) == 0
+    assert command(["list", str(tmp_path / "nowhere")]) == 2
+    assert "no checkpoint in" in capsys.readouterr().err

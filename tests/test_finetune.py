@@ -1,0 +1,153 @@
+"""Fine-tuning from a checkpoint to probabilities: what is taken, refused, trained and evaluated."""
+
+import json
+import runpy
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_builders.common.build import build
+from data_builders.common.records import RecordSpec
+from data_builders.phantom_surgery.corpus import CorpusSpec
+from data_builders.phantom_surgery.phantom_surgery_dataset_builder import PhantomConfig
+from surgrec_jax import checkpoint, encoder, finetune, train
+from surgrec_jax.classifier import load_classifier, load_fitting
+from surgrec_jax.config import ConfigError
+from surgrec_jax.data.records import open_source
+from surgrec_jax.evaluation.runner import Candidate, Settings, probe
+from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.objectives import make_objective
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = PhantomConfig(
+    name="small",
+    description="for tests",
+    record=RecordSpec(frames=32, fps=4.0, short_side=32, jpeg_quality=90),
+    corpus=CorpusSpec(
+        seed=3,
+        patients=(6, 6, 6, 6),
+        minutes=4.0,
+        videos_per_patient=(1, 1, 1, 1),
+        short_sides=(32,),
+        rates=(4.0,),
+    ),
+)
+ENCODER = ViTConfig(32, 2, 2, 64, num_frames=4, image_size=(32, 32), patch=16, position="rope_3d")
+DECODER = {"decoder_depth": 1, "decoder_width": 16, "decoder_heads": 2}
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A checkpoint as an MAE run writes it."""
+    folder = tmp_path_factory.mktemp("mae")
+    objective = make_objective("mae", ENCODER, DECODER | {"mask_ratio": 0.5}, Compute())
+    params = jax.jit(objective.init)(jax.random.key(3))
+    saved = checkpoint.Checkpoints(folder / "checkpoints", keep=1, keep_best=0)
+    meta = {"name": "mae-test", "objective": "mae", "uses_target": False, "sources": []}
+    state = {"step": jnp.int32(7), "params": params}
+    saved.save(7, state, {**meta, **encoder.meta_of(ENCODER, fps=4.0)})
+    saved.close()
+    return folder
+
+
+def config_of(pretrained, **values):
+    config = runpy.run_path(str(ROOT / "configs" / "finetune.py"))["get_config"]("tiny")
+    config.update_from_flattened_dict(
+        {
+            "init_from": str(pretrained),
+            "steps": 2,
+            "batch_size": 8,
+            "optim.warmup_steps": 1,
+            "data.sources": "phantom_surgery/small",
+            "probe.sources": "phantom_surgery/small",
+            "probe.every": 2,
+            "probe.clips": 16,
+            "images.every": 0,
+            "log_every": 1,
+            **values,
+        }
+    )
+    return config
+
+
+def test_architecture_and_rate_come_from_the_checkpoint(pretrained, tmp_path):
+    config = finetune.complete(config_of(pretrained))
+    found = {name: config.model[name] for name in ("width", "depth", "position", "image_size")}
+    assert found == {"width": 32, "depth": 2, "position": "rope_3d", "image_size": 32}
+    assert config.data.fps == 4.0
+    assert finetune.complete(config).to_dict() == config.to_dict()  # a second time changes nothing
+    # A run that goes on needs the checkpoint no more.
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    gone = config_of("gone")
+    assert finetune.complete(gone, tmp_path).model.to_dict() == config.model.to_dict()
+    with pytest.raises(ConfigError, match=r"model.num_frames=16 contradicts .* which has 4"):
+        finetune.complete(config_of(pretrained, **{"model.num_frames": 16}))
+    with pytest.raises(ConfigError, match="init_from is empty"):
+        finetune.complete(config_of(""))
+
+
+def test_only_the_encoder_is_taken_and_it_says_what_is_left(pretrained, capsys):
+    config = finetune.complete(config_of(pretrained))
+    taken = encoder.load_encoder(pretrained).params
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), {"encoder": taken}
+    )
+    blank = {"encoder": jax.tree.map(jnp.zeros_like, taken), "head": {"bias": jnp.ones(3)}}
+    state = {"step": 0, "params": blank, "target_params": blank}
+    found = finetune.take_encoder(state, {"params": abstract}, config)
+    for tree in ("params", "target_params"):
+        jax.tree.map(np.testing.assert_array_equal, found[tree]["encoder"], taken)
+        assert found[tree]["head"]["bias"].tolist() == [1, 1, 1]
+    assert "new: head; left behind: decoder" in capsys.readouterr().out
+    with config.unlocked():
+        config.model.position = "rope_3d_tiled"
+    with pytest.raises(checkpoint.CheckpointError, match="another architecture"):
+        finetune.take_encoder(state, {"params": abstract}, config)
+
+
+def test_a_checkpoint_without_classifier_says_how_to_make_one(pretrained):
+    assert load_fitting(pretrained)[1] is None
+    with pytest.raises(checkpoint.CheckpointError, match="has no classifier .*configs/finetune.py"):
+        load_classifier(pretrained)
+
+
+@pytest.mark.slow
+def test_from_checkpoint_to_the_table(pretrained, tmp_path):
+    data_dir = tmp_path / "data"
+    build("phantom_surgery", data_dir=data_dir, config=SMALL, num_workers=2, progress=False)
+    values = {"data.data_dir": str(data_dir), "classify.ema": True}
+    config = config_of(pretrained, **values)
+    assert train.train(config, tmp_path / "run")
+    lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert len(losses) == 2 and all(line.get("labelled", 1) == 1 for line in lines)
+    scores = [line for line in lines if "probe/phantom_surgery/phase/balanced_accuracy" in line]
+    assert len(scores) == 1
+    assert train.train(config, tmp_path / "run")  # complete: the same command does nothing more
+
+    one = load_classifier(tmp_path / "run")
+    source = open_source(data_dir, "phantom_surgery", split="val")
+    assert one.classes == source.tracks["phase"] and not one.multi_label
+    before, after = encoder.load_encoder(pretrained).params, one.encoder.params
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, after)
+    assert 0 < max(jax.tree.leaves(moved)) < 0.01  # its average has moved, a little
+
+    splits = {
+        s: open_source(data_dir, "phantom_surgery", split=s) for s in ("train", "val", "test")
+    }
+    tasks = [Task(t, "phantom_surgery", t) for t in ("phase", "action")]
+    settings = Settings(heads=("linear",), seeds=1, init_seeds=1, clips_per_record=1, resamples=50)
+    candidate = Candidate("mine", one.encoder, "here", one)
+    found, predictions = probe([candidate], splits, tasks, settings)
+    phase, action = found["tasks"]
+    assert set(phase["heads"]["fine-tuned"]) == {"mine"} and "fine-tuned" not in action["heads"]
+    assert set(phase["heads"]["linear"]) == {"majority", "pixels", "random", "mine"}
+    rows = predictions["phase/fine-tuned/mine"]
+    np.testing.assert_allclose(rows.sum(-1), 1, atol=1e-5)
+    top1 = (rows[0].argmax(1) == predictions["phase/labels"]).mean()
+    assert phase["heads"]["fine-tuned"]["mine"]["metrics"]["top1"] == pytest.approx(top1)
