@@ -29,9 +29,10 @@ from surgrec_jax.evaluation import (
     runner,
     vlm_column,
 )
-from surgrec_jax.evaluation.protocols import Settings, parse_clip
+from surgrec_jax.evaluation.protocols import Settings
 from surgrec_jax.evaluation.task_list import PUBLISHED, SIXTEEN, select_tasks, tasks_of
 from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.probe import settings_of
 
 
 def candidates(text: str) -> list[columns.Candidate]:
@@ -84,22 +85,6 @@ def open_splits(data_dir: str, name: str, tasks: Sequence[Task]) -> dict[str, So
     return {
         split: open_source(data_dir, base, config=config or None, split=split) for split in splits
     }
-
-
-def settings_of(config) -> Settings:
-    """Settings of a config, with what its protocol fixes."""
-    settings = Settings(
-        heads=items(config.heads),
-        seeds=config.seeds,
-        init_seeds=config.init_seeds,
-        clips_per_record=config.clips_per_record,
-        crops=config.crops,
-        train_resample=config.train_resample,
-        resamples=config.resamples,
-        level=config.level,
-        clip=parse_clip(config.clip),
-    )
-    return settings.under(config.protocol)
 
 
 def run(config) -> pathlib.Path:

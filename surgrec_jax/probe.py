@@ -40,8 +40,8 @@ def candidates(checkpoints: tuple[str, ...], names: tuple[str, ...]) -> list[Can
     ]
 
 
-def run(config) -> pathlib.Path:
-    """Probes as a config of configs/probe.py says, prints the table, returns the results file."""
+def settings_of(config) -> Settings:
+    """Settings of a config, with what its protocol fixes."""
     settings = Settings(
         heads=items(config.heads),
         seeds=config.seeds,
@@ -52,7 +52,13 @@ def run(config) -> pathlib.Path:
         resamples=config.resamples,
         level=config.level,
         clip=parse_clip(config.clip),
-    ).under(config.protocol)
+    )
+    return settings.under(config.protocol)
+
+
+def run(config) -> pathlib.Path:
+    """Probes as a config of configs/probe.py says, prints the table, returns the results file."""
+    settings = settings_of(config)
     name, _, variant = config.source.partition("/")
     tasks = select_tasks(config.source, items(config.task or config.tasks))
     checkpoints = items(config.checkpoint)

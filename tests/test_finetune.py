@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 
 from data_builders.common.build import build
-from data_builders.common.records import RecordSpec
-from data_builders.phantom_surgery.corpus import CorpusSpec
-from data_builders.phantom_surgery.phantom_surgery_dataset_builder import PhantomConfig
 from surgrec_jax import checkpoint, encoder, finetune, train
 from surgrec_jax.classifier import load_classifier, load_fitting
 from surgrec_jax.config import ConfigError
@@ -21,21 +18,10 @@ from surgrec_jax.evaluation.runner import Candidate, Settings, probe
 from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.objectives import make_objective
+from tests.small_phantom import small_phantom
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = PhantomConfig(
-    name="small",
-    description="for tests",
-    record=RecordSpec(frames=32, fps=4.0, short_side=32, jpeg_quality=90),
-    corpus=CorpusSpec(
-        seed=3,
-        patients=(6, 6, 6, 6),
-        minutes=4.0,
-        videos_per_patient=(1, 1, 1, 1),
-        short_sides=(32,),
-        rates=(4.0,),
-    ),
-)
+SMALL = small_phantom(minutes=4.0)
 ENCODER = ViTConfig(32, 2, 2, 64, num_frames=4, image_size=(32, 32), patch=16, position="rope_3d")
 DECODER = {"decoder_depth": 1, "decoder_width": 16, "decoder_heads": 2}
 

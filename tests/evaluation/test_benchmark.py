@@ -11,9 +11,6 @@ import pytest
 
 from data_builders.common.build import build
 from data_builders.common.cli import main as builders
-from data_builders.common.records import RecordSpec
-from data_builders.phantom_surgery.corpus import CorpusSpec
-from data_builders.phantom_surgery.phantom_surgery_dataset_builder import PhantomConfig
 from surgrec_jax import benchmark, benchmark_finetune, checkpoint, encoder
 from surgrec_jax.config import flatten
 from surgrec_jax.data.records import open_source
@@ -21,21 +18,10 @@ from surgrec_jax.evaluation import columns
 from surgrec_jax.evaluation.task_list import select_tasks
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
+from tests.small_phantom import small_phantom
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = PhantomConfig(
-    name="small",
-    description="for tests",
-    record=RecordSpec(frames=32, fps=4.0, short_side=32, jpeg_quality=90),
-    corpus=CorpusSpec(
-        seed=3,
-        patients=(6, 6, 6, 6),
-        minutes=6.0,
-        videos_per_patient=(1, 1, 1, 1),
-        short_sides=(32,),
-        rates=(4.0,),
-    ),
-)
+SMALL = small_phantom(minutes=6.0)
 
 
 def save_encoder(workdir, sources, seed=0, scale=1.0, side=32):

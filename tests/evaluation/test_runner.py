@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 
 from data_builders.common.build import build
-from data_builders.common.records import RecordSpec
-from data_builders.phantom_surgery.corpus import CorpusSpec
-from data_builders.phantom_surgery.phantom_surgery_dataset_builder import PhantomConfig
 from surgrec_jax.data.records import open_source
 from surgrec_jax.encoder import Encoder, random_encoder
 from surgrec_jax.evaluation import report, results
@@ -17,20 +14,9 @@ from surgrec_jax.evaluation.runner import Candidate, Settings, probe
 from surgrec_jax.evaluation.task_list import select_tasks
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
+from tests.small_phantom import small_phantom
 
-SMALL = PhantomConfig(
-    name="small",
-    description="for tests",
-    record=RecordSpec(frames=32, fps=4.0, short_side=32, jpeg_quality=90),
-    corpus=CorpusSpec(
-        seed=3,
-        patients=(6, 6, 6, 6),
-        minutes=6.0,
-        videos_per_patient=(1, 1, 1, 1),
-        short_sides=(32,),
-        rates=(4.0,),
-    ),
-)
+SMALL = small_phantom(minutes=6.0)
 SETTINGS = Settings(
     heads=("linear", "knn"), seeds=2, init_seeds=1, clips_per_record=2, resamples=200
 )
