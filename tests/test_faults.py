@@ -20,13 +20,19 @@ def arguments(**values):
     return argparse.Namespace(seed=0, **values)
 
 
+def part(folder, name):
+    """A folder of its own for every part, as `python -m tests.faults` gives it."""
+    (folder / name).mkdir(exist_ok=True)
+    return folder / name
+
+
 def test_kills_change_no_bit(folder):
-    outcome = kills.inject(folder, arguments(kills=2, fresh=True))
+    outcome = kills.inject(part(folder, "kills"), arguments(kills=2, fresh=True))
     assert outcome["kills"] == 2
 
 
 def test_every_damaged_file_is_found(folder):
-    outcome = damage.inject(folder, arguments(files=4, continued=1))
+    outcome = damage.inject(part(folder, "damage"), arguments(files=4, continued=1))
     assert outcome["files"] == 4 and outcome["bit flipped"] == 12
 
 
