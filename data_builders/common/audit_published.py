@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from data_builders.common import surgrec_v1
+from data_builders.common import published_scores
 
 Fault = tuple[str, str, int]  # rule, sentence, the number it is about
 
@@ -63,11 +63,7 @@ def _ordinal(entry, clips, label) -> Iterator[Fault]:
 def _trivial(folder: str, fact: Mapping[str, Any]) -> Iterator[Fault]:
     """Published scores that equal, to the last digit, what the commonest training class reaches."""
     rate = fact["labels"].get("label", {}).get("test_rate")
-    if rate is None or folder not in surgrec_v1.SCORES:
-        return
-    scores = zip(surgrec_v1.MODELS, surgrec_v1.SCORES[folder], strict=True)
-    names = [name for name, score in scores if f"{score:.2f}" == f"{rate:.2f}"]
-    if names:
+    if names := published_scores.equal_to(folder, rate):
         what = f"{rate:.2f} is what always answering the commonest class of train reaches"
         yield "trivial_scores", f"{', '.join(names)}: {what}", len(names)
 

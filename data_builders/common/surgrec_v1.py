@@ -174,26 +174,6 @@ PUBLISHED: tuple[Published, ...] = (
                      "dural_sealant nasal_packing debris_clearance"), owner_cases=25),
 )
 # fmt: on
-# Top-1 accuracies that the paper (arXiv 2603.29966) reports, in percent.
-MODELS = ("VideoMAE", "V-JEPA", "SurgRec-MAE")
-SCORES: dict[str, tuple[float, ...]] = {
-    "AlxSuture": (39.13, 39.13, 43.48),
-    "AutoLaparo": (19.35, 20.97, 22.58),
-    "cat-21": (15.69, 15.69, 15.69),
-    "cataract-101": (19.53, 24.22, 35.16),
-    "cataract-1k-phase": (11.88, 19.80, 18.81),
-    "cholec80": (14.65, 26.01, 29.30),
-    "Colonoscopic-web": (53.33, 53.33, 73.33),
-    "hyper-kvasir": (25.11, 41.65, 55.28),
-    "JIGSAWS": (15.67, 29.72, 47.49),
-    "kvasir-capsule": (19.51, 48.78, 73.17),
-    "LapGyn_dataset": (62.68, 60.66, 68.13),
-    "LDPolyVideo": (90.35, 90.35, 90.76),
-    "M2CAI16-Workflow": (12.39, 26.55, 38.05),
-    "MultiBypass140": (20.54, 12.88, 56.92),
-    "SAR-RARP50": (25.97, 22.10, 37.59),
-    "SurgicalActions160": (6.25, 12.50, 18.75),
-}
 BY_FOLDER = {entry.folder: entry for entry in PUBLISHED}
 BY_SOURCE = {entry.source: entry for entry in PUBLISHED}
 

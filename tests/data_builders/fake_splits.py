@@ -1,7 +1,7 @@
 """Split files in the format of the published SurgRec release, with the faults found in them.
 
 `write_release` makes all sixteen folders with the row counts, cases, shared cases and majority
-rates that were counted in the real files; the clips' names follow the published patterns.
+rates that the audit counts in the real files; the clips' names follow the published patterns.
 """
 
 import dataclasses
@@ -14,7 +14,8 @@ Rows = list[tuple[str, int]]
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """rows and cases of train, val, test; cases of test that are in train; test clips of class 0.
+    """rows and cases of train, val, test; cases of test that are in train; test clips of class 0,
+    its commonest; test clips of class 1, where that is the commonest of train.
 
     When val is test, its numbers are test's.
     """
@@ -24,11 +25,12 @@ class Spec:
     shared: int
     top: int
     path: str  # c case, k clip, y label, z = y + 1, name of the class
+    second: int | None = None
 
 
 # fmt: off
 SPECS = {
-    "AutoLaparo": Spec((77, 26, 62), (10, 4, 7), 0, 13, "label_{c:02d}_{k}.mp4"),
+    "AutoLaparo": Spec((77, 26, 62), (10, 4, 7), 0, 13, "label_{c:02d}_{k}.mp4", 12),
     "cat-21": Spec((213, 51, 51), (17, 4, 4), 0, 8,
                    "split_clip/{name}/case_{c:02d}_training_{k:04d}.mp4"),
     "cataract-101": Spec(
@@ -36,12 +38,12 @@ SPECS = {
         "split_clip/phase_{z:02d}_x/case_{c}_phase{z:02d}_{k:03d}_000068_001043.mp4"),
     "cataract-1k-phase": Spec(
         (651, 178, 101), (39, 11, 6), 0, 12,
-        "split_video/case_{c}/case_{c}_segment_{k:03d}_{name}_000.100-012.345.mp4"),
+        "split_video/case_{c}/case_{c}_segment_{k:03d}_{name}_000.100-012.345.mp4", 11),
     "hyper-kvasir": Spec((653, 654, 654), (100, 101, 101), 93, 165,
                          "videos/{name}/584f-{c:04d}_{k}.avi"),
     "kvasir-capsule": Spec((329, 82, 82), (35, 19, 19), 18, 28,
                            "videos/{name}/{c:016x}_{k}-{k}9.mp4"),
-    "LDPolyVideo": Spec((1440, 1440, 1440), (100, 89, 89), 89, 1301, "{c}_{k}_{k}9_{name}.mp4"),
+    "LDPolyVideo": Spec((1440, 1440, 1440), (153, 159, 159), 104, 1301, "{c}_{k}_{k}9_{name}.mp4"),
     "SAR-RARP50": Spec(
         (1773, 439, 439), (40, 10, 10), 0, 114,
         "split_video/{y:02d}_x/video_{c:02d}_label{y:02d}_x_seg{k:04d}_000000-000649.mp4"),
@@ -76,7 +78,7 @@ def write_folder(root: Path, folder: str, splits: dict[str, Rows]) -> None:
 
 
 def _generic(folder: str, spec: Spec) -> dict[str, Rows]:
-    others = len(BY_FOLDER[folder].classes) - 1
+    classes = range(len(BY_FOLDER[folder].classes))
     train_cases = range(1, spec.cases[0] + 1)
     same = spec.rows[1] == spec.rows[2] and spec.cases[1] == spec.cases[2]
     first_val = spec.cases[0] + 1
@@ -86,14 +88,19 @@ def _generic(folder: str, spec: Spec) -> dict[str, Rows]:
         range(first_val, first_val + spec.cases[1]),
         range(first_test, first_test + spec.cases[2]),
     ]
-    share = spec.top / spec.rows[2]
     splits: dict[str, Rows] = {}
     for index, split in enumerate(("train", "val", "test")):
         if split == "val" and same:
             continue
         count = spec.rows[index]
-        top = spec.top if split == "test" else round(share * count) + others
-        labels = [0] * top + [1 + k % others for k in range(count - top)]
+        if split == "test":
+            counted = {0: spec.top} | ({} if spec.second is None else {1: spec.second})
+        else:
+            most = round(spec.top / spec.rows[2] * count) + len(classes)
+            counted = {0 if spec.second is None else 1: most}
+        labels = [y for y, n in counted.items() for _ in range(n)]
+        rest = [y for y in classes if y not in counted]
+        labels += [rest[k % len(rest)] for k in range(count - len(labels))]
         # Clip numbers go on from split to split where cases are shared: their clips are not.
         first = (index + 1) * 2000 if spec.shared else 0
         splits[split] = [
@@ -235,9 +242,9 @@ def _jigsaws() -> dict[str, Rows]:
 
 
 def _colonoscopic() -> dict[str, Rows]:
-    """Two lights a lesion; 28 lesions stand in train and val, 14 in train and test, 1 in both."""
-    places = [("train", "train")] * 32 + [("val", "val")] + [("train", "val")] * 28
-    places += [("train", "test")] * 14 + [("val", "test")]
+    """Two lights a lesion; 28 lesions stand in train and val, 12 in train and test, 3 in both."""
+    places = [("train", "train")] * 33 + [("train", "val")] * 28
+    places += [("train", "test")] * 12 + [("val", "test")] * 3
     adenomas = [*range(32, 61), *range(61, 69), *range(3)]  # 40 lesions; 8 of them in test
     splits: dict[str, Rows] = {"train": [], "val": [], "test": []}
     for k, both in enumerate(places):
