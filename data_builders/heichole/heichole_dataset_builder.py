@@ -1,12 +1,18 @@
-"""HeiChole: 24 cholecystectomies of three hospitals with phases, instruments and actions."""
+"""HeiChole: 24 cholecystectomies of three hospitals: phases, instruments, actions and skill."""
 
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.annotations import PRESENT, by_number, frame_table
+from data_builders.common.annotations import (
+    PRESENT,
+    by_number,
+    class_id,
+    frame_table,
+    split_rows,
+)
 from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.download import find_files, needed
-from data_builders.common.errors import safe_text
+from data_builders.common.errors import BadInput, safe_text
 from data_builders.common.labels import presence_classes
 from data_builders.common.splits import split_by_case
 
@@ -31,6 +37,15 @@ INSTRUMENTS = {  # name -> slot of 21; the others are not used
 }
 SLOTS = tuple(f"slot {k}" for k in range(21))
 ACTIONS = ("grasp", "hold", "cut", "clip")
+SKILL = (  # 1 to 5 each, in this order on disk
+    "depth_perception",
+    "bimanual_dexterity",
+    "efficiency",
+    "tissue_handling",
+    "case_difficulty",
+)
+FIVE = tuple("12345")
+SKILL_FILES = {"skill": "", "skill_calot": "_Calot", "skill_dissection": "_Dissection"}
 SHARES = {"train": 2 / 3, "val": 1 / 12, "test": 1 / 4}  # 16, 2 and 6 of the 24
 KINDS = ("Phase", "Instrument", "Action")
 
@@ -47,6 +62,7 @@ class Builder(VideoDatasetBuilder):
         **presence_classes("instrument", list(INSTRUMENTS)),
         **presence_classes("action", ACTIONS),
     }
+    VIDEO_LABELS: ClassVar = {f"{part}_{score}": FIVE for part in SKILL_FILES for score in SKILL}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         name = r"(?i:Hei-Chole)(\d+)"  # some copies are in lower case
@@ -54,7 +70,10 @@ class Builder(VideoDatasetBuilder):
             self,
             manual_dir,
             video=[rf"(?i:Full)/{name}\.mp4", rf"(?i:Full/HD)/{name}\.mp4"],
-            annotations={kind: rf"{name}(?i:_Annotation_{kind})\.csv" for kind in KINDS},
+            annotations={
+                **{kind: rf"{name}(?i:_Annotation_{kind})\.csv" for kind in KINDS},
+                **{part: rf"{name}(?i:{word}_Skill)\.csv" for part, word in SKILL_FILES.items()},
+            },
             strays=r"Full/(HD/)?[^/]*\.mp4",  # the clips for skill are no strays
         )
         split_of = split_by_case((f"HeiChole{k}" for k in range(1, 25)), SHARES)
@@ -73,7 +92,7 @@ class Builder(VideoDatasetBuilder):
                     split=split_of[case],
                     domain="laparoscopy",
                     path=path,
-                    extra={kind: found[kind].get(number) for kind in KINDS},
+                    extra={kind: found[kind].get(number) for kind in (*KINDS, *SKILL_FILES)},
                 )
             )
         return items
@@ -97,4 +116,21 @@ class Builder(VideoDatasetBuilder):
         for name in ACTIONS:
             tracks[f"action_{name}"] = tables["Action"].track(name, PRESENT)
         extents = [table.extent for table in tables.values()]
-        return OpenedVideo(item.path, tracks, extents=extents)
+        labels, problems = _skill(item)
+        return OpenedVideo(item.path, tracks, labels, extents=extents, problems=problems)
+
+
+def _skill(item: VideoItem) -> tuple[dict[str, int], list[str]]:
+    """Ratings and problems; a file that is missing or cannot be used leaves its labels at -1."""
+    labels, problems = {}, []
+    for part, word in SKILL_FILES.items():
+        try:
+            path = needed(item, part, f"Hei-Chole{item.video_id[8:]}{word}_Skill.csv")
+            rows = split_rows(path, SKILL, separator=",", header=False)
+            if len(rows) > 1:
+                raise rows[1].error("is a second line of ratings")
+            ids = {s: class_id(rows[0], rows[0].cells[s], by_number(5, first=1)) for s in SKILL}
+            labels |= {f"{part}_{score}": value for score, value in ids.items()}
+        except BadInput as error:
+            problems.append(f"{error}; not labelled")
+    return labels, problems

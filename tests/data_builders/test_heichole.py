@@ -11,7 +11,14 @@ from fake_download import (
 )
 
 from data_builders.common.splits import split_by_case
-from data_builders.heichole.heichole_dataset_builder import ACTIONS, INSTRUMENTS, PHASES, SHARES
+from data_builders.heichole.heichole_dataset_builder import (
+    ACTIONS,
+    INSTRUMENTS,
+    PHASES,
+    SHARES,
+    SKILL,
+    SKILL_FILES,
+)
 
 SECONDS = 3
 
@@ -22,6 +29,10 @@ def phase_of(k):
 
 def slot_of(slot, k):
     return int((k // 10 + slot) % 3 == 0)
+
+
+def score_of(number, part, k):
+    return 1 + (number + 2 * list(SKILL_FILES).index(part) + k) % 5
 
 
 def make(root, number, fps, lower=False, folder="Videos/Full", rows=None):
@@ -38,6 +49,10 @@ def make(root, number, fps, lower=False, folder="Videos/Full", rows=None):
     }
     for kind, lines in tables.items():
         write_lines(root / f"Annotations/{kind}/{stems[kind]}.csv", lines)
+    for part, word in SKILL_FILES.items():
+        scores = ",".join(str(score_of(number, part, k)) for k in range(5))
+        file = f"{name}{word}_Skill.csv"
+        write_lines(root / "Annotations/Skill" / (file.lower() if lower else file), [scores])
 
 
 def test_labels_and_splits(tmp_path):
@@ -64,6 +79,11 @@ def test_labels_and_splits(tmp_path):
         fps = 50 if int(name[8:]) >= 16 else 25
         assert_frames(video, SECONDS * fps, fps)
         assert_labels(video, "phase", phase_of)
+        assert video.video_labels == {
+            f"{part}_{score}": str(score_of(int(name[8:]), part, k))
+            for part in SKILL_FILES
+            for k, score in enumerate(SKILL)
+        }
         tracks = {f"instrument_{k.lower()}": slot for k, slot in INSTRUMENTS.items()}
         tracks |= {f"action_{k}": slot for slot, k in enumerate(ACTIONS)}
         for track, slot in tracks.items():
@@ -94,3 +114,19 @@ def test_faults(tmp_path):
             ("Hei-Chole25.mp4", "not one of the public 1 to 24"),
         ],
     )
+
+
+def test_faulty_ratings_cost_only_themselves(tmp_path):
+    root = tmp_path / "in"
+    make(root, 3, 25)
+    skill = root / "Annotations/Skill"
+    (skill / "Hei-Chole3_Skill.csv").unlink()
+    write_lines(skill / "Hei-Chole3_Calot_Skill.csv", ["4,3,0,1,2"])
+    write_lines(skill / "Hei-Chole3_Dissection_Skill.csv", ["4,3,3,1,2", "4,3,3,1,2"])
+    summary, splits = built("heichole", root, tmp_path / "data")
+    assert set(splits["val"]["HeiChole3"].video_labels.values()) == {None}
+    ((where, reason),) = summary.partial
+    assert where.endswith("Hei-Chole3.mp4") and reason.count("not labelled") == 3
+    assert "has no skill annotation (expected Hei-Chole3_Skill.csv)" in reason
+    assert "Hei-Chole3_Calot_Skill.csv:1: unknown class '0'" in reason
+    assert "Hei-Chole3_Dissection_Skill.csv:2: is a second line of ratings" in reason

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 from fake_video import write_video
 
@@ -88,6 +89,21 @@ def test_one_source_in_full(capsys):
     assert "does not tell which cases are one patient" in capsys.readouterr().out
     assert main(["list", "cholec81"]) == 1
     assert "did you mean cholec80" in capsys.readouterr().err
+
+
+def test_the_tasks_are_labels_that_the_builders_give(capsys):
+    """The task `phases, tools` needs labels called phase..., tool..."""
+    assert main(["list", "--json"]) == 0
+    for fact in json.loads(capsys.readouterr().out):
+        given = [*fact["tracks"], *fact["video_labels"]]
+        if fact["name"] == "hyper_kvasir":
+            given.append("finding")  # its names are those of the download
+        task = re.sub(r"\(.*\)|rendered:|none|your own labels", "", fact["task"])
+        words = [word.strip() for word in task.split(",") if word.strip()]
+        assert bool(words) == bool(given), fact["name"]
+        for word in words:
+            stem = word[:6].removesuffix("s")
+            assert any(stem in name for name in given), (fact["name"], word)
 
 
 def test_the_catalogue():
