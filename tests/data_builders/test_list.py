@@ -5,12 +5,13 @@ import json
 import re
 
 from fake_video import write_video
+from tensorflow_datasets.core.dataset_metadata import valid_tags
 
 from data_builders.common.build import build
 from data_builders.common.catalogue import CATALOGUE, SourceInfo, source_info
 from data_builders.common.cli import main
 from data_builders.common.records import DOMAINS
-from data_builders.common.registry import sources
+from data_builders.common.registry import builder_class, sources
 from data_builders.common.surgrec_v1 import PUBLISHED
 from data_builders.video_folder.video_folder_dataset_builder import Builder, VideoFolderConfig
 
@@ -116,3 +117,13 @@ def test_the_catalogue():
         if info.licence and "ND" in info.licence:
             assert "no derived" in info.sharing or "local" in info.sharing
     assert source_info("brand_new", Builder) == SourceInfo("any", "none")
+
+
+def test_every_source_has_the_files_of_the_tfds_convention():
+    """README.md, CITATIONS.bib, and a TAGS.txt whose tags TFDS knows."""
+    valid = set(valid_tags())
+    for name in sources():
+        metadata = builder_class(name).get_metadata()
+        assert metadata.description.startswith("# "), name
+        assert metadata.tags and set(metadata.tags) <= valid, name
+        assert name == "video_folder" or metadata.citation.startswith("@"), name
