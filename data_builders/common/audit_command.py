@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_builders.common import audit, surgrec_v1
 from data_builders.common.audit_across import across, pretraining_on_test
-from data_builders.common.duplicates import duplicate_findings
+from data_builders.common.duplicates import find_duplicates
 from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.prepared import Prepared, choose_prepared
 from data_builders.common.published_scores import MODELS, SCORES, equal_to
@@ -63,10 +63,12 @@ def _audit(args: argparse.Namespace) -> int:
         report.append({"name": data.name, "source": data.source, **fact})
         findings += audit.findings(data, fact)
     findings += across(sets) + pretraining_on_test(used, sets)
+    duplicates = []
     if args.duplicates:
         if data_dir is None or args.splits_dir:
             raise BuildError("--duplicates compares prepared data sets: give --data_dir.")
-        findings += duplicate_findings(choose_prepared(data_dir, args.names))
+        duplicates = find_duplicates(choose_prepared(data_dir, args.names))
+        findings += [found.finding() for found in duplicates]
     broken = sorted({finding.rule for finding in findings} & chosen)
     if report:
         print(table(report))
@@ -77,6 +79,7 @@ def _audit(args: argparse.Namespace) -> int:
             "format": FORMAT,
             "data_sets": report,
             "findings": [vars(finding) for finding in findings],
+            **({"duplicates": [d.to_json() for d in duplicates]} if args.duplicates else {}),
             "rules": sorted(chosen),
             "broken": broken,
         }

@@ -8,14 +8,12 @@ settings and classes it was made from, so that a shard of other inputs is never 
 one.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,6 @@ from data_builders.common.builder import VideoDatasetBuilder
 from data_builders.common.errors import BuildError, safe_text
 from data_builders.common.registry import builder_class
 from data_builders.common.shards import (
-    SCRATCH,
     ShardResult,
     data_fingerprint,
     disk_trouble,
@@ -36,9 +33,9 @@ from data_builders.common.shards import (
     plan_shards,
 )
 from data_builders.common.summary import BuildSummary, SplitSummary, write_json
+from data_builders.common.workplace import WORK, claimed, discard
 
 NOTE = "build.json"  # beside dataset_info.json: fingerprint, what was skipped, counts
-WORK = ".building"
 
 
 def build(
@@ -115,11 +112,11 @@ def build(
     fingerprint = data_fingerprint(jobs)
     if target.exists() and not overwrite:
         return _already_there(target, fingerprint)
-    with _claimed(work):
+    with claimed(work):
         results = _run(builder, jobs, num_workers, strict, progress, beam)
         summary = _summarise(builder, target, jobs, results, listed)
         if not summary.splits:
-            _discard(work, work_root)
+            discard(work, work_root)
             raise BuildError(
                 f"{builder.name}: none of {len(items)} videos could be read; nothing was kept.\n"
                 + "\n".join(f"  {path}: {reason}" for path, reason in summary.skipped)
@@ -129,7 +126,7 @@ def build(
             _finish(builder, work, target, jobs, results, summary, fingerprint)
         except OSError as error:
             raise BuildError(disk_trouble(error.filename or target, error.strerror)) from error
-        _discard(work, work_root)
+        discard(work, work_root)
     return summary
 
 
@@ -161,6 +158,8 @@ def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
     splits: dict[str, SplitSummary] = {}
     skipped, partial, source_seconds = list(listed), [], 0.0
     filtered: dict[str, list[int]] = {}
+    if builder.builder_config.duplicates is not None:
+        filtered["drop_duplicates"] = [builder.duplicates_dropped, 0]
     for job, (result, _) in zip(jobs, results, strict=True):
         if result.records:
             counts = splits.setdefault(job.split, SplitSummary())
@@ -258,43 +257,3 @@ def _already_there(target: Path, fingerprint: str) -> BuildSummary:
             f"{safe_text(target)} was made from other files or settings; {remedy} or another name."
         )
     return summary
-
-
-@contextlib.contextmanager
-def _claimed(work: Path) -> Iterator[None]:
-    """Creates the work folder and holds it against a second build of the same data set."""
-    try:
-        (work / "shards").mkdir(parents=True, exist_ok=True)
-        lock = open(work / "lock", "w")  # noqa: SIM115 (held, not read)
-    except OSError as error:
-        raise BuildError(disk_trouble(work, error.strerror)) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BuildError(
-                f"another build is writing {safe_text(work)}; wait for it or stop it first."
-            ) from None
-        except OSError as error:  # a file system without locks
-            raise BuildError(disk_trouble(work / "lock", error.strerror)) from error
-        pool.wait_for_orphans(work / "shards")
-        shutil.rmtree(work / "shards" / SCRATCH, ignore_errors=True)  # of a run that was killed
-        yield
-
-
-def _discard(work: Path, work_root: Path) -> None:
-    """Removes the work folder, and the folders above it that are empty then."""
-    shutil.rmtree(work)
-    for folder in work.parents:
-        if not folder.is_relative_to(work_root):
-            return
-        try:
-            folder.rmdir()
-        except OSError:
-            return  # another build is at work there
-
-
-def unfinished(data_dir: Path) -> Sequence[str]:
-    """Interrupted builds in `data_dir`, as name/config/version."""
-    work_root = data_dir / WORK
-    return sorted(lock.parent.relative_to(work_root).as_posix() for lock in work_root.rglob("lock"))

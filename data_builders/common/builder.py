@@ -3,7 +3,6 @@
 import abc
 import dataclasses
 import functools
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,15 +16,21 @@ from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.filters import out_of_body, out_of_body_classes
 from data_builders.common.frames import ReadReport
 from data_builders.common.images import check_links
-from data_builders.common.items import Extent, OpenedVideo, VideoConfig, VideoItem, misfit
+from data_builders.common.items import (
+    Extent,
+    OpenedVideo,
+    VideoConfig,
+    VideoItem,
+    check_listed,
+    misfit,
+)
+from data_builders.common.leave_out import without_listed
 from data_builders.common.published import NAME as PUBLISHED
 from data_builders.common.published import published_config
-from data_builders.common.records import DOMAINS, UNLABELLED, RecordSpec, record_features
+from data_builders.common.records import UNLABELLED, RecordSpec, record_features
 from data_builders.common.segments import cut_video
 
 __all__ = ["Extent", "OpenedVideo", "VideoConfig", "VideoDatasetBuilder", "VideoItem"]
-
-_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -64,6 +69,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         self.manual_dir = Path(manual_dir) if manual_dir is not None else None
         self.skipped: list[tuple[str, str]] = []  # (path, reason) noted while listing
         self.notes: list[str] = []  # sentences about the source as a whole, noted while listing
+        self.duplicates_dropped = 0  # videos left out while listing
         super().__init__(**kwargs)
         self._original_state["manual_dir"] = manual_dir  # for pickling, as TFDS does it
 
@@ -148,8 +154,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """`list_videos` with its promises checked.
 
         Raises:
-          BuildError: nothing listed, a video listed twice, a bad split or domain name, or a case
-            that stands in two splits.
+          BuildError: nothing listed, `check_listed` or `without_listed` find fault.
         """
         self.skipped.clear()
         self.notes.clear()
@@ -158,32 +163,11 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             raise BuildError(
                 f"{self.name}: no videos found in {safe_text(manual_dir or '(none)')}."
             )
-        seen: set[tuple[str, str]] = set()
-        split_of: dict[str, str] = {}
-        for item in items:
-            what = f"{self.name}: video {item.video_id!r}"
-            for text in (item.video_id, item.case_id):
-                if not text or not text.isprintable():
-                    raise BuildError(
-                        f"{what} (case {item.case_id!r}) needs a printable video_id and case_id; "
-                        "errors.safe_text makes one of any file name."
-                    )
-            if not _SPLIT_NAME.fullmatch(item.split) or item.split == "all":
-                raise BuildError(
-                    f"{what} has split {item.split!r}: use lower-case letters, digits and "
-                    "underscores (train, val, test)."
-                )
-            if item.domain is not None and item.domain not in DOMAINS:
-                raise BuildError(f"{what} has domain {item.domain!r}: choose from {DOMAINS}.")
-            if (item.split, item.video_id) in seen:
-                raise BuildError(f"{what} stands twice in split {item.split!r}.")
-            seen.add((item.split, item.video_id))
-            other = split_of.setdefault(item.case_id, item.split)
-            if other != item.split and not self.hooks.ALLOW_SHARED_CASES:
-                raise BuildError(
-                    f"{self.name}: case {item.case_id!r} stands in the splits {other!r} and "
-                    f"{item.split!r}; keep every case in one split."
-                )
+        check_listed(self.name, items, self.hooks.ALLOW_SHARED_CASES)
+        if self.builder_config.duplicates is not None:
+            title = f"{self.name}/{self.builder_config.name}"
+            kept = without_listed(items, Path(self.builder_config.duplicates), title)
+            self.duplicates_dropped, items = len(items) - len(kept), kept
         return items
 
     def opened(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:

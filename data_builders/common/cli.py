@@ -16,6 +16,12 @@ from data_builders.common.list_command import add_list
 from data_builders.common.records import RecordSpec
 
 INTERRUPTED = 130
+RECORD_HELP = {
+    "frames": "stored frames per record",
+    "fps": "frames stored a second, at most",
+    "short_side": "pixels of the shorter side, at most",
+    "jpeg_quality": "1 to 100",
+}
 FILTERS = ("crop_borders", "drop_black", "drop_frozen", "drop_out_of_body")
 
 
@@ -56,6 +62,7 @@ def _add_build(commands, argv: Sequence[str]) -> None:
         help="turn videos into a data set",
         allow_abbrev=False,
         description="Videos become records; interrupted builds go on.",
+        epilog="A source's own options: build NAME --help.",
     )
     parser.add_argument("name", metavar="NAME", help=f"a source: {', '.join(registry.sources())}")
     parser.add_argument("--data_dir", required=True, help="root of the prepared data sets")
@@ -82,7 +89,7 @@ def _add_build(commands, argv: Sequence[str]) -> None:
         record.add_argument(
             f"--{field.name}",
             type=field.type,
-            help=f"default of the configuration ({field.default})",
+            help=f"{RECORD_HELP[field.name]} (default: as configured, mostly {field.default})",
         )
     curation = parser.add_argument_group("curation filters (all off by default)")
     curation.add_argument("--crop_borders", action="store_true", help="cut black borders off")
@@ -90,6 +97,11 @@ def _add_build(commands, argv: Sequence[str]) -> None:
     curation.add_argument("--drop_frozen", action="store_true", help="leave still stretches out")
     curation.add_argument(
         "--drop_out_of_body", action="store_true", help="leave out what is labelled out of body"
+    )
+    curation.add_argument(
+        "--drop_duplicates",
+        metavar="FILE",
+        help="leave out the videos that `audit --duplicates --json FILE` found elsewhere too",
     )
     parser.set_defaults(run=_build)
     # The source's own options are known once its name is.
@@ -107,8 +119,8 @@ def _build(args: argparse.Namespace) -> int:
     }
     filters = {name: True for name in FILTERS if getattr(args, name)}
     try:
-        if changed or filters:
-            config = _with_settings(builder_cls, config, changed, filters)
+        if changed or filters or args.drop_duplicates:
+            config = _with_settings(builder_cls, config, changed, filters, args.drop_duplicates)
     except ValueError as error:
         raise BuildError(str(error)) from error
     if args.beam_options is not None and not args.beam:
@@ -132,7 +144,11 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _with_settings(
-    builder_cls, config: str | VideoConfig | None, record: Mapping, filters: Mapping
+    builder_cls,
+    config: str | VideoConfig | None,
+    record: Mapping,
+    filters: Mapping,
+    duplicates: str | None,
 ) -> VideoConfig:
     if config is None or isinstance(config, str):
         configs = builder_cls.builder_configs
@@ -147,6 +163,7 @@ def _with_settings(
         config,
         record=dataclasses.replace(config.record, **record),
         filters=dataclasses.replace(config.filters, **filters),
+        duplicates=duplicates,
     )
 
 

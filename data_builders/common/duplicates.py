@@ -8,6 +8,7 @@ Frames are compared as sets, so that a clip is found in the video it was cut fro
 import collections
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -81,9 +82,31 @@ def _due(last):
     return due
 
 
-def near_duplicates(
-    videos: Sequence[HashedVideo],
-) -> Iterator[tuple[HashedVideo, HashedVideo, int]]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Duplicate:
+    """A video that stands in another one, with the number of its hashed frames found there."""
+
+    video: HashedVideo
+    stands_in: HashedVideo
+    frames: int
+
+    def finding(self) -> Finding:
+        videos = (self.video, self.stands_in)
+        where = [f"{v.title}@{v.split} {v.video_id}" for v in videos]
+        text = f"{where[0]} is in {where[1]} ({self.frames} of {len(self.video.hashes)} frames)"
+        name = " + ".join(dict.fromkeys(v.title for v in videos))
+        return Finding("near_duplicates", name, text, self.frames)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `leave_out` reads."""
+        out: dict[str, Any] = {"frames": self.frames, "of": len(self.video.hashes)}
+        for key in ("video", "stands_in"):
+            v = getattr(self, key)
+            out[key] = {"data_set": v.title, "split": v.split, "video_id": v.video_id}
+        return out
+
+
+def near_duplicates(videos: Sequence[HashedVideo]) -> Iterator[Duplicate]:
     """Pairs of videos with at least `SHARE` of the shorter one's frames in common, and how many.
 
     Two hashes count as one picture when they differ in at most `DISTANCE` bits and agree in one of
@@ -105,18 +128,15 @@ def near_duplicates(
         first, second = videos[k], videos[other]
         sizes = (len(first.hashes), k), (len(second.hashes), other)
         if min(sizes) == sizes[0] and len(values) >= max(MIN_FRAMES, SHARE * len(first.hashes)):
-            yield first, second, len(values)
+            yield Duplicate(first, second, len(values))
 
 
-def duplicate_findings(sets: Sequence[Prepared]) -> list[Finding]:
-    """Near-duplicates among data sets, as findings; the same case within a data set is none."""
+def find_duplicates(sets: Sequence[Prepared]) -> list[Duplicate]:
+    """Near-duplicates among data sets; the same case within a data set is none."""
     videos = [video for prepared in sets for video in hash_videos(prepared)]
-    out = []
-    for first, second, count in near_duplicates(videos):
-        if (first.title, first.case_id) == (second.title, second.case_id):
-            continue
-        where = [f"{v.title}@{v.split} {v.video_id}" for v in (first, second)]
-        text = f"{where[0]} is in {where[1]} ({count} of {len(first.hashes)} frames)"
-        name = " + ".join(dict.fromkeys((first.title, second.title)))
-        out.append(Finding("near_duplicates", name, text, count))
-    return out
+    return [
+        found
+        for found in near_duplicates(videos)
+        if (found.video.title, found.video.case_id)
+        != (found.stands_in.title, found.stands_in.case_id)
+    ]

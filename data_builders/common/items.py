@@ -1,21 +1,23 @@
 """What builders exchange with the base class: a listed video, an opened one, a configuration."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders.common.errors import safe_text
+from data_builders.common.errors import BuildError, safe_text
 from data_builders.common.filters import FilterSpec
 from data_builders.common.frames import ReadReport
 from data_builders.common.labels import Clock, Track
-from data_builders.common.records import RecordSpec
+from data_builders.common.records import DOMAINS, RecordSpec
 
 # Annotations end up to this much before or after their video without being reported: rows of whole
 # seconds, a closing row, a tail that the container cut off (layouts of Cholec80, PitVis).
 TAIL_SECONDS = 2.0
+_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +96,46 @@ class VideoConfig(tfds.core.BuilderConfig):
     name: str = "default"
     record: RecordSpec = dataclasses.field(default_factory=RecordSpec)
     filters: FilterSpec = dataclasses.field(default_factory=FilterSpec)
+    duplicates: str | None = None  # an audit's list of near-duplicates to leave out
 
     def hooks(self, builder):
         """What lists and opens the videos and names the classes: `builder`, or what stands in for
         it in this configuration."""
         return builder
+
+
+def check_listed(source: str, items: Sequence[VideoItem], allow_shared_cases: bool) -> None:
+    """Checks what a builder listed.
+
+    Raises:
+      BuildError: a video listed twice, a bad split or domain name, or a case in two splits.
+    """
+    seen: set[tuple[str, str]] = set()
+    split_of: dict[str, str] = {}
+    for item in items:
+        what = f"{source}: video {item.video_id!r}"
+        for text in (item.video_id, item.case_id):
+            if not text or not text.isprintable():
+                raise BuildError(
+                    f"{what} (case {item.case_id!r}) needs a printable video_id and case_id; "
+                    "errors.safe_text makes one of any file name."
+                )
+        if not _SPLIT_NAME.fullmatch(item.split) or item.split == "all":
+            raise BuildError(
+                f"{what} has split {item.split!r}: use lower-case letters, digits and "
+                "underscores (train, val, test)."
+            )
+        if item.domain is not None and item.domain not in DOMAINS:
+            raise BuildError(f"{what} has domain {item.domain!r}: choose from {DOMAINS}.")
+        if (item.split, item.video_id) in seen:
+            raise BuildError(f"{what} stands twice in split {item.split!r}.")
+        seen.add((item.split, item.video_id))
+        other = split_of.setdefault(item.case_id, item.split)
+        if other != item.split and not allow_shared_cases:
+            raise BuildError(
+                f"{source}: case {item.case_id!r} stands in the splits {other!r} and "
+                f"{item.split!r}; keep every case in one split."
+            )
 
 
 def misfit(extent: Extent, report: ReadReport) -> str | None:

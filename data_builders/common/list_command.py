@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_builders.common import registry
-from data_builders.common.build import unfinished
 from data_builders.common.catalogue import source_info
 from data_builders.common.errors import safe_text
 from data_builders.common.prepared import Prepared, counts, find_prepared
 from data_builders.common.summary import human_bytes
+from data_builders.common.workplace import unfinished
 
 _COLUMNS = ("source", "domain", "videos", "cases", "classes", "task", "licence", "access")
 _COLUMNS += ("prepared",)

@@ -245,7 +245,7 @@ def disk_trouble(path: str | os.PathLike, reason: str | None) -> str:
 def _common_inputs(builder: VideoDatasetBuilder, manual_dir: Path | None) -> list[Any]:
     config = builder.builder_config
     unhashed = ("description", "tags", "release_notes", "supported_versions", "version")
-    unhashed += ("splits_dir", "pseudonyms")  # what comes of them is in the items
+    unhashed += ("splits_dir", "pseudonyms", "duplicates")  # what comes of them is in the items
     settings = {
         field.name: _plain(getattr(config, field.name), manual_dir)
         for field in dataclasses.fields(config)

@@ -27,7 +27,8 @@ class BuildSummary:
       skipped: (path, reason) of every video that gave no record, and of files passed over.
       partial: (path, what was wrong) of every video that was read in part, repaired, or whose
         annotations do not fit its length.
-      filtered: curation filter -> (videos it changed, frames it left out), of those switched on.
+      filtered: curation filter -> (videos it changed or left out, frames it left out of videos), of
+        those switched on.
       notes: what is wrong with the source as a whole, kept as it is.
       source_seconds: seconds of source video read.
       seconds: wall time of this run.
@@ -64,8 +65,9 @@ class BuildSummary:
                 lines.append(f"{title}: {len(entries)}")
                 lines += [f"  {path}: {reason}" for path, reason in entries]
         for name, (videos, frames) in self.filtered.items():
-            left_out = "" if name == "crop_borders" else f", {frames} frames left out"
-            lines.append(f"{name}: {videos} videos{left_out}")
+            left_out = {"crop_borders": "", "drop_duplicates": " left out"}
+            more = left_out.get(name, f", {frames} frames left out")
+            lines.append(f"{name}: {videos} videos{more}")
         if self.notes:
             lines += ["kept as published:", *(f"  {note}" for note in self.notes)]
         if self.fresh:

@@ -8,7 +8,6 @@ import pytest
 import tensorflow_datasets as tfds
 from fake_video import draw_number, read_number, write_images, write_video
 
-from data_builders.common import duplicates
 from data_builders.common.borders import box_of, find_box
 from data_builders.common.cli import main
 from data_builders.common.filters import (
@@ -213,48 +212,3 @@ def test_the_summary_counts(built, capsys):
     out = capsys.readouterr().out
     assert "crop_borders: 1 videos\n" in out
     assert "drop_black: 2 videos, 50 frames left out" in out
-
-
-def scene(seed, k, size=(160, 120)):
-    """A picture of a moving scene that `seed` makes."""
-    rng = np.random.default_rng([seed, k // 2])
-    noise = rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)
-    return cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC)
-
-
-def test_hashes():
-    picture = scene(1, 0)
-    value = duplicates.frame_hash(picture)
-    smaller = cv2.resize(picture, (80, 60), interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", smaller // 2 + 40, [cv2.IMWRITE_JPEG_QUALITY, 60])
-    again = duplicates.frame_hash(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    assert (value ^ again).bit_count() <= duplicates.DISTANCE
-    assert (value ^ duplicates.frame_hash(scene(2, 0))).bit_count() > 15
-    assert duplicates.frame_hash(BLACK) is None
-
-
-def test_near_duplicates_across_data_sets(tmp_path, capsys):
-    """y is x cut at 4 s, at half the size and another rate; z is another video."""
-    size = (160, 120)
-    write_video(tmp_path / "one" / "x.mp4", (scene(1, k) for k in range(32)), size=size, fps=1)
-    write_video(tmp_path / "one" / "z.mp4", (scene(2, k) for k in range(32)), size=size, fps=1)
-    half = ((80, 60), cv2.INTER_AREA)
-    pictures = (cv2.resize(scene(1, k), half[0], interpolation=half[1]) for k in range(4, 20))
-    write_video(tmp_path / "two" / "y.mp4", pictures, size=(80, 60), fps=1)
-    write_video(tmp_path / "two" / "w.mp4", (scene(3, k) for k in range(32)), size=size, fps=1)
-    for name in ("one", "two"):
-        arguments = ["build", "video_folder", "--manual_dir", str(tmp_path / name)]
-        arguments += ["--name", name, "--split", "none", "--workers", "1"]
-        assert main([*arguments, "--data_dir", str(tmp_path / "data")]) == 0
-    capsys.readouterr()
-    out = tmp_path / "audit.json"
-    arguments = ["audit", "--data_dir", str(tmp_path / "data"), "--json", str(out)]
-    assert main([*arguments, "--fail_on", "near_duplicates"]) == 0  # not looked for
-    assert main([*arguments, "--duplicates", "--fail_on", "near_duplicates"]) == 1
-    found = [f for f in json.loads(out.read_text())["findings"] if f["rule"] == "near_duplicates"]
-    assert [f["count"] for f in found] == [8]
-    assert found[0]["text"] == (
-        "two/default@train y.mp4 is in one/default@train x.mp4 (8 of 8 frames)"
-    )
-    assert main(["audit", "cholec80", "--duplicates"]) == 1
-    assert "give --data_dir" in capsys.readouterr().err
