@@ -8,7 +8,8 @@ from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilde
 from data_builders.common.deal import deal
 from data_builders.common.download import find_files
 from data_builders.common.errors import BadInput, safe_text
-from data_builders.common.tables import read_shared, single, starts_track
+from data_builders.common.tables import read_shared, single
+from data_builders.common.tracks import starts_track
 
 PHASES = (  # phases.csv numbers them from 1
     "Incision",

@@ -7,7 +7,8 @@ from data_builders.common.annotations import by_name, class_id
 from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.deal import deal
 from data_builders.common.download import find_files, needed
-from data_builders.common.tables import interval_track, read_rows
+from data_builders.common.tables import read_rows
+from data_builders.common.tracks import interval_track
 
 PHASES = (  # the owner's spelling; there are no numbers on disk
     "Incision",

@@ -7,7 +7,8 @@ from data_builders.common.annotations import by_name, class_id
 from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.download import find_files, needed
 from data_builders.common.errors import safe_text
-from data_builders.common.tables import read_rows, sampled_track
+from data_builders.common.tables import read_rows
+from data_builders.common.tracks import sampled_track
 
 PHASES = (  # the owner's names; there are no numbers on disk
     "Incision",

@@ -1,13 +1,15 @@
 """Annotation files of the usual shapes: a row per frame, intervals, JSON; and frame-rate clocks.
 
-Builds on `tables`, and adds files whose cells are separated by white space, numbers as classes, and
-how far a file goes (`Extent`), which the base class compares with the video.
+Builds on `tables` and `tracks`, and adds files whose cells are separated by white space, numbers as
+classes, and how far a file goes (`Extent`), which the base class compares with the video.
 """
 
+import array
 import dataclasses
+import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ import numpy as np
 from data_builders.common.errors import BadInput
 from data_builders.common.items import Extent
 from data_builders.common.labels import Clock, Intervals, Sampled
-from data_builders.common.tables import Row, check_values, fold, interval_track, read_text
+from data_builders.common.tables import Row, check_values, fold, read_text
+from data_builders.common.tracks import interval_track
 from data_builders.common.video import probe
 
 Ids = Mapping[str, int]  # a folded cell -> id
@@ -68,10 +71,20 @@ def split_rows(
     Raises:
       BadInput: another header, a line with more or fewer cells, or no labels at all.
     """
-    rows: list[Row] = []
+    return [
+        Row(path, line, dict(zip(columns, cells, strict=True)))
+        for line, cells in _lines(path, columns, separator, header)
+    ]
+
+
+def _lines(
+    path: Path, columns: Sequence[str], separator: str | None, header: bool
+) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of the lines of `split_rows`."""
     whole = read_text(path)
     check_values(path, whole, separator or " \t")
-    for line, text in enumerate(whole.splitlines(), start=1):
+    found = False
+    for line, text in enumerate(io.StringIO(whole), start=1):
         cells = [cell.strip() for cell in text.split(separator)]
         if not any(cells):
             continue
@@ -82,25 +95,43 @@ def split_rows(
             continue
         if len(cells) != len(columns):
             raise BadInput(path, f"has {len(cells)} cells instead of {len(columns)}", line)
-        rows.append(Row(path, line, dict(zip(columns, cells, strict=True))))
-    if not rows:
+        found = True
+        yield line, cells
+    if not found:
         raise BadInput(path, "holds no labels")
-    return rows
+
+
+class _Column:
+    """A column of few different cells and many rows: which cell stands where."""
+
+    def __init__(self):
+        self.codes = array.array("I")
+        self.first: dict[str, tuple[int, int]] = {}  # cell -> its code, the row it first stands in
+
+    def append(self, cell: str) -> None:
+        code, _ = self.first.setdefault(cell, (len(self.first), len(self.codes)))
+        self.codes.append(code)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FrameTable:
-    """A table with a row per frame, second or other step.
+    """A table with a row per frame, second or other step; held in a few bytes a cell.
 
     Attributes:
-      rows: its rows.
+      path: the file.
+      lines: int [K], the line of each row.
+      numbers: int [K], the cells of the column that counts.
       positions: float [K], where each row's label begins, in `clock`.
+      columns: the other columns.
       hold: how far a label reaches, in `clock`.
       clock: "frames" or "seconds".
     """
 
-    rows: Sequence[Row]
+    path: Path
+    lines: np.ndarray
+    numbers: np.ndarray
     positions: np.ndarray
+    columns: Mapping[str, _Column]
     hold: float
     clock: Clock
 
@@ -110,22 +141,26 @@ class FrameTable:
         Raises:
           BadInput: an unknown class.
         """
-        cache: dict[str, int] = {}  # a class per frame: the same few cells a hundred thousand times
-        values = []
-        for row in self.rows:
-            cell = row.cells[column]
-            if cell not in cache:
-                cache[cell] = class_id(row, cell, ids)
-            values.append(cache[cell])
-        return Sampled(
-            self.positions, np.array(values, np.int64), max_hold=self.hold, clock=self.clock
-        )
+        known = [class_id(row, row.cells[column], ids) for row in self.distinct(column)]
+        values = np.array(known, np.int64)[np.frombuffer(self.columns[column].codes, np.uint32)]
+        return Sampled(self.positions, values, max_hold=self.hold, clock=self.clock)
+
+    def distinct(self, column: str) -> list[Row]:
+        """For each different cell of a column, the first row with it (that cell alone)."""
+        return [
+            Row(self.path, int(self.lines[row]), {column: cell})
+            for cell, (_, row) in self.columns[column].first.items()
+        ]
+
+    def error(self, row: int, reason: str) -> BadInput:
+        """A complaint about row number `row`, to be raised."""
+        return BadInput(self.path, reason, int(self.lines[row]))
 
     @property
     def extent(self) -> Extent:
         """Where the labels end."""
-        end, last = float(self.positions[-1]) + self.hold, self.rows[-1]
-        return Extent(last.path, end, self.clock, line=last.line)
+        end = float(self.positions[-1]) + self.hold
+        return Extent(self.path, end, self.clock, line=int(self.lines[-1]))
 
 
 def frame_table(
@@ -154,17 +189,23 @@ def frame_table(
     Raises:
       BadInput: as `split_rows`, or numbers that are below `first` or do not increase.
     """
-    rows = split_rows(path, columns, separator=separator, header=header)
-    numbers: list[int] = []
-    for row in rows:
+    lines, numbers = array.array("q"), array.array("q")
+    others = {name: _Column() for name in columns if name != number}
+    place = columns.index(number)
+    for line, cells in _lines(path, columns, separator, header):
+        row = Row(path, line, {number: cells.pop(place)})
         n = row.integer(number)
         if n < first:
             raise row.error(f"number {n}; they begin at {first}")
         if numbers and n <= numbers[-1]:
             raise row.error(f"number {n} follows {numbers[-1]}; they must increase")
+        lines.append(line)
         numbers.append(n)
-    positions = (np.array(numbers, np.float64) - first) * unit
-    return FrameTable(rows, positions, hold, clock)
+        for column, cell in zip(others.values(), cells, strict=True):
+            column.append(cell)
+    counted = np.array(numbers, np.int64)
+    positions = (counted - first) * float(unit)
+    return FrameTable(path, np.array(lines), counted, positions, others, hold, clock)
 
 
 def interval_table(path: Path, ids: Ids, *, whole: bool = False) -> tuple[Intervals, Extent]:

@@ -1,31 +1,27 @@
-"""Annotation tables with named columns: rows that know their file and line, and tracks of them.
+"""Annotation tables with named columns: rows that know their file and line.
 
 Every complaint is a BadInput that names the file and the line, so that a build can list it. Values
-are parsed when they are used: a bad row costs its own video, not the whole table. `annotations`
-builds on this: classes told by name, and plain tables with a row per frame.
+are parsed when they are used: a bad row costs its own video, not the whole table. `tracks` makes
+labels over time of rows; `annotations` adds classes told by name, and plain tables with a row per
+frame.
 """
 
-import collections
 import csv
 import dataclasses
 import io
-import itertools
 import math
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from data_builders.common.errors import BadInput, BuildError, check_inside
-from data_builders.common.labels import TOLERANCE, Clock, Intervals, Sampled
 
 MAX_BYTES = 256 * 2**20
 # A Python list or dict of one short cell each takes twenty to a hundred times the bytes of the
 # file: what a text holds is counted before it is parsed.
 MAX_VALUES = 10_000_000
 MAX_ROWS = 2_000_000  # nine hours at 60 frames a second
-FOREVER = 1e9  # end of a label that holds "until the end of the video", in seconds or frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +85,8 @@ def read_text(path: Path) -> str:
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            # A buffer of the size asked for is made before anything is read.
+            data = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
     except FileNotFoundError:
         raise BadInput(path, "the annotation file is missing") from None
     except OSError as error:
@@ -193,107 +190,3 @@ def single(rows: Sequence[Row], video: Path, table: str) -> Row:
     if len(rows) > 1:
         raise rows[1].error(f"is a second row for {video.name}, after line {rows[0].line}")
     return rows[0]
-
-
-def interval_track(
-    spans: Iterable[tuple[float, float, int, Row]],
-    *,
-    clock: Clock = "seconds",
-    inclusive: bool = False,
-) -> Intervals:
-    """Intervals (start, end, id, row) that must not overlap; repeats count once.
-
-    A half-open interval of no length labels nothing and is left out.
-
-    Raises:
-      BadInput: an interval ends before it begins, or overlaps another.
-    """
-    kept: dict[tuple[float, float, int], Row] = {}
-    for start, end, value, row in spans:
-        if end < start:
-            raise row.error(f"the interval from {start:g} to {end:g} ends before it begins")
-        if inclusive or end > start:
-            kept.setdefault((start, end, value), row)
-    ordered = sorted(kept)
-    slack = -TOLERANCE if inclusive else TOLERANCE  # as `Intervals` judges
-    for before, span in itertools.pairwise(ordered):
-        if before[1] > span[0] + slack:
-            raise kept[span].error(
-                f"{span[0]:g} to {span[1]:g} overlaps {before[0]:g} to {before[1]:g} "
-                f"of line {kept[before].line}"
-            )
-    columns = zip(*ordered, strict=True) if ordered else ((), (), ())
-    return _intervals(columns, clock, inclusive)
-
-
-def starts_track(starts: Iterable[tuple[float, int, Row]], *, clock: Clock) -> Intervals:
-    """Labels (start, id, row) that hold until the next one begins, the last until the video ends.
-
-    Raises:
-      BadInput: two labels start at one instant.
-    """
-    ordered = sorted(starts, key=lambda entry: entry[0])
-    for (start, _, before), (other, _, row) in itertools.pairwise(ordered):
-        if start == other:
-            raise row.error(f"starts at {start:g}, as line {before.line} does")
-    ends = [start for start, _, _ in ordered[1:]] + [FOREVER]
-    return interval_track(
-        [(start, end, value, row) for (start, value, row), end in zip(ordered, ends, strict=True)],
-        clock=clock,
-    )
-
-
-def sampled_track(
-    samples: Iterable[tuple[float, int, Row]], *, max_hold: float, clock: Clock
-) -> Sampled:
-    """Labels (instant, id, row), each held for less than `max_hold`; repeats count once.
-
-    Raises:
-      BadInput: two labels for one instant.
-    """
-    kept: dict[float, tuple[int, Row]] = {}
-    for instant, value, row in samples:
-        other, where = kept.setdefault(instant, (value, row))
-        if other != value:
-            raise row.error(f"gives {instant:g} another label than line {where.line}")
-    ids = np.array([value for value, _ in kept.values()], np.int64)
-    return Sampled(list(kept), ids, max_hold, clock=clock)
-
-
-def exclusive_track(
-    spans: Iterable[tuple[float, float, int, Row]], *, clock: Clock = "seconds"
-) -> Intervals:
-    """Half-open intervals (start, end, id, row); where two classes overlap nothing is labelled."""
-    changes = sorted(
-        (edge, step, value)
-        for start, end, value, _ in spans
-        if end > start
-        for edge, step in ((start, 1), (end, -1))
-    )
-    pieces, active = [], collections.Counter()
-    for (edge, step, value), (following, _, _) in itertools.pairwise(changes):
-        active[value] += step
-        if not active[value]:
-            del active[value]
-        if len(active) == 1 and following > edge:
-            pieces.append((edge, following, *active))
-    return _intervals(zip(*pieces, strict=True) if pieces else ((), (), ()), clock, False)
-
-
-def presence_track(spans: Iterable[tuple[float, float]], *, clock: Clock = "seconds") -> Intervals:
-    """A binary track: 1 within any of the spans (which may overlap), 0 everywhere else."""
-    merged: list[list[float]] = []
-    for start, end in sorted(span for span in spans if span[1] > span[0]):
-        if merged and start <= merged[-1][1]:
-            merged[-1][1] = max(end, merged[-1][1])
-        else:
-            merged.append([start, end])
-    edges = [0.0, *itertools.chain(*merged), FOREVER]
-    pieces = [(*span, k % 2) for k, span in enumerate(itertools.pairwise(edges))]
-    return _intervals(zip(*(p for p in pieces if p[1] > p[0]), strict=True), clock, False)
-
-
-def _intervals(columns: Iterable[Sequence], clock: Clock, inclusive: bool) -> Intervals:
-    starts, ends, values = columns
-    ids = np.array(values, np.int64)  # also when there are none
-    return Intervals(starts, ends, ids, inclusive=inclusive, clock=clock)

@@ -9,7 +9,8 @@ from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilde
 from data_builders.common.deal import deal
 from data_builders.common.download import find_files
 from data_builders.common.errors import BadInput, BuildError, safe_text
-from data_builders.common.tables import Row, read_rows, read_shared, sampled_track
+from data_builders.common.tables import Row, read_rows, read_shared
+from data_builders.common.tracks import sampled_track
 
 FINDINGS = (  # alphabetical; the owner gives no numbers
     "Ampulla of Vater",

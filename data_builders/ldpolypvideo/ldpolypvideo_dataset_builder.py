@@ -10,7 +10,8 @@ from data_builders.common.download import find_files, needed
 from data_builders.common.errors import BadInput, check_inside, safe_text
 from data_builders.common.images import IMAGE_SUFFIXES
 from data_builders.common.labels import Constant
-from data_builders.common.tables import Row, read_text, sampled_track
+from data_builders.common.tables import Row, read_text
+from data_builders.common.tracks import sampled_track
 
 POLYP = ("no_polyps", "polyps")
 IMAGE_FPS = 25.0

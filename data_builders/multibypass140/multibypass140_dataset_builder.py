@@ -11,7 +11,8 @@ from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilde
 from data_builders.common.download import find_files, needed
 from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.labels import Intervals
-from data_builders.common.tables import Row, interval_track, presence_track
+from data_builders.common.tables import Row
+from data_builders.common.tracks import interval_track, presence_track
 from data_builders.multibypass140.classes import OVERLAYS, PHASES, STEPS
 from data_builders.multibypass140.folds import CENTRES, FOLDS, PATTERN, SPLITS, fold_of
 

@@ -8,7 +8,6 @@ import numpy as np
 from data_builders.common.annotations import by_number, check_rate, frame_table, interval_table
 from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.download import find_files, in_split, needed
-from data_builders.common.errors import safe_text
 
 ACTIONS = (
     "other",
@@ -70,10 +69,9 @@ class Builder(VideoDatasetBuilder):
             values = table.track("Class", classes).values
             wrong = np.flatnonzero(track.at(table.positions) != values)
             if wrong.size:
-                row = table.rows[wrong[0]]
-                problems.append(
-                    f"{safe_text(row.path)}:{row.line}: disagrees with {path.name} about "
-                    f"{wrong.size} of {len(values)} frames, first {row.cells['Frame']}; "
-                    f"{path.name} was taken"
+                reason = (
+                    f"disagrees with {path.name} about {wrong.size} of {len(values)} frames, "
+                    f"first {table.numbers[wrong[0]]}; {path.name} was taken"
                 )
+                problems.append(str(table.error(wrong[0], reason)))
         return OpenedVideo(item.path, {"action": track}, extents=[extent], problems=problems)

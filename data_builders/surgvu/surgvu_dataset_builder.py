@@ -11,13 +11,8 @@ from data_builders.common.download import find_files
 from data_builders.common.errors import BadInput, safe_text
 from data_builders.common.labels import Track
 from data_builders.common.records import UNLABELLED
-from data_builders.common.tables import (
-    FOREVER,
-    Row,
-    exclusive_track,
-    presence_track,
-    read_rows,
-)
+from data_builders.common.tables import Row, read_rows
+from data_builders.common.tracks import FOREVER, exclusive_track, presence_track
 
 TASKS = (
     *("Suturing", "Uterine horn", "Rectal artery/vein", "Suspensory ligaments"),

@@ -1,5 +1,7 @@
 """Annotation files of the usual shapes: every label lands where it was written, or is refused."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from fake_download import small_video, write_lines
@@ -65,6 +67,22 @@ def test_intervals_include_both_ends(tmp_path, parts, seed):
     frames = np.arange(len(wanted) + 5)
     assert track.at(frames).tolist() == wanted + [-1] * 5
     assert extent.end == len(wanted) and extent.line == int(np.argmax(order)) + 1
+
+
+def test_a_row_per_frame_costs_few_bytes(tmp_path):
+    """Hours at 50 frames a second with 22 columns must not fill the memory (HeiChole)."""
+    rows, columns = 20_000, ("Frame", *(f"slot {k}" for k in range(21)))
+    lines = [",".join([str(k), *"010" * 7]) for k in range(rows)]
+    path = write_lines(tmp_path / "a.csv", lines)
+    tracemalloc.start()
+    try:
+        table = frame_table(path, columns, separator=",", header=False)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 25 * rows * len(columns)  # bytes; a dict per row takes 53
+    track = table.track("slot 1", by_number(2))
+    assert track.values.tolist() == [1] * rows and table.extent.line == rows
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fake_video import _box, write_video
 
-from data_builders.common import annotations, tables, xlsx
+from data_builders.common import annotations, tables, tracks, xlsx
 from data_builders.common.errors import BadInput, BuildError
 from data_builders.ldpolypvideo import ldpolypvideo_dataset_builder
 from data_builders.video_folder.table import read_table
@@ -94,7 +94,7 @@ def test_tables_of_many_intervals_take_no_square_time(tmp_path):
         read_table(path, ["v.mp4"])
     row = tables.Row(path, 1, {})
     many = [(float(k), k + 6_000.5, k % 2, row) for k in range(6_000)]
-    track = tables.exclusive_track(many)
+    track = tracks.exclusive_track(many)
     assert track.at(np.array([0.5, 1.5])).tolist() == [0, -1]
     assert time.process_time() - began < 5
 

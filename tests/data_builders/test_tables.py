@@ -8,16 +8,12 @@ import pytest
 from data_builders.common.deal import deal
 from data_builders.common.errors import BadInput, BuildError
 from data_builders.common.items import VideoItem
-from data_builders.common.tables import (
-    Row,
+from data_builders.common.tables import Row, fold, read_rows, read_shared, single
+from data_builders.common.tracks import (
     exclusive_track,
-    fold,
     interval_track,
     presence_track,
-    read_rows,
-    read_shared,
     sampled_track,
-    single,
     starts_track,
 )
 
