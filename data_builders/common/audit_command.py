@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_builders.common import audit, surgrec_v1
+from data_builders.common import audit, overlaps, registry, surgrec_v1
 from data_builders.common.audit_across import across, pretraining_on_test
 from data_builders.common.duplicates import find_duplicates
 from data_builders.common.errors import BadInput, BuildError, safe_text
@@ -116,13 +116,25 @@ def _data_sets(args, data_dir: Path | None) -> list[audit.Audited]:
         return [audit.from_prepared(p) for p in choose_prepared(data_dir, args.names)]
     if not args.names:
         raise BuildError("give --data_dir, --splits_dir, or names of sources to compare.")
-    return [audit.Audited(name, name, {}) for name in args.names]
+    return [_by_name(name) for name in args.names]
+
+
+def _by_name(name: str) -> audit.Audited:
+    """A data set that is not here; only what is known of its overlaps can be told."""
+    source = name.partition("/")[0]
+    known = sorted(set(registry.sources()) | overlaps.known_names())
+    if source not in known:
+        raise BuildError(
+            f"nothing is known of {source!r}: it is not prepared in --data_dir, and not one of "
+            f"{', '.join(known)}."
+        )
+    return audit.Audited(name, source, {})
 
 
 def _pretraining(text: str, data_dir: Path | None) -> list[tuple[audit.Audited, str]]:
     """The data sets a run used, each with its split; read where they still stand."""
     path = Path(text)
-    if path.is_dir():
+    if (path / "environment.json").is_file():
         path = path / "environment.json"
     if path.suffix != ".json":
         entries = []
@@ -157,7 +169,13 @@ def _used(entry: dict, data_dir: Path | None) -> audit.Audited:
             return audit.from_prepared(choose_prepared(data_dir, [name])[0])
         except BuildError as error:
             print(f"note: pretraining source {name}: {error} Compared by name only.")
-    return audit.Audited(name, name.partition("/")[0], {})
+    try:
+        return _by_name(name)
+    except BuildError:
+        if "directory" not in entry:  # typed
+            raise
+        print(f"note: pretraining source {name}: its data are gone; it is compared with nothing.")
+        return audit.Audited(name, name, {})
 
 
 def table(report: list[dict]) -> str:

@@ -9,9 +9,16 @@ import re
 
 _NUMBER = re.compile(r"(\d+)\D*$")
 # Sources whose cases are numbered, so that "video01", "VID01" and "1" are one case of one source.
+# Cholec80's numbers; CholecT50 and CholecTrack20 have a few beyond 80, of other patients.
+_CHOLEC = (
+    *("cholec80", "cholect50", "cholect45", "cholecseg8k", "cholectrack20"),
+    "cholecinstanceseg",
+)
+_BYPASS = ("multibypass140", "bernbypass70", "strasbypass70")
 _NUMBERED = (
-    *("cholec80", "cholect50", "cholect45", "autolaparo", "sar_rarp50", "cataract101", "pitvis"),
-    *("cataract1k", "cataract21", "lapgyn_events", "grasp", "psi_ava", "endoscapes", "heico"),
+    *_CHOLEC,
+    *("autolaparo", "sar_rarp50", "cataract101", "pitvis", "cataract1k", "cataract21"),
+    *("lapgyn_events", "grasp", "psi_ava", "endoscapes", "heico"),
 )
 _YOUTUBE = ("lemon", "gensurgery", "surgenet_youtube", "avos")
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
@@ -25,11 +32,27 @@ EXACT: tuple[tuple[str, str, str], ...] = (
     ("cholec80", "cholect50", "45 videos, same numbers"),
     ("cholec80", "cholect45", "45 videos, same numbers"),
     ("cholect50", "cholect45", "CholecT45 is a part of CholecT50"),
+    ("cholec80", "cholecseg8k", "17 videos, same numbers"),
+    ("cholec80", "cholectrack20", "15 videos, same numbers"),
+    ("cholec80", "cholecinstanceseg", "80 videos, same numbers"),
     ("cholec80", "endoscapes", "6 patients"),
+    ("multibypass140", "bernbypass70", "its half of Bern"),
+    ("multibypass140", "strasbypass70", "its half of Strasbourg"),
     ("grasp", "psi_ava", "PSI-AVA is inside GraSP, same case numbers"),
 )
 MAY_OVERLAP: tuple[tuple[str, str, str], ...] = (
     ("cholec80", "m2cai16_workflow", "Cholec80 extends its Strasbourg part; no map is published"),
+    ("cholec80", "m2cai16_tool", "M2CAI16-tool is made of its videos 61, 62 and 64 to 76"),
+    ("cholect50", "endoscapes", "6 patients: VID66, 68, 70, 96, 103, 110"),
+    *(
+        (source, "surgenetxl", "SurgeNetXL holds pictures of it")
+        for source in (
+            *("cholec80", "heichole", "lapgyn4", "multibypass140", "psi_ava", "grasp"),
+            "surgenet_youtube",
+        )
+    ),
+    ("surgvu", "surgtoolloc", "sessions of one origin; unknown"),
+    ("sun", "sun_seg", "SUN-SEG is made of SUN"),
     ("cholec80", "lapgyn4", "Instrument_Count holds pictures of Cholec80"),
     ("lapgyn_events", "lapgyn4", "same group and case numbering; no map is published"),
     ("lapgyn_events", "gynsurg", "same group and case numbering; no map is published"),
@@ -55,14 +78,13 @@ def patient_key(source: str, case: str, video: str | None = None) -> str:
     number = None
     if source in _NUMBERED and (match := _NUMBER.search(case)):
         number = int(match[1])
-    if source in ("cholec80", "cholect50", "cholect45") and number is not None:
-        # CholecT50's five videos beyond 80 are of other patients and clash with none.
+    if source in _CHOLEC and number is not None:
         return f"cholec80:{number}"
     if source == "endoscapes" and number in _ENDOSCAPES:
         return f"cholec80:{_ENDOSCAPES[number]}"
     if source == "psi_ava" and number is not None:
         return f"grasp:{number}"
-    if source == "multibypass140" and (match := re.search(r"([BS]BP)_?(\d+)", case)):
+    if source in _BYPASS and (match := re.search(r"([BS]BP)_?(\d+)", case)):
         return f"multibypass140:{match[1]}{int(match[2])}"
     if source == "jigsaws":
         return f"jigsaws:{case[-1:]}"  # the surgeon's letter
@@ -83,4 +105,11 @@ def known_overlap(first: str, second: str) -> tuple[str, bool] | None:
         for one, other, what in table:
             if {one, other} == {first, second}:
                 return what, exact
+    if first != second and {first, second} <= set(_CHOLEC):
+        return "both are of Cholec80's videos, same numbers", True
     return None
+
+
+def known_names() -> set[str]:
+    """The data sets that stand in the tables."""
+    return {name for table in (EXACT, MAY_OVERLAP) for pair in table for name in pair[:2]}

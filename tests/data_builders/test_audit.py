@@ -31,6 +31,10 @@ def test_patient_keys():
     assert known_overlap("m2cai16_workflow", "cholec80")[1] is False
     assert known_overlap("cholect50", "cholec80") == ("45 videos, same numbers", True)
     assert known_overlap("autolaparo", "cholec80") is None
+    assert known_overlap("cholectrack20", "cholecseg8k")[1] is True
+    assert patient_key("cholectrack20", "VID07") == patient_key("cholec80", "video07")
+    assert patient_key("bernbypass70", "BBP07") == patient_key("multibypass140", "BBP07")
+    assert known_overlap("surgenetxl", "multibypass140")[1] is False
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +106,22 @@ def test_pretraining_on_test_videos(prepared, tmp_path, capsys):
     assert "is not the environment.json of a run" in capsys.readouterr().err
 
 
-def test_names_alone(capsys):
+def test_names_alone(tmp_path, capsys):
     assert main(["audit", "cholec80", "grasp", "cholect50"]) == 0
     assert "may share patients: 45 videos, same numbers" in capsys.readouterr().out
     arguments = ["audit", "cholec80", "--pretraining", "cholect50=2,lemon"]
     assert main([*arguments, "--fail_on", "pretraining_on_test"]) == 1
     assert "may hold test patients: 45 videos" in capsys.readouterr().out
+    arguments = ["audit", "cholec80", "lapgyn4", "pitvis", "--pretraining", "surgenetxl"]
+    assert main([*arguments, "--fail_on", "pretraining_on_test"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("may hold test patients: SurgeNetXL holds pictures of it") == 2
+    # A name that nothing is known of is no clean bill.
+    for arguments in (["cholec81"], ["cholec80", "--pretraining", "my_hospital"]):
+        assert main(["audit", *arguments]) == 1
+        assert "nothing is known of" in capsys.readouterr().err
+    run = tmp_path / "environment.json"
+    gone = {"name": "my_hospital", "split": "train", "directory": str(tmp_path / "gone")}
+    run.write_text(json.dumps([{"sources": [gone]}]))
+    assert main(["audit", "cholec80", "--pretraining", str(run)]) == 0
+    assert "my_hospital: its data are gone; it is compared with nothing" in capsys.readouterr().out
