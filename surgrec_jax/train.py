@@ -48,6 +48,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
             with the remedy.
         NonFiniteError: the run's numbers broke; the ids of the batch are saved in the workdir.
     """
+    cfg.check_numbers(config)
     if config.objective == "classify":
         config = finetune.complete(config, workdir)
     # The mesh, and whether the batch fits it.
