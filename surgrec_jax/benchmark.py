@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import app, logging
 
+from data_builders.common.terminal import escape_output
 from surgrec_jax import audits, benchmark_finetune
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.classifier import load_fitting
@@ -239,4 +240,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    escape_output()
     app.run(main, flags_parser=functools.partial(parse_flags, "benchmark"))

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from data_builders.common.terminal import escape_output
 from surgrec_jax.commands import CONFIG, DISTRIBUTED
 from surgrec_jax.config import ConfigError, flatten, shared_values, unknown_key_hint
 
@@ -120,4 +121,5 @@ def _check_overrides(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    escape_output()
     app.run(main, flags_parser=parse)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import app, logging
 
+from data_builders.common.terminal import escape_output
 from surgrec_jax import audits
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.classifier import load_fitting
@@ -100,4 +101,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    escape_output()
     app.run(main, flags_parser=functools.partial(parse_flags, "probe"))

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from data_builders.common.terminal import escape_output
 from surgrec_jax.checkpoint import CheckpointError, DamagedError, Location, find, manifest, steps_in
 from surgrec_jax.checkpoint.reading import read_meta
 
@@ -81,4 +82,5 @@ def _table(rows: list[tuple[str, ...]]) -> None:
 
 
 if __name__ == "__main__":
+    escape_output()
     sys.exit(main())

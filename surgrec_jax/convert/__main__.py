@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Sequence
 
+from data_builders.common.terminal import escape_output
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, import_file
 from surgrec_jax.convert.exporter import FORMATS
@@ -121,4 +122,5 @@ def _clip(text: str) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
+    escape_output()
     sys.exit(main())

@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from data_builders.common.records import DOMAINS
+from data_builders.common.terminal import escape_output
 from surgrec_jax import inputs, sharding
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.commands import CONFIG, DISTRIBUTED, parse_flags
@@ -144,4 +145,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    escape_output()
     app.run(main, flags_parser=functools.partial(parse_flags, "curation"))
