@@ -102,10 +102,10 @@ def _tables(results: Mapping, names: Sequence[str]) -> str:
     asked = any(model["kind"] == "vlm" for model in results["models"])
     parts = [
         "<h2>All scores</h2>",
-        f'<p class="soft">In percent: mean ± standard deviation over {protocol["seeds"]} probe '
+        f'<p class="soft">In percent: mean ± standard deviation over {protocol["seeds"]:d} probe '
         f"seeds; the {100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips)"
         "; the paired difference to a random-initialised encoder of the same shape "
-        f"({protocol['init_seeds']} initialisations). Hyper-parameters are chosen on validation "
+        f"({protocol['init_seeds']:d} initialisations). Hyper-parameters are chosen on validation "
         "cases."
         + (" For a vision-language model ± is the spread over phrasings." if asked else "")
         + "</p>",
@@ -178,7 +178,7 @@ def _language(results: Mapping, names: Sequence[str]) -> str:
             quote = (
                 f'<span class="sub">e.g. “{escape(clip_text(quote, 44))}”</span>' if quote else ""
             )
-            gaps = f'<span class="sub">{facts["missing"]} without answer</span>'
+            gaps = f'<span class="sub">{facts["missing"]:d} without answer</span>'
             rows.append([
                 f'<b>{escape(task["name"])}</b><span class="sub">{escape(task["source"])}, '
                 f"{escape(task['metric'].replace('_', ' '))}</span>",
@@ -187,7 +187,7 @@ def _language(results: Mapping, names: Sequence[str]) -> str:
                 f'<span class="sub">{span(entry["interval"])}</span>',
                 f"{escape(', '.join(each))}",
                 f"{min(bad):.1f} to {max(bad):.1f} %{quote}",
-                f"{facts['units']} of {facts['total']}{gaps if facts['missing'] else ''}",
+                f"{facts['units']:d} of {facts['total']:d}{gaps if facts['missing'] else ''}",
                 "-" if leader is None else
                 f"{percent(leader['mean'])}<span class='sub'>{escape(task['details']['leader'])}"
                 "</span>",
