@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
+
+from surgrec_jax import untrusted
 
 LOAD = {
     "transformers": """```python
@@ -55,7 +58,7 @@ def write(model: Any, format: str, which: str) -> str:
         "",
         "| field | value |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in meta["encoder"].items()),
+        *(_row(name, value) for name, value in meta["encoder"].items()),
         "",
         *_origin(meta),
         *_data(meta),
@@ -81,8 +84,8 @@ def _data(meta: dict[str, Any]) -> list[str]:
     if not sources:
         return ["## Data", "", "Not recorded in the checkpoint.", ""]
     keys = list(dict.fromkeys(key for source in sources for key in source))
-    rows = ["| " + " | ".join(str(source.get(k, "")) for k in keys) + " |" for source in sources]
-    return ["## Data", "", f"| {' | '.join(keys)} |", "|" + "---|" * len(keys), *rows, ""]
+    rows = [_row(*(source.get(k, "") for k in keys)) for source in sources]
+    return ["## Data", "", _row(*keys), "|" + "---|" * len(keys), *rows, ""]
 
 
 def _training(meta: dict[str, Any]) -> list[str]:
@@ -96,19 +99,26 @@ def _probe(workdir: Path) -> list[str]:
     path = workdir / "probe" / "results.json"
     if not path.exists():
         return ["## Results", "", "Not probed yet (`python -m surgrec_jax.probe`).", ""]
-    results = json.loads(path.read_text())
+    results = untrusted.read_json(path)
     lines = [
         "## Results",
         "",
         "| task | head | encoder | score | interval |",
         "|---|---|---|---|---|",
     ]
-    for task in results["tasks"]:
-        for head, entries in task["heads"].items():
-            for name, entry in entries.items():
-                mean, interval = entry["mean"], entry.get("interval") or {}
-                score = "undefined" if mean is None else f"{100 * mean:.1f}"
-                low, high = interval.get("low"), interval.get("high")
-                between = "" if low is None else f"{100 * low:.1f} to {100 * high:.1f}"
-                lines.append(f"| {task['name']} | {head} | {name} | {score} | {between} |")
+    with untrusted.interpreting(path):
+        for task in results["tasks"]:
+            for head, entries in task["heads"].items():
+                for name, entry in entries.items():
+                    mean, interval = entry["mean"], entry.get("interval") or {}
+                    score = "undefined" if mean is None else f"{100 * mean:.1f}"
+                    low, high = interval.get("low"), interval.get("high")
+                    between = "" if low is None else f"{100 * low:.1f} to {100 * high:.1f}"
+                    lines.append(_row(task["name"], head, name, score, between))
     return [*lines, "", "Percent; 95 % bootstrap intervals over test cases.", ""]
+
+
+def _row(*cells: Any) -> str:
+    """A row of a table: no cell's text can begin another cell, a line, or HTML."""
+    plain = (" ".join(html.escape(str(x), quote=False).split()).replace("|", "\\|") for x in cells)
+    return f"| {' | '.join(plain)} |"

@@ -7,7 +7,6 @@ mapped, so that a file is never held twice. torch is imported only for those.
 from __future__ import annotations
 
 import argparse
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from surgrec_jax import untrusted
 from surgrec_jax.convert.strict import ConvertError, Shape
 
 WEIGHTS = "model.safetensors"
@@ -32,7 +32,7 @@ PLAIN_TYPES = [
     (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
     (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
 ]
-MAX_JSON_BYTES = 64 * 2**20
+MAX_DEPTH, MAX_ENTRIES = 100, 1_000_000
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin")
 
 
@@ -107,19 +107,24 @@ class TorchFile:
         self.name, self.weights, self.config, self.preprocessor = str(path), path, None, None
         self._tensors: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
-        self._flatten("", _torch_load(path))
+        self._flatten("", _torch_load(path), 0)
 
-    def _flatten(self, prefix: str, value: Any) -> None:
+    def _flatten(self, prefix: str, value: Any, depth: int) -> None:
+        # A pickle may hold a list that holds itself, or the same list a thousand times.
+        if depth > MAX_DEPTH or len(self._tensors) + len(self.settings) > MAX_ENTRIES:
+            raise ConvertError(
+                f"{self.name} nests deeper than {MAX_DEPTH} or has more than {MAX_ENTRIES} entries"
+            )
         if hasattr(value, "detach"):
             self._tensors[prefix] = value
         elif isinstance(value, Mapping):
             for key, item in value.items():
-                self._flatten(f"{prefix}/{key}" if prefix else str(key), item)
+                self._flatten(f"{prefix}/{key}" if prefix else str(key), item, depth + 1)
         elif isinstance(value, (list, tuple)):
             for index, item in enumerate(value):
-                self._flatten(f"{prefix}/{index}", item)
+                self._flatten(f"{prefix}/{index}", item, depth + 1)
         elif isinstance(value, argparse.Namespace):
-            self._flatten(prefix, vars(value))
+            self._flatten(prefix, vars(value), depth + 1)
         else:
             self.settings[prefix] = value
 
@@ -205,14 +210,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"larger than {MAX_JSON_BYTES} bytes")
-        value = json.loads(path.read_text())
-        if not isinstance(value, dict):
-            raise ValueError("it holds no object")
-    except (OSError, ValueError, RecursionError) as error:
+        return untrusted.read_json(path)
+    except (OSError, ValueError) as error:
         raise ConvertError(f"{path} is no readable JSON: {error}") from error
-    return value
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surgrec_jax import checkpoint
+from surgrec_jax import checkpoint, untrusted
 from surgrec_jax.convert import families, verify, vjepa
 from surgrec_jax.convert.files import open_file
 from surgrec_jax.convert.plan import ImportOptions, Plan, nest
@@ -53,10 +53,13 @@ def import_file(
         location = checkpoint.find(encoder_from)
         meta = checkpoint.read_meta(location)
         plan = vjepa.read_probe(file, options, config_from_meta(meta))
-        below = load_encoder(location.path).params
+        below, wanted = load_encoder(location.path).params, plan.wanted()
     else:
-        plan = families.FAMILIES[families.choose(file, options.family)](file, options)
-    flat, ignored = to_params(file, plan.rules, plan.ignored, plan.wanted())
+        with untrusted.interpreting(f"the config beside {path}", error_type=ConvertError):
+            plan = families.FAMILIES[families.choose(file, options.family)](file, options)
+            wanted = plan.wanted()
+        config_from_meta(meta_of(plan.encoder, fps=plan.fps) | {"name": str(path)})
+    flat, ignored = to_params(file, plan.rules, plan.ignored, wanted)
     trees = nest(on_host(flat))
     if below:
         trees["params"]["encoder"] = below

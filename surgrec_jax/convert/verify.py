@@ -10,7 +10,6 @@ by every export) writes them; with `features` [B, D], the pooled tokens are comp
 from __future__ import annotations
 
 import functools
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from surgrec_jax import untrusted
 from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.models.layers import Block
 from surgrec_jax.models.position import Positions
@@ -66,11 +66,12 @@ def check(reference: str | Path, config: ViTConfig, params: Params) -> float:
             one of the usual mistakes.
     """
     try:
-        with np.load(reference, allow_pickle=False) as file:
-            expected = {name: file[name] for name in {"video", "tokens", *file.files}}
-            video = expected["video"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ConvertError(f"{reference} is no reference with video and tokens: {error}") from error
+        expected = untrusted.read_arrays(Path(reference))
+        video, _ = expected["video"], expected["tokens"]
+    except (OSError, ValueError) as error:
+        raise ConvertError(f"{error}; it is no reference with video and tokens") from error
+    except KeyError as error:
+        raise ConvertError(f"{reference} is no reference: it has no {error}") from error
     clip = (config.num_frames, *config.image_size, 3)
     if video.shape[1:] != clip:
         raise ConvertError(

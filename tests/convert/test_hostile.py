@@ -92,7 +92,7 @@ def test_a_record_with_pickled_objects(tmp_path):
     folder, _ = golden_file(tmp_path)
     record = folder / "model.safetensors.expected.npz"
     np.savez(record, video=np.array([object()], object), tokens=np.zeros(1))
-    refused(folder, "is no reference with video and tokens: Object arrays cannot be loaded")
+    refused(folder, "Object arrays cannot be loaded.*is no reference with video and tokens")
     record.write_bytes(b"PK\x03\x04 and no more")
     refused(folder, "is no reference with video and tokens")
     import_file(folder, tmp_path / "run", ImportOptions(), expect="none")

@@ -109,7 +109,7 @@ def test_metadata_may_name_no_class_but_those_of_tfds(tmp_path):
         ({"weight_map": {"a": "weights.bin"}}, "which is no file beside it"),
         ({"weight_map": {"a": 1}}, "has no weight_map"),
         ({}, "has no weight_map"),
-        ([], "is no readable JSON: it holds no object"),
+        ([], "is no readable JSON: .* holds no object"),
     ],
 )
 def test_an_index_of_weights_stays_in_its_folder(tmp_path, index, complaint):
