@@ -3,7 +3,7 @@
 import sys
 
 from data_builders.common.cli import main
-from data_builders.common.terminal import escape_output
+from surgrec_jax.terminal import escape_output
 
 if __name__ == "__main__":
     escape_output()

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 
 from absl import app, logging
 
-from data_builders.common.terminal import escape_output
 from surgrec_jax import audits, benchmark_finetune
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.classifier import load_fitting
@@ -34,6 +33,7 @@ from surgrec_jax.evaluation.protocols import Settings
 from surgrec_jax.evaluation.task_list import PUBLISHED, SIXTEEN, select_tasks, tasks_of
 from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.probe import settings_of
+from surgrec_jax.terminal import escape_output
 
 
 def candidates(text: str) -> list[columns.Candidate]:

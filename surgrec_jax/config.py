@@ -47,6 +47,12 @@ LEAST = {
     **dict.fromkeys(("steps", "batch_size", "accum_steps", "log_every"), 1),
     **dict.fromkeys(("checkpoint.every", "checkpoint.keep", "optim.reference_batch"), 1),
     **dict.fromkeys(("probe.clips", "images.clips"), 1),
+    **dict.fromkeys(
+        [f"model.{x}" for x in ("width", "depth", "heads", "mlp_dim", "num_frames")], 1
+    ),
+    **dict.fromkeys([f"model.{x}" for x in ("image_size", "tubelet", "patch")], 1),
+    **dict.fromkeys([f"mae.decoder_{x}" for x in ("depth", "width", "heads")], 1),
+    **dict.fromkeys([f"jepa.predictor_{x}" for x in ("depth", "width", "heads")], 1),
     **dict.fromkeys(("stop_after", "max_nonfinite", "probe.every", "images.every"), 0),
     **dict.fromkeys(("checkpoint.keep_best", "checkpoint.max_failures", "data.timeout_s"), 0),
     **dict.fromkeys(("optim.warmup_steps", "optim.cooldown_steps", "optim.clip_norm"), 0),

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from data_builders.common.terminal import escape_output
 from surgrec_jax.commands import CONFIG, DISTRIBUTED
 from surgrec_jax.config import ConfigError, flatten, shared_values, unknown_key_hint
+from surgrec_jax.terminal import escape_output
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; the same command continues it")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, elsewhere")
@@ -34,6 +34,10 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: this 
 JOIN_WITHIN = flags.DEFINE_float("join_within", 300.0, "Seconds that all processes have to arrive")
 
 STOPPED = 75
+MEMORY_REMEDY = (
+    "(lower batch_size, raise accum_steps or mesh.fsdp, or set compute.remat=full; what a step "
+    "takes is told by python -m surgrec_jax.compile_report)"
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,9 +73,11 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:
         if others is not None:
             others.fail(error)
-        if isinstance(error, expected):
+        no_memory = isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
+        if isinstance(error, expected) or no_memory:
             logging.debug("traceback", exc_info=True)
-            print(f"surgrec_jax: {error}", file=sys.stderr, flush=True)
+            remedy = f" {MEMORY_REMEDY}" if no_memory else ""
+            print(f"surgrec_jax: {error}{remedy}", file=sys.stderr, flush=True)
         elif others is None:
             raise
         else:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 from absl import app, logging
 
-from data_builders.common.terminal import escape_output
 from surgrec_jax import audits
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.classifier import load_fitting
@@ -20,6 +19,7 @@ from surgrec_jax.evaluation import results
 from surgrec_jax.evaluation.protocols import parse_clip
 from surgrec_jax.evaluation.runner import Candidate, Settings, probe
 from surgrec_jax.evaluation.task_list import select_tasks
+from surgrec_jax.terminal import escape_output
 
 
 def candidates(checkpoints: tuple[str, ...], names: tuple[str, ...]) -> list[Candidate]:

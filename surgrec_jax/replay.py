@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_builders.common.terminal import escape_output
 from surgrec_jax import checkpoint, finetune, inputs, sharding, train_state, untrusted
 from surgrec_jax import config as cfg
+from surgrec_jax.terminal import escape_output
 
 BROKEN = 3
 Tree = dict[str, Any]

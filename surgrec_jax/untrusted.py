@@ -5,10 +5,12 @@ What is wrong with a file is a ValueError that begins with its path; an OSError 
 
 import contextlib
 import json
+import math
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -18,6 +20,10 @@ MAX_JSON_VALUES = 20_000_000
 # All arrays of an .npz may take this much, and this many times what the file has: deflate packs
 # zeros a thousand to one.
 UNPACKED_BYTES, UNPACKED_TIMES = 256 * 2**20, 20
+
+
+_TFDS_PATTERN = re.compile(r"(?:[\w.-]|\{[A-Z_]+\})*")
+_TFDS_CLASS = re.compile(r"tensorflow_datasets\.core\.features(\.\w+)*")
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -47,6 +53,38 @@ def read_json(path: Path, kind: type = dict) -> Any:
     return value
 
 
+def check_metadata(directory: Path) -> None:
+    """To be asked before TFDS reads a prepared data set: features.json names Python classes, which
+    TFDS imports, and dataset_info.json patterns of file names, which go through str.format.
+
+    Raises:
+        ValueError: a metadata file that is no JSON, or names a class or has a pattern that is none
+            of TFDS's. OSError: a file cannot be read.
+    """
+    for name in ("dataset_info.json", "features.json"):
+        path = directory / name
+        values = read_json(path)
+        for python_class in _classes(values):
+            if not _TFDS_CLASS.fullmatch(python_class):
+                raise ValueError(
+                    f"{path} names the class {python_class!r}, which is none of TFDS's"
+                )
+        with interpreting(path):
+            patterns = [split.get("filepathTemplate") or "" for split in values.get("splits", [])]
+            wrong = [pattern for pattern in patterns if not _TFDS_PATTERN.fullmatch(pattern)]
+        if wrong:
+            raise ValueError(f"{path} names shards {wrong[0]!r}, which is no pattern of TFDS's")
+
+
+def _classes(value: Any) -> Iterator[str]:
+    """Every Python class that a tree of JSON names."""
+    if isinstance(value, dict):
+        yield from (str(value[k]) for k in ("pythonClassName", "type") if type(value.get(k)) is str)
+    for part in value.values() if isinstance(value, dict) else value:
+        if isinstance(part, dict | list):
+            yield from _classes(part)
+
+
 def read_array(path: Path, *, mmap: bool = False) -> np.ndarray:
     """The array of a .npy file, mapped into memory where `mmap`; never one of objects.
 
@@ -74,6 +112,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(file) as archive:
             # zipfile unpacks no more than is said here.
             size = sum(entry.file_size for entry in archive.infolist())
+            for entry in archive.infolist():
+                with archive.open(entry) as part:
+                    _check_claim(part, entry.file_size)
         limit = UNPACKED_BYTES + UNPACKED_TIMES * path.stat().st_size
         if size > limit:
             raise ValueError(f"it unpacks to {size} bytes, more than {limit}")
@@ -89,6 +130,9 @@ def plain_name(name: Any) -> str:
     return name
 
 
+_SENSELESS = (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError)
+
+
 @contextlib.contextmanager
 def interpreting(
     path: Path | str, remedy: str = "", error_type: type[Exception] = ValueError
@@ -99,9 +143,18 @@ def interpreting(
         yield
     except error_type:
         raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except _SENSELESS as error:
         what = f"{type(error).__name__}: {str(error)[:200]}"
         raise error_type(f"{path} has values that make no sense ({what}){remedy}") from error
+
+
+def _check_claim(file: IO[bytes], size: int) -> None:
+    """Raises ValueError for an array that claims more than its `size` bytes hold."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0}
+    readers[2, 0] = np.lib.format.read_array_header_2_0
+    shape, _, dtype = readers[np.lib.format.read_magic(file)](file)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"an array of {size} bytes claims to be {dtype} {list(shape)}")
 
 
 def _array(value: Any, name: str) -> np.ndarray:

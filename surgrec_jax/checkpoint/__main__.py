@@ -12,9 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-from data_builders.common.terminal import escape_output
 from surgrec_jax.checkpoint import CheckpointError, DamagedError, Location, find, manifest, steps_in
 from surgrec_jax.checkpoint.reading import read_meta
+from surgrec_jax.terminal import escape_output
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,13 +13,13 @@ import re
 import sys
 from collections.abc import Sequence
 
-from data_builders.common.terminal import escape_output
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, import_file
 from surgrec_jax.convert.exporter import FORMATS
 from surgrec_jax.convert.families import ALIASES, FAMILIES, recognise
 from surgrec_jax.convert.files import open_file
 from surgrec_jax.convert.strict import count
+from surgrec_jax.terminal import escape_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,6 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from data_builders.common.records import DOMAINS
-from data_builders.common.terminal import escape_output
 from surgrec_jax import inputs, sharding
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.commands import CONFIG, DISTRIBUTED, parse_flags
@@ -23,6 +22,7 @@ from surgrec_jax.curation.embed import Named, embed
 from surgrec_jax.curation.kmeans import Lloyd
 from surgrec_jax.curation.shards import Embeddings
 from surgrec_jax.encoder import load_encoder
+from surgrec_jax.terminal import escape_output
 
 
 def run(config: ConfigDict) -> Path:

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,6 +90,8 @@ class Embeddings:
             self.offsets = _offsets(self.index["sources"])
             self._shards = [self._open(shard) for shard in self.index["shards"]]
             self._starts = _offsets(self.index["shards"])
+            for shard in self.index["shards"]:
+                _ = shard["source"], operator.index(shard["first"])
         if self._starts[-1] != self.offsets[-1]:
             raise CurationError(
                 f"{self.folder / INDEX}: shards hold {self._starts[-1]} records, sources "

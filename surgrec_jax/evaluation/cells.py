@@ -125,6 +125,9 @@ def load(folder: str | os.PathLike, key: Mapping) -> Cell | None:
             raise ValueError(f"it is of version {stored['version']}, this one writes {VERSION}")
         arrays = untrusted.read_arrays(base.with_suffix(".npz"))
         fields = {name: stored[name] for name in ("column", "task", "heads", "refused", "extra")}
+        for row in fields["heads"]:
+            if arrays[f"draws/{row}"].ndim != 1 or arrays[f"scores/{row}"].ndim != 3:
+                raise ValueError(f"its arrays of {row} have another shape")
     except (OSError, ValueError, KeyError, TypeError) as error:
         _log.warning("ignoring cell %s (%s); computing it again", base, error)
         return None

@@ -9,13 +9,13 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from data_builders.common.terminal import escape_output
 from surgrec_jax import untrusted
 from surgrec_jax.evaluation import results as results_lib
 from surgrec_jax.evaluation.page import card, details, page, pairs
 from surgrec_jax.evaluation.report_results import MODEL_COLOURS, results_section
 from surgrec_jax.evaluation.run_logs import RunLog, read_run
 from surgrec_jax.evaluation.svg import Curve, curves, escape
+from surgrec_jax.terminal import escape_output
 
 # (title, keys of metrics.jsonl, one chart per run instead of all runs in one)
 _CURVES = (

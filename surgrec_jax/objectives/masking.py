@@ -170,7 +170,8 @@ def multi_block_mask(keys: jax.Array, grid: Grid, mask: BlockMask) -> tuple[jax.
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))  # compiled once per mask and process
 def _cells_inside(keys: jax.Array, mask: BlockMask, height: int, width: int) -> jax.Array:
-    return jax.vmap(lambda key: block_union(key, mask, height, width).sum())(keys)
+    # Some at a time: a grid of 800 x 800 would take gigabytes.
+    return jax.lax.map(lambda key: block_union(key, mask, height, width).sum(), keys, batch_size=32)
 
 
 def check_block_mask(grid: Grid, mask: BlockMask, *, tries: int = 512, least: float = 0.1) -> float:

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from convert.test_strict import golden_file
 from surgrec_jax import load_encoder
-from surgrec_jax.convert import ConvertError, ImportOptions, import_file
+from surgrec_jax.convert import ConvertError, ImportOptions, files, import_file
 
 
 def sharded(folder, where):
@@ -96,3 +96,33 @@ def test_a_record_with_pickled_objects(tmp_path):
     record.write_bytes(b"PK\x03\x04 and no more")
     refused(folder, "is no reference with video and tokens")
     import_file(folder, tmp_path / "run", ImportOptions(), expect="none")
+
+
+def test_a_config_that_claims_a_billion_layers(tmp_path):
+    folder, _ = golden_file(tmp_path)
+    path = folder / "config.json"
+    sound = json.loads(path.read_text())
+    for key, value, match in (
+        ("num_hidden_layers", 10**9, "num_hidden_layers=1000000000; at most 1000 is read"),
+        ("pred_num_hidden_layers", 10**9, "at most 1000 is read"),
+        ("hidden_size", 10**30, "at most 1000000 is read"),
+        ("num_attention_heads", 0, "the config beside .* has values that make no sense"),
+        ("pred_num_mask_tokens", "x", "the config beside .* has values that make no sense"),
+        ("crop_size", None, "the config beside .* has values that make no sense"),
+    ):
+        path.write_text(json.dumps({**sound, key: value}))
+        refused(folder, match)
+
+
+def test_a_torch_file_that_holds_itself(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(files, "MAX_ENTRIES", 1000)
+    itself: dict = {}
+    itself["model"] = itself
+    wide = [1] * 10
+    for _ in range(9):
+        wide = [wide] * 10  # a thousand million entries in a few bytes
+    for number, value in enumerate((itself, {"model": wide})):
+        path = tmp_path / f"{number}.pth"
+        torch.save(value, path)
+        refused(path, "nests deeper than 100 or has more than 1000 entries")
