@@ -45,6 +45,7 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise ConfigError(f"unexpected arguments: {' '.join(argv[1:])}")
     # Imported here: a wrong command line is answered without waiting for JAX.
+    from data_builders.common.errors import BuildError
     from surgrec_jax import peers, rendezvous, train
     from surgrec_jax.checkpoint import CheckpointError
     from surgrec_jax.health import NonFiniteError
@@ -53,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
     logging.set_verbosity(logging.WARNING)
     expected = (
         ConfigError,
+        BuildError,
         CheckpointError,
         NonFiniteError,
         WorkdirInUseError,

@@ -189,6 +189,26 @@ def _examples(directory: Path) -> Iterator[tuple[str, dict]]:
                 raise BuildError(f"{safe_text(path)} cannot be read: {error}.") from error
 
 
+def damaged_shard(directory: Path) -> str | None:
+    """Name of the first shard that is missing, or does not hold the records it should; None: none.
+
+    Raises:
+      BuildError: the folder is no data set of this project.
+    """
+    for split in _info(directory).splits.values():
+        for named, count in zip(split.filepaths, split.shard_lengths, strict=True):
+            path = directory / Path(named).name
+            try:
+                reader = ArrayRecordReader(str(path))
+                found = reader.num_records()
+                reader.close()
+            except (RuntimeError, ValueError):  # whatever ArrayRecord meets
+                return path.name
+            if found != count:
+                return path.name
+    return None
+
+
 def counts(prepared: Prepared) -> str:
     """Records per split, from the metadata."""
     try:
