@@ -1,5 +1,6 @@
 """From cells to the results of a benchmark: paired differences, means over domains, and details."""
 
+import dataclasses
 import datetime
 import hashlib
 import itertools
@@ -128,12 +129,14 @@ def _domains(by_task: Mapping, columns: Sequence[Column], settings: Settings) ->
             entry = {"row": row, "domain": domain, "tasks": len(chosen), "columns": {}}
             for name in trained:
                 samples = [_shuffled(source, cell[name].samples(row)) for source, cell in chosen]
+                sources = {source: s.cases for (source, _), s in zip(chosen, samples, strict=True)}
                 mean = bootstrap.Samples(
                     float(np.mean([s.value for s in samples])),
                     np.mean([s.draws for s in samples], 0),
-                    sum({source: s.cases for (source, _), s in zip(chosen, samples, strict=True)}
-                        .values()),
-                )  # fmt: skip
+                    sum(sources.values()),
+                    limits=tuple(np.mean([s.limits for s in samples], 0).tolist()),
+                    lost=len(sources),
+                )
                 entry["columns"][name] = mean.interval(settings.level).as_dict()
             found.append(entry)
     return sorted(found, key=lambda e: (e["row"], e["domain"] == "all", e["domain"]))
@@ -144,4 +147,4 @@ def _shuffled(source: str, samples: bootstrap.Samples) -> bootstrap.Samples:
     sources with equally many cases do not."""
     seed = int.from_bytes(hashlib.sha256(source.encode()).digest()[:8])
     order = np.random.default_rng([seed]).permutation(len(samples.draws))
-    return bootstrap.Samples(samples.value, samples.draws[order], samples.cases)
+    return dataclasses.replace(samples, draws=samples.draws[order])

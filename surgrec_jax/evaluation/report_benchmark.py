@@ -67,6 +67,7 @@ def _domains(results: Mapping, css: Mapping[str, str]) -> str:
         return ""
     first = next(iter(results["tasks"][0]["heads"]))
     panels = []
+    several = len({task["domain"] for task in results["tasks"]}) > 1
     for entry in (e for e in results["domains"] if e["row"] == first):
         rows = [
             Bar(
@@ -80,14 +81,14 @@ def _domains(results: Mapping, css: Mapping[str, str]) -> str:
             for name, value in entry["columns"].items()
         ]
         title = "all tasks" if entry["domain"] == "all" else entry["domain"]
-        if entry["domain"] != "all" and entry["tasks"] == len(results["tasks"]):
-            continue  # one domain only: the same as all
+        if entry["domain"] != "all" and not several:
+            continue  # the same as all
         head = f'<h3>{escape(title)}</h3><span class="sub">mean of {entry["tasks"]} tasks</span>'
         panels.append(card(head + bars(rows, None)))
     return (
-        "<h2>By domain</h2>"
+        f"<h2>{'By domain' if several else 'Over all tasks'}</h2>"
         f'<p class="soft small">{escape(first)} row. Mean of the headline scores, with the '
-        "interval of a bootstrap over the cases of every data set. Headline scores of different "
+        "interval over the cases of every data set. Headline scores of different "
         "tasks are different measures: the mean orders columns, it is no accuracy.</p>"
         f'<div class="fixed">{"".join(panels)}</div>'
     )

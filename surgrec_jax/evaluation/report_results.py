@@ -30,7 +30,8 @@ def _multi_label(task: Mapping) -> bool:
 
 
 def percent(value: float | None, sign: str = "") -> str:
-    return "undefined" if value is None else f"{100 * value:{sign}.1f}"
+    """In percent with one digit; what rounds to zero has no minus before it."""
+    return "undefined" if value is None else f"{100 * value:{sign}z.1f}"
 
 
 def span(interval: Mapping, sign: str = "") -> str:
@@ -172,8 +173,14 @@ def score_bar(name: str, entry: Mapping, css: str) -> Bar:
     )
 
 
-def _short(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
+def _chosen(values: Sequence[float | str]) -> str:
+    """HTML: each hyper-parameter once, with how many seeds chose it."""
+    words = [value if isinstance(value, str) else f"{value:.3g}" for value in values]
+    counted = ", ".join(
+        f"{word} ({n})" if (n := words.count(word)) > 1 else word for word in dict.fromkeys(words)
+    )
+    text = f'<span class="small" style="white-space:normal">{escape(counted)}</span>'
+    return text if words else "-"
 
 
 def task_details(task: Mapping, all_names: Sequence[str]) -> str:
@@ -186,8 +193,7 @@ def task_details(task: Mapping, all_names: Sequence[str]) -> str:
             [escape(key.replace("_", " ")), *(percent(entries[n]["metrics"][key]) for n in names)]
             for key in keys
         ]
-        chosen = [", ".join(map(_short, entries[n]["chosen"])) or "-" for n in names]
-        rows.append([_HYPER.get(head, "chosen"), *map(escape, chosen)])
+        rows.append([_HYPER.get(head, "chosen"), *(_chosen(entries[n]["chosen"]) for n in names)])
         measure = "average_precision" if _multi_label(task) else "recall"
         for label in task["classes"]:
             each = [entries[n]["per_class"][label] for n in names]

@@ -163,7 +163,7 @@ def _cell(entry: Mapping) -> str:
     if entry["mean"] is None:
         return "undefined"
     spread = "" if entry["std"] is None else f" ± {100 * entry['std']:.1f}"
-    return f"{100 * entry['mean']:.1f}{spread}"
+    return f"{100 * entry['mean']:z.1f}{spread}"
 
 
 def _bracket(interval: Mapping | None, sign: str = "") -> str:
@@ -171,13 +171,13 @@ def _bracket(interval: Mapping | None, sign: str = "") -> str:
         return ""
     if interval["low"] is None:
         return "[needs 2 cases]"
-    return f"[{100 * interval['low']:{sign}.1f}, {100 * interval['high']:{sign}.1f}]"
+    return f"[{100 * interval['low']:{sign}z.1f}, {100 * interval['high']:{sign}z.1f}]"
 
 
 def _difference(interval: Mapping | None) -> str:
     if interval is None or interval["value"] is None:
         return ""
-    return f"{100 * interval['value']:+.1f} {_bracket(interval, '+')}"
+    return f"{100 * interval['value']:+z.1f} {_bracket(interval, '+')}"
 
 
 def lines(results: Mapping) -> list[list[str]]:
