@@ -10,7 +10,7 @@ import numpy as np
 
 from surgrec_jax.evaluation import bootstrap, details, results
 from surgrec_jax.evaluation.cells import Cell
-from surgrec_jax.evaluation.columns import Column
+from surgrec_jax.evaluation.columns import MAJORITY, Column
 from surgrec_jax.evaluation.matrix import Failure
 from surgrec_jax.evaluation.protocols import Settings
 
@@ -83,6 +83,9 @@ def _task(of_task: Mapping[str, Cell], columns: Sequence[Column], settings: Sett
         entries = {
             c.name: of_task[c.name].heads[row] for c in columns if row in of_task[c.name].heads
         }
+        constant = of_task.get(MAJORITY.name)
+        if constant and MAJORITY.name not in entries:  # the same in every row
+            entries[MAJORITY.name] = next(iter(constant.heads.values()))
         for column in columns:
             reference = of_task.get(column.random)
             if column.name in entries and reference and row in reference.heads:

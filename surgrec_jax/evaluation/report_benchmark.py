@@ -80,10 +80,11 @@ def _domains(results: Mapping, css: Mapping[str, str]) -> str:
             )
             for name, value in entry["columns"].items()
         ]
+        count = f"{entry['tasks']} task{'s' if entry['tasks'] > 1 else ''}"
         title = "all tasks" if entry["domain"] == "all" else entry["domain"]
         if entry["domain"] != "all" and not several:
             continue  # the same as all
-        head = f'<h3>{escape(title)}</h3><span class="sub">mean of {entry["tasks"]} tasks</span>'
+        head = f'<h3>{escape(title)}</h3><span class="sub">mean of {count}</span>'
         panels.append(card(head + bars(rows, None)))
     return (
         f"<h2>{'By domain' if several else 'Over all tasks'}</h2>"
@@ -106,8 +107,8 @@ def _tables(results: Mapping, names: Sequence[str]) -> str:
         f'<p class="soft">In percent: mean ± standard deviation over {protocol["seeds"]} probe '
         f"seeds; the {100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips)"
         "; the paired difference to a random-initialised encoder of the same shape "
-        f"({protocol['init_seeds']} initialisations). Hyper-parameters are chosen on validation "
-        "cases."
+        f"({protocol['init_seeds']} initialisations). Hyper-parameters are chosen on the "
+        "validation split."
         + (" For a vision-language model ± is the spread over phrasings." if asked else "")
         + "</p>",
     ]

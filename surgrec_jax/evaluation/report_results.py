@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation import metrics
 from surgrec_jax.evaluation.page import card, details, html_table
+from surgrec_jax.evaluation.results import seeds_draw
 from surgrec_jax.evaluation.svg import Bar, bars, escape
 
 MODEL_COLOURS = 6  # classes m0..m5 of the page's style
@@ -121,8 +122,7 @@ def results_section(results: Mapping) -> str:
     parts.append(
         f'<p class="soft">Scores in percent on held-out cases of {escape(results["source"])}: mean '
         "± standard deviation "
-        f"over {protocol['seeds']} probe seeds (training {escape(protocol['train_resample'])} "
-        "resampled), then the "
+        f"over {protocol['seeds']} probe seeds ({seeds_draw(protocol)}), then the "
         f"{100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips), then the "
         "paired difference to a "
         f"random-initialised encoder of the same shape ({protocol['init_seeds']} initialisations). "

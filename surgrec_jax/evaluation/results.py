@@ -205,15 +205,26 @@ def lines(results: Mapping) -> list[list[str]]:
     return rows
 
 
+def seeds_draw(protocol: Mapping) -> str:
+    """What a probe seed draws, in words."""
+    return {
+        "cases": "training cases resampled",
+        "clips": "one random clip of each training record",
+        "none": "all training clips; only initial values and order differ",
+    }[protocol["train_resample"]]
+
+
 def caption(results: Mapping) -> str:
     """What the numbers of the table are."""
     protocol = results["protocol"]
+    asked = any(model["kind"] == "vlm" for model in results["models"])
     return (
         f"Scores in percent: mean ± standard deviation over {protocol['seeds']} probe seeds "
-        f"(training {protocol['train_resample']} resampled); below, the "
+        f"({seeds_draw(protocol)}); below, the "
         f"{100 * protocol['level']:.0f} % bootstrap interval over test cases, and the paired "
         "difference to the random-initialised encoder of the same shape "
         f"({protocol['init_seeds']} init seeds)."
+        + (" Of a vision-language model ± is the spread over phrasings." if asked else "")
     )
 
 

@@ -17,7 +17,14 @@ from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation import columns as columns_lib
 from surgrec_jax.evaluation import protocol, results
 from surgrec_jax.evaluation.clips import class_names
-from surgrec_jax.evaluation.columns import FINE_TUNED, PROBABILITIES, TOKENS, Candidate, Column
+from surgrec_jax.evaluation.columns import (
+    FINE_TUNED,
+    MAJORITY,
+    PROBABILITIES,
+    TOKENS,
+    Candidate,
+    Column,
+)
 from surgrec_jax.evaluation.features import Features
 from surgrec_jax.evaluation.heads import HEADS
 from surgrec_jax.evaluation.protocols import Settings
@@ -117,7 +124,10 @@ def _probe_task(
     given = {column.name: answers(problem, column, found, settings) for column in columns}
     random_of = {column.name: column.random for column in columns}
     heads: dict[str, dict] = {}
-    for row in dict.fromkeys(row for answered in given.values() for row in answered):
+    rows = dict.fromkeys(row for answered in given.values() for row in answered)
+    constant = next(iter(given[MAJORITY.name].values()))
+    given[MAJORITY.name] = dict.fromkeys(rows, constant)  # the same in every row
+    for row in rows:
         samples = {
             n: results.resample(problem, a[row], settings.resamples)
             for n, a in given.items()
@@ -133,7 +143,7 @@ def _probe_task(
         predictions |= {
             f"{row}/{name}": one[row].scores.astype(np.float32)
             for name, one in given.items()
-            if name != "majority" and row in one
+            if name != MAJORITY.name and row in one
         }
     return {**results.describe_problem(problem), "heads": heads}, predictions
 
@@ -181,7 +191,7 @@ def probe(
             entry, scores = _probe_task(problem, group.columns, found, settings)
             kept = entries.setdefault(entry["name"], entry)
             for row, columns in entry["heads"].items():
-                kept["heads"][row] |= columns
+                kept["heads"][row] = columns | kept["heads"].get(row, {})  # one majority
             name = problem.task.name
             prefix = f"{group.label}/{name}" if len(found_groups) > 1 else name
             predictions |= {f"{prefix}/{key}": value for key, value in scores.items()}
