@@ -14,6 +14,7 @@ from surgrec_jax.evaluation.report_results import (
     task_cell,
 )
 from surgrec_jax.evaluation.report_tasks import task_section
+from surgrec_jax.evaluation.results import spread_words
 from surgrec_jax.evaluation.svg import Bar, bars, clip_text, escape
 
 
@@ -104,8 +105,8 @@ def _tables(results: Mapping, names: Sequence[str]) -> str:
     asked = any(model["kind"] == "vlm" for model in results["models"])
     parts = [
         "<h2>All scores</h2>",
-        f'<p class="soft">In percent: mean ± standard deviation over {protocol["seeds"]} probe '
-        f"seeds; the {100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips)"
+        f'<p class="soft">In percent: {escape(spread_words(protocol))}; the '
+        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips)"
         "; the paired difference to a random-initialised encoder of the same shape "
         f"({protocol['init_seeds']} initialisations). Hyper-parameters are chosen on the "
         "validation split."

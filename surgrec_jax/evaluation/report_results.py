@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation import metrics
 from surgrec_jax.evaluation.page import card, details, html_table
-from surgrec_jax.evaluation.results import seeds_draw
+from surgrec_jax.evaluation.results import spread_words
 from surgrec_jax.evaluation.svg import Bar, bars, escape
 
 MODEL_COLOURS = 6  # classes m0..m5 of the page's style
@@ -120,9 +120,8 @@ def results_section(results: Mapping) -> str:
     parts = ["<h2>What the frozen encoders know</h2>"]
     parts += [f'<p><span class="badge">{escape(note)}</span></p>' for note in results["notes"]]
     parts.append(
-        f'<p class="soft">Scores in percent on held-out cases of {escape(results["source"])}: mean '
-        "± standard deviation "
-        f"over {protocol['seeds']} probe seeds ({seeds_draw(protocol)}), then the "
+        f'<p class="soft">Scores in percent on held-out cases of {escape(results["source"])}: '
+        f"{escape(spread_words(protocol))}, then the "
         f"{100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips), then the "
         "paired difference to a "
         f"random-initialised encoder of the same shape ({protocol['init_seeds']} initialisations). "

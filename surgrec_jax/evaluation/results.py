@@ -10,6 +10,7 @@ import numpy as np
 
 from surgrec_jax.evaluation import bootstrap, metrics
 from surgrec_jax.evaluation.protocol import Answer, Problem
+from surgrec_jax.evaluation.protocols import PROTOCOLS
 
 VERSION = 1
 
@@ -205,13 +206,16 @@ def lines(results: Mapping) -> list[list[str]]:
     return rows
 
 
-def seeds_draw(protocol: Mapping) -> str:
-    """What a probe seed draws, in words."""
-    return {
+def spread_words(protocol: Mapping) -> str:
+    """What a score and its ± are, in words."""
+    if PROTOCOLS[protocol["protocol"]].finetune:
+        return "of one training run each"
+    drawn = {
         "cases": "training cases resampled",
         "clips": "one random clip of each training record",
         "none": "all training clips; only initial values and order differ",
     }[protocol["train_resample"]]
+    return f"mean ± standard deviation over {protocol['seeds']} probe seeds ({drawn})"
 
 
 def caption(results: Mapping) -> str:
@@ -219,8 +223,7 @@ def caption(results: Mapping) -> str:
     protocol = results["protocol"]
     asked = any(model["kind"] == "vlm" for model in results["models"])
     return (
-        f"Scores in percent: mean ± standard deviation over {protocol['seeds']} probe seeds "
-        f"({seeds_draw(protocol)}); below, the "
+        f"Scores in percent, {spread_words(protocol)}; below, the "
         f"{100 * protocol['level']:.0f} % bootstrap interval over test cases, and the paired "
         "difference to the random-initialised encoder of the same shape "
         f"({protocol['init_seeds']} init seeds)."

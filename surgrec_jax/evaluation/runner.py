@@ -13,10 +13,11 @@ from importlib import metadata
 import jax
 import numpy as np
 
+from surgrec_jax.data.pipeline import ClipSpec
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation import columns as columns_lib
 from surgrec_jax.evaluation import protocol, results
-from surgrec_jax.evaluation.clips import class_names
+from surgrec_jax.evaluation.clips import class_names, repeated_share
 from surgrec_jax.evaluation.columns import (
     FINE_TUNED,
     MAJORITY,
@@ -32,6 +33,7 @@ from surgrec_jax.evaluation.tasks import Task
 
 __all__ = ["Candidate", "Settings", "answers", "build", "environment", "probe"]
 
+_REPEATS_TOLD = 0.05  # share of repeated frames that is worth a note
 _PACKAGES = ("jax", "flax", "numpy", "scikit-learn", "grain", "tensorflow-datasets")
 
 
@@ -203,21 +205,37 @@ def probe(
         "data": {split: source.fingerprint for split, source in sources.items()},
         "protocol": dataclasses.asdict(settings),
         "environment": environment(),
-        "notes": notes([first.name], found_groups, settings),
+        "notes": notes({first.name: list(sources.values())[-1]}, found_groups, settings),
         "models": [column.describe() for column in columns_lib.ordered(found_groups)],
         "tasks": list(entries.values()),
     }, predictions
 
 
 def notes(
-    sources: Sequence[str], found: Sequence[columns_lib.Group], settings: Settings
+    asked: Mapping[str, Source], found: Sequence[columns_lib.Group], settings: Settings
 ) -> list[str]:
-    """What every reader of the table must know."""
+    """What every reader of the table must know.
+
+    Args:
+      asked: name -> test split of the data sets.
+      found: the groups of encoders.
+    """
     said = list(settings.rules.notes)
-    if any(name.startswith("phantom") for name in sources):
+    if any(name.startswith("phantom") for name in asked):
         said.append("Phantom data, not clinical: procedurally drawn video, not surgery.")
     if len(found) > 1:
         said.append("Encoders with another clip are scored on their own clips of the same cases.")
+    for group in found:
+        frames, size, fps = group.clip
+        spec = ClipSpec(frames=frames, fps=fps, size=size)
+        for name, source in asked.items():
+            share = repeated_share(source, spec)
+            if share > _REPEATS_TOLD:
+                said.append(
+                    f"{share:.0%} of the frames of clips {group.label} from {name} repeat the one "
+                    "before: it stores fewer frames per second, or segments shorter than such a "
+                    "clip."
+                )
     return said
 
 

@@ -1,9 +1,13 @@
 """Features: one pass for several encoders, the cache, baselines, the online probe."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from surgrec_jax.evaluation import baselines, features
+from surgrec_jax.data.pipeline import ClipSpec
+from surgrec_jax.data.records import DamagedRecordError
+from surgrec_jax.evaluation import baselines, clips, features
 from surgrec_jax.evaluation.online import LabelledClips, OnlineProbe
 
 
@@ -74,6 +78,32 @@ def test_crops_are_averaged_for_features_and_side_by_side_for_tokens():
     found = features.encode_crops(tokens, video)
     assert found.shape == (2, 6, 3)
     np.testing.assert_allclose(found[1, 2:4], tokens(video[1])[1], rtol=1e-6)
+
+
+class Stored:
+    """A source of records of 8 frames, 8 a second; the second one is damaged."""
+
+    def __len__(self):
+        return 3
+
+    def record(self, index):
+        if index == 1:
+            raise DamagedRecordError("torn")
+        return SimpleNamespace(times=np.arange(8, dtype=np.float32) / 8)
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "share"),
+    [
+        (4, 4.0, 0.0),
+        (4, 8.0, 0.0),
+        (8, 16.0, 4 / 8),  # frames 0 0 1 1 2 2 3 3, and so on
+        (16, 8.0, 8 / 16),  # the last one stands for all that is not there
+    ],
+)
+def test_frames_that_repeat_the_one_before_are_counted(frames, fps, share):
+    spec = ClipSpec(frames=frames, fps=fps, size=8)
+    assert clips.repeated_share(Stored(), spec) == pytest.approx(share, abs=0.07)
 
 
 def test_pixels_are_area_means_over_time_and_space():
