@@ -7,7 +7,7 @@ import pytest
 
 from surgrec_jax.data.pipeline import ClipSpec
 from surgrec_jax.data.records import DamagedRecordError
-from surgrec_jax.evaluation import baselines, clips, features
+from surgrec_jax.evaluation import baselines, clips, columns, features
 from surgrec_jax.evaluation.online import LabelledClips, OnlineProbe
 
 
@@ -123,6 +123,22 @@ def test_pca_equals_scikit_learn_up_to_sign(shape):
     ours = baselines.fit_pca(rows, 6)
     np.testing.assert_allclose(np.abs(ours(rows)), np.abs(reference.transform(rows)), atol=1e-4)
     assert len(baselines.fit_pca(rows[:4], 128).components) == 3
+
+
+def test_pixels_are_projected_as_the_training_split_says():
+    made = {
+        split: features.extract({"pixels": brightness}, batches(seed=seed))
+        for split, seed in (("train", 0), ("test", 1))
+    }
+    pca = baselines.fit_pca(made["train"]["pixels"].features)
+    expected = {split: pca(named["pixels"].features) for split, named in made.items()}
+    columns.project_pixels(made, "pixels", "train")
+    for split, named in made.items():
+        np.testing.assert_array_equal(named["pixels"].features, expected[split])
+        tokens = named["pixels" + columns.TOKENS].features
+        np.testing.assert_array_equal(tokens[:, 0], expected[split])
+    assert abs(made["train"]["pixels"].features.mean()) < 1e-4  # centred there, and there alone
+    assert abs(made["test"]["pixels"].features.mean()) > 1e-4
 
 
 def test_majority_is_the_training_majority_and_the_rates():
