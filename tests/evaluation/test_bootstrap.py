@@ -55,6 +55,13 @@ def test_coverage_is_near_95_percent_over_cases_and_far_below_over_clips():
     assert hits["clip"] / runs < 0.85, hits
 
 
+def test_the_error_of_few_cases_is_not_too_small():
+    correct = np.repeat([0, 1, 1, 1], 5)  # of four cases
+    cases = np.repeat(np.arange(4), 5)
+    samples = bootstrap.resample("top1", np.ones(20, int), np.eye(2)[correct][None], cases)
+    assert samples.draws.std() == pytest.approx(np.std([0, 1, 1, 1], ddof=1) / 2, rel=0.05)
+
+
 def test_interval_by_hand():
     # 10 cases, standard error 0.05, t(0.975, 9) = 2.262157: a half of 0.1131079.
     draws = 0.8 + 0.05 * np.array([-1.0, 1.0, -1.0, 1.0, np.nan])

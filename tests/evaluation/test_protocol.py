@@ -206,6 +206,14 @@ def test_resampling_keeps_every_training_class():
     assert all(protocol.train_weights(problem, s, "cases")[0] > 0 for s in range(20))
 
 
+def test_the_majority_is_that_of_training():
+    made = plain()
+    made["train"].labels["phase"][:120] = 1
+    made["test"].labels["phase"][:150] = 3
+    problem = protocol.build_problem(Task("phase", "s", "phase"), TRACKS, made)
+    assert (protocol.majority(problem).scores.argmax(-1) == 1).all()
+
+
 def test_class_unseen_in_training_is_reported_and_counts_as_an_error():
     made = plain()
     labels = made["train"].labels["phase"]

@@ -84,6 +84,16 @@ def test_shuffled_labels_give_chance_at_every_point_of_the_grid(name):
     assert all(within(value, 1 / CLASSES) for value in got), got
 
 
+def test_published_epochs_are_named_and_the_earliest_of_equals_stands_last():
+    rng = np.random.default_rng([12])
+    labels = rng.integers(0, CLASSES, 200)
+    rows = clips(rng, labels, False, length=1)
+    epochs, scores = HEADS["published"](rows, np.eye(CLASSES)[labels], np.ones(200), rows, False, 0)
+    assert epochs == tuple(range(50, 0, -1))  # of ties `run_head` takes the last
+    sure = np.take_along_axis(scores, labels[None, :, None], 2).mean((1, 2))
+    assert sure[0] > sure[25] > sure[-1]  # more and more certain over 50 epochs
+
+
 @pytest.mark.slow
 def test_temporal_head_uses_the_past_where_a_clip_alone_does_not_tell():
     rng = np.random.default_rng([3])
