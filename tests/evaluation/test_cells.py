@@ -11,6 +11,7 @@ from surgrec_jax.evaluation import (
     assemble,
     baselines,
     cells,
+    details,
     matrix,
     protocol,
     report_benchmark,
@@ -169,6 +170,8 @@ def test_details_show_the_leader_its_ribbons_and_its_hardest_cases(measured):
     assert errors == sorted(errors, reverse=True) and errors[0] > 0
     example = found["hardest"][0]["examples"][0]
     assert example["truth"] != example["answer"]
+    perfect = {"good": make(made_problem()[0], "good", 0.0)}
+    assert details.of_task(perfect, COLUMNS[2:3], "ridge")["hardest"] == []
 
 
 def test_the_page_is_whole_and_escaped(measured, tmp_path):
