@@ -22,6 +22,7 @@ from surgrec_jax import (
     environment,
     finetune,
     inputs,
+    lineage,
     lock,
     rendezvous,
     sharding,
@@ -87,7 +88,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     init = train_state.make_init(objective, tx, config.seed)
     abstract, init = train_state.shard_state(init, mesh)
     saved.check_space(abstract)
-    state = _start(config, saved, abstract, init)
+    state, earlier = _start(config, saved, abstract, init)
     first, last = int(state["step"]), min(config.steps, config.stop_after or config.steps)
     step_fn = train_state.make_train_step(
         objective, tx, seed=config.seed, momentum=momentum, accum_steps=config.accum_steps
@@ -102,7 +103,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
         "name": name,
         "objective": config.objective,
         "uses_target": objective.uses_target,
-        "sources": described,
+        "sources": described + earlier,
         "manifest": mixture.describe() if mixture else None,
         "config": json.loads(json.dumps(config.to_dict())),
         **encoder.meta_of(objective.encoder, fps=config.data.fps),
@@ -183,22 +184,25 @@ def _due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
 
 
-def _start(config: ConfigDict, saved: checkpoint.Checkpoints, abstract: State, init) -> State:
-    """The newest checkpoint's state, or a fresh one, with another run's parameters if asked for."""
+def _start(
+    config: ConfigDict, saved: checkpoint.Checkpoints, abstract: State, init
+) -> tuple[State, lineage.Sources]:
+    """The newest checkpoint's state, or a fresh one, with another run's parameters if asked for;
+    and the data that those had seen."""
     restored = saved.restore(abstract)
     if restored is not None:
-        return restored[0]
-    state = init()
+        return restored[0], lineage.kept(restored[1])
+    state, earlier = init(), lineage.earlier_sources(config)
     if config.objective == "classify":
-        fresh = not config.init_from or not config.init_weights
-        return state if fresh else finetune.take_encoder(state, abstract, config)
-    if config.init_from:
+        if config.init_from and config.init_weights:
+            state = finetune.take_encoder(state, abstract, config)
+    elif config.init_from:
         location = checkpoint.find(config.init_from)
         encoder.check_architecture(checkpoint.read_meta(location), cfg.make_encoder(config))
         parts = {k: abstract[k] for k in ("params", "target_params") if k in abstract}
         state |= checkpoint.restore_state(location, parts)
         logging.info("parameters taken from %s", location.path)
-    return state
+    return state, earlier
 
 
 class StopSignal:

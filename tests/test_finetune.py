@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_builders.common.build import build
-from surgrec_jax import checkpoint, encoder, finetune, train
+from surgrec_jax import checkpoint, encoder, finetune, lineage, train
 from surgrec_jax.classifier import load_classifier, load_fitting
 from surgrec_jax.config import ConfigError
 from surgrec_jax.data.records import open_source
@@ -102,6 +102,27 @@ def test_a_checkpoint_without_classifier_says_how_to_make_one(pretrained):
         load_classifier(pretrained)
 
 
+def test_the_data_behind_the_weights_stay_known(pretrained, tmp_path):
+    seen = {"name": "s", "split": "train", "directory": "d", "records": 1, "fingerprint": "f"}
+    meta = {"name": "one", "sources": [seen], "config": {}}
+    saved = checkpoint.Checkpoints(tmp_path / "one/checkpoints", keep=1, keep_best=0)
+    saved.save(1, {"step": jnp.int32(1)}, meta)
+    saved.close()
+    config = config_of(tmp_path / "one")
+    found = lineage.earlier_sources(config)
+    assert found == [{**seen, "through": str(tmp_path / "one")}]
+    config.init_weights = False  # its architecture alone
+    assert lineage.earlier_sources(config) == []
+
+    tuned = {"sources": [seen, *found], "config": {"init_from": "one"}}
+    assert lineage.complete(tuned) and lineage.kept(tuned) == found
+    assert not lineage.complete({**tuned, "sources": [seen]})  # of an earlier version
+    # A checkpoint that does not say what it was trained on leaves a gap that is told.
+    unknown = lineage.earlier_sources(config_of(pretrained))
+    assert unknown == [{"name": "mae-test", "through": str(pretrained)}]
+    assert not lineage.complete({**tuned, "sources": [seen, *unknown]})
+
+
 @pytest.mark.slow
 def test_from_checkpoint_to_the_table(pretrained, tmp_path):
     data_dir = tmp_path / "data"
@@ -117,6 +138,8 @@ def test_from_checkpoint_to_the_table(pretrained, tmp_path):
     assert train.train(config, tmp_path / "run")  # complete: the same command does nothing more
 
     one = load_classifier(tmp_path / "run")
+    known, unknown = one.encoder.meta["sources"]
+    assert known["split"] == "train" and unknown["through"] == str(pretrained)
     source = open_source(data_dir, "phantom_surgery", split="val")
     assert one.classes == source.tracks["phase"] and not one.multi_label
     before, after = encoder.load_encoder(pretrained).params, one.encoder.params
@@ -131,7 +154,8 @@ def test_from_checkpoint_to_the_table(pretrained, tmp_path):
     candidate = Candidate("mine", one.encoder, "here", one)
     found, predictions = probe([candidate], splits, tasks, settings)
     phase, action = found["tasks"]
-    assert set(phase["heads"]["fine-tuned"]) == {"mine"} and "fine-tuned" not in action["heads"]
+    assert set(phase["heads"]["fine-tuned"]) == {"majority", "mine"}
+    assert "fine-tuned" not in action["heads"]
     assert set(phase["heads"]["linear"]) == {"majority", "pixels", "random", "mine"}
     rows = predictions["phase/fine-tuned/mine"]
     np.testing.assert_allclose(rows.sum(-1), 1, atol=1e-5)
