@@ -58,6 +58,7 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.mae.decoder_depth = placeholder(int)  # None: VideoMAE's decoder for the preset
     c.mae.decoder_width = placeholder(int)
     c.mae.decoder_heads = placeholder(int)
+    c.mae.decoder_mlp_dim = placeholder(int)  # None: 4 decoder_width
 
     c.optim = ConfigDict()
     c.optim.schedule = "cosine"
