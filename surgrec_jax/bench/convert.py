@@ -20,7 +20,7 @@ import numpy as np
 
 from surgrec_jax.convert import import_file
 from surgrec_jax.convert.files import WEIGHTS, write_safetensors
-from surgrec_jax.convert.hf_config import videomae_config
+from surgrec_jax.convert.hf_write import videomae_config
 from surgrec_jax.convert.huggingface import videomae_rules
 from surgrec_jax.convert.plan import flatten
 from surgrec_jax.convert.strict import to_source
