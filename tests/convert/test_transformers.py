@@ -216,11 +216,8 @@ def test_dinov3_frame_by_frame(tmp_path, gated):
     video = cases.clips(3, 16, 16)
     frames = torch.from_numpy(cases.pixels(video).reshape(6, 3, 16, 16))
     theirs = model(frames).last_hidden_state.detach()
-    made, config = models.parts(tmp_path / "run")
-    from surgrec_jax.models.vit import patchify
-
-    every = made["encoder"](patchify(video, config.encoder), with_prefix=True)
-    close(np.asarray(every).reshape(6, 3 + 16, 48), theirs)
+    every = models.all_tokens(tmp_path / "run", video)
+    close(every.reshape(6, 3 + 16, 48), theirs)
     tokens = load_encoder(tmp_path / "run").tokens(video)
     close(tokens, theirs[:, 3:].reshape(2, 3 * 16, 48))
     if not gated:
