@@ -75,7 +75,11 @@ def _parser() -> argparse.ArgumentParser:
 def _inspect(args: argparse.Namespace) -> None:
     file = open_file(args.file)
     shapes = file.shapes()
-    print(f"{args.file}: {recognise(shapes) or 'of no family known here'}")
+    try:
+        found = recognise(shapes) or "of no family known here"
+    except ConvertError as error:
+        found = str(error)
+    print(f"{args.file}: {found}")
     print(f"{len(shapes)} tensors, {count(shapes):,} numbers, {', '.join(sorted(file.dtypes()))}")
     groups: dict[str, list[str]] = {}
     for key in shapes:

@@ -108,11 +108,12 @@ def parts_of(meta: dict[str, Any]) -> dict[str, dict[str, Any]]:
         return meta["parts"]
     config = meta["config"]
     if config["objective"] == "mae":
-        usual = zip(
-            ("depth", "width", "heads"), MAE_DECODERS[config["model"]["preset"]], strict=True
-        )
+        usual = MAE_DECODERS.get(config["model"]["preset"], (None, None, None))
         given = config["mae"]
-        sizes = {k: given.get(f"decoder_{k}") or v for k, v in usual}
+        sizes = {
+            k: given.get(f"decoder_{k}") or v
+            for k, v in zip(("depth", "width", "heads"), usual, strict=True)
+        }
         return {"decoder": sizes | {"mlp_dim": given.get("decoder_mlp_dim")}}
     if config["objective"] == "jepa":
         given = config["jepa"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from surgrec_jax.convert import dinov3, hf_read, huggingface, videomae, vjepa
+from surgrec_jax.convert import dinov3, hf_read, huggingface, videomae, vjepa, vjepa_probe
 from surgrec_jax.convert.plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import ConvertError, Shape, listing
 
@@ -34,6 +35,7 @@ def recognise(shapes: Mapping[str, Shape]) -> str | None:
     return (
         huggingface.recognise(shapes)
         or ("videomae" if videomae.recognise(shapes) else None)
+        or ("vjepa_probe" if vjepa_probe.recognise(shapes) else None)
         or vjepa.recognise(shapes)
         or dinov3.recognise(shapes)
     )
@@ -57,7 +59,7 @@ def choose(file: Any, asked: str) -> str:
             raise
         found = asked  # it could be one of two, and the user says which
     if found is None:
-        anchored = any("patch_embed" in key for key in shapes)
+        anchored = any(re.search(r"patch_embed.*weight$", key) for key in shapes)
         why = "" if anchored else "it has no patch embedding (patch_embed.proj.weight), and "
         raise ConvertError(
             f"{file.name} is of no family known here ({', '.join(FAMILIES)}): {why}its keys are "

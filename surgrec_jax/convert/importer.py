@@ -49,7 +49,7 @@ def import_file(
         raise ConvertError(f"{out} has checkpoints already; give another --out")
     file = open_file(path)
     below: dict[str, Any] = {}
-    if families.recognise(file.shapes()) == "vjepa_probe":
+    if vjepa_probe.recognise(file.shapes()):
         if encoder_from is None:
             raise ConvertError(f"{path} holds attentive probes only; give --encoder_from=WORKDIR")
         location = checkpoint.find(encoder_from)

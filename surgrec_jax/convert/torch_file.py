@@ -152,6 +152,8 @@ def write_torch(path: Path, nested: Mapping[str, Any]) -> None:
     def convert(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {k: convert(v) for k, v in value.items()}
-        return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
+        if not isinstance(value, np.ndarray):
+            return value
+        return torch.from_numpy(value if value.flags.writeable else value.copy())
 
     torch.save(convert(nested), path)

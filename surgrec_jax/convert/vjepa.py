@@ -51,8 +51,6 @@ def recognise(shapes: Mapping[str, Shape]) -> str | None:
     Raises:
         ConvertError: a file that could be 1 or 2.
     """
-    if any(re.fullmatch(r"classifier(s/\d+)?/.*pooler\.query_tokens", key) for key in shapes):
-        return "vjepa_probe"
     patch = [s for k, s in shapes.items() if k.endswith("patch_embed.proj.weight")]
     if not patch or any(len(s) != 5 for s in patch):
         return None

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from surgrec_jax.convert import plan as plans
 from surgrec_jax.convert.plan import ImportOptions, Plan
-from surgrec_jax.convert.strict import ConvertError, Ignored, Rule, squeeze
+from surgrec_jax.convert.strict import ConvertError, Ignored, Rule, Shape, squeeze
 from surgrec_jax.convert.tables import blocks, linear, norm
 from surgrec_jax.convert.vjepa import STATE
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.presets import ViTConfig
+
+
+def recognise(shapes: Mapping[str, Shape]) -> bool:
+    """Whether a file holds attentive probes."""
+    return any(re.fullmatch(r"classifier(s/\d+)?/.*pooler\.query_tokens", key) for key in shapes)
 
 
 def probe_rules(prefix: str, head: HeadConfig) -> list[Rule]:

@@ -237,33 +237,6 @@ def test_vjepa1_there_and_back_with_its_tables(tmp_path):
         same(*({k: v.numpy() for k, v in s.items()} for s in (back[group], state)))
 
 
-class Evil:
-    """Runs code when it is unpickled, if anything lets it."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
-
-
-def test_a_torch_file_with_code_is_refused_and_does_not_run(tmp_path):
-    torch = pytest.importorskip("torch", reason="torch files need torch")
-    torch.save({"model": {"a": torch.zeros(2)}, "args": Evil(tmp_path / "ran")}, tmp_path / "x.pth")
-    with pytest.raises(ConvertError, match=r"holds io.open, and restoring such objects runs"):
-        import_file(tmp_path / "x.pth", tmp_path / "run")
-    assert not (tmp_path / "ran").exists()
-
-
-def test_a_truncated_torch_file(tmp_path):
-    torch = pytest.importorskip("torch", reason="torch files need torch")
-    torch.save({"model": {"a": torch.zeros(2000)}}, tmp_path / "x.pth")
-    data = (tmp_path / "x.pth").read_bytes()
-    (tmp_path / "x.pth").write_bytes(data[: len(data) // 2])
-    with pytest.raises(ConvertError, match="if it is truncated or damaged, download it again"):
-        import_file(tmp_path / "x.pth", tmp_path / "run")
-
-
 def test_command_line(tmp_path, capsys):
     folder, _ = golden_file(tmp_path, "hf_vjepa2")
     assert main(["inspect", str(folder)]) == 0
