@@ -234,19 +234,27 @@ def test_dinov3_at_another_size_and_not_square(tmp_path):
     close(load_encoder(tmp_path / "run").tokens(video), theirs)
 
 
-def test_dinov2_with_registers(tmp_path):
-    cls = transformers.Dinov2WithRegistersModel
-    first = make(cls, transformers.Dinov2WithRegistersConfig, cases.DINOV2)
+@pytest.mark.parametrize("registers, swiglu", [(True, False), (False, False), (True, True)])
+def test_dinov2(tmp_path, registers, swiglu):
+    cls, config_cls = transformers.Dinov2Model, transformers.Dinov2Config
+    if registers:
+        cls = transformers.Dinov2WithRegistersModel
+        config_cls = transformers.Dinov2WithRegistersConfig
+    values = cases.DINOV2 if registers else cases.DINOV2 | {"model_type": "dinov2"}
+    values = {k: v for k, v in values.items() if registers or k != "num_register_tokens"}
+    first = make(cls, config_cls, values, use_swiglu_ffn=swiglu)
     model, folder, weights = load_named(cls, saved(first, tmp_path / "hf"), tmp_path)
-    import_file(folder, tmp_path / "run", ImportOptions(num_frames=1))
-    video = cases.clips(1, 16, 16)
-    theirs = model(torch.from_numpy(cases.pixels(video)[:, 0])).last_hidden_state[:, 3:].detach()
-    close(load_encoder(tmp_path / "run").tokens(video), theirs)
-    golden("hf_dinov2", weights, tokens=theirs)
-    import_file(folder, tmp_path / "large", ImportOptions(num_frames=1, resize_to=(1, 24, 16)))
-    video = cases.clips(1, 24, 16)
-    theirs = model(torch.from_numpy(cases.pixels(video)[:, 0])).last_hidden_state[:, 3:]
-    close(load_encoder(tmp_path / "large").tokens(video), theirs)
+    prefix = 3 if registers else 1
+    for size, options in (((16, 16), {}), ((24, 16), {"resize_to": (1, 24, 16)})):
+        run = tmp_path / f"run{size[0]}"
+        import_file(folder, run, ImportOptions(num_frames=1, **options))
+        video = cases.clips(1, *size)
+        theirs = model(torch.from_numpy(cases.pixels(video)[:, 0])).last_hidden_state[:, prefix:]
+        close(load_encoder(run).tokens(video), theirs)
+        if registers and not swiglu and not options:
+            golden("hf_dinov2", weights, tokens=theirs.detach())
+        if swiglu:
+            return
 
 
 @pytest.mark.slow
