@@ -152,6 +152,15 @@ def export_checkpoint(
         raise ConvertError(f"--encoder={encoder!r}: choose from ('target', 'online')")
     out = Path(out)
     model = Model(path, step=step, whole=whole, which=encoder)
+    vjepa_file = format.startswith("vjepa")
+    if encoder == "online" and not model.meta["uses_target"]:
+        raise ConvertError("--encoder=online: the checkpoint has one encoder; leave it out")
+    if encoder == "online" and vjepa_file and _holds_both(model):
+        raise ConvertError("--encoder=online: with --whole both encoders are written; leave it out")
+    if model.head and vjepa_file:
+        raise ConvertError(
+            f"a {format} file has no place for a head; leave out --whole for the encoder alone"
+        )
     if format == "transformers":
         tensors, files = _transformers(model, encoder)
     elif format == "videomae":
@@ -168,7 +177,7 @@ def export_checkpoint(
         (out / name).write_text(json.dumps(content, indent=2) + "\n")
     (out / "README.md").write_text(card.write(model, format, encoder))
     expected = verify.beside(weights)
-    kept = "target" if format.startswith("vjepa") and _holds_both(model) else encoder
+    kept = "target" if vjepa_file and _holds_both(model) else encoder
     verify.record(expected, model.encoder, nest(model.only(kept))["params"]["encoder"])
     return [weights, *(out / name for name in files), out / "README.md", expected]
 
@@ -237,7 +246,8 @@ def _vjepa(model: Model, version: str, which: str) -> dict[str, np.ndarray]:
 def _holds_both(model: Model) -> bool:
     """Whether a V-JEPA file gets the online encoder besides the target."""
     names = _imported(model, "vjepa1", "vjepa2")
-    return "params/encoder/norm/scale" in model.params and (not names or "online" in names)
+    both = all(f"{tree}/encoder/norm/scale" in model.params for tree in ("params", "target_params"))
+    return both and (not names or "online" in names)
 
 
 def _position_tables(encoder: ViTConfig, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ def videomae_config(
         if head.kind != "linear":
             raise ConvertError(f"transformers' videomae has no {head.kind} head, only a linear one")
         expected |= {"final_norm": "pooled"}
-    _check("videomae", encoder, expected)
+    _check("videomae", encoder, expected, head is not None)
     kind = "ForPreTraining" if decoder else "ForVideoClassification" if head else "Model"
     config = {
         "architectures": [f"VideoMAE{kind}"],
@@ -168,7 +168,7 @@ PLAIN = {
 }
 
 
-def _check(model: str, encoder: ViTConfig, expected: dict[str, Any]) -> None:
+def _check(model: str, encoder: ViTConfig, expected: dict[str, Any], head: bool = False) -> None:
     wrong = [
         f"{name}={getattr(encoder, name)!r} (it has {value!r})"
         for name, value in expected.items()
@@ -176,12 +176,17 @@ def _check(model: str, encoder: ViTConfig, expected: dict[str, Any]) -> None:
     ]
     if wrong:
         raise ConvertError(
-            f"transformers' {model} cannot hold this encoder: {', '.join(wrong)}{remedy(encoder)}"
+            f"transformers' {model} cannot hold this encoder: {', '.join(wrong)}"
+            f"{remedy(encoder, head)}"
         )
 
 
-def remedy(encoder: ViTConfig) -> str:
-    """What to do about a field that no other project's format has, for the end of an error."""
+def remedy(encoder: ViTConfig, head: bool = False) -> str:
+    """What to do about a field that a format does not have, for the end of an error.
+
+    Args:
+        head: whether a classifier goes with the encoder.
+    """
     if encoder.position == "rope_3d":
         return (
             "; no change of weights makes one kind of positions the other: an encoder that is to "
@@ -189,7 +194,7 @@ def remedy(encoder: ViTConfig) -> str:
         )
     if encoder.final_norm == "pooled":
         return "; its last norm is part of a classifier: give --whole"
-    return ""
+    return "; leave out --whole to export the encoder alone" if head else ""
 
 
 def _square_or_list(size: tuple[int, int]) -> int | list[int]:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from convert import cases
 from convert.test_strict import golden_file
 from surgrec_jax import checkpoint, encoder, load_encoder
-from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, import_file
+from surgrec_jax.convert import ConvertError, export_checkpoint, import_file
 from surgrec_jax.convert.__main__ import main
 from surgrec_jax.convert.plan import nest, part_shapes
 from surgrec_jax.models.heads import HeadConfig
@@ -100,8 +100,14 @@ def run_of(tmp_path, name, config, options=None, head=None, ema=False):
         "name": f"{name}-test",
         "objective": name,
         "uses_target": "target_params" in state,
-        "sources": [{"name": "phantom_surgery", "records": 12}],
-        "config": {"objective": name, "model": {"preset": "Ti"}, name: options},
+        "sources": [{"name": "phantom_surgery", "records": 12, "directory": "/secret/data"}],
+        "manifest": {"file": "/secret/manifest.json", "hash": "ab12", "leaves": 40},
+        "config": {
+            "objective": name,
+            "model": {"preset": "Ti"},
+            "init_from": "/secret/first",
+            name: options,
+        },
         **encoder.meta_of(config, fps=4.0),
     }
     if head:
@@ -122,6 +128,7 @@ def test_a_trained_run_exports_its_target_with_a_card(tmp_path):
     config = ViTConfig(**SIZES, **CLIP, position="rope_3d_tiled")
     state = run_of(tmp_path / "run", "jepa", config, PREDICTOR)
     results = {"tasks": [{"name": "phase", "heads": {"linear": {"a": {"mean": 0.5}}}}]}
+    results |= {"notes": ["Not clinical."], "overlap": {"a": {"cholec80": {"text": "unknown"}}}}
     (tmp_path / "run/probe").mkdir()
     (tmp_path / "run/probe/results.json").write_text(json.dumps(results))
     for which in ("target", "online"):
@@ -131,8 +138,17 @@ def test_a_trained_run_exports_its_target_with_a_card(tmp_path):
         got = load_file(out / "model.safetensors")["encoder.layernorm.weight"]
         np.testing.assert_array_equal(got, tree["encoder"]["norm"]["scale"])
     card = (tmp_path / "target/README.md").read_text()
-    for words in ("phantom_surgery", "step 7", "| phase | linear | a | 50.0 |", '"preset": "Ti"'):
+    for words in (
+        "| phantom_surgery | 12 |",
+        "step 7",
+        "curated manifest of 40 clusters says (hash ab12)",
+        '"preset": "Ti"',
+        "| phase | linear | a | 50.0 |",
+        "Not clinical.",
+        "a, cholec80: unknown",
+    ):
         assert words in card
+    assert "secret" not in card
     # And back in, as a run of its own.
     import_file(tmp_path / "target", tmp_path / "again")
     video = cases.clips(4, 16, 16)
@@ -174,6 +190,19 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
             export_checkpoint(tmp_path / "run", tmp_path / "out", format)
     with pytest.raises(ConvertError, match="choose from"):
         export_checkpoint(tmp_path / "run", tmp_path / "out", "onnx")
+
+
+def test_options_that_an_export_has_no_use_for(tmp_path):
+    config = ViTConfig(**SIZES, **CLIP, position="rope_3d_tiled")
+    run_of(tmp_path / "jepa", "jepa", config, PREDICTOR)
+    run_of(tmp_path / "head", "classify", config, head=HeadConfig("linear", 2))
+    for run, whole, which, sentence in (
+        ("jepa", True, "online", "with --whole both encoders are written"),
+        ("head", False, "online", "the checkpoint has one encoder"),
+        ("head", True, "target", "a vjepa2 file has no place for a head"),
+    ):
+        with pytest.raises(ConvertError, match=sentence):
+            export_checkpoint(tmp_path / run, tmp_path, "vjepa2", whole=whole, encoder=which)
 
 
 def swap_heads(folder):
@@ -218,52 +247,6 @@ def test_an_import_of_an_export_is_compared_with_what_was_exported(tmp_path):
             import_file(out, again)
         assert not again.exists()
         import_file(out, again, expect="none")
-
-
-def test_torch_formats_there_and_back(tmp_path):
-    torch = pytest.importorskip("torch", reason="torch files need torch")
-    from convert import reference as ref
-    from convert.originals import OPTIONS, SMALL, torch_state, videomae_shapes, vjepa_groups
-
-    cases_ = {
-        "videomae": {"model": torch_state(videomae_shapes())},
-        "vjepa2": {k: v for k, v in vjepa_groups().items() if k not in ("opt", "epoch", "loss")},
-    }
-    for name, groups in cases_.items():
-        torch.save(groups, tmp_path / f"{name}.pth")
-        import_file(tmp_path / f"{name}.pth", tmp_path / name, OPTIONS)
-        files = export_checkpoint(tmp_path / name, tmp_path / f"{name}_out", name, whole=True)
-        back = torch.load(files[0], weights_only=True)
-        assert back.keys() == groups.keys()
-        for group, state in groups.items():
-            same(*({k: v.numpy() for k, v in s.items()} for s in (back[group], state)))
-    shapes = ref.encoder_shapes("", qv=True) | ref.norm_shapes("fc_norm")
-    state = torch_state(shapes | {"head.weight": [5, 48], "head.bias": [5]})
-    torch.save({"module": state}, tmp_path / "fine.pth")
-    import_file(tmp_path / "fine.pth", tmp_path / "fine", ImportOptions(**SMALL))
-    files = export_checkpoint(tmp_path / "fine", tmp_path / "fine_out", "videomae", whole=True)
-    back = torch.load(files[0], weights_only=True)["module"]
-    same({k: v.numpy() for k, v in back.items()}, {k: v.numpy() for k, v in state.items()})
-
-
-def test_vjepa1_there_and_back_with_its_tables(tmp_path):
-    torch = pytest.importorskip("torch", reason="torch files need torch")
-    from convert.originals import OPTIONS, vjepa_groups
-    from surgrec_jax.models.position import sincos_3d
-
-    groups = {k: v for k, v in vjepa_groups().items() if k not in ("opt", "epoch", "loss")}
-    table = torch.from_numpy(sincos_3d((2, 4, 4), 48)[None])
-    for name in ("encoder", "target_encoder"):
-        groups[name]["module.backbone.pos_embed"] = table
-    narrow = torch.from_numpy(sincos_3d((2, 4, 4), 24)[None])
-    groups["predictor"]["module.backbone.predictor_pos_embed"] = narrow
-    torch.save(groups, tmp_path / "a.pt")
-    import_file(tmp_path / "a.pt", tmp_path / "run", OPTIONS)
-    files = export_checkpoint(tmp_path / "run", tmp_path / "out", "vjepa1", whole=True)
-    back = torch.load(files[0], weights_only=True)
-    assert back.keys() == groups.keys()
-    for group, state in groups.items():
-        same(*({k: v.numpy() for k, v in s.items()} for s in (back[group], state)))
 
 
 def test_command_line(tmp_path, capsys):

@@ -9,7 +9,7 @@ import pytest
 
 from convert import cases, models
 from surgrec_jax import load_encoder
-from surgrec_jax.convert import ImportOptions, import_file
+from surgrec_jax.convert import ImportOptions, export_checkpoint, import_file
 
 torch = pytest.importorskip("torch", reason="parity with torch needs torch==2.13.0")
 transformers = pytest.importorskip("transformers", reason="parity needs transformers")
@@ -109,6 +109,10 @@ def test_version_5_key_style(tmp_path):
     video = cases.clips(4, 16, 16)
     a, b = (load_encoder(tmp_path / r).tokens(video) for r in ("run4", "run5"))
     np.testing.assert_array_equal(a, b)
+    export_checkpoint(tmp_path / "run5", tmp_path / "out", "transformers", whole=True)
+    back = tensors(tmp_path / "out")
+    assert back.keys() == style5.keys()
+    assert all(np.array_equal(back[key], style5[key]) for key in back)
 
 
 def test_videomae_classifier(tmp_path):
