@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from convert import cases
 from convert.test_strict import golden_file
 from surgrec_jax import load_encoder
-from surgrec_jax.convert import ConvertError, ImportOptions, import_file
+from surgrec_jax.convert import ConvertError, ImportOptions, import_file, verify
 from surgrec_jax.convert.files import open_file
 
 
@@ -103,6 +104,32 @@ def test_a_record_with_pickled_objects(tmp_path):
     record.write_bytes(b"PK\x03\x04 and no more")
     refused(folder, "is no reference with video and tokens")
     import_file(folder, tmp_path / "run", ImportOptions(), expect="none")
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        ({"tokens": np.array([["a"]])}, r"tokens is <U1 \[1, 1\]"),
+        ({"video": np.zeros((1, 4, 16, 16, 3), np.float32)}, "video is float32"),
+        ({"rows": np.array([99])}, "rows are not of 32 tokens"),
+        ({"rows": np.array([0.5])}, "rows is float64"),
+        ({"hidden": np.zeros((9, 1, 32, 48), np.float32)}, r"hidden \(9, 1, 32, 48\), this"),
+        ({"video": np.zeros((0, 4, 16, 16, 3), np.uint8)}, r"has clips \[4, 16, 16, 3\]"),
+    ],
+)
+def test_a_record_that_is_wrong(tmp_path, change, match):
+    folder, _ = golden_file(tmp_path)
+    right = {"video": cases.clips(4, 16, 16, 1), "tokens": np.zeros((1, 32, 48), np.float32)}
+    np.savez(folder / "model.safetensors.expected.npz", **right | change)
+    refused(folder, match)
+
+
+def test_a_record_that_unpacks_to_more_than_there_is(tmp_path, monkeypatch):
+    folder, _ = golden_file(tmp_path)
+    monkeypatch.setattr(verify, "MAX_BYTES", 10_000)
+    record = folder / "model.safetensors.expected.npz"
+    np.savez_compressed(record, video=np.zeros(20_000, np.uint8), tokens=np.zeros(1))
+    refused(folder, "it unpacks to .* bytes, and 10000 are read at most")
 
 
 class Evil:
