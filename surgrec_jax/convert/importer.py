@@ -45,7 +45,7 @@ def import_file(
         ConvertError: a file, an option or a number that is not as it should be.
     """
     out, options = Path(out), options or ImportOptions()
-    if (out / "checkpoints").exists():
+    if checkpoint.steps_in(out / "checkpoints"):  # an import that was stopped leaves none
         raise ConvertError(f"{out} has checkpoints already; give another --out")
     file = open_file(path)
     below: dict[str, Any] = {}
