@@ -37,7 +37,8 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.init_from = ""  # a workdir or checkpoint to take the parameters from, "" for a fresh start
 
     c.model = ConfigDict()
-    c.model.preset = "L"  # Ti, S, B, L, H, g; the four sizes below override it
+    # Ti, S, B, L, H, g; the four sizes below override it. checkpoint: as in init_from.
+    c.model.preset = "L"
     c.model.width = placeholder(int)
     c.model.depth = placeholder(int)
     c.model.heads = placeholder(int)

@@ -41,9 +41,7 @@ def replay(workdir: Path, step: int | None = None, data_dir: str | None = None) 
         ConfigError: no such workdir, or no step that broke.
         CheckpointError: the checkpoint before the step cannot be read.
     """
-    config = _load_config(workdir)
-    if config.objective == "classify":
-        config = finetune.complete(config)
+    config = finetune.complete(_load_config(workdir))
     if data_dir:
         config.data.data_dir = data_dir
     step = _broken_step(workdir) if step is None else step

@@ -49,8 +49,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
             with the remedy.
         NonFiniteError: the run's numbers broke; the ids of the batch are saved in the workdir.
     """
-    if config.objective == "classify":
-        config = finetune.complete(config, workdir)
+    config = finetune.complete(config, workdir)
     # The mesh, and whether the batch fits it.
     mesh = sharding.make_mesh(config.mesh.fsdp)
     sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
@@ -197,11 +196,7 @@ def _start(
         if config.init_from and config.init_weights:
             state = finetune.take_encoder(state, abstract, config)
     elif config.init_from:
-        location = checkpoint.find(config.init_from)
-        encoder.check_architecture(checkpoint.read_meta(location), cfg.make_encoder(config))
-        parts = {k: abstract[k] for k in ("params", "target_params") if k in abstract}
-        state |= checkpoint.restore_state(location, parts)
-        logging.info("parameters taken from %s", location.path)
+        state = finetune.take_parts(state, abstract, config)
     return state, earlier
 
 

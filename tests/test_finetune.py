@@ -96,6 +96,40 @@ def test_only_the_encoder_is_taken_and_it_says_what_is_left(pretrained, capsys):
         finetune.take_encoder(state, {"params": abstract}, config)
 
 
+MASKS = [{"blocks": 1, "scale": 0.5, "context": 1, "target": 1}]
+PREDICTOR = {"predictor_depth": 1, "predictor_width": 16, "predictor_heads": 2, "masks": MASKS}
+
+
+@pytest.mark.parametrize(
+    "name, options, new, left",
+    [("mae", DECODER, "nothing", "nothing"), ("jepa", PREDICTOR, "predictor", "decoder")],
+)
+def test_pretraining_goes_on_with_what_there_is(pretrained, capsys, name, options, new, left):
+    objective = make_objective(name, ENCODER, options, Compute())
+    params = jax.eval_shape(objective.init, jax.random.key(0))
+    abstract = {"params": params}
+    if objective.uses_target:
+        abstract["target_params"] = objective.target_of(params)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), abstract
+    )
+    state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), abstract)
+    taken = finetune.take_parts(state, abstract, finetune.complete(config_of(pretrained)))
+    said = capsys.readouterr().out
+    assert f"new: {new}; left behind: {left}" in said
+    ours = encoder.load_encoder(pretrained).params
+    for tree in taken:
+        jax.tree.map(np.testing.assert_array_equal, taken[tree]["encoder"], ours)
+    if name == "jepa":
+        assert not any(np.any(x) for x in jax.tree.leaves(taken["params"]["predictor"]))
+    with pytest.raises(checkpoint.CheckpointError, match="another architecture"):
+        config = config_of(pretrained)
+        config.model = finetune.complete(config).model
+        config.model.norm_eps = 1e-5
+        finetune.take_parts(state, abstract, config)
+
+
 def test_a_checkpoint_without_classifier_says_how_to_make_one(pretrained):
     assert load_fitting(pretrained)[1] is None
     with pytest.raises(checkpoint.CheckpointError, match="has no classifier .*configs/finetune.py"):
