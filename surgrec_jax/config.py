@@ -28,6 +28,7 @@ FREE_TO_CHANGE = (
     "data.max_bad_share",
     "data.timeout_s",
     "log_every",
+    "profile_steps",
     "max_nonfinite",
     "checkpoint",
     "probe.every",
