@@ -22,12 +22,12 @@ lint: .venv/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: .venv/runtime
+bench: .venv/development
 	$(BIN)/python -m surgrec_jax.bench builder
 	$(BIN)/python -m surgrec_jax.bench loader
 	$(BIN)/python -m surgrec_jax.bench sampler --records=10000,1000000
 	$(BIN)/python -m surgrec_jax.bench step --config=configs/mae.py:tiny --data
-	$(BIN)/python -m surgrec_jax.bench convert --size=Ti --clips=2
+	$(BIN)/python -m surgrec_jax.bench convert --size=B,L --clips=2
 
 # Kills, damaged checkpoints, full disks, lost processes: docs/reliability.md.
 faults: .venv/development

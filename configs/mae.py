@@ -39,7 +39,8 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.init_from = ""  # a workdir or checkpoint to take the parameters from, "" for a fresh start
 
     c.model = ConfigDict()
-    c.model.preset = "B"  # Ti, S, B, L, H, g; the four sizes below override it
+    # Ti, S, B, L, H, g; the four sizes below override it. checkpoint: as in init_from.
+    c.model.preset = "B"
     c.model.width = placeholder(int)
     c.model.depth = placeholder(int)
     c.model.heads = placeholder(int)
@@ -58,6 +59,7 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.mae.decoder_depth = placeholder(int)  # None: VideoMAE's decoder for the preset
     c.mae.decoder_width = placeholder(int)
     c.mae.decoder_heads = placeholder(int)
+    c.mae.decoder_mlp_dim = placeholder(int)  # None: 4 decoder_width
 
     c.optim = ConfigDict()
     c.optim.schedule = "cosine"
@@ -101,6 +103,7 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.mesh.fsdp = 1  # devices that share one copy of the state; -1 for all
 
     c.log_every = 20
+    c.profile_steps = ""  # "100:105": a profiler trace of steps 100 to 104, in <workdir>/profile
     c.max_nonfinite = 0  # steps in a row that may break and be skipped; one more stops the run
     c.checkpoint = ConfigDict()
     c.checkpoint.every = 1000

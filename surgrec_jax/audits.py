@@ -11,6 +11,7 @@ from typing import Any
 from data_builders.common import audit, audit_across, untrusted
 from data_builders.common.errors import BadInput, BuildError
 from data_builders.common.prepared import Prepared, choose_prepared
+from surgrec_jax import lineage
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation import results
 
@@ -44,17 +45,16 @@ class Audits:
         """Was an encoder pretrained on test cases of a data set?
 
         Args:
-          meta: of its checkpoint; "sources" is what `train` recorded.
+          meta: of its checkpoint; "sources" is what `train` recorded, see `lineage`.
           source: any split of the data set.
 
         Returns:
           "status": "none", "found", "possible" or "unknown"; "text": a sentence.
         """
-        recorded = meta.get("sources")
-        complete = isinstance(recorded, list) and all("split" in entry for entry in recorded)
-        if not recorded or not complete:
-            text = "the checkpoint does not record what it was pretrained on"
+        if not lineage.complete(meta):
+            text = "the checkpoint does not record all that its weights were trained on"
             return {"status": "unknown", "text": text}
+        recorded = meta["sources"]
 
         def make() -> dict:
             used = [(self._used(entry), entry["split"]) for entry in recorded]

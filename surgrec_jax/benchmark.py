@@ -129,6 +129,7 @@ def run(config) -> pathlib.Path:
         verdicts[name] = kept.verdict(first)
         for model, meta in metas.items():
             overlaps[model][name] = kept.overlap(meta, first)
+    tests = {name: sources[asked[name][0].splits[2]] for name, sources in opened.items()}
     measured = assemble.assemble(
         cells,
         failures,
@@ -136,7 +137,7 @@ def run(config) -> pathlib.Path:
         settings,
         protocol={**dataclasses.asdict(settings), "title": settings.rules.title},
         environment=runner.environment(),
-        notes=runner.notes(names, found, settings),
+        notes=runner.notes(tests, found, settings),
         data={
             name: {split: source.fingerprint for split, source in sources.items()}
             for name, sources in opened.items()
@@ -236,6 +237,9 @@ def main(argv: Sequence[str]) -> int:
     except (CheckpointError, ValueError, OSError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nbenchmark: stopped; the same command goes on with what is there", file=sys.stderr)
+        return 130
     return 0
 
 

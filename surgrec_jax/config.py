@@ -29,6 +29,7 @@ FREE_TO_CHANGE = (
     "data.max_bad_share",
     "data.timeout_s",
     "log_every",
+    "profile_steps",
     "max_nonfinite",
     "checkpoint",
     "probe.every",
@@ -127,12 +128,19 @@ def build_objective(
         return make_classify(make_encoder(config), options, question, compute)
     options = set_fields(config[name])
     if name == "mae":
-        if config.model.preset not in MAE_DECODERS:
+        sizes, known = ("depth", "width", "heads"), MAE_DECODERS.get(config.model.preset)
+        missing = [f"mae.decoder_{k}" for k in sizes if f"decoder_{k}" not in options]
+        if known:
+            options = {f"decoder_{k}": v for k, v in zip(sizes, known, strict=True)} | options
+        elif config.model.preset != FROM_CHECKPOINT:
             raise ConfigError(
                 f"model.preset={config.model.preset!r}: choose from {tuple(MAE_DECODERS)}"
             )
-        defaults = zip(("depth", "width", "heads"), MAE_DECODERS[config.model.preset], strict=True)
-        options = {f"decoder_{k}": v for k, v in defaults} | options
+        elif missing:
+            raise ConfigError(
+                f"model.preset={FROM_CHECKPOINT!r} says nothing of the decoder: give "
+                f"{', '.join(missing)}"
+            )
     else:
         masks = options["masks"]
         if not masks or not all(isinstance(mask, (dict, ConfigDict)) for mask in masks):

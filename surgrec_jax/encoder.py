@@ -59,8 +59,18 @@ class Encoder:
 
     @property
     def clip(self) -> tuple[int, int, float]:
-        """(frames, side in pixels, frames per second) of the clips it takes."""
-        return self.config.num_frames, self.config.image_size[0], self.fps
+        """(frames, side in pixels, frames per second) of the clips it takes.
+
+        Raises:
+            ValueError: they are not square; `config.image_size` has both sides.
+        """
+        height, width = self.config.image_size
+        if height != width:
+            raise ValueError(
+                f"{self.name} takes clips of {height} x {width} pixels, where square ones are "
+                "wanted; import it with --resize_to=FRAMESxSIDExSIDE"
+            )
+        return self.config.num_frames, height, self.fps
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -75,7 +85,7 @@ class Encoder:
         """uint8 clips [B, T, H, W, 3] -> float32 tokens [B, N, D] after the final norm.
 
         Raises:
-            ValueError: clips of another shape or dtype than the encoder takes.
+            ValueError: no array, or clips of another shape or dtype than the encoder takes.
         """
         return self.batched(_tokens, video)
 
@@ -83,7 +93,7 @@ class Encoder:
         """uint8 clips [B, T, H, W, 3] -> float32 features [B, D], the mean over tokens.
 
         Raises:
-            ValueError: clips of another shape or dtype than the encoder takes.
+            ValueError: no array, or clips of another shape or dtype than the encoder takes.
         """
         return self.batched(_features, video)
 
@@ -91,16 +101,16 @@ class Encoder:
         """function(config, compute, params, video [batch, ...]) over clips, batch by batch, shared
         by this process's devices. Raises ValueError as `tokens`."""
         expected = (self.config.num_frames, *self.config.image_size, 3)
+        takes = f"{self.name} takes uint8 clips [B, {', '.join(map(str, expected))}]"
+        if not isinstance(video, (np.ndarray, jax.Array)):
+            raise ValueError(f"{takes} as a NumPy array, not a {type(video).__name__}")
         if video.shape[1:] != expected or video.dtype != np.uint8:
-            raise ValueError(
-                f"{self.name} takes uint8 clips [B, {', '.join(map(str, expected))}], "
-                f"not {video.dtype} {list(video.shape)}"
-            )
+            raise ValueError(f"{takes}, not {video.dtype} {list(video.shape)}")
         parts = []
         mesh, params = self._placed
         size = -(-self.batch_size // mesh.size) * mesh.size
         with jax.set_mesh(mesh):
-            for start in range(0, len(video), size):
+            for start in range(0, max(len(video), 1), size):
                 part = video[start : start + size]
                 # One compiled shape: the last batch is filled up and cut again.
                 padding = [(0, size - len(part))] + [(0, 0)] * (video.ndim - 1)
@@ -143,6 +153,11 @@ def load_encoder(
     Raises:
         CheckpointError: no checkpoint, a damaged one, or one of another format.
     """
+    if Path(path).is_file() or (Path(path) / "model.safetensors").exists():
+        raise checkpoint.CheckpointError(
+            f"{path} is not a checkpoint of this project; import it first: "
+            f"python -m surgrec_jax.convert import {path} --out WORKDIR"
+        )
     location = checkpoint.find(path, step)
     meta = checkpoint.read_meta(location)
     config = config_from_meta(meta)

@@ -1,4 +1,4 @@
-"""What a fine-tuning run takes from a pretraining checkpoint: architecture, clip rate, encoder."""
+"""What a run takes from the checkpoint of another: architecture, clip rate, parameters."""
 
 from __future__ import annotations
 
@@ -52,10 +52,11 @@ def complete(config: ConfigDict, workdir: Path | None = None) -> ConfigDict:
         found["image_size"] = height
     config = config.copy_and_resolve_references()
     for name, value in config.model.items():
-        if name in found and value is not None and value != found[name]:
+        # How fresh weights are drawn is no property of those in a checkpoint.
+        if name in found and name != "init" and value is not None and value != found[name]:
             raise ConfigError(
                 f"model.{name}={value!r} contradicts {config.init_from}, which has "
-                f"{found[name]!r}; leave it out"
+                f"{found[name]!r}; give that, or leave it out"
             )
     with config.unlocked():
         config.model.update(found)
@@ -115,5 +116,40 @@ def take_encoder(state: State, abstract: State, config: ConfigDict) -> State:
         f"encoder of {location.path} ({meta['name']}, {tree}) taken; "
         f"new: {', '.join(n for n in new if n != 'encoder')}; "
         f"left behind: {', '.join(left) or 'nothing'}"
+    )
+    return state
+
+
+def take_parts(state: State, abstract: State, config: ConfigDict) -> State:
+    """A fresh state with every part that a checkpoint has of it: pretraining that goes on.
+
+    Encoder, decoder or predictor, and the EMA target, which is a copy of the encoder where the
+    checkpoint has none. Says what was taken, what stays new and what was left behind.
+
+    Args:
+        abstract: shapes and shardings of `state`.
+
+    Raises:
+        CheckpointError: another architecture, or a checkpoint that cannot be read.
+    """
+    location = checkpoint.find(config.init_from)
+    meta = checkpoint.read_meta(location)
+    encoder.check_architecture(meta, make_encoder(config))
+    saved = checkpoint.parts(location, "params")
+    parts = {name: part for name, part in abstract["params"].items() if name in saved}
+    averaged = "target_params" in state and meta["uses_target"]
+    wanted = {"params": parts} | ({"target_params": abstract["target_params"]} if averaged else {})
+    taken = checkpoint.restore_state(location, wanted)
+    new = {**state["params"], **taken["params"]}
+    state = {**state, "params": new}
+    if averaged:
+        state["target_params"] = taken["target_params"]
+    elif "target_params" in state:
+        state["target_params"] = {n: jax.tree.map(jnp.copy, new[n]) for n in state["target_params"]}
+    target = ["EMA target"] if averaged else []
+    print(
+        f"taken from {location.path} ({meta['name']}): {', '.join([*parts, *target])}; "
+        f"new: {', '.join(n for n in new if n not in parts) or 'nothing'}; "
+        f"left behind: {', '.join(n for n in saved if n not in parts) or 'nothing'}"
     )
     return state

@@ -40,7 +40,8 @@ def mae_step_flops(objective: MAE) -> float:
     visible = config.num_tokens - hidden
     out = round((1 - options.decoder_mask_ratio) * hidden)
     width = options.decoder_width
-    decoder = options.decoder_depth * block_flops(visible + out, width, 4 * width)
+    mlp_dim = options.decoder_mlp_dim or 4 * width
+    decoder = options.decoder_depth * block_flops(visible + out, width, mlp_dim)
     return 2 * patch_flops(config, visible) + 3 * (
         encoder_flops(config, visible)
         + 2 * visible * config.width * width

@@ -97,6 +97,9 @@ def main(argv: Sequence[str]) -> int:
     except (CheckpointError, ValueError, OSError) as error:
         print(f"probe: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nprobe: stopped; the same command goes on with what is there", file=sys.stderr)
+        return 130
     return 0
 
 

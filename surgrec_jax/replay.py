@@ -46,8 +46,7 @@ def replay(workdir: Path, step: int | None = None, data_dir: str | None = None) 
     # A key that is missing or odd, in what any file may hold.
     with untrusted.interpreting(workdir / cfg.FILE, error_type=cfg.ConfigError):
         cfg.check_numbers(config)
-        if config.objective == "classify":
-            config = finetune.complete(config)
+        config = finetune.complete(config)
         if data_dir:
             config.data.data_dir = data_dir
         step = _broken_step(workdir) if step is None else step

@@ -22,6 +22,7 @@ from surgrec_jax import (
     environment,
     finetune,
     inputs,
+    lineage,
     lock,
     rendezvous,
     sharding,
@@ -29,6 +30,7 @@ from surgrec_jax import (
 )
 from surgrec_jax import config as cfg
 from surgrec_jax.health import Health
+from surgrec_jax.profile import Profile
 from surgrec_jax.run_log import RunLog
 from surgrec_jax.watch import Watch
 
@@ -49,8 +51,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         NonFiniteError: the run's numbers broke; the ids of the batch are saved in the workdir.
     """
     cfg.check_numbers(config)
-    if config.objective == "classify":
-        config = finetune.complete(config, workdir)
+    config = finetune.complete(config, workdir)
     # The mesh, and whether the batch fits it.
     mesh = sharding.make_mesh(config.mesh.fsdp)
     sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
@@ -66,6 +67,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     objective = cfg.build_objective(config, question=question)
     adamw = cfg.build_optimizer(config, objective.decayed)
     tx, momentum = adamw.build(), cfg.build_momentum(config)
+    profile = Profile(config.profile_steps, workdir / "profile")
     name = f"{config.objective}-{config.name}"
 
     # From what, and where it is kept.
@@ -88,7 +90,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     init = train_state.make_init(objective, tx, config.seed)
     abstract, init = train_state.shard_state(init, mesh)
     saved.check_space(abstract)
-    state = _start(config, saved, abstract, init)
+    state, earlier = _start(config, saved, abstract, init)
     first, last = int(state["step"]), min(config.steps, config.stop_after or config.steps)
     step_fn = train_state.make_train_step(
         objective, tx, seed=config.seed, momentum=momentum, accum_steps=config.accum_steps
@@ -103,7 +105,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
         "name": name,
         "objective": config.objective,
         "uses_target": objective.uses_target,
-        "sources": described,
+        "sources": described + earlier,
         "manifest": mixture.describe() if mixture else None,
         "config": json.loads(json.dumps(config.to_dict())),
         **encoder.meta_of(objective.encoder, fps=config.data.fps),
@@ -132,8 +134,9 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     score = None
     loader = inputs.training_batches(config, sources, first, last, mixture, workdir, question)
     bad_records = 0
-    with StopSignal() as stop, saved, loader as batches:
+    with StopSignal() as stop, saved, profile, loader as batches:
         for step in range(first + 1, last + 1):
+            profile.before(step, state)
             began = time.perf_counter()
             ids = next(batches)
             log.clock.waited(time.perf_counter() - began)
@@ -184,22 +187,21 @@ def _due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
 
 
-def _start(config: ConfigDict, saved: checkpoint.Checkpoints, abstract: State, init) -> State:
-    """The newest checkpoint's state, or a fresh one, with another run's parameters if asked for."""
+def _start(
+    config: ConfigDict, saved: checkpoint.Checkpoints, abstract: State, init
+) -> tuple[State, lineage.Sources]:
+    """The newest checkpoint's state, or a fresh one, with another run's parameters if asked for;
+    and the data that those had seen."""
     restored = saved.restore(abstract)
     if restored is not None:
-        return restored[0]
-    state = init()
+        return restored[0], lineage.kept(restored[1])
+    state, earlier = init(), lineage.earlier_sources(config)
     if config.objective == "classify":
-        fresh = not config.init_from or not config.init_weights
-        return state if fresh else finetune.take_encoder(state, abstract, config)
-    if config.init_from:
-        location = checkpoint.find(config.init_from)
-        encoder.check_architecture(checkpoint.read_meta(location), cfg.make_encoder(config))
-        parts = {k: abstract[k] for k in ("params", "target_params") if k in abstract}
-        state |= checkpoint.restore_state(location, parts)
-        logging.info("parameters taken from %s", location.path)
-    return state
+        if config.init_from and config.init_weights:
+            state = finetune.take_encoder(state, abstract, config)
+    elif config.init_from:
+        state = finetune.take_parts(state, abstract, config)
+    return state, earlier
 
 
 class StopSignal:

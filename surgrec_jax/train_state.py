@@ -72,6 +72,15 @@ def make_train_step(
         (loss, metrics), grads = grad_fn(params, batch, keys, target_params)
         return grads, {"loss": loss, **metrics}
 
+    def update(old: State, grads: Any, m: jax.Array | None) -> State:
+        updates, opt_state = tx.update(grads, old["opt_state"], old["params"])
+        new = {"params": optax.apply_updates(old["params"], updates), "opt_state": opt_state}
+        if objective.uses_target:
+            new["target_params"] = optim.ema(
+                old["target_params"], objective.target_of(new["params"]), m
+            )
+        return new
+
     def step(state: State, batch: dict[str, jax.Array]) -> tuple[State, Metrics]:
         params, target = state["params"], state.get("target_params")
         keys = clip_keys(seed, state["step"], len(batch["video"]))
@@ -81,16 +90,13 @@ def make_train_step(
         else:
             grads, metrics = _accumulate(gradient, params, batch, keys, target, accum_steps)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        updates, opt_state = tx.update(grads, state["opt_state"], params)
-        new = {"params": optax.apply_updates(params, updates), "opt_state": opt_state}
-        if objective.uses_target:
-            m = momentum(state["step"])
-            new["target_params"] = optim.ema(target, objective.target_of(new["params"]), m)
-            metrics["ema_momentum"] = m
+        old = {k: v for k, v in state.items() if k != "step"}
+        m = momentum(state["step"]) if objective.uses_target else None
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
-        new = jax.tree.map(
-            lambda n, old: jnp.where(finite, n, old), new, {k: state[k] for k in new}
-        )
+        # A branch, not a select of every array: that would need a second copy of the state.
+        new = jax.lax.cond(finite, update, lambda old, *_: old, old, grads, m)
+        if objective.uses_target:
+            metrics["ema_momentum"] = m
         new["step"] = state["step"] + 1
         return new, {k: jnp.float32(v) for k, v in metrics.items()} | {"finite": finite}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_builders.common.build import build
-from surgrec_jax import checkpoint, encoder, finetune, train
+from surgrec_jax import checkpoint, encoder, finetune, lineage, train
 from surgrec_jax.classifier import load_classifier, load_fitting
 from surgrec_jax.config import ConfigError
 from surgrec_jax.data.records import open_source
@@ -96,10 +96,65 @@ def test_only_the_encoder_is_taken_and_it_says_what_is_left(pretrained, capsys):
         finetune.take_encoder(state, {"params": abstract}, config)
 
 
+MASKS = [{"blocks": 1, "scale": 0.5, "context": 1, "target": 1}]
+PREDICTOR = {"predictor_depth": 1, "predictor_width": 16, "predictor_heads": 2, "masks": MASKS}
+
+
+@pytest.mark.parametrize(
+    "name, options, new, left",
+    [("mae", DECODER, "nothing", "nothing"), ("jepa", PREDICTOR, "predictor", "decoder")],
+)
+def test_pretraining_goes_on_with_what_there_is(pretrained, capsys, name, options, new, left):
+    objective = make_objective(name, ENCODER, options, Compute())
+    params = jax.eval_shape(objective.init, jax.random.key(0))
+    abstract = {"params": params}
+    if objective.uses_target:
+        abstract["target_params"] = objective.target_of(params)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), abstract
+    )
+    state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), abstract)
+    taken = finetune.take_parts(state, abstract, finetune.complete(config_of(pretrained)))
+    said = capsys.readouterr().out
+    assert f"new: {new}; left behind: {left}" in said
+    ours = encoder.load_encoder(pretrained).params
+    for tree in taken:
+        jax.tree.map(np.testing.assert_array_equal, taken[tree]["encoder"], ours)
+    if name == "jepa":
+        assert not any(np.any(x) for x in jax.tree.leaves(taken["params"]["predictor"]))
+    with pytest.raises(checkpoint.CheckpointError, match="another architecture"):
+        config = config_of(pretrained)
+        config.model = finetune.complete(config).model
+        config.model.norm_eps = 1e-5
+        finetune.take_parts(state, abstract, config)
+
+
 def test_a_checkpoint_without_classifier_says_how_to_make_one(pretrained):
     assert load_fitting(pretrained)[1] is None
     with pytest.raises(checkpoint.CheckpointError, match="has no classifier .*configs/finetune.py"):
         load_classifier(pretrained)
+
+
+def test_the_data_behind_the_weights_stay_known(pretrained, tmp_path):
+    seen = {"name": "s", "split": "train", "directory": "d", "records": 1, "fingerprint": "f"}
+    meta = {"name": "one", "sources": [seen], "config": {}}
+    saved = checkpoint.Checkpoints(tmp_path / "one/checkpoints", keep=1, keep_best=0)
+    saved.save(1, {"step": jnp.int32(1)}, meta)
+    saved.close()
+    config = config_of(tmp_path / "one")
+    found = lineage.earlier_sources(config)
+    assert found == [{**seen, "through": str(tmp_path / "one")}]
+    config.init_weights = False  # its architecture alone
+    assert lineage.earlier_sources(config) == []
+
+    tuned = {"sources": [seen, *found], "config": {"init_from": "one"}}
+    assert lineage.complete(tuned) and lineage.kept(tuned) == found
+    assert not lineage.complete({**tuned, "sources": [seen]})  # of an earlier version
+    # A checkpoint that does not say what it was trained on leaves a gap that is told.
+    unknown = lineage.earlier_sources(config_of(pretrained))
+    assert unknown == [{"name": "mae-test", "through": str(pretrained)}]
+    assert not lineage.complete({**tuned, "sources": [seen, *unknown]})
 
 
 @pytest.mark.slow
@@ -117,6 +172,8 @@ def test_from_checkpoint_to_the_table(pretrained, tmp_path):
     assert train.train(config, tmp_path / "run")  # complete: the same command does nothing more
 
     one = load_classifier(tmp_path / "run")
+    known, unknown = one.encoder.meta["sources"]
+    assert known["split"] == "train" and unknown["through"] == str(pretrained)
     source = open_source(data_dir, "phantom_surgery", split="val")
     assert one.classes == source.tracks["phase"] and not one.multi_label
     before, after = encoder.load_encoder(pretrained).params, one.encoder.params
@@ -131,7 +188,8 @@ def test_from_checkpoint_to_the_table(pretrained, tmp_path):
     candidate = Candidate("mine", one.encoder, "here", one)
     found, predictions = probe([candidate], splits, tasks, settings)
     phase, action = found["tasks"]
-    assert set(phase["heads"]["fine-tuned"]) == {"mine"} and "fine-tuned" not in action["heads"]
+    assert set(phase["heads"]["fine-tuned"]) == {"majority", "mine"}
+    assert "fine-tuned" not in action["heads"]
     assert set(phase["heads"]["linear"]) == {"majority", "pixels", "random", "mine"}
     rows = predictions["phase/fine-tuned/mine"]
     np.testing.assert_allclose(rows.sum(-1), 1, atol=1e-5)

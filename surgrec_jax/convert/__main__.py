@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--resize_method", default="interpolate", help="interpolate or extend")
     load.add_argument("--mask_tokens", type=_numbers, help="of a predictor, e.g. 0,0; all of them")
     load.add_argument("--frames", default="apart", help="of an image encoder: apart or inflated")
+    load.add_argument("--probe", type=int, help="which attentive probe of several; the first")
     load.add_argument("--encoder_from", help="workdir of the encoder that probes stand on")
     load.add_argument("--expect", help=".npz of clips and the original model's tokens, or none")
     load.set_defaults(run=_import)
@@ -75,7 +76,11 @@ def _parser() -> argparse.ArgumentParser:
 def _inspect(args: argparse.Namespace) -> None:
     file = open_file(args.file)
     shapes = file.shapes()
-    print(f"{args.file}: {recognise(shapes) or 'of no family known here'}")
+    try:
+        found = recognise(shapes) or "of no family known here"
+    except ConvertError as error:
+        found = str(error)
+    print(f"{args.file}: {found}")
     print(f"{len(shapes)} tensors, {count(shapes):,} numbers, {', '.join(sorted(file.dtypes()))}")
     groups: dict[str, list[str]] = {}
     for key in shapes:
@@ -112,8 +117,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _size(text: str) -> tuple[int, int]:
-    sides = _numbers(text)
-    return (sides[0], sides[-1])
+    height, width = _numbers(text) if "x" in text else 2 * _numbers(text)
+    return height, width
 
 
 def _clip(text: str) -> tuple[int, int, int]:

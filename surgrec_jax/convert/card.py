@@ -79,19 +79,44 @@ def _origin(meta: dict[str, Any]) -> list[str]:
     return [*lines, *(f"Note: {note}." for note in origin["notes"]), ""]
 
 
+# What a config and its sources say of the machine they were on, and nothing of the model.
+PLACES = ("directory", "data_dir", "stop_after")
+
+
 def _data(meta: dict[str, Any]) -> list[str]:
-    sources = meta.get("sources")
+    sources = [_shareable(source) for source in meta.get("sources") or ()]
     if not sources:
         return ["## Data", "", "Not recorded in the checkpoint.", ""]
     keys = list(dict.fromkeys(key for source in sources for key in source))
     rows = [_row(*(source.get(k, "") for k in keys)) for source in sources]
-    return ["## Data", "", _row(*keys), "|" + "---|" * len(keys), *rows, ""]
+    lines = ["## Data", "", _row(*keys), "|" + "---|" * len(keys), *rows, ""]
+    mixture = meta.get("manifest")
+    if mixture:
+        lines += [
+            _plain(
+                f"Drawn as a curated manifest of {mixture['leaves']} clusters says (hash "
+                f"{mixture['hash']})."
+            ),
+            "",
+        ]
+    return lines
 
 
 def _training(meta: dict[str, Any]) -> list[str]:
     if "config" not in meta:
         return ["## Training", "", "Not recorded in the checkpoint.", ""]
-    return ["## Training", "", "```json", json.dumps(meta["config"], indent=1), "```", ""]
+    config = json.dumps(_shareable(meta["config"]), indent=1)
+    return ["## Training", "", "```json", config, "```", ""]
+
+
+def _shareable(value: Any) -> Any:
+    """Without the folders of the machine: a card is made to be published."""
+    if isinstance(value, dict):
+        return {k: _shareable(v) for k, v in value.items() if k not in PLACES}
+    if isinstance(value, (list, tuple)):
+        return [_shareable(v) for v in value]
+    # A path on its own; sources are names with slashes, and relative.
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _probe(workdir: Path) -> list[str]:
@@ -115,10 +140,22 @@ def _probe(workdir: Path) -> list[str]:
                     low, high = interval.get("low"), interval.get("high")
                     between = "" if low is None else f"{100 * low:.1f} to {100 * high:.1f}"
                     lines.append(_row(task["name"], head, name, score, between))
-    return [*lines, "", "Percent; 95 % bootstrap intervals over test cases.", ""]
+        level = round(100 * results.get("protocol", {}).get("level", 0.95))
+        lines += ["", f"Percent; {level} % bootstrap intervals over test cases."]
+        seen = [
+            f"{name}, {source}: {about['text']}"
+            for name, sources in results.get("overlap", {}).items()
+            for source, about in sources.items()
+        ]
+        lines += [f"\n{_plain(note)}" for note in [*results.get("notes", ()), *seen]]
+    return [*lines, ""]
 
 
 def _row(*cells: Any) -> str:
-    """A row of a table: no cell's text can begin another cell, a line, or HTML."""
-    plain = (" ".join(html.escape(str(x), quote=False).split()).replace("|", "\\|") for x in cells)
-    return f"| {' | '.join(plain)} |"
+    """A row of a table: no cell's text can begin another cell."""
+    return f"| {' | '.join(_plain(x).replace('|', chr(92) + '|') for x in cells)} |"
+
+
+def _plain(value: Any) -> str:
+    """A text that begins no line and no HTML."""
+    return " ".join(html.escape(str(value), quote=False).split())

@@ -17,24 +17,31 @@ from typing import Any
 import numpy as np
 
 from surgrec_jax.convert import plan as plans
-from surgrec_jax.convert.hf_config import config_json
+from surgrec_jax.convert.dino_blocks import (
+    HALVES,
+    block_rules,
+    image_kernel,
+    mlp_dim_of,
+    names_of,
+    prefix,
+)
+from surgrec_jax.convert.hf_config import agree, config_json, number, ratio_agrees, sides
 from surgrec_jax.convert.plan import ImportOptions, Plan
-from surgrec_jax.convert.strict import SAME, Arrays, ConvertError, Ignored, Rule, Shape, Transform
-from surgrec_jax.convert.tables import linear, norm
+from surgrec_jax.convert.strict import ConvertError, Ignored, Rule, Shape, Transform
+from surgrec_jax.convert.tables import norm
 from surgrec_jax.models.position import ROPE_2D_BASE
 from surgrec_jax.models.presets import ViTConfig
 
 EPS = {"dinov2": 1e-6, "dinov3": 1e-5}
 SIZE = {"dinov2": (518, 518), "dinov3": (224, 224)}
+# config.json's key and default.
+HEADS = {"dinov2": ("num_attention_heads", 12), "dinov3": ("num_attention_heads", 6)}
 FPS = 4.0
 FRAMES = 16
 # After the image kernels: tubelets of two frames (see the module's text).
 INFLATED = 2
-
-HF_QKV = {
-    "dinov2": tuple(f"attention.attention.{n}" for n in ("query", "key", "value")),
-    "dinov3": tuple(f"attention.{n}_proj" for n in "qkv"),
-}
+_LAYERS = ("layer.", "encoder.layer.", "model.layer.")
+TYPES = {"dinov2": ("dinov2", "dinov2_with_registers"), "dinov3": ("dinov3_vit",)}
 
 
 def recognise(shapes: Mapping[str, Shape]) -> str | None:
@@ -54,57 +61,6 @@ def recognise(shapes: Mapping[str, Shape]) -> str | None:
     )
 
 
-def interleave(heads: int) -> Any:
-    """Rows of a projection, pairs (j, j + d/2) of each head moved side by side, for `rope_2d`."""
-
-    def move(x: np.ndarray) -> np.ndarray:
-        halves = x.reshape(heads, 2, -1, *x.shape[1:])
-        return halves.swapaxes(1, 2).reshape(x.shape)
-
-    return move
-
-
-def qkv_matrix(heads: int, rotary: bool, fused: bool) -> Transform:
-    """Query, key and value, [3 D, D] or three of [D, D], as [D, 3 D] with rotary pairs in order."""
-
-    def forward(x: Arrays) -> np.ndarray:
-        q, k, v = np.split(x[0], 3) if fused else x
-        move = interleave(heads) if rotary else (lambda part: part)
-        return np.concatenate([move(q), move(k), v]).T
-
-    return Transform(forward, None)
-
-
-def qkv_vector(heads: int, rotary: bool, fused: bool, masked: bool) -> Transform:
-    """Biases in the same order; DINOv3's own files multiply a mask onto theirs (keys have none)."""
-
-    def forward(x: Arrays) -> np.ndarray:
-        if masked:
-            x = [np.where(x[1] == 0, np.float32(0), x[0])]
-        q, k, v = np.split(x[0], 3) if fused else x
-        move = interleave(heads) if rotary else (lambda part: part)
-        return np.concatenate([move(q), move(k), v])
-
-    return Transform(forward, None)
-
-
-def image_kernel(tubelet: int) -> Transform:
-    """A 2-D patch convolution [D, 3, p, p] as [P, D], the same for every frame of a tubelet."""
-
-    def forward(x: Arrays) -> np.ndarray:
-        frame = x[0].transpose(2, 3, 1, 0).reshape(-1, len(x[0]))  # [p p 3, D]
-        return np.tile(frame / np.float32(tubelet), (tubelet, 1))
-
-    return Transform(forward, None)
-
-
-def _prefix(parts: int) -> Transform:
-    def forward(x: Arrays) -> np.ndarray:
-        return np.concatenate([token.reshape(-1, token.shape[-1]) for token in x])
-
-    return Transform(forward, None)
-
-
 def read(file: Any, options: ImportOptions, family: str) -> Plan:
     """Settles the import of a DINO file ("dinov2", "dinov3", or either with "hf_" before).
 
@@ -112,13 +68,13 @@ def read(file: Any, options: ImportOptions, family: str) -> Plan:
         ConvertError: what the file or the options lack.
     """
     version, hf = family.removeprefix("hf_"), family.startswith("hf_")
-    c = config_json(file, file.config["model_type"]) if hf and file.config else {}
+    c = config_json(file, *TYPES[version]) if hf else {}
     shapes, notes = file.shapes(), []
     cls = plans.find_prefix(shapes, "cls_token")
     top = cls.removesuffix("embeddings.")
     if hf:
         kernel = f"{cls}patch_embeddings" + (".projection" if version == "dinov2" else "")
-        layer = next(p for p in _LAYERS if plans.depth_of(shapes, f"{top}{p}"))
+        layer = next((p for p in _LAYERS if plans.depth_of(shapes, f"{top}{p}")), _LAYERS[0])
     else:
         kernel, layer = f"{top}patch_embed.proj", "blocks."
     width, _, patch, _ = plans.shape_of(shapes, f"{kernel}.weight")
@@ -130,20 +86,25 @@ def read(file: Any, options: ImportOptions, family: str) -> Plan:
     registers = shapes[tokens[0]][1] if tokens else 0
     tubelet = INFLATED if options.frames == "inflated" else 1
     table = next((k for k in (f"{top}pos_embed", f"{cls}position_embeddings") if k in shapes), None)
-    native = _table_size(shapes[table], patch) if table else _size(c.get("image_size"))
+    native = _table_size(shapes[table], patch) if table else None
+    if hf:
+        native = native or sides(c, "image_size", SIZE[version][0])
+    depth = plans.depth_of(shapes, f"{top}{layer}")
     clip = plans.settle_clip(options, (None, native), (FRAMES, SIZE[version]), notes)
-    heads = c.get("num_attention_heads") or plans.heads_of(width, options, {1280: 20})
-    names = _names(version, hf, swiglu, shapes, first)
+    heads = plans.heads_of(width, options, {1280: 20}) if not hf else number(c, *HEADS[version])
+    names = names_of(version, hf, swiglu, shapes, first)
+    mlp_dim = mlp_dim_of(shapes, first, names)
+    eps = number(c, "layer_norm_eps", EPS[version], float)
     config = ViTConfig(
         width=width,
-        depth=plans.depth_of(shapes, f"{top}{layer}"),
+        depth=depth,
         heads=heads,
-        mlp_dim=_mlp_dim(shapes, first, names),
+        mlp_dim=mlp_dim,
         tubelet=tubelet,
         patch=patch,
         position="learned_2d" if table else "rope_2d",
         qkv_bias=names["bias"],
-        norm_eps=plans.settle_eps(c.get("layer_norm_eps"), EPS[version], options, version),
+        norm_eps=plans.settle_eps(eps, EPS[version], options, version),
         init="trunc_normal",
         mlp="swiglu" if swiglu else "gelu",
         layer_scale=True,
@@ -155,10 +116,12 @@ def read(file: Any, options: ImportOptions, family: str) -> Plan:
     rules = [
         Rule(f"{kernel}.weight", f"{path}/patch_embed/kernel", image_kernel(tubelet)),
         Rule(f"{kernel}.bias", f"{path}/patch_embed/bias"),
-        Rule((f"{cls}cls_token", *tokens), f"{path}/prefix", _prefix(1 + len(tokens))),
-        *_block_rules(source, f"{path}/blocks/layers", config, names),
+        Rule((f"{cls}cls_token", *tokens), f"{path}/prefix", prefix(1 + len(tokens))),
+        *block_rules(source, f"{path}/blocks/layers", config, names),
         *norm(f"{top}{'layernorm' if hf and version == 'dinov2' else 'norm'}", f"{path}/norm"),
     ]
+    if hf:
+        _agree(c, version, config, native)
     if table:
         rules.append(Rule(table, f"{path}/position", Transform(lambda x: x[0][0], None)))
     return Plan(
@@ -170,95 +133,33 @@ def read(file: Any, options: ImportOptions, family: str) -> Plan:
         fps=options.fps or FPS,
         prefixes={"encoder": top},
         notes=notes,
+        halves=HALVES if names["mlp"][2:] == (None,) else None,
+        table_resize=_resize_of(hf, registers) if table else None,
     )
 
 
-_LAYERS = ("layer.", "encoder.layer.", "model.layer.")
-
-
-def _names(version: str, hf: bool, swiglu: bool, shapes: Mapping[str, Shape], first: str) -> dict:
-    """What this file calls the parts of a block."""
-    if hf:
-        qkv = HF_QKV[version]
-        if f"{first}attention.q_proj.weight" in shapes:
-            qkv = HF_QKV["dinov3"]
-        names = {
-            "qkv": qkv,
-            "proj": "attention.o_proj" if qkv == HF_QKV["dinov3"] else "attention.output.dense",
-            "scale": "layer_scale{n}.lambda1",
-            "bias": "qkv" if f"{first}{qkv[1]}.bias" in shapes else "qv",
-        }
-        if f"{first}{qkv[0]}.bias" not in shapes:
-            names["bias"] = "none"
-        names["mlp"] = (
-            ("mlp.fc1", "mlp.fc2") if version == "dinov2" else ("mlp.up_proj", "mlp.down_proj")
-        )
-        if swiglu:
-            names["mlp"] = ("mlp.up_proj", "mlp.down_proj", "mlp.gate_proj")
-            if f"{first}mlp.weights_in.weight" in shapes:
-                names["mlp"] = ("mlp.weights_in", "mlp.weights_out", None)
-        return names
-    mlp: tuple = ("mlp.fc1", "mlp.fc2")
-    if swiglu:
-        fused = f"{first}mlp.w12.weight" in shapes
-        mlp = ("mlp.w12", "mlp.w3", None) if fused else ("mlp.w2", "mlp.w3", "mlp.w1")
-    return {
-        "qkv": "attn.qkv",
-        "proj": "attn.proj",
-        "scale": "ls{n}.gamma",
-        "bias": "qkv" if f"{first}attn.qkv.bias" in shapes else "none",
-        "masked": f"{first}attn.qkv.bias_mask" in shapes,
-        "mlp": mlp,
+def _agree(
+    c: dict[str, Any], version: str, config: ViTConfig, native: tuple[int, int] | None
+) -> None:
+    """Compares a config.json with the tensors, and with what is the same in all DINO encoders."""
+    common = {
+        "apply_layernorm": True,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "patch_size": config.patch,
+        "num_register_tokens": config.prefix_tokens - 1,
     }
+    if version == "dinov3":
+        agree(c, **common, rope_theta=ROPE_2D_BASE, intermediate_size=config.mlp_dim)
+        return
+    agree(c, **common, image_size=native[0], use_swiglu_ffn=config.mlp == "swiglu")
+    if config.mlp != "swiglu":
+        ratio_agrees(c, "mlp_ratio", config.width, config.mlp_dim)
 
 
-def _mlp_dim(shapes: Mapping[str, Shape], first: str, names: dict) -> int:
-    rows = plans.shape_of(shapes, f"{first}{names['mlp'][0]}.weight")[0]
-    return rows // 2 if len(names["mlp"]) == 3 and names["mlp"][2] is None else rows
-
-
-def _block_rules(source: str, path: str, config: ViTConfig, names: dict) -> list[Rule]:
-    depth, rotary = config.depth, config.position == "rope_2d"
-    fused = isinstance(names["qkv"], str)
-    qkv = (names["qkv"],) if fused else names["qkv"]
-    rules = [
-        *norm(f"{source}norm1", f"{path}/norm1", depth),
-        *norm(f"{source}norm2", f"{path}/norm2", depth),
-        *linear(f"{source}{names['proj']}", f"{path}/attn/proj", depth),
-        Rule(
-            tuple(f"{source}{n}.weight" for n in qkv),
-            f"{path}/attn/qkv/kernel",
-            qkv_matrix(config.heads, rotary, fused),
-            depth,
-        ),
-    ]
-    if config.qkv_bias == "qkv":
-        keys = tuple(f"{source}{n}.bias" for n in qkv)
-        masked = names.get("masked", False)
-        if masked:
-            keys = (*keys, f"{source}{qkv[0]}.bias_mask")
-        vector = qkv_vector(config.heads, rotary, fused, masked)
-        rules.append(Rule(keys, f"{path}/attn/qkv/bias", vector, depth))
-    elif config.qkv_bias == "qv":
-        move = interleave(config.heads) if rotary else (lambda part: part)
-        turned = Transform(lambda x: move(x[0]), None)
-        rules.append(Rule(f"{source}{qkv[0]}.bias", f"{path}/attn/q_bias", turned, depth))
-        rules.append(Rule(f"{source}{qkv[2]}.bias", f"{path}/attn/v_bias", SAME, depth))
-    for n in (1, 2):
-        rules.append(Rule(source + names["scale"].format(n=n), f"{path}/scale{n}", SAME, depth))
-    up, down, *gate = names["mlp"]
-    rules += linear(f"{source}{down}", f"{path}/mlp/fc2", depth)
-    if gate == [None]:  # gate and up in one matrix, the gate first
-        return rules + _split_gate(f"{source}{up}", path, depth)
-    rules += linear(f"{source}{up}", f"{path}/mlp/fc1", depth)
-    return rules + (linear(f"{source}{gate[0]}", f"{path}/mlp/gate", depth) if gate else [])
-
-
-def _split_gate(source: str, path: str, depth: int) -> list[Rule]:
-    raise ConvertError(
-        f"{source}: a SwiGLU with gate and value in one matrix (DINOv2 g) is not converted yet; "
-        "the S, B and L encoders are"
-    )
+def _resize_of(hf: bool, registers: int) -> str:
+    """How a position table is resized: as the code does that the file comes from."""
+    return "antialiased" if registers else "plain" if hf else "offset"
 
 
 def _ignored(head_dim: int) -> list[Ignored]:
@@ -284,7 +185,3 @@ def _table_size(shape: Shape, patch: int) -> tuple[int, int]:
     if side * side + 1 != shape[1]:
         raise ConvertError(f"a position table of {shape[1]} rows is no square and a CLS row")
     return side * patch, side * patch
-
-
-def _size(value: Any) -> tuple[int, int] | None:
-    return (value, value) if isinstance(value, int) else (tuple(value) if value else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import jax
 import numpy as np
 
 from surgrec_jax import checkpoint
-from surgrec_jax.convert import card, hf_config, huggingface, verify, videomae, vjepa
-from surgrec_jax.convert.files import WEIGHTS, write_safetensors, write_torch
+from surgrec_jax.convert import card, hf_write, huggingface, verify, videomae, vjepa
+from surgrec_jax.convert.files import WEIGHTS, write_safetensors
 from surgrec_jax.convert.plan import flatten, nest, part_shapes
 from surgrec_jax.convert.strict import ConvertError, to_source
 from surgrec_jax.convert.tables import linear
+from surgrec_jax.convert.torch_file import write_torch
 from surgrec_jax.encoder import config_from_meta
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.position import sincos_3d
@@ -29,28 +31,47 @@ class Model:
 
     Args:
         path: a workdir or step folder.
-        whole: whether the decoder, predictor, head and online encoder are wanted too.
+        whole: whether the decoder, predictor or head, and both encoders where there are two, are
+            wanted too; only the encoder `which` otherwise.
+        which: "target" (the EMA, where there is one) or "online".
+
+    Attributes:
+        decoder, predictor, head: what is taken besides the encoder.
+        labels: names of a head's classes, where they are known.
 
     Raises:
         CheckpointError: it cannot be read.
     """
 
-    def __init__(self, path: str | Path, *, step: int | None = None, whole: bool = True):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        step: int | None = None,
+        whole: bool = True,
+        which: str = "target",
+    ):
         self.location = checkpoint.find(path, step)
         self.meta = checkpoint.read_meta(self.location)
         self.encoder = config_from_meta(self.meta)
-        parts = parts_of(self.meta)
+        parts = parts_of(self.meta) if whole else {}
         self.decoder, self.predictor = parts.get("decoder"), parts.get("predictor")
         self.head = HeadConfig(**parts["head"]) if "head" in parts else None
-        wanted = ["params/encoder"]
-        if self.meta["uses_target"]:
-            wanted.append("target_params/encoder")
-        wanted += [f"params/{name}" for name in parts if whole]
-        if self.meta["uses_target"] and not whole:
-            wanted.remove("params/encoder")
-        self.params = self._restore(wanted)
+        self.labels = tuple(self.meta.get("classifier", {}).get("classes", ()))
+        trees = ["params", "target_params"] if self.meta["uses_target"] else ["params"]
+        names = ("encoder", *parts)
+        self.params = self._restore(
+            f"{tree}/{name}"
+            for tree in (trees if whole else [self.tree(which)])
+            for name in checkpoint.parts(self.location, tree)
+            if name in names
+        )
 
-    def _restore(self, wanted: list[str]) -> dict[str, np.ndarray]:
+    def tree(self, which: str) -> str:
+        """Where the encoder asked for is."""
+        return "target_params" if which == "target" and self.meta["uses_target"] else "params"
+
+    def _restore(self, wanted: Iterable[str]) -> dict[str, np.ndarray]:
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         flat = {}
         for where in wanted:
@@ -66,11 +87,19 @@ class Model:
         )
 
     def only(self, which: str) -> dict[str, np.ndarray]:
-        """Paths "params/...", with the encoder asked for ("target" or "online") as the encoder."""
-        tree = "target_params" if which == "target" and self.meta["uses_target"] else "params"
-        encoder = {k: v for k, v in self.params.items() if k.startswith(f"{tree}/encoder/")}
-        others = {k: v for k, v in self.params.items() if k.split("/")[1] != "encoder"}
-        return {k.replace(tree, "params", 1): v for k, v in encoder.items()} | others
+        """Paths "params/...": the encoder asked for, what was averaged with it, and the rest."""
+        tree = self.tree(which)
+        taken = {
+            "params" + path.removeprefix(tree): value
+            for path, value in self.params.items()
+            if path.startswith(f"{tree}/")
+        }
+        names = {path.split("/")[1] for path in taken}
+        return taken | {
+            path: value
+            for path, value in self.params.items()
+            if path.startswith("params/") and path.split("/")[1] not in names
+        }
 
 
 def parts_of(meta: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -79,16 +108,18 @@ def parts_of(meta: dict[str, Any]) -> dict[str, dict[str, Any]]:
         return meta["parts"]
     config = meta["config"]
     if config["objective"] == "mae":
-        usual = zip(
-            ("depth", "width", "heads"), MAE_DECODERS[config["model"]["preset"]], strict=True
-        )
+        usual = MAE_DECODERS.get(config["model"]["preset"], (None, None, None))
         given = config["mae"]
-        return {"decoder": {k: given.get(f"decoder_{k}") or v for k, v in usual}}
+        sizes = {
+            k: given.get(f"decoder_{k}") or v
+            for k, v in zip(("depth", "width", "heads"), usual, strict=True)
+        }
+        return {"decoder": sizes | {"mlp_dim": given.get("decoder_mlp_dim")}}
     if config["objective"] == "jepa":
         given = config["jepa"]
         sizes = {k: given[f"predictor_{k}"] for k in ("depth", "width", "heads")}
         return {"predictor": sizes | {"num_masks": len(given["masks"])}}
-    return {}
+    return {"head": meta["classifier"]["head"]}
 
 
 def export_checkpoint(
@@ -120,10 +151,16 @@ def export_checkpoint(
     if encoder not in ("target", "online"):
         raise ConvertError(f"--encoder={encoder!r}: choose from ('target', 'online')")
     out = Path(out)
-    model = Model(path, step=step, whole=whole or encoder == "online")
-    if not whole:
-        model.decoder = model.predictor = model.head = None
-        model.params = {k: v for k, v in model.params.items() if k.split("/")[1] == "encoder"}
+    model = Model(path, step=step, whole=whole, which=encoder)
+    vjepa_file = format.startswith("vjepa")
+    if encoder == "online" and not model.meta["uses_target"]:
+        raise ConvertError("--encoder=online: the checkpoint has one encoder; leave it out")
+    if encoder == "online" and vjepa_file and _holds_both(model):
+        raise ConvertError("--encoder=online: with --whole both encoders are written; leave it out")
+    if model.head and vjepa_file:
+        raise ConvertError(
+            f"a {format} file has no place for a head; leave out --whole for the encoder alone"
+        )
     if format == "transformers":
         tensors, files = _transformers(model, encoder)
     elif format == "videomae":
@@ -140,7 +177,7 @@ def export_checkpoint(
         (out / name).write_text(json.dumps(content, indent=2) + "\n")
     (out / "README.md").write_text(card.write(model, format, encoder))
     expected = verify.beside(weights)
-    kept = "target" if format.startswith("vjepa") and _holds_both(model) else encoder
+    kept = "target" if vjepa_file and _holds_both(model) else encoder
     verify.record(expected, model.encoder, nest(model.only(kept))["params"]["encoder"])
     return [weights, *(out / name for name in files), out / "README.md", expected]
 
@@ -152,20 +189,22 @@ def _imported(model: Model, *families: str) -> dict[str, str]:
 
 
 def _transformers(model: Model, which: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    if model.encoder.position == "sincos_1d":
-        config = hf_config.videomae_config(model.encoder, model.decoder)
+    encoder, head = model.encoder, model.head
+    if encoder.position == "sincos_1d":
+        config = hf_write.videomae_config(encoder, model.decoder, head, model.labels)
         style = _imported(model, "hf_videomae").get("style", "v4")
-        prefix = "videomae." if model.decoder else ""
+        prefix = "videomae." if model.decoder or head else ""
         depth = model.decoder["depth"] if model.decoder else 0
-        rules = huggingface.videomae_rules(prefix, model.encoder, style, depth)
-        pre = hf_config.preprocessor_config(model.encoder, "videomae")
+        final = "fc_norm" if head else "layernorm"
+        rules = huggingface.videomae_rules(prefix, encoder, style, depth, final)
+        rules += linear("classifier", "params/head/linear") if head else []
+        pre = hf_write.preprocessor_config(encoder, "videomae")
         files = {"config.json": config, "preprocessor_config.json": pre}
     else:
-        head = model.head
-        config = hf_config.vjepa2_config(model.encoder, model.predictor, head)
+        config = hf_write.vjepa2_config(encoder, model.predictor, head, model.labels)
         prefix = "vjepa2." if head else ""
-        rules = huggingface.vjepa2_rules(prefix, model.encoder, model.predictor, head)
-        pre = hf_config.preprocessor_config(model.encoder, "vjepa2")
+        rules = huggingface.vjepa2_rules(prefix, encoder, model.predictor, head)
+        pre = hf_write.preprocessor_config(encoder, "vjepa2")
         files = {"config.json": config, "video_preprocessor_config.json": pre}
     return to_source(model.only(which), rules), files
 
@@ -181,7 +220,7 @@ def _videomae(model: Model) -> dict[str, np.ndarray]:
         rules += videomae.decoder_rules(top, model.decoder["depth"])
     if model.head:
         rules += linear(f"{top}head", "params/head/linear")
-    return to_source(model.params, rules)
+    return to_source(model.only("online"), rules)
 
 
 def _vjepa(model: Model, version: str, which: str) -> dict[str, np.ndarray]:
@@ -207,7 +246,8 @@ def _vjepa(model: Model, version: str, which: str) -> dict[str, np.ndarray]:
 def _holds_both(model: Model) -> bool:
     """Whether a V-JEPA file gets the online encoder besides the target."""
     names = _imported(model, "vjepa1", "vjepa2")
-    return "params/encoder/norm/scale" in model.params and (not names or "online" in names)
+    both = all(f"{tree}/encoder/norm/scale" in model.params for tree in ("params", "target_params"))
+    return both and (not names or "online" in names)
 
 
 def _position_tables(encoder: ViTConfig, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -226,11 +266,11 @@ def _position_tables(encoder: ViTConfig, tensors: dict[str, np.ndarray]) -> dict
 def _expect(encoder: ViTConfig, version: str, expected: dict[str, Any]) -> None:
     wrong = [
         f"{name}={getattr(encoder, name)!r} (it has {value!r})"
-        for name, value in (expected | hf_config.PLAIN).items()
+        for name, value in (expected | hf_write.PLAIN).items()
         if getattr(encoder, name) != value and name != "final_norm"
     ]
     if wrong:
         raise ConvertError(
             f"a {version} file cannot hold this encoder: {', '.join(wrong)}"
-            f"{hf_config.remedy(encoder.position)}"
+            f"{hf_write.remedy(encoder)}"
         )

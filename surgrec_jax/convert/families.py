@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from surgrec_jax.convert import dinov3, huggingface, videomae, vjepa
+from surgrec_jax.convert import dinov3, hf_read, huggingface, videomae, vjepa, vjepa_probe
 from surgrec_jax.convert.plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import ConvertError, Shape, listing
 
@@ -16,8 +17,8 @@ FAMILIES: dict[str, Reader] = {
     "vjepa1": lambda f, o: vjepa.read(f, o, "vjepa1"),
     "vjepa2": lambda f, o: vjepa.read(f, o, "vjepa2"),
     "vjepa21": lambda f, o: vjepa.read(f, o, "vjepa21"),
-    "hf_videomae": huggingface.read_videomae,
-    "hf_vjepa2": huggingface.read_vjepa2,
+    "hf_videomae": hf_read.read_videomae,
+    "hf_vjepa2": hf_read.read_vjepa2,
     "dinov2": lambda f, o: dinov3.read(f, o, "dinov2"),
     "dinov3": lambda f, o: dinov3.read(f, o, "dinov3"),
     "hf_dinov2": lambda f, o: dinov3.read(f, o, "hf_dinov2"),
@@ -34,6 +35,7 @@ def recognise(shapes: Mapping[str, Shape]) -> str | None:
     return (
         huggingface.recognise(shapes)
         or ("videomae" if videomae.recognise(shapes) else None)
+        or ("vjepa_probe" if vjepa_probe.recognise(shapes) else None)
         or vjepa.recognise(shapes)
         or dinov3.recognise(shapes)
     )
@@ -57,9 +59,11 @@ def choose(file: Any, asked: str) -> str:
             raise
         found = asked  # it could be one of two, and the user says which
     if found is None:
+        anchored = any(re.search(r"patch_embed.*weight$", key) for key in shapes)
+        why = "" if anchored else "it has no patch embedding (patch_embed.proj.weight), and "
         raise ConvertError(
-            f"{file.name} is of no family known here ({', '.join(FAMILIES)}); its keys are "
-            f"{listing(shapes)}"
+            f"{file.name} is of no family known here ({', '.join(FAMILIES)}): {why}its keys are "
+            f"{listing(shapes) or 'none'}"
         )
     if asked in ("auto", found) or any({asked, found} <= alike for alike in ALIKE):
         return found if asked == "auto" else asked

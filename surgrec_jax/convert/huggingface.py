@@ -1,4 +1,4 @@
-"""transformers' VideoMAE and VJEPA2: their keys and config.json, in both directions.
+"""transformers' VideoMAE and VJEPA2: their keys as tables, for both directions.
 
 VideoMAE has two key styles for the biases: q_bias and v_bias (version 4 in memory, and what
 both versions save), and query.bias and value.bias (version 5 in memory).
@@ -7,13 +7,8 @@ both versions save), and query.bias and value.bias (version 5 in memory).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from surgrec_jax.convert import plan as plans
-from surgrec_jax.convert.hf_config import clip_of, config_json, statistics
-from surgrec_jax.convert.plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import (
-    ConvertError,
     Rule,
     Shape,
     Transform,
@@ -22,11 +17,9 @@ from surgrec_jax.convert.strict import (
     squeeze,
 )
 from surgrec_jax.convert.tables import BlockNames, blocks, linear, norm, patch_embed
-from surgrec_jax.convert.vjepa import take_tokens
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.presets import ViTConfig
 
-EPS = 1e-6
 VIDEOMAE_BLOCK = {
     "norm1": "layernorm_before",
     "qkv": tuple(f"attention.attention.{name}" for name in ("query", "key", "value")),
@@ -88,64 +81,6 @@ def videomae_rules(
     return rules
 
 
-def read_videomae(file: Any, options: ImportOptions) -> Plan:
-    """Settles the import of VideoMAEModel, VideoMAEForPreTraining or ...VideoClassification.
-
-    Raises:
-        ConvertError: no config.json, an architecture it does not describe, or unusual constants.
-    """
-    shapes, c = file.shapes(), config_json(file, "videomae")
-    prefix = plans.find_prefix(shapes, "embeddings.patch_embeddings.projection.weight")
-    style = "v5" if any(k.endswith("query.bias") for k in shapes) else "v4"
-    if not c.get("qv_bias", c.get("qkv_bias", True)):
-        raise ConvertError("config.json says qv_bias=false, which no VideoMAE has")
-    pooled, decoding = "fc_norm.weight" in shapes, "encoder_to_decoder.weight" in shapes
-    notes: list[str] = []
-    config = ViTConfig(
-        width=c.get("hidden_size", 768),
-        depth=c.get("num_hidden_layers", 12),
-        heads=c.get("num_attention_heads", 12),
-        mlp_dim=c.get("intermediate_size", 3072),
-        tubelet=c.get("tubelet_size", 2),
-        patch=c.get("patch_size", 16),
-        qkv_bias="qv",
-        norm_eps=plans.settle_eps(c.get("layer_norm_eps", 1e-12), EPS, options, "VideoMAE"),
-        final_norm="pooled" if pooled else "tokens",
-        **clip_of(options, c.get("num_frames", 16), c.get("image_size", 224), notes),
-        **statistics(file),
-    )
-    plan = Plan(
-        family="hf_videomae",
-        objective="mae",
-        encoder=config,
-        rules=[],
-        ignored=[],
-        fps=options.fps or 7.5,
-        prefixes={"encoder": prefix, "style": style},
-        notes=notes,
-    )
-    if decoding:
-        plan.decoder = {
-            "depth": c.get("decoder_num_hidden_layers", 4),
-            "width": c.get("decoder_hidden_size", 384),
-            "heads": c.get("decoder_num_attention_heads", 6),
-        }
-        if c.get("decoder_intermediate_size", 1536) != 4 * plan.decoder["width"]:
-            raise ConvertError(
-                "config.json: decoder_intermediate_size is not 4 decoder_hidden_size"
-            )
-        notes.append("transformers gives decoder.norm eps 1e-5; VideoMAE trains it with 1e-6, kept")
-    depth = plan.decoder["depth"] if plan.decoder else 0
-    final = "fc_norm" if pooled else "layernorm"
-    plan.rules = videomae_rules(prefix, config, style, depth, final)
-    if "classifier.weight" in shapes:
-        plan.head = HeadConfig("linear", shapes["classifier.weight"][0])
-        plan.rules += linear("classifier", "params/head/linear")
-    if pooled:
-        notes.append("transformers gives fc_norm eps 1e-5; VideoMAE trains it with 1e-6, kept")
-    return plan
-
-
 def vjepa2_rules(
     prefix: str,
     config: ViTConfig,
@@ -200,64 +135,3 @@ def mask_tokens(taken: tuple[int, ...] | None) -> Transform:
     if taken is None:
         return Transform(lambda x: x[0].reshape(len(x[0]), -1), lambda y: [y[:, None, None, :]])
     return Transform(lambda x: x[0].reshape(len(x[0]), -1)[list(taken)], None)
-
-
-def read_vjepa2(file: Any, options: ImportOptions) -> Plan:
-    """Settles the import of VJEPA2Model or VJEPA2ForVideoClassification.
-
-    Raises:
-        ConvertError: no config.json, an architecture it does not describe, or unusual constants.
-    """
-    shapes, c = file.shapes(), config_json(file, "vjepa2")
-    prefix = plans.find_prefix(shapes, "encoder.embeddings.patch_embeddings.proj.weight")
-    notes: list[str] = []
-    if not c.get("qkv_bias", True):
-        raise ConvertError("config.json says qkv_bias=false, which no V-JEPA 2 has")
-    width, eps = c.get("hidden_size", 1024), c.get("layer_norm_eps", EPS)
-    config = ViTConfig(
-        width=width,
-        depth=c.get("num_hidden_layers", 24),
-        heads=c.get("num_attention_heads", 16),
-        mlp_dim=int(width * c.get("mlp_ratio", 4.0)),
-        tubelet=c.get("tubelet_size", 2),
-        patch=c.get("patch_size", 16),
-        position="rope_3d_tiled",
-        norm_eps=plans.settle_eps(eps, EPS, options, "V-JEPA 2"),
-        init="trunc_normal",
-        **clip_of(options, c.get("frames_per_clip", 64), c.get("crop_size", 256), notes),
-        **statistics(file),
-    )
-    plan = Plan(
-        family="hf_vjepa2",
-        objective="jepa",
-        encoder=config,
-        rules=[],
-        ignored=[],
-        fps=options.fps or 4.0,
-        prefixes={"encoder": prefix},
-        notes=notes,
-    )
-    if f"{prefix}predictor.embeddings.mask_tokens" in shapes:
-        plan.predictor = {
-            "depth": c.get("pred_num_hidden_layers", 12),
-            "width": c.get("pred_hidden_size", 384),
-            "heads": c.get("pred_num_attention_heads", 12),
-            "num_masks": c.get("pred_num_mask_tokens", 10),
-        }
-        if c.get("pred_mlp_ratio", 4.0) != 4:
-            raise ConvertError(f"config.json: pred_mlp_ratio={c['pred_mlp_ratio']}, expected 4")
-    if "classifier.weight" in shapes:
-        plan.head = HeadConfig(
-            "attentive",
-            shapes["classifier.weight"][0],
-            depth=c.get("num_pooler_layers", 3),
-            heads=config.heads,
-            mlp_dim=4 * width,
-            norm_eps=config.norm_eps,
-        )
-    tokens = options.mask_tokens
-    if plan.predictor and tokens:
-        tokens = take_tokens(list(range(plan.predictor["num_masks"])), options)
-        plan.predictor["num_masks"] = len(tokens)
-    plan.rules = vjepa2_rules(prefix, config, plan.predictor, plan.head, tokens)
-    return plan

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from surgrec_jax import checkpoint, untrusted
-from surgrec_jax.convert import families, verify, vjepa
+from surgrec_jax.convert import families, verify, vjepa_probe
 from surgrec_jax.convert.files import open_file
+from surgrec_jax.convert.halves import Halves
 from surgrec_jax.convert.plan import ImportOptions, Plan, nest
+from surgrec_jax.convert.resize import resize
 from surgrec_jax.convert.strict import ConvertError, to_params
 from surgrec_jax.encoder import config_from_meta, load_encoder, meta_of
 from surgrec_jax.models.presets import ViTConfig
@@ -43,23 +45,28 @@ def import_file(
         ConvertError: a file, an option or a number that is not as it should be.
     """
     out, options = Path(out), options or ImportOptions()
-    if (out / "checkpoints").exists():
+    if checkpoint.steps_in(out / "checkpoints"):  # an import that was stopped leaves none
         raise ConvertError(f"{out} has checkpoints already; give another --out")
     file = open_file(path)
     below: dict[str, Any] = {}
-    if families.recognise(file.shapes()) == "vjepa_probe":
+    if vjepa_probe.recognise(file.shapes()):
         if encoder_from is None:
             raise ConvertError(f"{path} holds attentive probes only; give --encoder_from=WORKDIR")
         location = checkpoint.find(encoder_from)
         meta = checkpoint.read_meta(location)
-        plan = vjepa.read_probe(file, options, config_from_meta(meta))
-        below, wanted = load_encoder(location.path).params, plan.wanted()
+        plan = vjepa_probe.read_probe(file, options, config_from_meta(meta))
+        below = load_encoder(location.path).params
+    elif encoder_from is not None:
+        raise ConvertError(f"{path} has an encoder of its own; leave out --encoder_from")
     else:
         with untrusted.interpreting(f"the config beside {path}", error_type=ConvertError):
             plan = families.FAMILIES[families.choose(file, options.family)](file, options)
-            wanted = plan.wanted()
         config_from_meta(meta_of(plan.encoder, fps=plan.fps) | {"name": str(path)})
-    flat, ignored = to_params(file, plan.rules, plan.ignored, wanted)
+    check_used(plan, options)
+    source = Halves(file, plan.halves) if plan.halves else file
+    with untrusted.interpreting(f"the config beside {path}", error_type=ConvertError):
+        wanted = plan.wanted()
+    flat, ignored = to_params(source, plan.rules, plan.ignored, wanted)
     trees = nest(on_host(flat))
     if below:
         trees["params"]["encoder"] = below
@@ -67,18 +74,53 @@ def import_file(
     recorded = verify.beside(file.weights)
     if expect is None and recorded.exists() and not below:
         verified[recorded.name] = verify.check(recorded, plan.encoder, _evaluated(trees))
-    encoder = resize(plan, trees, options)
+    encoder, method = resize(plan, trees, options)
     if plan.objective == "jepa":
         _add_target(trees, options)
     if expect not in (None, "none"):
         verified[Path(expect).name] = verify.check(expect, encoder, _evaluated(trees))
     meta = _meta(plan, encoder, options, file, ignored)
+    if options.resize_to:
+        was = [plan.encoder.num_frames, *plan.encoder.image_size]
+        meta["import"]["resized"] = {"from": was, "method": method}
     meta["import"]["largest_difference"] = verified
     saved = checkpoint.Checkpoints(out / "checkpoints", keep=1, keep_best=0)
     saved.check_space(trees)
     saved.save(0, {"step": jnp.zeros((), jnp.int32), **trees}, meta)
     saved.close()
     return meta
+
+
+def check_used(plan: Plan, options: ImportOptions) -> None:
+    """Refuses options that would do nothing to this file.
+
+    Raises:
+        ConvertError: the options, each with what it is for.
+    """
+    attentive = plan.head is not None and plan.head.kind == "attentive"
+    ours = plan.family.startswith(("vjepa", "videomae"))  # config.json states heads elsewhere
+    idle = {
+        "encoder": (options.encoder == "online" and plan.objective != "jepa", "a file with two"),
+        "mask_tokens": (options.mask_tokens and not plan.predictor, "a predictor"),
+        "head_heads": (
+            options.head_heads and not (ours and (plan.decoder or plan.predictor or attentive)),
+            "a decoder, predictor or probe whose file does not say",
+        ),
+        "frames": (options.frames != "apart" and "dino" not in plan.family, "an image encoder"),
+        "resize_method": (
+            options.resize_method != "interpolate" and not options.resize_to,
+            "--resize_to",
+        ),
+        "heads": (options.heads and plan.family.startswith("hf_"), "files without a config.json"),
+        "probe": (options.probe is not None and plan.family != "vjepa_probe", "a file of probes"),
+    }
+    if plan.family == "vjepa_probe":  # its encoder is that of another workdir
+        for name in ("num_frames", "image_size", "heads", "norm_eps"):
+            idle[name] = (getattr(options, name) is not None, "a file with an encoder")
+        idle["family"] = (options.family != "auto", "a file with an encoder")
+    wrong = [f"--{name} is for {what}" for name, (unused, what) in idle.items() if unused]
+    if wrong:
+        raise ConvertError(f"{'; '.join(wrong)}: leave it out here")
 
 
 def _evaluated(trees: dict[str, Any]) -> dict[str, Any]:
@@ -96,37 +138,6 @@ def on_host(flat: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     return {path: jax.device_put(flat.pop(path), host).block_until_ready() for path in list(flat)}
 
 
-def resize(plan: Plan, trees: dict[str, Any], options: ImportOptions) -> ViTConfig:
-    """The encoder's architecture at the size asked for; a learned position table is resized.
-
-    Fixed tables and rotary coordinates are functions of the grid: "interpolate" keeps their range
-    by naming the original grid in `position_grid`, "extend" lets them go on.
-    """
-    native = plan.encoder
-    if options.resize_to is None:
-        return native
-    frames, *size = options.resize_to
-    changes: dict[str, Any] = {"num_frames": frames, "image_size": tuple(size)}
-    resized = dataclasses.replace(native, **changes)
-    if native.position == "learned_2d":
-        for tree in trees.values():
-            tree["encoder"]["position"] = _resize_table(
-                tree["encoder"]["position"], native.grid[1:], resized.grid[1:]
-            )
-    elif options.resize_method == "interpolate" and native.position != "rope_2d":
-        changes["position_grid"] = native.position_grid or native.grid
-        resized = dataclasses.replace(native, **changes)
-    return resized
-
-
-def _resize_table(table: np.ndarray, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
-    """[1 + h w, D], bicubic with antialiasing, the CLS row kept."""
-    patches = jax.image.resize(
-        table[1:].reshape(*old, -1), (*new, table.shape[-1]), method="cubic", antialias=True
-    )
-    return np.concatenate([table[:1], np.asarray(patches).reshape(-1, table.shape[-1])])
-
-
 def _add_target(trees: dict[str, Any], options: ImportOptions) -> None:
     """JEPA checkpoints have an EMA target; `load_encoder` takes it, training continues from it."""
     if "target_params" not in trees or options.encoder == "online":
@@ -136,15 +147,9 @@ def _add_target(trees: dict[str, Any], options: ImportOptions) -> None:
 def _meta(
     plan: Plan, encoder: ViTConfig, options: ImportOptions, file: Any, ignored: dict[str, str]
 ) -> dict[str, Any]:
-    method = options.resize_method
-    if encoder.position == "learned_2d":
-        method = "bicubic, antialiased"
-    elif encoder.position == "rope_2d":
-        method = "none: coordinates are relative to the frame"
     parts = {name: part for name in ("decoder", "predictor") if (part := getattr(plan, name))}
     if plan.head:
         parts["head"] = dataclasses.asdict(plan.head)
-    resized = {"from": [plan.encoder.num_frames, *plan.encoder.image_size], "method": method}
     return {
         "name": Path(file.name).stem,
         "objective": plan.objective,
@@ -158,7 +163,7 @@ def _meta(
             "prefixes": plan.prefixes,
             "ignored": dict(Counter(ignored.values())),
             "notes": plan.notes,
-            "resized": resized if options.resize_to else None,
+            "resized": None,
             "mask_tokens": list(options.mask_tokens) if options.mask_tokens else None,
             "gelu": "erf",
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +39,7 @@ class ImportOptions:
         fps: frames per second of the clips it was trained on.
         mask_tokens: which of the file's mask tokens serve this project's kinds of masks.
         frames: of an image encoder: "apart" (per frame) or "inflated" (tubelets of two).
+        probe: which attentive probe of a file with several, the first one where None.
     """
 
     family: str = "auto"
@@ -52,6 +54,7 @@ class ImportOptions:
     fps: float | None = None
     mask_tokens: tuple[int, ...] | None = None
     frames: str = "apart"
+    probe: int | None = None
 
     def __post_init__(self):
         choices = {
@@ -62,6 +65,20 @@ class ImportOptions:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ConvertError(f"--{name}={getattr(self, name)!r}: choose from {allowed}")
+        positive = (
+            "num_frames",
+            "image_size",
+            "resize_to",
+            "heads",
+            "head_heads",
+            "norm_eps",
+            "fps",
+        )
+        for name in positive:
+            value = getattr(self, name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if value is not None and not all(0 < n < math.inf for n in numbers):
+                raise ConvertError(f"--{name}={value}: give more than 0")
 
 
 @dataclasses.dataclass
@@ -77,6 +94,8 @@ class Plan:
         head: a classifier, where the file has one.
         prefixes: what stands before the file's keys, kept for the way back.
         notes: what was assumed, in sentences.
+        halves: a regular expression for keys whose tensors are read as two (see `halves.Halves`).
+        table_resize: how a learned position table is resized, a name of `resize.TABLES`.
     """
 
     family: str
@@ -90,6 +109,8 @@ class Plan:
     head: HeadConfig | None = None
     prefixes: dict[str, str] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
+    halves: str | None = None
+    table_resize: str | None = None
 
     def wanted(self) -> dict[str, Shape]:
         """Path -> shape of every parameter of this import."""
@@ -108,14 +129,21 @@ def part_shapes(
     head: HeadConfig | None = None,
 ) -> dict[str, Shape]:
     """Path -> shape of the parameters of "encoder", "decoder", "predictor" or "head"."""
+    sizes = {"decoder": decoder, "predictor": predictor}.get(part) or {}
+    return dict(_part_shapes(part, encoder, tuple(sorted(sizes.items())), head))
+
+
+@functools.lru_cache(maxsize=64)  # tracing a module takes a quarter of a second
+def _part_shapes(
+    part: str, encoder: ViTConfig, sizes: tuple[tuple[str, Any], ...], head: HeadConfig | None
+) -> dict[str, Shape]:
     build = {
-        "encoder": lambda c, r: VideoViT(encoder, c, rngs=r),
-        "decoder": lambda c, r: MAEDecoder(encoder, c, rngs=r, **decoder),
-        "predictor": lambda c, r: JEPAPredictor(encoder, c, rngs=r, **predictor),
-        "head": lambda c, r: make_head(head, encoder, c, r),
+        "encoder": lambda r: VideoViT(encoder, Compute(), rngs=r),
+        "decoder": lambda r: MAEDecoder(encoder, Compute(), rngs=r, **dict(sizes)),
+        "predictor": lambda r: JEPAPredictor(encoder, Compute(), rngs=r, **dict(sizes)),
+        "head": lambda r: make_head(head, encoder, Compute(), r),
     }[part]
-    make = functools.partial(build, Compute())
-    params = nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: make(nnx.Rngs(0))), nnx.Param))
+    params = nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param))
     return {path: leaf.shape for path, leaf in flatten(params).items()}
 
 

@@ -204,14 +204,28 @@ def to_source(params: Mapping[str, np.ndarray], rules: Sequence[Rule]) -> dict[s
 
 
 def _fill(source: Tensors, rule: Rule, shape: Shape) -> np.ndarray:
-    if not rule.depth:
-        return np.array(
-            rule.transform.forward([source.get(k) for k in rule.layers()[0]]), np.float32
-        )
     out = np.empty(shape, np.float32)
-    for layer, keys in enumerate(rule.layers()):
-        out[layer] = rule.transform.forward([source.get(key) for key in keys])
+    layers = out if rule.depth else out[None]
+    for layer, keys in zip(layers, rule.layers(), strict=True):
+        layer[...] = rule.transform.forward([_weight(source, key) for key in keys])
     return out
+
+
+def _weight(source: Tensors, key: str) -> np.ndarray:
+    """A tensor that makes a parameter: floating point, and every number of it one."""
+    value = source.get(key)
+    if value.dtype != np.float32:
+        raise ConvertError(
+            f"{source.name}: {key} is {value.dtype}, a quantised weight or none; give the "
+            "unquantised file"
+        )
+    if not np.isfinite(value).all():
+        broken = value.size - int(np.isfinite(value).sum())
+        raise ConvertError(
+            f"{source.name}: {key} has {broken} of {value.size} numbers that are NaN or infinite; "
+            "the file is damaged, or was saved after its training broke"
+        )
+    return value
 
 
 def _wrong_shapes(

@@ -29,6 +29,14 @@ from surgrec_jax.models.vit import encode, encoder_graph, patchify, pool
 TOLERANCE = 1e-4
 # Tokens that `record` keeps.
 ROWS = 8
+# dtype and number of axes of what is read.
+KINDS = {
+    "video": (np.uint8, 5),
+    "tokens": (np.floating, 3),
+    "features": (np.floating, 2),
+    "hidden": (np.floating, 4),
+    "rows": (np.integer, 1),
+}
 
 Params = dict[str, Any]
 
@@ -65,30 +73,23 @@ def check(reference: str | Path, config: ViTConfig, params: Params) -> float:
             layer that is wrong where `hidden` is given, and what would put it right where that is
             one of the usual mistakes.
     """
-    try:
-        expected = untrusted.read_arrays(Path(reference))
-        video, _ = expected["video"], expected["tokens"]
-    except (OSError, ValueError) as error:
-        raise ConvertError(f"{error}; it is no reference with video and tokens") from error
-    except KeyError as error:
-        raise ConvertError(f"{reference} is no reference: it has no {error}") from error
-    clip = (config.num_frames, *config.image_size, 3)
-    if video.shape[1:] != clip:
-        raise ConvertError(
-            f"{reference} has clips {list(video.shape[1:])}, this encoder takes {list(clip)}: give "
-            "--num_frames and --image_size as the file was trained"
-        )
+    expected = _read(reference, config)
+    video = expected["video"]
     found, features = map(np.asarray, _encode(config, params, video))
     made = {"tokens": found[:, expected["rows"]] if "rows" in expected else found}
     if "features" in expected:
         made["features"] = features
+    shapes = {name: array.shape for name, array in made.items()}
+    if "hidden" in expected:
+        shapes["hidden"] = (config.depth + 1, *shapes["tokens"])
+    for name, shape in shapes.items():
+        if expected[name].shape != shape:
+            raise ConvertError(
+                f"{reference}: {name} {expected[name].shape}, this encoder gives {shape}"
+            )
     worst, wrong = 0.0, ""
     for name, ours in made.items():
         theirs = expected[name]
-        if ours.shape != theirs.shape:
-            raise ConvertError(
-                f"{reference}: {name} {theirs.shape}, this encoder gives {ours.shape}"
-            )
         worst = max(worst, float(np.abs(ours - theirs).max()))
         wrong = wrong or ("" if _close(ours, theirs) else name)
     if not wrong:
@@ -98,6 +99,35 @@ def check(reference: str | Path, config: ViTConfig, params: Params) -> float:
         rows = expected.get("rows", slice(None))
         message += "; " + diagnose(config, params, video, expected["hidden"], rows)
     raise ConvertError(message)
+
+
+def _read(reference: str | Path, config: ViTConfig) -> dict[str, np.ndarray]:
+    """The arrays of a reference, each of its kind.
+
+    Raises:
+        ConvertError: it is none, or has clips of another size.
+    """
+    try:
+        expected = untrusted.read_arrays(Path(reference))
+        missing = {"video", "tokens"} - expected.keys()
+        if missing:
+            raise ValueError(f"it has no {' and no '.join(sorted(missing))}")
+        for name, array in expected.items():
+            dtype, axes = KINDS.get(name, (array.dtype, array.ndim))
+            if array.ndim != axes or not np.issubdtype(array.dtype, dtype):
+                raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
+        rows = expected.get("rows", np.zeros(1, int))
+        if not len(rows) or rows.min() < 0 or rows.max() >= config.num_tokens:
+            raise ValueError(f"rows are not of {config.num_tokens} tokens")
+    except (OSError, ValueError) as error:
+        raise ConvertError(f"{reference} is no reference with video and tokens: {error}") from error
+    clip, shape = (config.num_frames, *config.image_size, 3), expected["video"].shape
+    if shape[1:] != clip or not shape[0]:
+        raise ConvertError(
+            f"{reference} has clips {list(shape[1:])}, this encoder takes {list(clip)}: give "
+            "--num_frames and --image_size as the file was trained"
+        )
+    return expected
 
 
 def diagnose(

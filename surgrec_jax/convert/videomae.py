@@ -6,6 +6,7 @@ fine-tuned    model/* or module/*: the encoder at the top, norm or fc_norm, head
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ FPS = 7.5  # every fourth frame of 30 a second
 # RECIPES: S, B, L and g, H; by width of the decoder.
 DECODER_HEADS = {96: 3, 192: 3, 384: 6, 512: 8, 640: 8}
 
+FIRST_TOKEN = "a classifier that reads the first token alone; heads here read the mean of all"
 IGNORED = [
     Ignored(r"(optimizer|scaler|model_ema|lr_scheduler)/.*", "training state, not weights"),
     Ignored(r"(.*\.)?pos_embed", "the fixed sine-cosine table, which we compute"),
@@ -95,10 +97,11 @@ def read(file: Any, options: ImportOptions) -> Plan:
     )
     if pretraining:
         _add_decoder(plan, shapes, top, options)
-    elif f"{top}head.weight" in shapes:
-        classes = shapes[f"{top}head.weight"][0]
-        plan.head = HeadConfig("linear", classes)
+    elif config.final_norm == "pooled":
+        plan.head = HeadConfig("linear", plans.shape_of(shapes, f"{top}head.weight")[0])
         plan.rules += linear(f"{top}head", "params/head/linear")
+    else:
+        plan.ignored.append(Ignored(rf"{re.escape(top)}head\..*", FIRST_TOKEN))
     return plan
 
 
@@ -107,8 +110,12 @@ def _add_decoder(plan: Plan, shapes: Mapping[str, Shape], top: str, options: Imp
     heads = options.head_heads or DECODER_HEADS.get(width)
     if not heads:
         raise ConvertError(f"a decoder of width {width} is not a public size; give --head_heads")
+    if width % heads:
+        raise ConvertError(f"{heads} heads do not divide a decoder of {width}: give --head_heads")
     depth = plans.depth_of(shapes, f"{top}decoder.blocks.")
-    plan.decoder = {"depth": depth, "width": width, "heads": heads}
+    # VideoMAE v2 g gives its decoder the encoder's MLP ratio, 48 / 11.
+    mlp_dim = plans.shape_of(shapes, f"{top}decoder.blocks.0.mlp.fc1.weight")[0]
+    plan.decoder = {"depth": depth, "width": width, "heads": heads, "mlp_dim": mlp_dim}
     plan.rules += decoder_rules(top, depth)
 
 

@@ -1,7 +1,6 @@
-"""V-JEPA 1, 2 and 2.1, and SurgRec-JEPA: training files, hub files and attentive probes.
+"""V-JEPA 1, 2 and 2.1, and SurgRec-JEPA: training files and hub files.
 
-    training, hub   encoder/, target_encoder/ or ema_encoder/, predictor/, keys module.backbone.*
-    probes          classifiers/<n>/module.pooler.*, module.linear.*
+encoder/, target_encoder/ or ema_encoder/, predictor/, keys module.backbone.*
 
 The three differ in positions, which no key of 2 and 2.1 names: 1 has a fixed 3-D sine-cosine table
 (in the file, and compared), 2 tiled rotary frequencies, 2.1 interleaved ones, stretched to a fixed
@@ -10,7 +9,6 @@ range, a modality embedding and norms of four levels.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +25,6 @@ from surgrec_jax.convert.strict import (
     stacked,
 )
 from surgrec_jax.convert.tables import blocks, linear, norm, patch_embed
-from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.position import sincos_3d
 from surgrec_jax.models.presets import ViTConfig
 
@@ -38,6 +35,9 @@ FPS = {"vjepa1": 7.5, "vjepa2": 4.0, "vjepa21": 4.0}
 # 2.1 stretches rows and columns to those of 256 px, whatever the resolution.
 ORIGIN_21 = (0, 16, 16)
 TARGETS = ("target_encoder", "ema_encoder")
+# Mask tokens: one per kind of mask in 1, and per data set besides in 2, whose public files keep a
+# position table that its rotary encoder never reads.
+TOKENS_1, TOKENS_2 = 2, 10
 
 STATE = Ignored(r"(opt|optimizer|scaler|scheduler)/.*", "training state, not weights")
 LEVELS = "norm of an earlier level, read only by the four-level loss of V-JEPA 2.1"
@@ -51,21 +51,22 @@ def recognise(shapes: Mapping[str, Shape]) -> str | None:
     Raises:
         ConvertError: a file that could be 1 or 2.
     """
-    if any(re.fullmatch(r"classifiers/\d+/.*pooler\.query_tokens", key) for key in shapes):
-        return "vjepa_probe"
     patch = [s for k, s in shapes.items() if k.endswith("patch_embed.proj.weight")]
     if not patch or any(len(s) != 5 for s in patch):
         return None
-    if not any(k.endswith("blocks.0.attn.qkv.bias") for k in shapes):
+    if not any(k.endswith(".attn.qkv.bias") for k in shapes):
         return None
     if any(k.endswith("norms_block.0.weight") for k in shapes):
         return "vjepa21"
     if not any(re.search(r"(^|[./])pos_embed$", k) for k in shapes):
         return "vjepa2"
-    if sum(bool(re.search(r"mask_tokens\.\d+$", k)) for k in shapes) > 2:
+    tokens = sum(bool(re.search(r"mask_tokens\.\d+$", k)) for k in shapes)
+    if tokens == TOKENS_2:
+        return "vjepa2"
+    if tokens > TOKENS_1:
         raise ConvertError(
-            "the file has a position table (as V-JEPA 1) and more than two mask tokens (as V-JEPA "
-            "2): give --family=vjepa1 or --family=vjepa2"
+            f"the file has a position table (as V-JEPA 1) and {tokens} mask tokens (V-JEPA 1 has "
+            f"{TOKENS_1}, V-JEPA 2 {TOKENS_2}): give --family=vjepa1 or --family=vjepa2"
         )
     return "vjepa1"
 
@@ -124,7 +125,9 @@ def read(file: Any, options: ImportOptions, version: str) -> Plan:
         norm_eps=plans.settle_eps(None, EPS, options, "V-JEPA"),
         init="trunc_normal",
         position_grid=ORIGIN_21 if version == "vjepa21" else None,
-        modality_embedding=f"{prefix}video_mod_embed" in shapes,
+        modality_embedding=any(
+            re.fullmatch(rf"{re.escape(prefix)}(video|img)_mod_embed", k) for k in shapes
+        ),
         **clip,
     )
     levels = plans.depth_of(shapes, f"{prefix}norms_block.")
@@ -151,7 +154,7 @@ def read(file: Any, options: ImportOptions, version: str) -> Plan:
 def _encoders(shapes: Mapping[str, Shape], options: ImportOptions) -> dict[str, str]:
     """Prefixes of the encoders in a file: "target", and "online" where there are two."""
     anchor = "patch_embed.proj.weight"
-    have = {k.split("/")[0] for k in shapes if "/" in k and k.endswith(anchor)}
+    have = {key.split("/")[0] for key in shapes} & {"encoder", *TARGETS}
     target = next((name for name in TARGETS if name in have), None)
     if not have:
         return {"target": plans.find_prefix(shapes, anchor)}
@@ -161,7 +164,7 @@ def _encoders(shapes: Mapping[str, Shape], options: ImportOptions) -> dict[str, 
                 f"the file has {sorted(have)} and no EMA target ({', '.join(TARGETS)}), which is "
                 "the one to evaluate; give --encoder=online to take the online encoder"
             )
-        return {"target": plans.find_prefix(shapes, anchor, f"{sorted(have)[0]}/")}
+        return {"target": plans.find_prefix(shapes, anchor, "encoder/")}
     groups = {"target": plans.find_prefix(shapes, anchor, f"{target}/")}
     if "encoder" in have:
         groups["online"] = plans.find_prefix(shapes, anchor, "encoder/")
@@ -183,7 +186,8 @@ def _ignored(version: str, prefixes: Any, config: ViTConfig, levels: int) -> lis
         if version == "vjepa2":
             ignored.append(Ignored(f"{prefix}pos_embed", "left over: a RoPE encoder reads none"))
         if version == "vjepa21":
-            ignored.append(Ignored(rf"{prefix}norms_block\.[0-{levels - 2}]\..*", LEVELS))
+            earlier = "|".join(map(str, range(levels - 1)))
+            ignored.append(Ignored(rf"{prefix}norms_block\.({earlier})\..*", LEVELS))
             ignored.append(Ignored(rf"{prefix}(patch_embed_img\..*|img_mod_embed)", IMAGES))
     if version == "vjepa21":
         ignored.append(Ignored(r"predictor/.*", PREDICTOR_21))
@@ -231,59 +235,3 @@ def take_tokens(numbers: list[int], options: ImportOptions) -> tuple[int, ...]:
     if set(asked) - set(numbers):
         raise ConvertError(f"--mask_tokens={asked}: the file has {numbers}")
     return tuple(asked)
-
-
-def probe_rules(prefix: str, head: HeadConfig) -> list[Rule]:
-    """The table of an attentive probe, path "params/head"."""
-    path = "params/head"
-    pool = f"{prefix}pooler."
-    cross = f"{pool}cross_attention_block."
-    rules = [
-        Rule(f"{pool}query_tokens", f"{path}/query", squeeze(1)),
-        *norm(f"{cross}norm1", f"{path}/norm1"),
-        *linear(f"{cross}xattn.q", f"{path}/cross/q"),
-        *linear(f"{cross}xattn.kv", f"{path}/cross/kv"),
-        *norm(f"{cross}norm2", f"{path}/norm2"),
-        *linear(f"{cross}mlp.fc1", f"{path}/mlp/fc1"),
-        *linear(f"{cross}mlp.fc2", f"{path}/mlp/fc2"),
-        *linear(f"{prefix}linear", f"{path}/linear"),
-    ]
-    if head.depth:
-        rules += blocks(f"{pool}blocks.{{i}}.", f"{path}/blocks", head.depth, "qkv")
-    return rules
-
-
-def read_probe(file: Any, options: ImportOptions, encoder: ViTConfig, which: int = 0) -> Plan:
-    """Settles the import of one attentive probe of a file of several.
-
-    Args:
-        encoder: what it stands on.
-
-    Raises:
-        ConvertError: another width than the encoder's, or no such probe.
-    """
-    shapes = file.shapes()
-    prefix = plans.find_prefix(shapes, "pooler.query_tokens", f"classifiers/{which}/")
-    prefix = prefix.removesuffix("pooler.")
-    classes, width = plans.shape_of(shapes, f"{prefix}linear.weight")
-    if width != encoder.width:
-        raise ConvertError(f"the probe is {width} wide, the encoder {encoder.width}")
-    head = HeadConfig(
-        "attentive",
-        classes,
-        depth=plans.depth_of(shapes, f"{prefix}pooler.blocks."),
-        heads=options.head_heads or 16,
-        mlp_dim=plans.shape_of(shapes, f"{prefix}pooler.cross_attention_block.mlp.fc1.weight")[0],
-        norm_eps=1e-5,  # the pooler's LayerNorms are torch's default
-    )
-    others = Ignored(rf"classifiers/(?!{which}/)\d+/.*", "another probe of the sweep")
-    return Plan(
-        family="vjepa_probe",
-        objective="jepa",
-        encoder=dataclasses.replace(encoder),
-        rules=probe_rules(prefix, head),
-        ignored=[STATE, others],
-        fps=options.fps or 4.0,
-        head=head,
-        prefixes={"head": prefix},
-    )

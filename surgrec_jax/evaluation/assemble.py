@@ -1,5 +1,6 @@
 """From cells to the results of a benchmark: paired differences, means over domains, and details."""
 
+import dataclasses
 import datetime
 import hashlib
 import itertools
@@ -9,7 +10,7 @@ import numpy as np
 
 from surgrec_jax.evaluation import bootstrap, details, results
 from surgrec_jax.evaluation.cells import Cell
-from surgrec_jax.evaluation.columns import Column
+from surgrec_jax.evaluation.columns import MAJORITY, Column
 from surgrec_jax.evaluation.matrix import Failure
 from surgrec_jax.evaluation.protocols import Settings
 
@@ -82,6 +83,9 @@ def _task(of_task: Mapping[str, Cell], columns: Sequence[Column], settings: Sett
         entries = {
             c.name: of_task[c.name].heads[row] for c in columns if row in of_task[c.name].heads
         }
+        constant = of_task.get(MAJORITY.name)
+        if constant and MAJORITY.name not in entries:  # the same in every row
+            entries[MAJORITY.name] = next(iter(constant.heads.values()))
         for column in columns:
             reference = of_task.get(column.random)
             if column.name in entries and reference and row in reference.heads:
@@ -128,12 +132,14 @@ def _domains(by_task: Mapping, columns: Sequence[Column], settings: Settings) ->
             entry = {"row": row, "domain": domain, "tasks": len(chosen), "columns": {}}
             for name in trained:
                 samples = [_shuffled(source, cell[name].samples(row)) for source, cell in chosen]
+                sources = {source: s.cases for (source, _), s in zip(chosen, samples, strict=True)}
                 mean = bootstrap.Samples(
                     float(np.mean([s.value for s in samples])),
                     np.mean([s.draws for s in samples], 0),
-                    sum({source: s.cases for (source, _), s in zip(chosen, samples, strict=True)}
-                        .values()),
-                )  # fmt: skip
+                    sum(sources.values()),
+                    limits=tuple(np.mean([s.limits for s in samples], 0).tolist()),
+                    lost=len(sources),
+                )
                 entry["columns"][name] = mean.interval(settings.level).as_dict()
             found.append(entry)
     return sorted(found, key=lambda e: (e["row"], e["domain"] == "all", e["domain"]))
@@ -144,4 +150,4 @@ def _shuffled(source: str, samples: bootstrap.Samples) -> bootstrap.Samples:
     sources with equally many cases do not."""
     seed = int.from_bytes(hashlib.sha256(source.encode()).digest()[:8])
     order = np.random.default_rng([seed]).permutation(len(samples.draws))
-    return bootstrap.Samples(samples.value, samples.draws[order], samples.cases)
+    return dataclasses.replace(samples, draws=samples.draws[order])

@@ -4,17 +4,28 @@ Clips of one case resemble each other, so the number of independent observations
 *cases*; resampling clips would give intervals that are far too narrow. Cases are drawn with
 replacement, all clips of a drawn case come along.
 
-With few cases the plain percentile interval is too narrow as well. We use the *expanded* percentile
-interval of Hesterberg (2015, "What Teachers Should Know About the Bootstrap", The American
-Statistician 69(4), section 4.5): the percentiles are those of a normal distribution at the t
-quantile with n - 1 degrees of freedom, times sqrt(n / (n - 1)).
+With few cases percentiles of the resamples are too narrow as well, and a score near its limit has a
+skewed error. The interval is therefore Student's t, with n - 1 degrees of freedom, around the score
+(Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 12):
+
+* the standard error is that of the resamples, times sqrt(n / (n - 1)) (Hesterberg 2015, "What
+  Teachers Should Know About the Bootstrap", The American Statistician 69(4): a resample of n cases
+  varies as if divided by n, not n - 1);
+* a score with limits (0 to 1; -1 to 1 for a rank correlation) has its interval on the scale of
+  log-odds, log((score - low) / (high - score)), where the standard error is the delta method's: the
+  usual interval for shares in clustered samples (Korn and Graubard 1998, Survey Methodology 24(2));
+* a score at its limit has no spread in any resample. There the far end is the exact one of Clopper
+  and Pearson (1934) for n of n cases: limit - range x (1 - ((1 - level) / 2) ** (1 / n));
+* a difference of two scores is symmetric enough to be left on its own scale.
+
+`coverage` measures how often these hold the truth.
 """
 
 import dataclasses
 import math
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from surgrec_jax.evaluation import metrics
 
@@ -52,13 +63,6 @@ def draw_cases(num_cases: int, num_resamples: int, seed: int) -> np.ndarray:
     )
 
 
-def expanded_level(level: float, num_cases: int) -> float:
-    """Lower percentile (0..0.5) of the expanded interval for `num_cases` >= 2 (Hesterberg 2015,
-    section 4.5)."""
-    t = stats.t.ppf(0.5 + level / 2, num_cases - 1)
-    return float(stats.norm.cdf(-math.sqrt(num_cases / (num_cases - 1)) * t))
-
-
 @dataclasses.dataclass(frozen=True)
 class Samples:
     """A score on the data as they are, and in every resample of the cases.
@@ -68,13 +72,20 @@ class Samples:
 
     Attributes:
       value: the score, mean over seeds.
-      draws: float [R], NaN where undefined.
+      draws: float [R], NaN where undefined; what `resample` gives is stretched around its mean so
+        that its deviation is the standard error.
       cases: number of cases.
+      limits: the least and the largest value that the score can have.
+      difference: of two scores.
+      lost: degrees of freedom that were used up; more than one for a mean over several data sets.
     """
 
     value: float
     draws: np.ndarray
     cases: int
+    limits: tuple[float, float] = (0.0, 1.0)
+    difference: bool = False
+    lost: int = 1
 
     def __sub__(self, other: "Samples") -> "Samples":
         if len(self.draws) != len(other.draws) or self.cases != other.cases:
@@ -82,17 +93,36 @@ class Samples:
                 f"cannot pair {len(self.draws)} resamples of {self.cases} cases with "
                 f"{len(other.draws)} of {other.cases}"
             )
-        return Samples(self.value - other.value, self.draws - other.draws, self.cases)
+        limits = self.limits[0] - other.limits[1], self.limits[1] - other.limits[0]
+        return dataclasses.replace(
+            self,
+            value=self.value - other.value,
+            draws=self.draws - other.draws,
+            limits=limits,
+            difference=True,
+        )
 
     def interval(self, level: float = 0.95) -> Interval:
-        """The expanded percentile interval."""
+        """The interval that holds the truth in a share `level` of data sets; see the module."""
         defined = self.draws[~np.isnan(self.draws)]
         undefined = 1 - len(defined) / len(self.draws)
-        if self.cases < 2 or not len(defined):
+        if self.cases <= self.lost or not len(defined) or math.isnan(self.value):
             return Interval(self.value, math.nan, math.nan, self.cases, undefined)
-        tail = expanded_level(level, self.cases)
-        low, high = np.quantile(defined, [tail, 1 - tail])
-        return Interval(self.value, float(low), float(high), self.cases, undefined)
+        low, high = self.limits
+        tail = (1 - level) / 2
+        reach = float(stats.t.ppf(1 - tail, self.cases - self.lost) * defined.std())
+        if self.difference:
+            ends = max(low, self.value - reach), min(high, self.value + reach)
+        elif not low < self.value < high:
+            far = (high - low) * (1 - tail ** (1 / self.cases))
+            ends = (low, low + far) if self.value <= low else (high - far, high)
+        else:
+            below, above = self.value - low, high - self.value
+            # d log(below / above) = d value x (high - low) / (below x above)
+            step = reach * (high - low) / (below * above)
+            at = math.log(below / above)
+            ends = tuple(low + (high - low) * special.expit(at + s) for s in (-step, step))
+        return Interval(self.value, float(ends[0]), float(ends[1]), self.cases, undefined)
 
 
 def resample(
@@ -127,4 +157,15 @@ def resample(
     more = {"order": order, "num_classes": num_classes}
     values = [metrics.score(metric, labels, s, case_index, weights, **more) for s in scores]
     values = np.mean(values, 0)
-    return Samples(float(values[0]), values[1:], len(cases))
+    return Samples(
+        float(values[0]), _stretched(values[1:], len(cases)), len(cases), metrics.limits(metric)
+    )
+
+
+def _stretched(draws: np.ndarray, cases: int) -> np.ndarray:
+    """Draws [R] whose deviation is the standard error: that of n cases is sqrt((n - 1) / n) of
+    it."""
+    if cases < 2 or np.isnan(draws).all():
+        return draws
+    mean = np.nanmean(draws)
+    return mean + (draws - mean) * math.sqrt(cases / (cases - 1))

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from surgrec_jax import untrusted
-from surgrec_jax.evaluation import bootstrap, results
+from surgrec_jax.evaluation import bootstrap, metrics, results
 from surgrec_jax.evaluation.protocol import Answer, Problem
 
-VERSION = 1  # raise when the meaning of a cell changes
+VERSION = 2  # raise when the meaning of a cell changes
 _log = logging.getLogger(__name__)
 
 
@@ -35,7 +35,7 @@ class Cell:
       heads: row of the table -> `results.summarise`; empty where it was refused.
       refused: why the task cannot be asked; "" where it could.
       arrays: labels, case_id, video_id, time, record of the test units; "scores/<row>" float32 [S,
-        U, C]; "draws/<row>" float64 [1 + R], the score as it is and in every resample.
+        U, C]; "draws/<row>" float64 [1 + R], the score as it is and `bootstrap.Samples.draws`.
       extra: more that the report shows (language models: answers that could not be parsed).
     """
 
@@ -49,7 +49,8 @@ class Cell:
     def samples(self, row: str) -> bootstrap.Samples:
         """The bootstrap of a row."""
         draws = self.arrays[f"draws/{row}"]
-        return bootstrap.Samples(float(draws[0]), draws[1:], len(np.unique(self.arrays["case_id"])))
+        cases, limits = len(np.unique(self.arrays["case_id"])), metrics.limits(self.task["metric"])
+        return bootstrap.Samples(float(draws[0]), draws[1:], cases, limits)
 
 
 def make(

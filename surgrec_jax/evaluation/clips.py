@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from surgrec_jax.data.clips import frame_indices, num_starts
 from surgrec_jax.data.pipeline import ClipSpec, eval_clips
-from surgrec_jax.data.records import Source
+from surgrec_jax.data.records import DamagedRecordError, Source
 
 LAST = "@last"  # after a track's name: its label at the clip's last frame
 
@@ -13,6 +14,24 @@ LAST = "@last"  # after a track's name: its label at the clip's last frame
 def class_names(source: Source) -> dict[str, tuple[str, ...]]:
     """Label name -> class names of a source: tracks and per-video labels in one dict."""
     return {**source.tracks, **source.video_labels}
+
+
+def repeated_share(source: Source, clip: ClipSpec, samples: int = 32) -> float:
+    """Share of the frames of clips that repeat the one before: a clip has more frames per second
+    than are stored, or is longer than the stored segments.
+
+    Measured on the first and the last clip of `samples` records spread over the source.
+    """
+    shares = []
+    for index in np.unique(np.linspace(0, len(source) - 1, samples).astype(int)).tolist():
+        try:
+            times = source.record(index).times
+        except DamagedRecordError:
+            continue  # whoever asks for its clips says so
+        for start in (0, num_starts(times, clip) - 1):
+            chosen = frame_indices(times, start, clip)
+            shares.append((np.diff(chosen) == 0).sum() / clip.frames)
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def labelled_clips(

@@ -224,10 +224,15 @@ def extract(
     train = next(iter(sources))
     for column in columns:
         if column.kind == "pixels":
-            pca = baselines.fit_pca(found[train][column.name].features)
-            for split in found:
-                rows = found[split][column.name]
-                rows = rows.with_features(pca(rows.features))
-                found[split][column.name] = rows
-                found[split][column.name + TOKENS] = rows.with_features(rows.features[:, None])
+            project_pixels(found, column.name, train)
     return found
+
+
+def project_pixels(found: Mapping[str, dict[str, Features]], name: str, train: str) -> None:
+    """Turns pixels into their principal components, fitted on the split `train`, in place; as
+    tokens they are one token a clip."""
+    pca = baselines.fit_pca(found[train][name].features)
+    for named in found.values():
+        rows = named[name].with_features(pca(named[name].features))
+        named[name] = rows
+        named[name + TOKENS] = rows.with_features(rows.features[:, None])

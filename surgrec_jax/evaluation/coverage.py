@@ -41,7 +41,7 @@ def coverage(
     frames: int = 40,
     spread: float = 0.15,
     stay: float = 0.8,
-    repeats: int = 400,
+    repeats: int = 2000,
     resamples: int = 400,
     level: float = 0.95,
     seed: int = 0,
@@ -111,8 +111,8 @@ def main() -> None:
         prog="python -m surgrec_jax.evaluation.coverage", description=__doc__
     )
     parser.add_argument("--out", help="write the figure there, as SVG")
-    parser.add_argument("--cases", default="6,13,30,80", help="numbers of test cases")
-    parser.add_argument("--repeats", type=int, default=400)
+    parser.add_argument("--cases", default="4,6,13,30,80", help="numbers of test cases")
+    parser.add_argument("--repeats", type=int, default=2000)
     args = parser.parse_args()
     found = {int(n): coverage(int(n), repeats=args.repeats) for n in args.cases.split(",")}
     print(f"{'test cases':>10}{'over cases':>20}{'over frames':>20}")

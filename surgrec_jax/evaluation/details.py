@@ -122,7 +122,10 @@ def _hardest(cell: Cell, scores: np.ndarray) -> list[dict]:
     found = []
     for case in np.argsort(-per_case, kind="stable")[:CASES]:
         rows = np.flatnonzero(index == case)
-        worst = rows[np.argsort(-sure[rows], kind="stable")][:EXAMPLES]
+        wrong = rows[error[rows] > 0]
+        if not len(wrong):
+            break  # all is right from here on
+        worst = wrong[np.argsort(-sure[wrong], kind="stable")][:EXAMPLES]
         found.append({
             "case": str(cases[case]),
             "error": float(per_case[case]),

@@ -40,7 +40,9 @@ class Progress:
         self.say(f"[{self.done:{width}d}/{self.total}] {task.title} x {column}: {what}")
 
 
-def key(task: Task, column: Column, sources: Mapping[str, Source], settings: Settings) -> dict:
+def key(
+    task: Task, column: Column, group: Group, sources: Mapping[str, Source], settings: Settings
+) -> dict:
     """All that a cell's numbers depend on, as JSON values."""
     used = dataclasses.asdict(settings)
     return {
@@ -50,6 +52,7 @@ def key(task: Task, column: Column, sources: Mapping[str, Source], settings: Set
         "asks": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(task).items()},
         "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in used.items()},
         "data": {split: sources[split].fingerprint for split in task.splits},
+        "clip": list(group.clip),  # majority and pixels have no encoder that would tell it
         "features": column.identity(),
         "facts": column.facts.get("key", {}),
     }
@@ -172,7 +175,9 @@ def run_source(
     failures: list[Failure] = []
     for number, group in enumerate(groups):
         wanted = _wanted(group, number == 0, settings, asked)
-        keys = {(t.name, c.name): key(t, c, sources, settings) for t in tasks for c in wanted}
+        keys = {
+            (t.name, c.name): key(t, c, group, sources, settings) for t in tasks for c in wanted
+        }
         there = {pair: cells.load(out / "cells", k) for pair, k in keys.items()}
         todo = [c for c in wanted if any(there[t.name, c.name] is None for t in tasks)]
         found, broken = {}, {}

@@ -127,6 +127,11 @@ def metrics_for(
     return names + (ORDERED if ordered else ()) + (tuple(ALONG_VIDEO) if along_video else ())
 
 
+def limits(metric: str) -> tuple[float, float]:
+    """The least and the largest value of a metric."""
+    return (-1.0, 1.0) if metric in ORDERED else (0.0, 1.0)
+
+
 def check_scores(labels: np.ndarray, scores: np.ndarray) -> None:
     """Raises ValueError for empty, non-finite or wrongly shaped input of `score`."""
     if scores.ndim != 2 or len(labels) != len(scores):

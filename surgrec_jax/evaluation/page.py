@@ -77,6 +77,7 @@ figcaption { color: var(--soft); font-size: 13px; margin-top: 6px; }
 .frames { display: flex; gap: 8px; margin-top: 6px; }
 .frames figure { flex: 1 1 0; max-width: 120px; }
 .frames figcaption { font-size: 11px; line-height: 1.35; margin-top: 4px; overflow-wrap: anywhere; }
+.cases > div { min-width: 0; overflow-wrap: anywhere; }
 .cases { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(310px, 100%), 1fr));
   gap: 4px 22px; }
 .fixed { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(430px, 100%), 1fr));

@@ -14,6 +14,7 @@ from surgrec_jax.evaluation.report_results import (
     task_cell,
 )
 from surgrec_jax.evaluation.report_tasks import task_section
+from surgrec_jax.evaluation.results import spread_words
 from surgrec_jax.evaluation.svg import Bar, bars, clip_text, escape
 
 
@@ -67,6 +68,7 @@ def _domains(results: Mapping, css: Mapping[str, str]) -> str:
         return ""
     first = next(iter(results["tasks"][0]["heads"]))
     panels = []
+    several = len({task["domain"] for task in results["tasks"]}) > 1
     for entry in (e for e in results["domains"] if e["row"] == first):
         rows = [
             Bar(
@@ -79,15 +81,16 @@ def _domains(results: Mapping, css: Mapping[str, str]) -> str:
             )
             for name, value in entry["columns"].items()
         ]
+        count = f"{entry['tasks']} task{'s' if entry['tasks'] > 1 else ''}"
         title = "all tasks" if entry["domain"] == "all" else entry["domain"]
-        if entry["domain"] != "all" and entry["tasks"] == len(results["tasks"]):
-            continue  # one domain only: the same as all
-        head = f'<h3>{escape(title)}</h3><span class="sub">mean of {entry["tasks"]} tasks</span>'
+        if entry["domain"] != "all" and not several:
+            continue  # the same as all
+        head = f'<h3>{escape(title)}</h3><span class="sub">mean of {count}</span>'
         panels.append(card(head + bars(rows, None)))
     return (
-        "<h2>By domain</h2>"
+        f"<h2>{'By domain' if several else 'Over all tasks'}</h2>"
         f'<p class="soft small">{escape(first)} row. Mean of the headline scores, with the '
-        "interval of a bootstrap over the cases of every data set. Headline scores of different "
+        "interval over the cases of every data set. Headline scores of different "
         "tasks are different measures: the mean orders columns, it is no accuracy.</p>"
         f'<div class="fixed">{"".join(panels)}</div>'
     )
@@ -102,11 +105,11 @@ def _tables(results: Mapping, names: Sequence[str]) -> str:
     asked = any(model["kind"] == "vlm" for model in results["models"])
     parts = [
         "<h2>All scores</h2>",
-        f'<p class="soft">In percent: mean ± standard deviation over {protocol["seeds"]:d} probe '
-        f"seeds; the {100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips)"
+        f'<p class="soft">In percent: {escape(spread_words(protocol))}; the '
+        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips)"
         "; the paired difference to a random-initialised encoder of the same shape "
-        f"({protocol['init_seeds']:d} initialisations). Hyper-parameters are chosen on validation "
-        "cases."
+        f"({protocol['init_seeds']:d} initialisations). Hyper-parameters are chosen on the "
+        "validation split."
         + (" For a vision-language model ± is the spread over phrasings." if asked else "")
         + "</p>",
     ]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation import metrics
 from surgrec_jax.evaluation.page import card, details, html_table
+from surgrec_jax.evaluation.results import spread_words
 from surgrec_jax.evaluation.svg import Bar, bars, escape
 
 MODEL_COLOURS = 6  # classes m0..m5 of the page's style
@@ -30,7 +31,8 @@ def _multi_label(task: Mapping) -> bool:
 
 
 def percent(value: float | None, sign: str = "") -> str:
-    return "undefined" if value is None else f"{100 * value:{sign}.1f}"
+    """In percent with one digit; what rounds to zero has no minus before it."""
+    return "undefined" if value is None else f"{100 * value:{sign}z.1f}"
 
 
 def span(interval: Mapping, sign: str = "") -> str:
@@ -118,10 +120,8 @@ def results_section(results: Mapping) -> str:
     parts = ["<h2>What the frozen encoders know</h2>"]
     parts += [f'<p><span class="badge">{escape(note)}</span></p>' for note in results["notes"]]
     parts.append(
-        f'<p class="soft">Scores in percent on held-out cases of {escape(results["source"])}: mean '
-        "± standard deviation "
-        f"over {protocol['seeds']:d} probe seeds (training {escape(protocol['train_resample'])} "
-        "resampled), then the "
+        f'<p class="soft">Scores in percent on held-out cases of {escape(results["source"])}: '
+        f"{escape(spread_words(protocol))}, then the "
         f"{100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips), then the "
         "paired difference to a "
         "random-initialised encoder of the same shape "
@@ -172,8 +172,14 @@ def score_bar(name: str, entry: Mapping, css: str) -> Bar:
     )
 
 
-def _short(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
+def _chosen(values: Sequence[float | str]) -> str:
+    """HTML: each hyper-parameter once, with how many seeds chose it."""
+    words = [value if isinstance(value, str) else f"{value:.3g}" for value in values]
+    counted = ", ".join(
+        f"{word} ({n})" if (n := words.count(word)) > 1 else word for word in dict.fromkeys(words)
+    )
+    text = f'<span class="small" style="white-space:normal">{escape(counted)}</span>'
+    return text if words else "-"
 
 
 def task_details(task: Mapping, all_names: Sequence[str]) -> str:
@@ -186,8 +192,7 @@ def task_details(task: Mapping, all_names: Sequence[str]) -> str:
             [escape(key.replace("_", " ")), *(percent(entries[n]["metrics"][key]) for n in names)]
             for key in keys
         ]
-        chosen = [", ".join(map(_short, entries[n]["chosen"])) or "-" for n in names]
-        rows.append([_HYPER.get(head, "chosen"), *map(escape, chosen)])
+        rows.append([_HYPER.get(head, "chosen"), *(_chosen(entries[n]["chosen"]) for n in names)])
         measure = "average_precision" if _multi_label(task) else "recall"
         for label in task["classes"]:
             each = [entries[n]["per_class"][label] for n in names]

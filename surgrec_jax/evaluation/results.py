@@ -11,6 +11,7 @@ import numpy as np
 from surgrec_jax import untrusted
 from surgrec_jax.evaluation import bootstrap, metrics
 from surgrec_jax.evaluation.protocol import Answer, Problem
+from surgrec_jax.evaluation.protocols import PROTOCOLS
 
 VERSION = 1
 
@@ -164,7 +165,7 @@ def _cell(entry: Mapping) -> str:
     if entry["mean"] is None:
         return "undefined"
     spread = "" if entry["std"] is None else f" ± {100 * entry['std']:.1f}"
-    return f"{100 * entry['mean']:.1f}{spread}"
+    return f"{100 * entry['mean']:z.1f}{spread}"
 
 
 def _bracket(interval: Mapping | None, sign: str = "") -> str:
@@ -172,13 +173,13 @@ def _bracket(interval: Mapping | None, sign: str = "") -> str:
         return ""
     if interval["low"] is None:
         return "[needs 2 cases]"
-    return f"[{100 * interval['low']:{sign}.1f}, {100 * interval['high']:{sign}.1f}]"
+    return f"[{100 * interval['low']:{sign}z.1f}, {100 * interval['high']:{sign}z.1f}]"
 
 
 def _difference(interval: Mapping | None) -> str:
     if interval is None or interval["value"] is None:
         return ""
-    return f"{100 * interval['value']:+.1f} {_bracket(interval, '+')}"
+    return f"{100 * interval['value']:+z.1f} {_bracket(interval, '+')}"
 
 
 def lines(results: Mapping) -> list[list[str]]:
@@ -206,15 +207,28 @@ def lines(results: Mapping) -> list[list[str]]:
     return rows
 
 
+def spread_words(protocol: Mapping) -> str:
+    """What a score and its ± are, in words."""
+    if PROTOCOLS[protocol["protocol"]].finetune:
+        return "of one training run each"
+    drawn = {
+        "cases": "training cases resampled",
+        "clips": "one random clip of each training record",
+        "none": "all training clips; only initial values and order differ",
+    }[protocol["train_resample"]]
+    return f"mean ± standard deviation over {protocol['seeds']} probe seeds ({drawn})"
+
+
 def caption(results: Mapping) -> str:
     """What the numbers of the table are."""
     protocol = results["protocol"]
+    asked = any(model["kind"] == "vlm" for model in results["models"])
     return (
-        f"Scores in percent: mean ± standard deviation over {protocol['seeds']} probe seeds "
-        f"(training {protocol['train_resample']} resampled); below, the "
+        f"Scores in percent, {spread_words(protocol)}; below, the "
         f"{100 * protocol['level']:.0f} % bootstrap interval over test cases, and the paired "
         "difference to the random-initialised encoder of the same shape "
         f"({protocol['init_seeds']} init seeds)."
+        + (" Of a vision-language model ± is the spread over phrasings." if asked else "")
     )
 
 

@@ -13,11 +13,19 @@ from importlib import metadata
 import jax
 import numpy as np
 
+from surgrec_jax.data.pipeline import ClipSpec
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation import columns as columns_lib
 from surgrec_jax.evaluation import protocol, results
-from surgrec_jax.evaluation.clips import class_names
-from surgrec_jax.evaluation.columns import FINE_TUNED, PROBABILITIES, TOKENS, Candidate, Column
+from surgrec_jax.evaluation.clips import class_names, repeated_share
+from surgrec_jax.evaluation.columns import (
+    FINE_TUNED,
+    MAJORITY,
+    PROBABILITIES,
+    TOKENS,
+    Candidate,
+    Column,
+)
 from surgrec_jax.evaluation.features import Features
 from surgrec_jax.evaluation.heads import HEADS
 from surgrec_jax.evaluation.protocols import Settings
@@ -25,6 +33,7 @@ from surgrec_jax.evaluation.tasks import Task
 
 __all__ = ["Candidate", "Settings", "answers", "build", "environment", "probe"]
 
+_REPEATS_TOLD = 0.05  # share of repeated frames that is worth a note
 _PACKAGES = ("jax", "flax", "numpy", "scikit-learn", "grain", "tensorflow-datasets")
 
 
@@ -117,7 +126,10 @@ def _probe_task(
     given = {column.name: answers(problem, column, found, settings) for column in columns}
     random_of = {column.name: column.random for column in columns}
     heads: dict[str, dict] = {}
-    for row in dict.fromkeys(row for answered in given.values() for row in answered):
+    rows = dict.fromkeys(row for answered in given.values() for row in answered)
+    constant = next(iter(given[MAJORITY.name].values()))
+    given[MAJORITY.name] = dict.fromkeys(rows, constant)  # the same in every row
+    for row in rows:
         samples = {
             n: results.resample(problem, a[row], settings.resamples)
             for n, a in given.items()
@@ -133,7 +145,7 @@ def _probe_task(
         predictions |= {
             f"{row}/{name}": one[row].scores.astype(np.float32)
             for name, one in given.items()
-            if name != "majority" and row in one
+            if name != MAJORITY.name and row in one
         }
     return {**results.describe_problem(problem), "heads": heads}, predictions
 
@@ -181,7 +193,7 @@ def probe(
             entry, scores = _probe_task(problem, group.columns, found, settings)
             kept = entries.setdefault(entry["name"], entry)
             for row, columns in entry["heads"].items():
-                kept["heads"][row] |= columns
+                kept["heads"][row] = columns | kept["heads"].get(row, {})  # one majority
             name = problem.task.name
             prefix = f"{group.label}/{name}" if len(found_groups) > 1 else name
             predictions |= {f"{prefix}/{key}": value for key, value in scores.items()}
@@ -193,21 +205,37 @@ def probe(
         "data": {split: source.fingerprint for split, source in sources.items()},
         "protocol": dataclasses.asdict(settings),
         "environment": environment(),
-        "notes": notes([first.name], found_groups, settings),
+        "notes": notes({first.name: list(sources.values())[-1]}, found_groups, settings),
         "models": [column.describe() for column in columns_lib.ordered(found_groups)],
         "tasks": list(entries.values()),
     }, predictions
 
 
 def notes(
-    sources: Sequence[str], found: Sequence[columns_lib.Group], settings: Settings
+    asked: Mapping[str, Source], found: Sequence[columns_lib.Group], settings: Settings
 ) -> list[str]:
-    """What every reader of the table must know."""
+    """What every reader of the table must know.
+
+    Args:
+      asked: name -> test split of the data sets.
+      found: the groups of encoders.
+    """
     said = list(settings.rules.notes)
-    if any(name.startswith("phantom") for name in sources):
+    if any(name.startswith("phantom") for name in asked):
         said.append("Phantom data, not clinical: procedurally drawn video, not surgery.")
     if len(found) > 1:
         said.append("Encoders with another clip are scored on their own clips of the same cases.")
+    for group in found:
+        frames, size, fps = group.clip
+        spec = ClipSpec(frames=frames, fps=fps, size=size)
+        for name, source in asked.items():
+            share = repeated_share(source, spec)
+            if share > _REPEATS_TOLD:
+                said.append(
+                    f"{share:.0%} of the frames of clips {group.label} from {name} repeat the one "
+                    "before: it stores fewer frames per second, or segments shorter than such a "
+                    "clip."
+                )
     return said
 
 

@@ -86,9 +86,9 @@ def bars(rows: Sequence[Bar], reference: float | None, width: int = 460) -> str:
         )
         for dot in row.dots:
             parts.append(f'<circle class="dot" cx="{x(dot):.1f}" cy="{middle + 5:.1f}" r="2"/>')
-        end = row.value
+        end = max(row.value, *row.dots) if row.dots else row.value
         if row.low is not None and row.high is not None:
-            low, high, end = x(row.low), x(row.high), max(row.high, row.value)
+            low, high, end = x(row.low), x(row.high), max(row.high, end)
             parts.append(
                 f'<path class="whisker" d="M{low:.1f} {middle:.1f}H{high:.1f}M{low:.1f} '
                 f"{middle - 4:.1f}v8"

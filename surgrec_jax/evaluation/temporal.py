@@ -136,6 +136,10 @@ def sequences(video_id: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.nd
     return rows, real
 
 
+# One object per shape: a step is compiled once, not for every seed and encoder.
+_tcn = functools.lru_cache(maxsize=16)(TCN)
+
+
 def temporal(settings: Grid = GRID, **sizes: int) -> Callable:
     """A `heads.Head.train` function: causal MS-TCNs over the labelled clips of every video.
 
@@ -147,7 +151,7 @@ def temporal(settings: Grid = GRID, **sizes: int) -> Callable:
         mean, std = standardiser(train.features, weights)
         if not np.isfinite(queries.features).all():
             raise ValueError("features contain NaN or infinity")
-        tcn = TCN(targets.shape[1], multi_label, **sizes)
+        tcn = _tcn(targets.shape[1], multi_label, **sizes)
 
         def read(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
             return ((features[rows] - mean) / std).astype(np.float32)

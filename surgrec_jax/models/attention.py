@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from surgrec_jax import sharding
+from surgrec_jax.models import chunked
 
 # Below this many keys the score matrix fits in cache and chunking only costs.
 CHUNKED_FROM = 512
-CHUNK_SIZES = (196, 160, 128, 112, 98, 64)
 # From about here on the fused TPU kernel is worth its padding.
 SPLASH_FROM = 1024
 # cuDNN's fused kernel needs Ampere or later (NVIDIA, "cuDNN support matrix").
@@ -57,7 +57,8 @@ def choose(q: jax.Array, k: jax.Array, platform: str) -> str:
     long = k.shape[1] >= SPLASH_FROM and q.shape == k.shape
     if platform == "tpu" and long and sharding.divides(len(q)):
         return "splash"
-    if platform == "cpu" and k.shape[1] >= CHUNKED_FROM and chunk_size(q.shape[1]):
+    long = k.shape[1] >= CHUNKED_FROM and chunked.chunk_size(q.shape[1])
+    if platform == "cpu" and long and sharding.divides(len(q)):
         return "chunked"
     return "einsum"
 
@@ -126,86 +127,21 @@ def splash_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     return sharding.per_device(fused, q, k, v)
 
 
-def chunk_size(length: int) -> int | None:
-    """The largest of CHUNK_SIZES that divides a sequence, None where none does."""
-    return next((c for c in CHUNK_SIZES if length % c == 0 and length > c), None)
-
-
 def chunked_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """Attention over chunks of queries with a backward pass that recomputes the weights.
-
-    Memory is O(chunk x Nk) instead of O(Nq x Nk), which on a CPU means cache instead of RAM
-    (the backward pass follows Dao et al. 2022, "FlashAttention", section 3.1, without key tiles).
+    """Attention a head and a chunk of queries at a time, each device on its own clips.
 
     Raises:
-        ValueError: no chunk size divides the number of queries.
+        ValueError: no chunk size divides the number of queries, or a batch that does not divide.
     """
-    chunk = chunk_size(q.shape[1])
+    chunk = chunked.chunk_size(q.shape[1])
     if chunk is None:
         raise ValueError(
-            f"chunked attention cannot divide {q.shape[1]} queries by any of {CHUNK_SIZES}; "
-            "use compute.attention=einsum"
+            f"chunked attention cannot divide {q.shape[1]} queries by any of {chunked.CHUNK_SIZES};"
+            " use compute.attention=einsum"
         )
-    q = q * q.shape[-1] ** -0.5
-    q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))  # [B, H, N, d]
-    return _chunked(chunk, q, k, v).transpose(0, 2, 1, 3)
+    blocked = functools.partial(chunked.chunked, chunk=chunk, name=RESULT_NAME)
+    return sharding.per_device(blocked, q, k, v)
 
-
-def _split(x: jax.Array, chunk: int) -> jax.Array:
-    b, h, n, d = x.shape
-    return x.reshape(b, h, n // chunk, chunk, d).transpose(2, 0, 1, 3, 4)  # [C, B, H, chunk, d]
-
-
-def _join(x: jax.Array) -> jax.Array:
-    c, b, h, chunk, d = x.shape
-    return x.transpose(1, 2, 0, 3, 4).reshape(b, h, c * chunk, d)
-
-
-def _scores(q: jax.Array, k: jax.Array) -> jax.Array:
-    return jnp.matmul(q, k.swapaxes(-1, -2), preferred_element_type=jnp.float32)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _chunked(chunk: int, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    return _chunked_forward(chunk, q, k, v)[0]
-
-
-def _chunked_forward(chunk: int, q: jax.Array, k: jax.Array, v: jax.Array):
-    def one(q_chunk):
-        scores = _scores(q_chunk, k)  # [B, H, chunk, Nk]
-        highest = scores.max(-1, keepdims=True)
-        weights = jnp.exp(scores - highest)
-        total = weights.sum(-1, keepdims=True)
-        out = jnp.matmul(weights.astype(v.dtype), v) / total.astype(v.dtype)
-        return out, highest + jnp.log(total)
-
-    out, log_total = jax.lax.map(one, _split(q, chunk))
-    out = checkpoint_name(_join(out), RESULT_NAME)
-    return out, (q, k, v, out, checkpoint_name(log_total, RESULT_NAME))
-
-
-def _chunked_backward(chunk: int, saved, d_out: jax.Array):
-    q, k, v, out, log_total = saved
-    # Row sums of weights * d_weights, in float32 because they are differences of like terms.
-    inner = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1, keepdims=True)
-
-    def one(carry, inputs):
-        dk, dv = carry
-        q_c, d_c, log_total_c, inner_c = inputs
-        weights = jnp.exp(_scores(q_c, k) - log_total_c)  # [B, H, chunk, Nk]
-        dv = dv + jnp.matmul(weights.astype(v.dtype).swapaxes(-1, -2), d_c)
-        d_weights = jnp.matmul(d_c, v.swapaxes(-1, -2), preferred_element_type=jnp.float32)
-        d_scores = (weights * (d_weights - inner_c)).astype(k.dtype)
-        dk = dk + jnp.matmul(d_scores.swapaxes(-1, -2), q_c)
-        return (dk, dv), jnp.matmul(d_scores, k)
-
-    zeros = jnp.zeros_like(k), jnp.zeros_like(v)
-    inputs = (_split(q, chunk), _split(d_out, chunk), log_total, _split(inner, chunk))
-    (dk, dv), dq = jax.lax.scan(one, zeros, inputs)
-    return _join(dq), dk, dv
-
-
-_chunked.defvjp(_chunked_forward, _chunked_backward)
 
 IMPLEMENTATIONS = {
     "einsum": einsum_attention,

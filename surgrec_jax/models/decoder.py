@@ -19,7 +19,8 @@ class MAEDecoder(nnx.Module):
 
     Args:
         encoder: the encoder's configuration.
-        depth, width, heads: of the decoder; its MLP ratio is 4.
+        depth, width, heads: of the decoder.
+        mlp_dim: of its blocks; None for 4 width (VideoMAE v2 g: 48 / 11 width).
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class MAEDecoder(nnx.Module):
         depth: int,
         width: int,
         heads: int,
+        mlp_dim: int | None = None,
         rngs: nnx.Rngs,
     ):
         config = dataclasses.replace(
@@ -37,7 +39,7 @@ class MAEDecoder(nnx.Module):
             depth=depth,
             width=width,
             heads=heads,
-            mlp_dim=4 * width,
+            mlp_dim=mlp_dim or 4 * width,
             # A learned table of the encoder's width is of no use here.
             position="sincos_3d" if encoder.position == "learned_2d" else encoder.position,
         )

@@ -42,6 +42,7 @@ class MAEOptions:
     decoder_depth: int
     decoder_width: int
     decoder_heads: int
+    decoder_mlp_dim: int | None = None
     mask_ratio: float = 0.9
     decoder_mask_ratio: float = 0.0
 
@@ -59,6 +60,7 @@ class MAEModel(nnx.Module):
             depth=options.decoder_depth,
             width=options.decoder_width,
             heads=options.decoder_heads,
+            mlp_dim=options.decoder_mlp_dim,
             rngs=rngs,
         )
 

@@ -135,11 +135,17 @@ DINOV2 = {
 }
 
 
-def masks(tokens: int = 32, batch: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted ids [B, 12] that are seen and [B, 20] that are not, another draw per clip."""
+def split(tokens: int, batch: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted ids [B, 3/8 N] that are seen and [B, 5/8 N] that are not, another draw per clip."""
     rng = np.random.default_rng(7)
     order = np.stack([rng.permutation(tokens) for _ in range(batch)])
-    return np.sort(order[:, :12], 1), np.sort(order[:, 12:], 1)
+    seen = 3 * tokens // 8
+    return np.sort(order[:, :seen], 1), np.sort(order[:, seen:], 1)
+
+
+def masks() -> tuple[np.ndarray, np.ndarray]:
+    """`split` of the 32 tokens that most cases have."""
+    return split(32)
 
 
 CONFIGS = {

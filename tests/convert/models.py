@@ -1,4 +1,4 @@
-"""Parts of an imported checkpoint, to be run on given masks."""
+"""Parts of an imported checkpoint, compiled, to be run on given masks."""
 
 from __future__ import annotations
 
@@ -16,45 +16,72 @@ from surgrec_jax.models.vit import VideoViT, patchify, take_tokens
 from surgrec_jax.objectives.mae import pixel_targets
 
 
-def parts(path):
-    """The modules of a checkpoint by name, and its exporter.Model."""
+def run(path, function, *arrays):
+    """function(parts, encoder's config, *arrays), `parts` being a checkpoint's modules by name."""
     model = Model(path)
-    params = nest(model.params)["params"]
     build = {
         "encoder": lambda r: VideoViT(model.encoder, Compute(), rngs=r),
         "decoder": lambda r: MAEDecoder(model.encoder, Compute(), rngs=r, **model.decoder),
         "predictor": lambda r: JEPAPredictor(model.encoder, Compute(), rngs=r, **model.predictor),
         "head": lambda r: make_head(model.head, model.encoder, Compute(), r),
     }
-    made = {}
-    for name, values in params.items():
-        graph = nnx.graphdef(nnx.eval_shape(lambda n=name: build[n](nnx.Rngs(0))))
-        made[name] = nnx.merge(graph, values)
-    return made, model
+    params = nest(model.params)["params"]
+    graphs = {
+        name: nnx.graphdef(nnx.eval_shape(lambda n=name: build[n](nnx.Rngs(0)))) for name in params
+    }
+
+    @jax.jit
+    def compiled(params, arrays):
+        parts = {name: nnx.merge(graphs[name], params[name]) for name in params}
+        return function(parts, model.encoder, *arrays)
+
+    return jax.tree.map(np.asarray, compiled(params, arrays))
 
 
 def mae(path, video, seen, hidden):
     """Decoder logits and the loss of VideoMAE under given ids."""
-    made, model = parts(path)
-    tubelets = patchify(video, model.encoder)
-    visible = made["encoder"](take_tokens(tubelets, seen), seen)
-    logits = np.asarray(made["decoder"](visible, seen, hidden))
-    target = np.asarray(pixel_targets(take_tokens(tubelets, hidden)))
+
+    def forward(parts, config, video, seen, hidden):
+        tubelets = patchify(video, config)
+        visible = parts["encoder"](take_tokens(tubelets, seen), seen)
+        logits = parts["decoder"](visible, seen, hidden)
+        return logits, pixel_targets(take_tokens(tubelets, hidden))
+
+    logits, target = run(path, forward, video, seen, hidden)
     return logits, float(np.mean((logits - target) ** 2))
 
 
 def jepa(path, video, context, target, mask_index):
     """Predictions of V-JEPA from all-clip tokens, as transformers' port gathers them."""
-    made, model = parts(path)
-    tokens = made["encoder"](patchify(video, model.encoder))
-    taken = take_tokens(tokens, context)
-    return np.asarray(made["predictor"](taken, context, target, mask_index))
+
+    def forward(parts, config, video, context, target):
+        tokens = take_tokens(parts["encoder"](patchify(video, config)), context)
+        return parts["predictor"](tokens, context, target, mask_index)
+
+    return run(path, forward, video, context, target)
 
 
 def logits(path, video):
     """Classifier logits."""
-    made, model = parts(path)
-    tokens = made["encoder"](patchify(video, model.encoder))
-    if model.head.kind == "linear":
-        tokens = made["encoder"].norm(tokens.mean(1))
-    return np.asarray(jax.jit(lambda t: made["head"](t))(tokens))
+
+    def forward(parts, config, video):
+        tokens = parts["encoder"](patchify(video, config))
+        if hasattr(parts["head"], "query"):
+            return parts["head"](tokens)
+        return parts["head"](parts["encoder"].norm(tokens.mean(1)))
+
+    return run(path, forward, video)
+
+
+def mask_tokens(path):
+    """A predictor's mask tokens, one per kind of mask."""
+    return run(path, lambda parts, config: parts["predictor"].mask_tokens[...])
+
+
+def all_tokens(path, video):
+    """Tokens with the CLS token and registers before them."""
+    return run(
+        path,
+        lambda parts, config, v: parts["encoder"](patchify(v, config), with_prefix=True),
+        video,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from safetensors.numpy import load_file, save_file
 from convert import cases
 from convert.test_strict import golden_file
 from surgrec_jax import checkpoint, encoder, load_encoder
-from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, import_file
+from surgrec_jax.convert import ConvertError, export_checkpoint, import_file
 from surgrec_jax.convert.__main__ import main
-from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.objectives import make_objective
+from surgrec_jax.convert.plan import nest, part_shapes
+from surgrec_jax.models.heads import HeadConfig
+from surgrec_jax.models.presets import ViTConfig
 
 
 def same(ours, theirs):
@@ -27,7 +29,7 @@ def same(ours, theirs):
         np.testing.assert_array_equal(ours[key], value, err_msg=key)
 
 
-@pytest.mark.parametrize("name", ["hf_videomae", "hf_vjepa2"])
+@pytest.mark.parametrize("name", ["hf_videomae", "hf_videomae_classifier", "hf_vjepa2"])
 def test_transformers_there_and_back(tmp_path, name):
     folder, _ = golden_file(tmp_path, name)
     import_file(folder, tmp_path / "run")
@@ -35,7 +37,13 @@ def test_transformers_there_and_back(tmp_path, name):
     same(load_file(tmp_path / "out/model.safetensors"), load_file(folder / "model.safetensors"))
     config = json.loads((tmp_path / "out/config.json").read_text())
     for key, value in cases.CONFIGS[name].items():
-        assert config.get(key, 5 if key == "num_labels" else None) == value, key
+        if name == "hf_videomae_classifier" and key.startswith("decoder_"):
+            assert key not in config
+        else:
+            assert config.get(key, 5 if key == "num_labels" else None) == value, key
+    if name == "hf_videomae_classifier":
+        with pytest.raises(ConvertError, match="part of a classifier: give --whole"):
+            export_checkpoint(tmp_path / "run", tmp_path / "no", "transformers")
 
 
 @pytest.mark.parametrize("name", ["hf_videomae", "hf_vjepa2"])
@@ -63,28 +71,47 @@ def test_transformers_loads_what_we_export(tmp_path, name):
     cls = getattr(transformers, json.loads((whole / "config.json").read_text())["architectures"][0])
     _, report = cls.from_pretrained(whole, output_loading_info=True)
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    model, report = transformers.AutoModel.from_pretrained(whole, output_loading_info=True)
+    assert not report["missing_keys"] and not report["mismatched_keys"]
+    found = model.eval()(torch.from_numpy(cases.pixels(video)), **options).last_hidden_state
+    assert np.abs(found.detach().numpy() - outputs["tokens"]).max() < 1e-5
 
 
-def run_of(tmp_path, name, config, options):
-    """A checkpoint as the trainer saves it, with the params it holds."""
-    objective = make_objective(name, config, options, Compute())
-    rng = np.random.default_rng(0)  # not the objective's own start, which takes long to compile
-    params = jax.tree.map(
-        lambda s: rng.standard_normal(s.shape, dtype=np.float32) / 10,
-        jax.eval_shape(objective.init, jax.random.key(0)),
-    )
+def run_of(tmp_path, name, config, options=None, head=None, ema=False):
+    """A checkpoint as the trainer saves it, and the state it holds."""
+    options, labels = options or {}, ("cut", "sew")
+    parts = {"encoder": part_shapes("encoder", config)}
+    if head:
+        parts["head"] = part_shapes("head", config, head=head)
+    else:
+        sizes = {k.removeprefix("predictor_"): v for k, v in options.items() if k != "masks"}
+        sizes["num_masks"] = len(options["masks"])
+        parts["predictor"] = part_shapes("predictor", config, predictor=sizes)
+    rng = np.random.default_rng(0)
+    params = {
+        part: nest({k: rng.standard_normal(s, dtype=np.float32) / 10 for k, s in shapes.items()})
+        for part, shapes in parts.items()
+    }
     state = {"step": np.zeros((), np.int32), "params": params}
-    if objective.uses_target:
-        state["target_params"] = jax.tree.map(lambda x: x + 1, objective.target_of(params))
-    sizes = {k: v for k, v in options.items() if k != "masks"} | {"masks": options.get("masks", ())}
+    if ema or name == "jepa":
+        averaged = params if ema else {"encoder": params["encoder"]}
+        state["target_params"] = jax.tree.map(lambda x: x + 1, averaged)
     meta = {
         "name": f"{name}-test",
         "objective": name,
-        "uses_target": objective.uses_target,
-        "sources": [{"name": "phantom_surgery", "records": 12}],
-        "config": {"objective": name, "model": {"preset": "Ti"}, name: sizes},
+        "uses_target": "target_params" in state,
+        "sources": [{"name": "phantom_surgery", "records": 12, "directory": "/secret/data"}],
+        "manifest": {"file": "/secret/manifest.json", "hash": "ab12", "leaves": 40},
+        "config": {
+            "objective": name,
+            "model": {"preset": "Ti"},
+            "init_from": "/secret/first",
+            name: options,
+        },
         **encoder.meta_of(config, fps=4.0),
     }
+    if head:
+        meta["classifier"] = {"classes": labels, "head": dataclasses.asdict(head)}
     saved = checkpoint.Checkpoints(tmp_path / "checkpoints", keep=1, keep_best=0)
     saved.save(7, state, meta)
     saved.close()
@@ -101,6 +128,7 @@ def test_a_trained_run_exports_its_target_with_a_card(tmp_path):
     config = ViTConfig(**SIZES, **CLIP, position="rope_3d_tiled")
     state = run_of(tmp_path / "run", "jepa", config, PREDICTOR)
     results = {"tasks": [{"name": "phase", "heads": {"linear": {"a": {"mean": 0.5}}}}]}
+    results |= {"notes": ["Not clinical."], "overlap": {"a": {"cholec80": {"text": "unknown"}}}}
     (tmp_path / "run/probe").mkdir()
     (tmp_path / "run/probe/results.json").write_text(json.dumps(results))
     for which in ("target", "online"):
@@ -110,13 +138,48 @@ def test_a_trained_run_exports_its_target_with_a_card(tmp_path):
         got = load_file(out / "model.safetensors")["encoder.layernorm.weight"]
         np.testing.assert_array_equal(got, tree["encoder"]["norm"]["scale"])
     card = (tmp_path / "target/README.md").read_text()
-    for words in ("phantom_surgery", "step 7", "| phase | linear | a | 50.0 |", '"preset": "Ti"'):
+    for words in (
+        "| phantom_surgery | 12 |",
+        "step 7",
+        "curated manifest of 40 clusters says (hash ab12)",
+        '"preset": "Ti"',
+        "| phase | linear | a | 50.0 |",
+        "Not clinical.",
+        "a, cholec80: unknown",
+    ):
         assert words in card
+    assert "secret" not in card
     # And back in, as a run of its own.
     import_file(tmp_path / "target", tmp_path / "again")
     video = cases.clips(4, 16, 16)
     a, b = (load_encoder(tmp_path / name).tokens(video) for name in ("run", "again"))
     np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_a_fine_tuned_run_exports_its_classifier(tmp_path, ema):
+    config = ViTConfig(**SIZES, **CLIP, position="rope_3d_tiled", norm_eps=1e-5)
+    head = HeadConfig("attentive", 2, depth=1, heads=3, mlp_dim=192)
+    state = run_of(tmp_path / "run", "classify", config, head=head, ema=ema)
+    files = export_checkpoint(tmp_path / "run", tmp_path / "out", "transformers", whole=True)
+    tree = state["target_params" if ema else "params"]
+    got = load_file(files[0])
+    np.testing.assert_array_equal(got["classifier.bias"], tree["head"]["linear"]["bias"])
+    np.testing.assert_array_equal(
+        got["vjepa2.encoder.layernorm.bias"], tree["encoder"]["norm"]["bias"]
+    )
+    assert json.loads(files[1].read_text())["id2label"] == {"0": "cut", "1": "sew"}
+
+
+def test_a_head_that_transformers_would_run_otherwise(tmp_path):
+    config = ViTConfig(**SIZES, **CLIP, position="rope_3d_tiled")
+    head = HeadConfig("attentive", 2, depth=1, heads=2, mlp_dim=96)
+    run_of(tmp_path / "run", "classify", config, head=head)
+    match = (
+        r"heads=2 \(it takes 3\), mlp_dim=96 \(it takes 192\), norm_eps=1e-05 \(it takes 1e-06\)"
+    )
+    with pytest.raises(ConvertError, match=match):
+        export_checkpoint(tmp_path / "run", tmp_path / "out", "transformers", whole=True)
 
 
 def test_what_a_format_cannot_hold_is_refused(tmp_path):
@@ -127,6 +190,19 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
             export_checkpoint(tmp_path / "run", tmp_path / "out", format)
     with pytest.raises(ConvertError, match="choose from"):
         export_checkpoint(tmp_path / "run", tmp_path / "out", "onnx")
+
+
+def test_options_that_an_export_has_no_use_for(tmp_path):
+    config = ViTConfig(**SIZES, **CLIP, position="rope_3d_tiled")
+    run_of(tmp_path / "jepa", "jepa", config, PREDICTOR)
+    run_of(tmp_path / "head", "classify", config, head=HeadConfig("linear", 2))
+    for run, whole, which, sentence in (
+        ("jepa", True, "online", "with --whole both encoders are written"),
+        ("head", False, "online", "the checkpoint has one encoder"),
+        ("head", True, "target", "a vjepa2 file has no place for a head"),
+    ):
+        with pytest.raises(ConvertError, match=sentence):
+            export_checkpoint(tmp_path / run, tmp_path, "vjepa2", whole=whole, encoder=which)
 
 
 def swap_heads(folder):
@@ -171,97 +247,6 @@ def test_an_import_of_an_export_is_compared_with_what_was_exported(tmp_path):
             import_file(out, again)
         assert not again.exists()
         import_file(out, again, expect="none")
-
-
-def test_an_import_can_be_continued(tmp_path):
-    folder, _ = golden_file(tmp_path, "hf_vjepa2")
-    import_file(folder, tmp_path / "run", ImportOptions(mask_tokens=(0,)))
-    config = load_encoder(tmp_path / "run").config
-    options = PREDICTOR | {"predictor_depth": 2}
-    objective = make_objective("jepa", config, options, Compute())
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    params = jax.eval_shape(objective.init, jax.random.key(0))
-    wanted = {"params": params, "target_params": objective.target_of(params)}
-    wanted = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), wanted)
-    state = checkpoint.restore_state(checkpoint.find(tmp_path / "run"), wanted)
-    keys = jax.random.split(jax.random.key(1), 2)
-    loss, _ = jax.jit(objective.loss)(
-        state["params"], {"video": cases.clips(4, 16, 16)}, keys, state["target_params"]
-    )
-    assert np.isfinite(loss)
-
-
-def test_torch_formats_there_and_back(tmp_path):
-    torch = pytest.importorskip("torch", reason="torch files need torch")
-    from convert import reference as ref
-    from convert.originals import OPTIONS, torch_state, videomae_shapes, vjepa_groups
-
-    cases_ = {
-        "videomae": {"model": torch_state(videomae_shapes())},
-        "vjepa2": {k: v for k, v in vjepa_groups().items() if k not in ("opt", "epoch", "loss")},
-    }
-    for name, groups in cases_.items():
-        torch.save(groups, tmp_path / f"{name}.pth")
-        import_file(tmp_path / f"{name}.pth", tmp_path / name, OPTIONS)
-        files = export_checkpoint(tmp_path / name, tmp_path / f"{name}_out", name, whole=True)
-        back = torch.load(files[0], weights_only=True)
-        assert back.keys() == groups.keys()
-        for group, state in groups.items():
-            same(*({k: v.numpy() for k, v in s.items()} for s in (back[group], state)))
-    shapes = ref.encoder_shapes("", qv=True) | ref.norm_shapes("fc_norm")
-    state = torch_state(shapes | {"head.weight": [5, 48], "head.bias": [5]})
-    torch.save({"module": state}, tmp_path / "fine.pth")
-    import_file(tmp_path / "fine.pth", tmp_path / "fine", OPTIONS)
-    files = export_checkpoint(tmp_path / "fine", tmp_path / "fine_out", "videomae", whole=True)
-    back = torch.load(files[0], weights_only=True)["module"]
-    same({k: v.numpy() for k, v in back.items()}, {k: v.numpy() for k, v in state.items()})
-
-
-def test_vjepa1_there_and_back_with_its_tables(tmp_path):
-    torch = pytest.importorskip("torch", reason="torch files need torch")
-    from convert.originals import OPTIONS, vjepa_groups
-    from surgrec_jax.models.position import sincos_3d
-
-    groups = {k: v for k, v in vjepa_groups().items() if k not in ("opt", "epoch", "loss")}
-    table = torch.from_numpy(sincos_3d((2, 4, 4), 48)[None])
-    for name in ("encoder", "target_encoder"):
-        groups[name]["module.backbone.pos_embed"] = table
-    narrow = torch.from_numpy(sincos_3d((2, 4, 4), 24)[None])
-    groups["predictor"]["module.backbone.predictor_pos_embed"] = narrow
-    torch.save(groups, tmp_path / "a.pt")
-    import_file(tmp_path / "a.pt", tmp_path / "run", OPTIONS)
-    files = export_checkpoint(tmp_path / "run", tmp_path / "out", "vjepa1", whole=True)
-    back = torch.load(files[0], weights_only=True)
-    assert back.keys() == groups.keys()
-    for group, state in groups.items():
-        same(*({k: v.numpy() for k, v in s.items()} for s in (back[group], state)))
-
-
-class Evil:
-    """Runs code when it is unpickled, if anything lets it."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
-
-
-def test_a_torch_file_with_code_is_refused_and_does_not_run(tmp_path):
-    torch = pytest.importorskip("torch", reason="torch files need torch")
-    torch.save({"model": {"a": torch.zeros(2)}, "args": Evil(tmp_path / "ran")}, tmp_path / "x.pth")
-    with pytest.raises(ConvertError, match="cannot be read as plain tensors"):
-        import_file(tmp_path / "x.pth", tmp_path / "run")
-    assert not (tmp_path / "ran").exists()
-
-
-def test_a_truncated_torch_file(tmp_path):
-    torch = pytest.importorskip("torch", reason="torch files need torch")
-    torch.save({"model": {"a": torch.zeros(2000)}}, tmp_path / "x.pth")
-    data = (tmp_path / "x.pth").read_bytes()
-    (tmp_path / "x.pth").write_bytes(data[: len(data) // 2])
-    with pytest.raises(ConvertError, match="If it is truncated, download it again"):
-        import_file(tmp_path / "x.pth", tmp_path / "run")
 
 
 def test_command_line(tmp_path, capsys):

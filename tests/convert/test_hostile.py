@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from convert import cases
 from convert.test_strict import golden_file
-from surgrec_jax import load_encoder
-from surgrec_jax.convert import ConvertError, ImportOptions, files, import_file
+from surgrec_jax import load_encoder, untrusted
+from surgrec_jax.convert import ConvertError, ImportOptions, import_file, torch_file
+from surgrec_jax.convert.files import open_file
 
 
 def sharded(folder, where):
@@ -88,6 +90,12 @@ def test_a_tensor_that_claims_more_than_the_file_has(tmp_path):
     refused(folder, "is no readable safetensors file")
 
 
+def test_a_folder_without_weights(tmp_path):
+    folder, _ = golden_file(tmp_path)
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    refused(folder, "has no model.safetensors; give one of its files: other.safetensors")
+
+
 def test_a_record_with_pickled_objects(tmp_path):
     folder, _ = golden_file(tmp_path)
     record = folder / "model.safetensors.expected.npz"
@@ -114,15 +122,105 @@ def test_a_config_that_claims_a_billion_layers(tmp_path):
         refused(folder, match)
 
 
-def test_a_torch_file_that_holds_itself(tmp_path, monkeypatch):
-    torch = pytest.importorskip("torch")
-    monkeypatch.setattr(files, "MAX_ENTRIES", 1000)
-    itself: dict = {}
-    itself["model"] = itself
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        ({"tokens": np.array([["a"]])}, r"tokens is <U1 \[1, 1\]"),
+        ({"video": np.zeros((1, 4, 16, 16, 3), np.float32)}, "video is float32"),
+        ({"rows": np.array([99])}, "rows are not of 32 tokens"),
+        ({"rows": np.array([0.5])}, "rows is float64"),
+        ({"hidden": np.zeros((9, 1, 32, 48), np.float32)}, r"hidden \(9, 1, 32, 48\), this"),
+        ({"video": np.zeros((0, 4, 16, 16, 3), np.uint8)}, r"has clips \[4, 16, 16, 3\]"),
+    ],
+)
+def test_a_record_that_is_wrong(tmp_path, change, match):
+    folder, _ = golden_file(tmp_path)
+    right = {"video": cases.clips(4, 16, 16, 1), "tokens": np.zeros((1, 32, 48), np.float32)}
+    np.savez(folder / "model.safetensors.expected.npz", **right | change)
+    refused(folder, match)
+
+
+def test_a_record_that_unpacks_to_more_than_there_is(tmp_path, monkeypatch):
+    folder, _ = golden_file(tmp_path)
+    monkeypatch.setattr(untrusted, "UNPACKED_BYTES", 10_000)
+    record = folder / "model.safetensors.expected.npz"
+    np.savez_compressed(record, video=np.zeros(20_000, np.uint8), tokens=np.zeros(1))
+    refused(folder, "it unpacks to 20.* bytes, more than 1")
+
+
+class Evil:
+    """Runs code when it is unpickled, if anything lets it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def refused_torch(path, match):
+    with pytest.raises(ConvertError, match=match):
+        import_file(path, path.parent / "run")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_torch_file_with_code_does_not_run(tmp_path, zipped):
+    torch = pytest.importorskip("torch", reason="torch files need torch")
+    what = {"model": {"a": torch.zeros(2)}, "args": Evil(tmp_path / "ran")}
+    torch.save(what, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    refused_torch(tmp_path / "x.pth", "holds io.open, and restoring such objects runs code")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_damaged_torch_file(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch files need torch")
+    torch.save({"model": {"a": torch.zeros(2000)}}, tmp_path / "x.pth")
+    data = (tmp_path / "x.pth").read_bytes()
+    (tmp_path / "half.pth").write_bytes(data[: len(data) // 2])
+    refused_torch(tmp_path / "half.pth", "if it is truncated or damaged, download it again")
+    changed = bytearray(data)
+    changed[data.index(bytes(4000)) + 2000] = 1  # of a number, which torch does not notice
+    (tmp_path / "changed.pth").write_bytes(changed)
+    refused_torch(tmp_path / "changed.pth", "record .*data/0 is not what was saved")
+
+
+def test_a_torch_file_that_holds_itself(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch files need torch")
+    loop = {}
+    loop["a"] = loop
+    torch.save(loop, tmp_path / "x.pth")
+    refused_torch(tmp_path / "x.pth", "nests more than 32 levels: a/a/a/")
+
+
+def test_a_torch_file_that_holds_one_list_a_thousand_million_times(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch", reason="torch files need torch")
+    monkeypatch.setattr(torch_file, "MAX_ENTRIES", 1000)
     wide = [1] * 10
     for _ in range(9):
-        wide = [wide] * 10  # a thousand million entries in a few bytes
-    for number, value in enumerate((itself, {"model": wide})):
-        path = tmp_path / f"{number}.pth"
-        torch.save(value, path)
-        refused(path, "nests deeper than 100 or has more than 1000 entries")
+        wide = [wide] * 10
+    torch.save({"model": wide}, tmp_path / "x.pth")
+    refused_torch(tmp_path / "x.pth", "has more than 1000 entries")
+
+
+def test_two_entries_that_read_the_same(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch files need torch")
+    torch.save({"a": {"b": torch.zeros(1)}, "a/b": torch.zeros(1)}, tmp_path / "x.pth")
+    refused_torch(tmp_path / "x.pth", "has two entries that read a/b")
+
+
+def test_tensors_that_are_no_plain_numbers(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch files need torch")
+    kinds = {
+        "sparse": torch.zeros(2).to_sparse(),
+        "float8": torch.zeros(2).to(torch.float8_e4m3fn),
+        "double": torch.zeros(2, dtype=torch.float64),
+    }
+    torch.save(kinds, tmp_path / "x.pth")
+    file = open_file(tmp_path / "x.pth")
+    for key, words in (
+        ("sparse", "no plain dense"),
+        ("float8", "no plain dense"),
+        ("double", "64"),
+    ):
+        with pytest.raises(ConvertError, match=f"{key} is .*{words}"):
+            file.get(key)

@@ -39,10 +39,16 @@ def our_losses(objective, params, target=None, *, b2, decay, momentum=None):
         clip_per_module=False,
     ).build()
     params = jax.tree.map(jnp.asarray, params)
-    state = {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": tx.init(params)}
+    state = {
+        "step": jnp.zeros((), jnp.int32),
+        "params": params,
+        "opt_state": jax.jit(tx.init)(params),
+    }
     if target is not None:
         state["target_params"] = jax.tree.map(jnp.asarray, target)
-    step = jax.jit(train_state.make_train_step(objective, tx, seed=SEED, momentum=momentum))
+    step = train_state.make_train_step(objective, tx, seed=SEED, momentum=momentum)
+    # Most of the time goes into compiling it.
+    step = jax.jit(step, compiler_options={"xla_llvm_disable_expensive_passes": True})
     losses = []
     for _ in range(STEPS):
         state, metrics = step(state, {"video": jnp.asarray(VIDEO)})
@@ -78,10 +84,14 @@ def test_mae_follows_torch(tmp_path):
     torch_model.train()
     optimizer = adamw(torch_model, 0.95, 0.05, exempt=("mask_token",))
     theirs = []
+
+    @jax.jit
+    def hidden_ids(step):
+        keys = jax.vmap(jax.random.split)(train_state.clip_keys(SEED, step, len(VIDEO)))
+        return masking.tube_mask(keys[:, 0], model.encoder.grid, 0.75)[1]
+
     for step in range(STEPS):
-        keys = jax.vmap(jax.random.split)(train_state.clip_keys(SEED, jnp.int32(step), len(VIDEO)))
-        _, hidden = masking.tube_mask(keys[:, 0], model.encoder.grid, 0.75)
-        hidden = torch.from_numpy(np.array(hidden, np.int64))
+        hidden = torch.from_numpy(np.array(hidden_ids(jnp.int32(step)), np.int64))
         masked = torch.zeros(len(VIDEO), 32, dtype=torch.bool).scatter(1, hidden, True)
         loss = torch_model(torch.from_numpy(cases.pixels(VIDEO)), bool_masked_pos=masked).loss
         optimizer.zero_grad()
@@ -132,15 +142,24 @@ def test_jepa_follows_torch(tmp_path):
     optimizer = adamw(torch_model, 0.999, 0.04)
     x = torch.from_numpy(cases.pixels(VIDEO))
     theirs = []
-    for step in range(STEPS):
-        keys = train_state.clip_keys(SEED, jnp.int32(step), len(VIDEO))
+
+    @jax.jit
+    def ids_of(step):
+        keys = train_state.clip_keys(SEED, step, len(VIDEO))
         keys = jax.vmap(lambda key: jax.random.split(key, 2))(keys)
+        grid = model.encoder.grid
+        return [
+            masking.multi_block_mask(keys[:, number], grid, BlockMask(**mask))
+            for number, mask in enumerate(masks)
+        ]
+
+    for step in range(STEPS):
+        drawn = ids_of(jnp.int32(step))
         with torch.no_grad():
             wanted = target(x).last_hidden_state
             wanted = torch.nn.functional.layer_norm(wanted, wanted.shape[-1:])
         losses = []
-        for number, mask in enumerate(masks):
-            ids = masking.multi_block_mask(keys[:, number], model.encoder.grid, BlockMask(**mask))
+        for number, ids in enumerate(drawn):
             seen, hidden = (torch.from_numpy(np.array(i, np.int64)) for i in ids)
             context = context_tokens(torch_model, x, seen)
             predicted = predict(torch_model, context, seen, hidden, number)

@@ -9,7 +9,7 @@ import pytest
 
 from convert import cases, models
 from surgrec_jax import load_encoder
-from surgrec_jax.convert import ImportOptions, import_file
+from surgrec_jax.convert import ImportOptions, export_checkpoint, import_file
 
 torch = pytest.importorskip("torch", reason="parity with torch needs torch==2.13.0")
 transformers = pytest.importorskip("transformers", reason="parity needs transformers")
@@ -109,6 +109,10 @@ def test_version_5_key_style(tmp_path):
     video = cases.clips(4, 16, 16)
     a, b = (load_encoder(tmp_path / r).tokens(video) for r in ("run4", "run5"))
     np.testing.assert_array_equal(a, b)
+    export_checkpoint(tmp_path / "run5", tmp_path / "out", "transformers", whole=True)
+    back = tensors(tmp_path / "out")
+    assert back.keys() == style5.keys()
+    assert all(np.array_equal(back[key], style5[key]) for key in back)
 
 
 def test_videomae_classifier(tmp_path):
@@ -216,11 +220,8 @@ def test_dinov3_frame_by_frame(tmp_path, gated):
     video = cases.clips(3, 16, 16)
     frames = torch.from_numpy(cases.pixels(video).reshape(6, 3, 16, 16))
     theirs = model(frames).last_hidden_state.detach()
-    made, config = models.parts(tmp_path / "run")
-    from surgrec_jax.models.vit import patchify
-
-    every = made["encoder"](patchify(video, config.encoder), with_prefix=True)
-    close(np.asarray(every).reshape(6, 3 + 16, 48), theirs)
+    every = models.all_tokens(tmp_path / "run", video)
+    close(every.reshape(6, 3 + 16, 48), theirs)
     tokens = load_encoder(tmp_path / "run").tokens(video)
     close(tokens, theirs[:, 3:].reshape(2, 3 * 16, 48))
     if not gated:
@@ -237,19 +238,27 @@ def test_dinov3_at_another_size_and_not_square(tmp_path):
     close(load_encoder(tmp_path / "run").tokens(video), theirs)
 
 
-def test_dinov2_with_registers(tmp_path):
-    cls = transformers.Dinov2WithRegistersModel
-    first = make(cls, transformers.Dinov2WithRegistersConfig, cases.DINOV2)
+@pytest.mark.parametrize("registers, swiglu", [(True, False), (False, False), (True, True)])
+def test_dinov2(tmp_path, registers, swiglu):
+    cls, config_cls = transformers.Dinov2Model, transformers.Dinov2Config
+    if registers:
+        cls = transformers.Dinov2WithRegistersModel
+        config_cls = transformers.Dinov2WithRegistersConfig
+    values = cases.DINOV2 if registers else cases.DINOV2 | {"model_type": "dinov2"}
+    values = {k: v for k, v in values.items() if registers or k != "num_register_tokens"}
+    first = make(cls, config_cls, values, use_swiglu_ffn=swiglu)
     model, folder, weights = load_named(cls, saved(first, tmp_path / "hf"), tmp_path)
-    import_file(folder, tmp_path / "run", ImportOptions(num_frames=1))
-    video = cases.clips(1, 16, 16)
-    theirs = model(torch.from_numpy(cases.pixels(video)[:, 0])).last_hidden_state[:, 3:].detach()
-    close(load_encoder(tmp_path / "run").tokens(video), theirs)
-    golden("hf_dinov2", weights, tokens=theirs)
-    import_file(folder, tmp_path / "large", ImportOptions(num_frames=1, resize_to=(1, 24, 16)))
-    video = cases.clips(1, 24, 16)
-    theirs = model(torch.from_numpy(cases.pixels(video)[:, 0])).last_hidden_state[:, 3:]
-    close(load_encoder(tmp_path / "large").tokens(video), theirs)
+    prefix = 3 if registers else 1
+    for size, options in (((16, 16), {}), ((24, 16), {"resize_to": (1, 24, 16)})):
+        run = tmp_path / f"run{size[0]}"
+        import_file(folder, run, ImportOptions(num_frames=1, **options))
+        video = cases.clips(1, *size)
+        theirs = model(torch.from_numpy(cases.pixels(video)[:, 0])).last_hidden_state[:, prefix:]
+        close(load_encoder(run).tokens(video), theirs)
+        if registers and not swiglu and not options:
+            golden("hf_dinov2", weights, tokens=theirs.detach())
+        if swiglu:
+            return
 
 
 @pytest.mark.slow

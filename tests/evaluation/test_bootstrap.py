@@ -35,21 +35,64 @@ def test_interval_over_cases_is_wider_than_over_clips_on_correlated_data():
 
 
 def test_coverage_is_near_95_percent_over_cases_and_far_below_over_clips():
-    hits = {"case": 0, "clip": 0}
+    hits = {"case": 0, "difference": 0, "clip": 0}
     runs, truth = 200, 0.7
     for run in range(runs):
-        labels, scores, cases = correlated(np.random.default_rng([9, run]), 10, 30)
-        for unit, ids in (("case", cases), ("clip", np.arange(300).astype(str))):
-            found = case_interval("top1", labels, scores, ids, num_resamples=400)
-            hits[unit] += found.low <= truth <= found.high
-    assert stats.binomtest(hits["case"], runs, 0.95).pvalue > 0.001, hits
+        rng = np.random.default_rng([9, run])
+        labels, scores, cases = correlated(rng, 6, 30)
+        samples = bootstrap.resample("top1", labels, scores, cases, num_resamples=400)
+        found = samples.interval()
+        hits["case"] += found.low <= truth <= found.high
+        spoilt = np.where(rng.random(len(labels)) < 0.2, 1 - labels, labels)  # 0.2 (2 x 0.7 - 1)
+        worse = bootstrap.resample("top1", spoilt, scores, cases, num_resamples=400)
+        found = (samples - worse).interval()
+        hits["difference"] += found.low <= 0.08 <= found.high
+        clip = np.arange(len(labels)).astype(str)
+        found = case_interval("top1", labels, scores, clip, num_resamples=400)
+        hits["clip"] += found.low <= truth <= found.high
+    for unit in ("case", "difference"):
+        assert stats.binomtest(hits[unit], runs, 0.95).pvalue > 0.001, hits
     assert hits["clip"] / runs < 0.85, hits
 
 
-def test_expanded_level_is_hesterbergs():
-    # n = 10: t(0.975, 9) = 2.26216, times sqrt(10 / 9) = 2.38452, normal tail 0.008551.
-    assert bootstrap.expanded_level(0.95, 10) == pytest.approx(0.008551, abs=2e-6)
-    assert bootstrap.expanded_level(0.95, 10_000) == pytest.approx(0.025, abs=1e-4)
+def test_the_error_of_few_cases_is_not_too_small():
+    correct = np.repeat([0, 1, 1, 1], 5)  # of four cases
+    cases = np.repeat(np.arange(4), 5)
+    samples = bootstrap.resample("top1", np.ones(20, int), np.eye(2)[correct][None], cases)
+    assert samples.draws.std() == pytest.approx(np.std([0, 1, 1, 1], ddof=1) / 2, rel=0.05)
+
+
+def test_interval_by_hand():
+    # 10 cases, standard error 0.05, t(0.975, 9) = 2.262157: a half of 0.1131079.
+    draws = 0.8 + 0.05 * np.array([-1.0, 1.0, -1.0, 1.0, np.nan])
+    one = bootstrap.Samples(0.8, draws, 10)
+    # On log-odds: log(4) = 1.386294, half 0.1131079 / (0.8 x 0.2) = 0.7069243.
+    found = one.interval()
+    assert (found.low, found.high) == pytest.approx((0.663598, 0.890242), abs=1e-6)
+    assert (found.undefined, found.cases) == (pytest.approx(0.2), 10)
+    # A rank correlation of 0.8: log(1.8 / 0.2) = 2.197225, half 0.1131079 x 2 / (1.8 x 0.2).
+    found = bootstrap.Samples(0.8, draws, 10, (-1.0, 1.0)).interval()
+    assert (found.low, found.high) == pytest.approx((0.655239, 0.888087), abs=1e-6)
+    # A difference stays on its own scale, and within what a difference can be.
+    other = bootstrap.Samples(0.3, np.full(5, 0.3), 10)
+    found = (one - other).interval()
+    assert (found.low, found.high) == pytest.approx((0.5 - 0.1131079, 0.5 + 0.1131079), abs=1e-6)
+    wide = bootstrap.Samples(0.9, np.array([0.0, 1.0]), 2) - bootstrap.Samples(0.1, np.zeros(2), 2)
+    assert (wide.interval().low, wide.interval().high) == (-1, 1)
+    # A mean over two data sets has two degrees of freedom less than cases.
+    lost = bootstrap.Samples(0.8, draws, 10, lost=2).interval()
+    assert lost.low == pytest.approx(0.660532, abs=1e-6)
+
+
+def test_a_perfect_score_of_few_cases_is_not_certain():
+    labels = np.arange(26) % 2
+    cases = np.repeat(np.arange(13), 2).astype(str)
+    right = case_interval("top1", labels, np.eye(2)[labels][None], cases)
+    # Clopper and Pearson, 13 of 13: 0.025 ** (1 / 13).
+    assert (right.value, right.high) == (1, 1)
+    assert right.low == pytest.approx(0.752947, abs=1e-6)
+    wrong = case_interval("top1", labels, np.eye(2)[1 - labels][None], cases)
+    assert (wrong.low, wrong.high) == (0, pytest.approx(1 - right.low))
 
 
 def test_pairing_removes_the_variation_the_models_share():

@@ -1,13 +1,23 @@
 """Cells on disk, and what is assembled from them."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from arrays import TASK, made_problem
 
-from surgrec_jax.evaluation import assemble, cells, protocol, report_benchmark, results
-from surgrec_jax.evaluation.columns import Column
+from surgrec_jax.evaluation import (
+    assemble,
+    baselines,
+    cells,
+    details,
+    matrix,
+    protocol,
+    report_benchmark,
+    results,
+)
+from surgrec_jax.evaluation.columns import Column, Group
 from surgrec_jax.evaluation.matrix import Failure
 from surgrec_jax.evaluation.protocols import Settings
 
@@ -94,6 +104,16 @@ def test_a_cell_comes_back_as_it_was_and_only_for_its_key(tmp_path, caplog):
     assert not path.exists() and len(list(tmp_path.iterdir())) == 2
 
 
+def test_baselines_of_another_clip_are_other_cells():
+    sources = {split: SimpleNamespace(fingerprint=split) for split in TASK.splits}
+    pixels = Column("pixels", "pixels", {"pixels": baselines.pixels})
+    short, long = (Group(clip, None, ()) for clip in ((8, 64, 4.0), (16, 64, 4.0)))
+    for column in (Column("majority", "majority"), pixels):
+        keys = [matrix.key(TASK, column, group, sources, SETTINGS) for group in (short, long)]
+        assert keys[0] != keys[1]
+        assert json.loads(json.dumps(keys[0])) == keys[0]
+
+
 @pytest.mark.parametrize("harm", ["truncate", "version", "arrays", "missing"])
 def test_a_damaged_cell_is_computed_again_with_a_warning(tmp_path, caplog, harm):
     problem, _ = made_problem()
@@ -101,7 +121,7 @@ def test_a_damaged_cell_is_computed_again_with_a_warning(tmp_path, caplog, harm)
     if harm == "truncate":
         path.write_text(path.read_text()[:-40])
     elif harm == "version":
-        path.write_text(path.read_text().replace('"version": 1', '"version": 0', 1))
+        path.write_text(path.read_text().replace('"version": 2', '"version": 1', 1))
     elif harm == "arrays":
         path.with_suffix(".npz").write_bytes(b"PK nothing")
     else:
@@ -150,6 +170,8 @@ def test_details_show_the_leader_its_ribbons_and_its_hardest_cases(measured):
     assert errors == sorted(errors, reverse=True) and errors[0] > 0
     example = found["hardest"][0]["examples"][0]
     assert example["truth"] != example["answer"]
+    perfect = {"good": make(made_problem()[0], "good", 0.0)}
+    assert details.of_task(perfect, COLUMNS[2:3], "ridge")["hardest"] == []
 
 
 def test_the_page_is_whole_and_escaped(measured, tmp_path):

@@ -1,5 +1,6 @@
 """The cache of features: shards, resuming, tokens on disk, other versions, damage."""
 
+import dataclasses
 import json
 import logging
 
@@ -74,6 +75,13 @@ def test_cache_returns_the_same_and_runs_only_what_is_missing(tmp_path):
     assert len(ranges) == 3 and list(both) == ["a", "b"]
     _, ranges = cached(tmp_path, data="other data", a=brightness)
     assert len(ranges) == 3
+
+
+def test_every_part_of_the_key_has_a_folder_of_its_own(tmp_path):
+    one = feature_cache.CacheKey("weights", DATA, VIEW)
+    others = {"encoder": "w", "data": "d", "view": {**VIEW, "frames": 3}, "dtype": "float16"}
+    keys = [dataclasses.replace(one, **{field: value}) for field, value in others.items()]
+    assert len({key.path(tmp_path) for key in (one, *keys)}) == 5
 
 
 def test_an_interrupted_pass_goes_on_where_it_stopped(tmp_path):

@@ -1,9 +1,13 @@
 """Features: one pass for several encoders, the cache, baselines, the online probe."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from surgrec_jax.evaluation import baselines, features
+from surgrec_jax.data.pipeline import ClipSpec
+from surgrec_jax.data.records import DamagedRecordError
+from surgrec_jax.evaluation import baselines, clips, columns, features
 from surgrec_jax.evaluation.online import LabelledClips, OnlineProbe
 
 
@@ -76,6 +80,32 @@ def test_crops_are_averaged_for_features_and_side_by_side_for_tokens():
     np.testing.assert_allclose(found[1, 2:4], tokens(video[1])[1], rtol=1e-6)
 
 
+class Stored:
+    """A source of records of 8 frames, 8 a second; the second one is damaged."""
+
+    def __len__(self):
+        return 3
+
+    def record(self, index):
+        if index == 1:
+            raise DamagedRecordError("torn")
+        return SimpleNamespace(times=np.arange(8, dtype=np.float32) / 8)
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "share"),
+    [
+        (4, 4.0, 0.0),
+        (4, 8.0, 0.0),
+        (8, 16.0, 4 / 8),  # frames 0 0 1 1 2 2 3 3, and so on
+        (16, 8.0, 8 / 16),  # the last one stands for all that is not there
+    ],
+)
+def test_frames_that_repeat_the_one_before_are_counted(frames, fps, share):
+    spec = ClipSpec(frames=frames, fps=fps, size=8)
+    assert clips.repeated_share(Stored(), spec) == pytest.approx(share, abs=0.07)
+
+
 def test_pixels_are_area_means_over_time_and_space():
     video = np.zeros((1, 4, 32, 32, 3), np.uint8)
     video[0, 0, :16, :, 1] = 100
@@ -93,6 +123,22 @@ def test_pca_equals_scikit_learn_up_to_sign(shape):
     ours = baselines.fit_pca(rows, 6)
     np.testing.assert_allclose(np.abs(ours(rows)), np.abs(reference.transform(rows)), atol=1e-4)
     assert len(baselines.fit_pca(rows[:4], 128).components) == 3
+
+
+def test_pixels_are_projected_as_the_training_split_says():
+    made = {
+        split: features.extract({"pixels": brightness}, batches(seed=seed))
+        for split, seed in (("train", 0), ("test", 1))
+    }
+    pca = baselines.fit_pca(made["train"]["pixels"].features)
+    expected = {split: pca(named["pixels"].features) for split, named in made.items()}
+    columns.project_pixels(made, "pixels", "train")
+    for split, named in made.items():
+        np.testing.assert_array_equal(named["pixels"].features, expected[split])
+        tokens = named["pixels" + columns.TOKENS].features
+        np.testing.assert_array_equal(tokens[:, 0], expected[split])
+    assert abs(made["train"]["pixels"].features.mean()) < 1e-4  # centred there, and there alone
+    assert abs(made["test"]["pixels"].features.mean()) > 1e-4
 
 
 def test_majority_is_the_training_majority_and_the_rates():

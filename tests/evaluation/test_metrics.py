@@ -121,6 +121,8 @@ def test_undefined_is_nan_and_never_zero():
     assert np.isnan(metrics.score("spearman", np.array([0, 1, 2]), np.eye(6)[[1, 1, 1]]))
     assert np.isnan(metrics.score("top5", truth, scores[:, :5]))
     assert float(metrics.score("top5", truth, scores)) == 1
+    alike = np.ones((7, 7))  # ties go to the lower ids: five of seven are among the first five
+    assert float(metrics.score("top5", np.arange(7), alike)) == pytest.approx(5 / 7)
 
 
 def test_an_answer_that_is_no_class_is_an_error_but_no_prediction():

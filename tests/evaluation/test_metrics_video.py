@@ -85,6 +85,10 @@ def test_relaxed_borders_stay_in_the_two_segments_that_meet():
     assert one_video(labels, said)("relaxed_accuracy") == 1
     video = metrics_video.Video(labels, said, np.arange(11) * 4.0, 4, 4)
     np.testing.assert_array_equal(metrics_video.relaxed_labels(video), labels)  # 16 s before: not
+    # 0 | 1 | 0 | 2: class 2 is accepted before the last border, but not in the first segment of 0.
+    labels = np.repeat([0, 1, 0, 2], 2)
+    said = np.where(np.isin(np.arange(8), (0, 4)), 2, labels)
+    assert one_video(labels, said)("relaxed_accuracy") == pytest.approx(7 / 8)
 
 
 def test_segments_by_hand():

@@ -68,7 +68,10 @@ def within(values, expected, count):
     return all(low <= value * count <= high for value in values)
 
 
-@pytest.mark.parametrize("head", ("linear", "linear_adamw", "ridge", "knn"))
+WITH_GRID = pytest.param("linear_adamw", marks=pytest.mark.slow)  # test_trained_heads is quicker
+
+
+@pytest.mark.parametrize("head", ("linear", WITH_GRID, "ridge", "knn"))
 def test_label_noise_gives_the_accuracy_computed_by_hand(head):
     noise = 0.3  # this share of labels is replaced by one of the three other classes
 
@@ -98,7 +101,7 @@ def test_feature_noise_gives_the_bayes_accuracy(head):
     assert within(top1(problem, answer), bayes, 1600), (top1(problem, answer), bayes)
 
 
-@pytest.mark.parametrize("head", ("linear", "linear_adamw", "ridge", "knn"))
+@pytest.mark.parametrize("head", ("linear", WITH_GRID, "ridge", "knn"))
 def test_shuffled_labels_give_chance(head):
     def make(rng, count):
         return rng.standard_normal((count, 16)), {"phase": rng.integers(0, 4, count)}
@@ -201,6 +204,14 @@ def test_resampling_keeps_every_training_class():
     made["train"].labels["phase"][:10] = 3  # class d in one case of 20 only
     problem = protocol.build_problem(Task("phase", "s", "phase"), TRACKS, made)
     assert all(protocol.train_weights(problem, s, "cases")[0] > 0 for s in range(20))
+
+
+def test_the_majority_is_that_of_training():
+    made = plain()
+    made["train"].labels["phase"][:120] = 1
+    made["test"].labels["phase"][:150] = 3
+    problem = protocol.build_problem(Task("phase", "s", "phase"), TRACKS, made)
+    assert (protocol.majority(problem).scores.argmax(-1) == 1).all()
 
 
 def test_class_unseen_in_training_is_reported_and_counts_as_an_error():

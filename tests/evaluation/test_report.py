@@ -50,7 +50,10 @@ def measured(name=HOSTILE):
         "version": results.VERSION,
         "created": "2026-01-01T00:00:00+00:00", "seconds": 61.0,
         "source": "phantom_surgery", "data": {}, "environment": {"jax": HOSTILE},
-        "protocol": {"seeds": 3, "init_seeds": 2, "train_resample": "cases", "level": 0.95},
+        "protocol": {
+            "protocol": "v2", "seeds": 3, "init_seeds": 2, "train_resample": "cases",
+            "level": 0.95,
+        },
         "notes": ["Phantom data, not clinical"],
         "models": [
             {"name": "majority", "kind": "majority"}, {"name": "random", "kind": "random"},

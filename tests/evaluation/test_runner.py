@@ -1,5 +1,6 @@
 """Probing end to end: a small phantom corpus, real encoders, results, table, predictions, cache."""
 
+import dataclasses
 import json
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 from data_builders.common.build import build
 from surgrec_jax.data.records import open_source
 from surgrec_jax.encoder import Encoder, random_encoder
-from surgrec_jax.evaluation import report, results
+from surgrec_jax.evaluation import columns, report, results
 from surgrec_jax.evaluation.runner import Candidate, Settings, probe
 from surgrec_jax.evaluation.task_list import select_tasks
 from surgrec_jax.models.presets import preset
@@ -98,6 +99,14 @@ def test_encoders_with_another_clip_have_their_own_baselines(sources, encoder):
         entries["b"]["mean"] - entries["random like b"]["mean"]
     )
     assert "2x16@2/domain/linear/b" in predictions
+
+
+def test_random_columns_are_drawn_anew_for_every_seed(encoder):
+    several = dataclasses.replace(SETTINGS, init_seeds=3)
+    (group,) = columns.groups([Candidate("a", encoder, "x")], several)
+    (random,) = (column for column in group.columns if column.kind == "random")
+    marks = {encode.__self__.fingerprint for encode in random.encoders.values()}
+    assert len(marks) == 3 and encoder.fingerprint not in marks
 
 
 def test_wrong_settings_and_names_are_refused(encoder):

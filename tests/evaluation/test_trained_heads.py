@@ -20,20 +20,23 @@ HEADS = {
     "linear_adamw": Head(attentive.linear_adamw(QUICK)),
     "attentive": Head(attentive.attentive(0, LONGER), tokens=True),
     "attentive_1": Head(attentive.attentive(1, LONGER), tokens=True),
+    "attentive_2": Head(attentive.attentive(2, LONGER), tokens=True),
+    "attentive_3": Head(attentive.attentive(3, LONGER), tokens=True),
     "temporal": Head(temporal.temporal(VIDEOS, **SMALL)),
+    "published": heads.HEADS["published"],
 }
-EVERYDAY = ["linear", "ridge", "knn", "linear_adamw", "attentive", "temporal"]
-BY_COST = [*EVERYDAY, pytest.param("attentive_1", marks=pytest.mark.slow)]
+DEEP = ("attentive_1", "attentive_2", "attentive_3")
+BY_COST = [pytest.param(h, marks=[pytest.mark.slow] * (h in DEEP)) for h in HEADS]
 TOKENS, WIDTH, CLASSES, COUNT = 4, 8, 4, 960
 
 
-def clips(rng, labels, tokens, size=5.0):
-    """Rows whose features show the label; of tokens one at random does."""
+def clips(rng, labels, tokens, size=5.0, length=32):
+    """Rows whose features show the label; of tokens one at random does. `length` clips a video."""
     features = 0.5 * rng.standard_normal((len(labels), TOKENS, WIDTH))
     shown = rng.integers(0, TOKENS, len(labels)) if tokens else 0
     features[np.arange(len(labels)), shown] += size * np.eye(CLASSES, WIDTH)[labels]
     features = (features if tokens else features[:, 0]).astype(np.float32)
-    video = np.char.add("v", (np.arange(len(labels)) // 32).astype(str))
+    video = np.char.add("v", (np.arange(len(labels)) // length).astype(str))
     return Rows(features, video, np.arange(len(labels), dtype=np.float32))
 
 
@@ -42,6 +45,14 @@ def accuracies(name, train, train_labels, test, test_labels):
     values, scores = HEADS[name](train, targets, np.ones(len(train)), test, False, 0)
     assert len(values) == len(scores) and scores.shape[1:] == (len(test), CLASSES)
     return (scores.argmax(-1) == test_labels).mean(1)
+
+
+def length_of(name):
+    return 1 if name == "published" else 32  # it sees one clip of a video in an epoch
+
+
+def test_every_head_is_tested():
+    assert HEADS.keys() == heads.HEADS.keys()
 
 
 def within(value, expected):
@@ -55,7 +66,7 @@ def test_label_noise_gives_the_accuracy_computed_by_hand(name):
     for seed in (0, 1):
         rng = np.random.default_rng([seed])
         clean = rng.integers(0, CLASSES, COUNT)
-        found.append(clips(rng, clean, HEADS[name].tokens))
+        found.append(clips(rng, clean, HEADS[name].tokens, length=length_of(name)))
         other = (clean + rng.integers(1, CLASSES, COUNT)) % CLASSES
         truth.append(np.where(rng.random(COUNT) < noise, other, clean))
     got = accuracies(name, found[0], truth[0], found[1], truth[1])
@@ -67,9 +78,20 @@ def test_label_noise_gives_the_accuracy_computed_by_hand(name):
 def test_shuffled_labels_give_chance_at_every_point_of_the_grid(name):
     rng = np.random.default_rng([2])
     labels = rng.integers(0, CLASSES, (4, COUNT))
-    train, test = (clips(rng, labels[i], HEADS[name].tokens) for i in (0, 1))
+    length = length_of(name)
+    train, test = (clips(rng, labels[i], HEADS[name].tokens, length=length) for i in (0, 1))
     got = accuracies(name, train, labels[2], test, labels[3])
     assert all(within(value, 1 / CLASSES) for value in got), got
+
+
+def test_published_epochs_are_named_and_the_earliest_of_equals_stands_last():
+    rng = np.random.default_rng([12])
+    labels = rng.integers(0, CLASSES, 200)
+    rows = clips(rng, labels, False, length=1)
+    epochs, scores = HEADS["published"](rows, np.eye(CLASSES)[labels], np.ones(200), rows, False, 0)
+    assert epochs == tuple(range(50, 0, -1))  # of ties `run_head` takes the last
+    sure = np.take_along_axis(scores, labels[None, :, None], 2).mean((1, 2))
+    assert sure[0] > sure[25] > sure[-1]  # more and more certain over 50 epochs
 
 
 @pytest.mark.slow

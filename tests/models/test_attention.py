@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from surgrec_jax.models import attention, splash
+from surgrec_jax.models import attention, chunked, splash
 
 
 def reference(q, k, v):
@@ -27,7 +27,7 @@ def random_qkv(queries, keys, seed=0):
 @pytest.mark.parametrize("name", ["einsum", "chunked"])
 @pytest.mark.parametrize("sizes", [(196, 196), (392, 640), (256, 100)])
 def test_forward(name, sizes):
-    if name == "chunked" and attention.chunk_size(sizes[0]) is None:
+    if name == "chunked" and chunked.chunk_size(sizes[0]) is None:
         sizes = (sizes[0] * 2, sizes[1])
     q, k, v = random_qkv(*sizes)
     np.testing.assert_allclose(attention.attend(q, k, v, name), reference(q, k, v), atol=3e-6)

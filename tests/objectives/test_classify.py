@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
 from surgrec_jax import optim, train_state
 from surgrec_jax.models.layers import drop_path_scales
@@ -163,6 +164,40 @@ def test_accumulation_and_the_batch_order_of_devices_change_nothing(params):
     assert (
         np.abs(found[0]["head"]["linear"]["kernel"] - params["head"]["linear"]["kernel"]).max() > 0
     )
+
+
+def trained(noise, steps=120, size=32, pool=480):
+    """Accuracy on new clips whose brightness shows a class, which the label is but for noise."""
+    shown, label = {}, {}
+    for part in (0, 1):
+        rng = np.random.default_rng([7, part])
+        truth = rng.integers(0, 3, pool)
+        video = rng.integers(0, 60, (pool, 4, 16, 16, 3)) + 90 * truth[:, None, None, None, None]
+        other = (truth + rng.integers(1, 3, pool)) % 3
+        shown[part] = video.astype(np.uint8)
+        label[part] = np.where(rng.random(pool) < noise, other, truth).astype(np.int32)
+    one = objective(drop_path=0.1, label_smoothing=0.1)
+    adamw = optim.AdamW(
+        lr=lambda step: 3e-3, weight_decay=lambda step: 0.05, decayed=one.decayed, layer_decay=0.75
+    )
+    tx = adamw.build()
+    params = jax.jit(one.init)(jax.random.key(2))
+    state = {"step": jnp.int32(0), "params": params, "opt_state": tx.init(params)}
+    step = jax.jit(train_state.make_train_step(one, tx, seed=0))
+    rng = np.random.default_rng([8])
+    for _ in range(steps):
+        rows = rng.integers(0, pool, size)
+        state, _ = step(state, {"video": shown[0][rows], "label": label[0][rows, None]})
+    said = np.asarray(jax.jit(one.logits)(state["params"], shown[1])).argmax(-1)
+    return (said == label[1]).mean() * pool, pool
+
+
+@pytest.mark.slow
+def test_label_noise_gives_the_accuracy_computed_by_hand_and_shuffled_labels_chance():
+    for noise, expected in ((0.3, 0.7), (2 / 3, 1 / 3)):  # other classes twice of three: chance
+        right, pool = trained(noise)
+        low, high = stats.binom.interval(0.9999, pool, expected)
+        assert low <= right <= high, (noise, right)
 
 
 def test_learning_rates_per_layer(params):

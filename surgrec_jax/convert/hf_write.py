@@ -1,0 +1,201 @@
+"""config.json and preprocessor_config.json of transformers, written for an export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from surgrec_jax.convert.hf_config import mlp_ratio
+from surgrec_jax.convert.strict import ConvertError
+from surgrec_jax.models.heads import HeadConfig
+from surgrec_jax.models.presets import ViTConfig
+
+
+def videomae_config(
+    encoder: ViTConfig,
+    decoder: dict[str, int] | None,
+    head: HeadConfig | None = None,
+    labels: Sequence[str] = (),
+) -> dict[str, Any]:
+    """config.json of an exported VideoMAE.
+
+    Args:
+        labels: names of a head's classes, () for numbers.
+
+    Raises:
+        ConvertError: an encoder or head that VideoMAE cannot describe.
+    """
+    expected = {"position": "sincos_1d", "qkv_bias": "qv"} | PLAIN
+    if head:  # VideoMAEForVideoClassification norms the mean of the tokens
+        if head.kind != "linear":
+            raise ConvertError(f"transformers' videomae has no {head.kind} head, only a linear one")
+        expected |= {"final_norm": "pooled"}
+    _check("videomae", encoder, expected, head is not None)
+    kind = "ForPreTraining" if decoder else "ForVideoClassification" if head else "Model"
+    config = {
+        "architectures": [f"VideoMAE{kind}"],
+        "model_type": "videomae",
+        "hidden_act": "gelu",
+        "hidden_size": encoder.width,
+        "num_hidden_layers": encoder.depth,
+        "num_attention_heads": encoder.heads,
+        "intermediate_size": encoder.mlp_dim,
+        "image_size": _square_or_list(encoder.image_size),
+        "num_channels": 3,
+        "num_frames": encoder.num_frames,
+        "patch_size": encoder.patch,
+        "tubelet_size": encoder.tubelet,
+        "layer_norm_eps": encoder.norm_eps,
+        "qv_bias": True,
+        "use_mean_pooling": head is not None,
+        "norm_pix_loss": True,
+        "dtype": "float32",
+    }
+    if decoder:
+        config |= {
+            "decoder_hidden_size": decoder["width"],
+            "decoder_num_hidden_layers": decoder["depth"],
+            "decoder_num_attention_heads": decoder["heads"],
+            "decoder_intermediate_size": decoder.get("mlp_dim") or 4 * decoder["width"],
+        }
+    return config | (_labels(head, labels) if head else {})
+
+
+def vjepa2_config(
+    encoder: ViTConfig,
+    predictor: dict[str, int] | None,
+    head: HeadConfig | None,
+    labels: Sequence[str] = (),
+) -> dict[str, Any]:
+    """config.json of an exported VJEPA2.
+
+    Args:
+        labels: names of a head's classes, () for numbers.
+
+    Raises:
+        ConvertError: an encoder that VJEPA2 cannot describe, above all one of other positions, or
+            a head whose sizes it takes from the encoder.
+    """
+    _check("vjepa2", encoder, {"position": "rope_3d_tiled", "qkv_bias": "qkv"} | PLAIN)
+    if encoder.image_size[0] != encoder.image_size[1]:
+        raise ConvertError(f"VJEPA2 takes square clips, this encoder {encoder.image_size}")
+    config = {
+        "architectures": ["VJEPA2ForVideoClassification" if head else "VJEPA2Model"],
+        "model_type": "vjepa2",
+        "hidden_act": "gelu",
+        "hidden_size": encoder.width,
+        "num_hidden_layers": encoder.depth,
+        "num_attention_heads": encoder.heads,
+        "mlp_ratio": mlp_ratio(encoder.width, encoder.mlp_dim),
+        "crop_size": encoder.image_size[0],
+        "frames_per_clip": encoder.num_frames,
+        "in_chans": 3,
+        "patch_size": encoder.patch,
+        "tubelet_size": encoder.tubelet,
+        "layer_norm_eps": encoder.norm_eps,
+        "qkv_bias": True,
+        "dtype": "float32",
+    }
+    if predictor:
+        config |= {
+            "pred_hidden_size": predictor["width"],
+            "pred_num_hidden_layers": predictor["depth"],
+            "pred_num_attention_heads": predictor["heads"],
+            "pred_num_mask_tokens": predictor["num_masks"],
+            "pred_mlp_ratio": 4.0,
+        }
+    if head:
+        if head.kind != "attentive":
+            raise ConvertError(
+                f"transformers' vjepa2 has no {head.kind} head, only an attentive one"
+            )
+        fixed = {"heads": encoder.heads, "mlp_dim": 4 * encoder.width, "norm_eps": encoder.norm_eps}
+        wrong = [
+            f"{name}={getattr(head, name)} (it takes {value})"
+            for name, value in fixed.items()
+            if getattr(head, name) != value
+        ]
+        if wrong:
+            raise ConvertError(
+                f"transformers' vjepa2 cannot hold this attentive head: {', '.join(wrong)}; leave "
+                "out --whole to export the encoder alone"
+            )
+        config |= {"num_pooler_layers": head.depth} | _labels(head, labels)
+    return config
+
+
+def _labels(head: HeadConfig, labels: Sequence[str]) -> dict[str, Any]:
+    names = list(labels) or [f"LABEL_{n}" for n in range(head.classes)]
+    return {
+        "id2label": {str(n): name for n, name in enumerate(names)},
+        "label2id": {name: n for n, name in enumerate(names)},
+    }
+
+
+def preprocessor_config(encoder: ViTConfig, model: str) -> dict[str, Any]:
+    """preprocessor_config.json that gives a clip as this encoder takes it."""
+    height, width = encoder.image_size
+    common = {
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(encoder.mean),
+        "image_std": list(encoder.std),
+        "do_resize": True,
+        "do_center_crop": True,
+        "crop_size": {"height": height, "width": width},
+        "size": {"shortest_edge": min(height, width)},
+    }
+    names = {
+        "videomae": {
+            "image_processor_type": "VideoMAEImageProcessor",
+            "video_processor_type": "VideoMAEVideoProcessor",
+        },
+        "vjepa2": {"video_processor_type": "VJEPA2VideoProcessor"},
+    }
+    return common | names[model]
+
+
+# What no encoder of transformers' two video models has.
+PLAIN = {
+    "mlp": "gelu",
+    "layer_scale": False,
+    "prefix_tokens": 0,
+    "frames_apart": False,
+    "modality_embedding": False,
+    "position_grid": None,
+    "final_norm": "tokens",
+}
+
+
+def _check(model: str, encoder: ViTConfig, expected: dict[str, Any], head: bool = False) -> None:
+    wrong = [
+        f"{name}={getattr(encoder, name)!r} (it has {value!r})"
+        for name, value in expected.items()
+        if getattr(encoder, name) != value
+    ]
+    if wrong:
+        raise ConvertError(
+            f"transformers' {model} cannot hold this encoder: {', '.join(wrong)}"
+            f"{remedy(encoder, head)}"
+        )
+
+
+def remedy(encoder: ViTConfig, head: bool = False) -> str:
+    """What to do about a field that a format does not have, for the end of an error.
+
+    Args:
+        head: whether a classifier goes with the encoder.
+    """
+    if encoder.position == "rope_3d":
+        return (
+            "; no change of weights makes one kind of positions the other: an encoder that is to "
+            "leave is trained with --config.model.position=rope_3d_tiled"
+        )
+    if encoder.final_norm == "pooled":
+        return "; its last norm is part of a classifier: give --whole"
+    return "; leave out --whole to export the encoder alone" if head else ""
+
+
+def _square_or_list(size: tuple[int, int]) -> int | list[int]:
+    return size[0] if size[0] == size[1] else list(size)

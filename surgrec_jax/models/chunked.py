@@ -1,0 +1,101 @@
+"""Attention in blocks that stay in a CPU's cache: a head and a chunk of queries at a time.
+
+Memory is O(chunk x Nk) instead of O(Nq x Nk). The backward pass recomputes the weights from the
+rows' log-sums (after Dao et al. 2022, "FlashAttention", section 3.1, without tiles of keys).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+# A chunk's scores with 1,568 keys are about a mebibyte, a core's second-level cache.
+CHUNK_SIZES = (196, 160, 128, 112, 98, 64)
+
+
+def chunk_size(length: int) -> int | None:
+    """The largest of CHUNK_SIZES that divides a sequence, None where none does."""
+    return next((c for c in CHUNK_SIZES if length % c == 0 and length > c), None)
+
+
+def chunked(q: jax.Array, k: jax.Array, v: jax.Array, *, chunk: int, name: str) -> jax.Array:
+    """softmax(q k^T / sqrt(d)) v.
+
+    Args:
+        q: [B, Nq, H, d].
+        k, v: [B, Nk, H, d].
+        chunk: queries at a time, a divisor of Nq.
+        name: what remat policies call the result and the log-sums.
+    """
+    b, n, h, d = q.shape
+    q, k, v = (
+        x.transpose(0, 2, 1, 3).reshape(b * h, -1, d) for x in (q * d**-0.5, k, v)
+    )  # [B H, N, d]
+    return _heads(chunk, name, q, k, v).reshape(b, h, n, d).transpose(0, 2, 1, 3)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _heads(chunk: int, name: str, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    return _forward(chunk, name, q, k, v)[0]
+
+
+def _forward(chunk: int, name: str, q: jax.Array, k: jax.Array, v: jax.Array):
+    def head(qkv):
+        q, k, v = qkv  # [N, d] each
+
+        def one(q_c):
+            scores = _scores(q_c, k)  # [chunk, Nk]
+            highest = scores.max(-1, keepdims=True)
+            weights = jnp.exp(scores - highest)
+            total = weights.sum(-1, keepdims=True)
+            out = jnp.matmul(weights.astype(v.dtype), v) / total.astype(v.dtype)
+            return out, highest + jnp.log(total)
+
+        return jax.lax.map(one, _split(q, chunk))
+
+    out, log_total = jax.lax.map(head, (q, k, v))
+    out = checkpoint_name(out.reshape(q.shape), name)
+    log_total = checkpoint_name(log_total.reshape(*q.shape[:-1], 1), name)
+    return out, (q, k, v, out, log_total)
+
+
+def _backward(chunk: int, name: str, saved, d_out: jax.Array):
+    del name
+    q, k, v, out, log_total = saved
+    # Row sums of weights * d_weights, in float32 because they are differences of like terms.
+    inner = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1, keepdims=True)
+
+    def head(inputs):
+        q, k, v, *rows = inputs
+
+        def one(carry, inputs):
+            dk, dv = carry  # [d, Nk]: matrix products with transposed weights are slower on CPUs
+            q_c, d_c, log_total_c, inner_c = inputs
+            weights = jnp.exp(_scores(q_c, k) - log_total_c)  # [chunk, Nk]
+            d_scores = (weights * (_scores(d_c, v) - inner_c)).astype(k.dtype)
+            dv = dv + jnp.matmul(d_c.T, weights.astype(v.dtype))
+            dk = dk + jnp.matmul(q_c.T, d_scores)
+            return (dk, dv), jnp.matmul(d_scores, k)
+
+        zeros = jnp.zeros_like(k.T), jnp.zeros_like(v.T)
+        chunks = tuple(_split(x, chunk) for x in (q, *rows))
+        (dk, dv), dq = jax.lax.scan(one, zeros, chunks)
+        return dq.reshape(q.shape), dk.T, dv.T
+
+    return jax.lax.map(head, (q, k, v, d_out, log_total, inner))
+
+
+_heads.defvjp(_forward, _backward)
+
+
+def _split(x: jax.Array, chunk: int) -> jax.Array:
+    """[N, d] -> [N / chunk, chunk, d]."""
+    return x.reshape(-1, chunk, x.shape[-1])
+
+
+def _scores(q: jax.Array, k: jax.Array) -> jax.Array:
+    """q k^T [Nq, Nk] in float32."""
+    return jnp.matmul(q, k.T, preferred_element_type=jnp.float32)
