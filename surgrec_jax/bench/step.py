@@ -12,9 +12,9 @@ free (docs/performance.md), or page faults are what is compared.
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import os
-import re
 import runpy
 import time
 from collections.abc import Callable
@@ -74,11 +74,9 @@ def load_config(text: str, changes: list[str]):
 
 
 def _parse(value: str) -> Any:
-    if re.fullmatch(r"-?\d+", value):
-        return int(value)
-    with contextlib.suppress(ValueError):
-        return float(value)
-    return {"True": True, "False": False, "None": None}.get(value, value)
+    with contextlib.suppress(ValueError, SyntaxError):
+        return ast.literal_eval(value)
+    return value
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -88,7 +86,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     config = load_config(args.config, args.set)
     mesh = sharding.make_mesh(config.mesh.fsdp)
     sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
-    jax.set_mesh(mesh)
+    with jax.set_mesh(mesh):
+        return _measure(config, mesh, args)
+
+
+def _measure(config, mesh: jax.sharding.Mesh, args: argparse.Namespace) -> dict[str, Any]:
     objective = cfg.build_objective(config)
     tx = cfg.build_optimizer(config, objective.decayed).build()
     abstract, init = train_state.shard_state(train_state.make_init(objective, tx, 0), mesh)
