@@ -13,7 +13,6 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from surgrec_jax import untrusted
 from surgrec_jax.convert.strict import ConvertError, Shape
 from surgrec_jax.convert.torch_file import SUFFIXES, TorchFile
 from surgrec_jax.convert.values import floats, read_json
