@@ -8,10 +8,10 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from data_builders.common import audit, audit_across, untrusted
+from data_builders.common import audit, audit_across
 from data_builders.common.errors import BadInput, BuildError
 from data_builders.common.prepared import Prepared, choose_prepared
-from surgrec_jax import lineage
+from surgrec_jax import lineage, untrusted
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation import results
 

@@ -100,26 +100,10 @@ def test_a_record_with_pickled_objects(tmp_path):
     folder, _ = golden_file(tmp_path)
     record = folder / "model.safetensors.expected.npz"
     np.savez(record, video=np.array([object()], object), tokens=np.zeros(1))
-    refused(folder, "Object arrays cannot be loaded.*is no reference with video and tokens")
+    refused(folder, "is no reference with video and tokens: .*Object arrays cannot be loaded")
     record.write_bytes(b"PK\x03\x04 and no more")
     refused(folder, "is no reference with video and tokens")
     import_file(folder, tmp_path / "run", ImportOptions(), expect="none")
-
-
-def test_a_config_that_claims_a_billion_layers(tmp_path):
-    folder, _ = golden_file(tmp_path)
-    path = folder / "config.json"
-    sound = json.loads(path.read_text())
-    for key, value, match in (
-        ("num_hidden_layers", 10**9, "num_hidden_layers=1000000000; at most 1000 is read"),
-        ("pred_num_hidden_layers", 10**9, "at most 1000 is read"),
-        ("hidden_size", 10**30, "at most 1000000 is read"),
-        ("num_attention_heads", 0, "the config beside .* has values that make no sense"),
-        ("pred_num_mask_tokens", "x", "the config beside .* has values that make no sense"),
-        ("crop_size", None, "the config beside .* has values that make no sense"),
-    ):
-        path.write_text(json.dumps({**sound, key: value}))
-        refused(folder, match)
 
 
 @pytest.mark.parametrize(
