@@ -50,6 +50,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
             with the remedy.
         NonFiniteError: the run's numbers broke; the ids of the batch are saved in the workdir.
     """
+    cfg.check_numbers(config)
     config = finetune.complete(config, workdir)
     # The mesh, and whether the batch fits it.
     mesh = sharding.make_mesh(config.mesh.fsdp)

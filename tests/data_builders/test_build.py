@@ -78,6 +78,11 @@ def test_again_does_nothing_and_other_settings_are_refused(videos, tmp_path):
     assert hashes(first.directory) == before
     replaced = run(videos, tmp_path, config=other, overwrite=True)
     assert replaced.fresh and hashes(first.directory) != before
+    shard = next(first.directory.glob("*train.array_record*"))
+    for damage in (lambda: shard.write_bytes(b"damaged"), shard.unlink):
+        damage()
+        with pytest.raises(BuildError, match=rf"{shard.name} is missing or damaged; .*--overwrite"):
+            run(videos, tmp_path, config=other)
 
 
 def start_build(videos, data_dir, *options):
