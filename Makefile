@@ -36,6 +36,7 @@ faults: .venv/development
 	$(BIN)/python -m tests.faults.fuzz --kind=videos --count=1000
 	$(BIN)/python -m tests.faults.fuzz --kind=annotations --count=1000
 	$(BIN)/python -m tests.faults.fuzz --kind=configs --count=500
+	$(BIN)/python -m tests.faults.fuzz --kind=saved --count=500
 
 clean:
 	rm -rf .venv .venv-beam data runs
