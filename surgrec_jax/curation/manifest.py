@@ -18,7 +18,8 @@ import numpy as np
 from surgrec_jax.curation.shards import CurationError, read_json, replace_text
 from surgrec_jax.data.leaves import Leaves, write_order
 from surgrec_jax.data.records import Source
-from surgrec_jax.data.sampling import Sampler, check_weights
+from surgrec_jax.data.sampling import Sampler
+from surgrec_jax.data.shares import check_weights
 
 FORMAT = 1
 _AGAIN = "make it with python -m surgrec_jax.curation"
