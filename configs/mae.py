@@ -103,6 +103,7 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.mesh.fsdp = 1  # devices that share one copy of the state; -1 for all
 
     c.log_every = 20
+    c.profile_steps = ""  # "100:105": a profiler trace of steps 100 to 104, in <workdir>/profile
     c.max_nonfinite = 0  # steps in a row that may break and be skipped; one more stops the run
     c.checkpoint = ConfigDict()
     c.checkpoint.every = 1000

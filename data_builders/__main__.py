@@ -3,6 +3,8 @@
 import sys
 
 from data_builders.common.cli import main
+from surgrec_jax.terminal import escape_output
 
 if __name__ == "__main__":
+    escape_output()
     sys.exit(main())

@@ -7,9 +7,8 @@ import struct
 import time
 from pathlib import Path
 
+import numpy as np
 from absl import logging
-from tensorboardX.proto import event_pb2, summary_pb2
-from tensorboardX.record_writer import masked_crc32c
 
 
 class Appender:
@@ -56,8 +55,9 @@ class Appender:
 class EventFile:
     """Scalars for TensorBoard, written at once and in this thread.
 
-    tensorboardX's own writer has a thread that dies of a full disk; after ten more values the
-    program would wait for it forever.
+    Events are encoded here: tensorboardX imports torch where there is one, which takes as long as
+    all the rest of a start, and its writer has a thread that dies of a full disk; after ten more
+    values the program would wait for it forever.
 
     Args:
         folder: made if missing.
@@ -68,14 +68,15 @@ class EventFile:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{time.time():.0f}.{os.uname().nodename}.{os.getpid()}"
         self._file = Appender(folder / name)
-        self._write(event_pb2.Event(file_version="brain.Event:2"))
-        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._write(event_pb2.Event(session_log=start, step=purge_step))
+        self._write(_bytes(3, b"brain.Event:2"))  # file_version
+        self._write(_number(2, purge_step) + _bytes(7, _number(1, 1)))  # session_log: START
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One value per tag."""
-        value = [summary_pb2.Summary.Value(tag=k, simple_value=v) for k, v in values.items()]
-        self._write(event_pb2.Event(summary=summary_pb2.Summary(value=value), step=step))
+        summary = b"".join(
+            _bytes(1, _bytes(1, tag.encode()) + _float(2, value)) for tag, value in values.items()
+        )
+        self._write(_number(2, step) + _bytes(5, summary))
 
     def close(self) -> None:
         """Closes the file; what is still not written is lost, and logged."""
@@ -84,9 +85,61 @@ class EventFile:
         except OSError as error:
             logging.warning("%s", error)
 
-    def _write(self, event: event_pb2.Event) -> None:
-        event.wall_time = time.time()
-        data = event.SerializeToString()
+    def _write(self, event: bytes) -> None:
+        data = _double(1, time.time()) + event
         length = struct.pack("<Q", len(data))  # the framing of TFRecord files
-        sums = (struct.pack("<I", masked_crc32c(x)) for x in (length, data))
-        self._file.write(length + next(sums) + data + next(sums))
+        self._file.write(length + _masked_crc32c(length) + data + _masked_crc32c(data))
+
+
+# The wire format of protocol buffers, and the fields of tensorboard/compat/proto/event.proto and
+# summary.proto that are used: Event wall_time 1, step 2, file_version 3, summary 5, session_log 7;
+# Summary value 1; its Value tag 1, simple_value 2; SessionLog status 1.
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _bytes(field: int, value: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(value)) + value
+
+
+def _double(field: int, value: float) -> bytes:
+    return _varint(field << 3 | 1) + struct.pack("<d", value)
+
+
+def _float(field: int, value: float) -> bytes:
+    with np.errstate(over="ignore"):  # inf is shown where float32 ends
+        return _varint(field << 3 | 5) + np.array(value, "<f4").tobytes()
+
+
+def _varint(value: int) -> bytes:
+    """A number of at least 0, seven bits a byte, the lowest first."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _crc32c_table() -> list[int]:
+    """CRC-32C (Castagnoli, RFC 3720), one entry per byte."""
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
+    return table
+
+
+_CRC32C = _crc32c_table()
+
+
+def _masked_crc32c(data: bytes) -> bytes:
+    """The checksum of TFRecord files: a CRC of data that hold CRCs is rotated and moved."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ _CRC32C[(crc ^ byte) & 0xFF]
+    crc ^= 0xFFFFFFFF
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

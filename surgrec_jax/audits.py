@@ -11,7 +11,7 @@ from typing import Any
 from data_builders.common import audit, audit_across
 from data_builders.common.errors import BadInput, BuildError
 from data_builders.common.prepared import Prepared, choose_prepared
-from surgrec_jax import lineage
+from surgrec_jax import lineage, untrusted
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation import results
 
@@ -91,7 +91,7 @@ class Audits:
     def _kept(self, key: str, make: Callable[[], dict]) -> dict:
         path = self.folder / f"{hashlib.sha256(f'{VERSION} {key}'.encode()).hexdigest()[:24]}.json"
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return untrusted.read_json(path)
         except (OSError, ValueError):
             pass  # not there, or not whole: made again
         try:
@@ -106,7 +106,7 @@ class Audits:
 def _prepared(directory: pathlib.Path) -> Prepared:
     """Name, config and version of a prepared data set. Raises BuildError where it is none."""
     try:
-        info = json.loads((directory / "dataset_info.json").read_text(encoding="utf-8"))
+        info = untrusted.read_json(directory / "dataset_info.json")
         return Prepared(info["name"], info.get("configName", ""), directory.name, directory)
     except (OSError, ValueError, KeyError) as error:
         raise BuildError(f"{directory} is not a prepared data set: {error}.") from error

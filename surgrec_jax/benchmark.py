@@ -33,6 +33,7 @@ from surgrec_jax.evaluation.protocols import Settings
 from surgrec_jax.evaluation.task_list import PUBLISHED, SIXTEEN, select_tasks, tasks_of
 from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.probe import settings_of
+from surgrec_jax.terminal import escape_output
 
 
 def candidates(text: str) -> list[columns.Candidate]:
@@ -243,4 +244,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    escape_output()
     app.run(main, flags_parser=functools.partial(parse_flags, "benchmark"))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from surgrec_jax import checkpoint
+from surgrec_jax import checkpoint, untrusted
 from surgrec_jax.encoder import Encoder, load_encoder
 from surgrec_jax.models.heads import HeadConfig, make_head
 from surgrec_jax.models.presets import Compute, ViTConfig
@@ -104,11 +104,15 @@ def load_classifier(
             f"{location.path} has no classifier (objective {meta['objective']}); fine-tune it with "
             "python -m surgrec_jax.main --config=configs/finetune.py --config.init_from=..."
         )
-    about = meta["classifier"]
     encoder = load_encoder(location.path, compute=compute)
-    head = HeadConfig(**about["head"])
-    build = functools.partial(make_head, head, encoder.config, Compute())
-    shapes = jax.eval_shape(lambda: nnx.to_pure_dict(nnx.state(build(nnx.Rngs(0)), nnx.Param)))
+    with untrusted.interpreting(
+        f"the classifier of {location.path}", error_type=checkpoint.CheckpointError
+    ):
+        about = {key: meta["classifier"][key] for key in ("head", "tracks", "classes")}
+        about["multi_label"] = bool(meta["classifier"]["multi_label"])
+        head = HeadConfig(**about["head"])
+        build = functools.partial(make_head, head, encoder.config, Compute())
+        shapes = jax.eval_shape(lambda: nnx.to_pure_dict(nnx.state(build(nnx.Rngs(0)), nnx.Param)))
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), shapes)
     tree = "target_params" if meta["uses_target"] else "params"

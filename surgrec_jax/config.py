@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from surgrec_jax import optim, sharding
+from surgrec_jax import optim, sharding, untrusted
 from surgrec_jax.models.attention import check_device
 from surgrec_jax.models.presets import MAE_DECODERS, Compute, ViTConfig, preset
 from surgrec_jax.objectives import Objective, Question, make_classify, make_objective
@@ -28,6 +29,7 @@ FREE_TO_CHANGE = (
     "data.max_bad_share",
     "data.timeout_s",
     "log_every",
+    "profile_steps",
     "max_nonfinite",
     "checkpoint",
     "probe.every",
@@ -41,8 +43,36 @@ FREE_TO_CHANGE = (
 OWN_OF_A_PROCESS = ("data.data_dir", "data.num_workers", "data.num_threads", "data.timeout_s")
 
 
+# The least that numbers may be which nothing else looks at before they divide, or end a loop.
+LEAST = {
+    **dict.fromkeys(("steps", "batch_size", "accum_steps", "log_every"), 1),
+    **dict.fromkeys(("checkpoint.every", "checkpoint.keep", "optim.reference_batch"), 1),
+    **dict.fromkeys(("probe.clips", "images.clips"), 1),
+    **dict.fromkeys(
+        [f"model.{x}" for x in ("width", "depth", "heads", "mlp_dim", "num_frames")], 1
+    ),
+    **dict.fromkeys([f"model.{x}" for x in ("image_size", "tubelet", "patch")], 1),
+    **dict.fromkeys([f"mae.decoder_{x}" for x in ("depth", "width", "heads")], 1),
+    **dict.fromkeys([f"jepa.predictor_{x}" for x in ("depth", "width", "heads")], 1),
+    **dict.fromkeys(("stop_after", "max_nonfinite", "probe.every", "images.every"), 0),
+    **dict.fromkeys(("checkpoint.keep_best", "checkpoint.max_failures", "data.timeout_s"), 0),
+    **dict.fromkeys(("optim.warmup_steps", "optim.cooldown_steps", "optim.clip_norm"), 0),
+}
+
+
 class ConfigError(ValueError):
     """A config value that cannot be used, with what to do about it."""
+
+
+def check_numbers(config: ConfigDict) -> None:
+    """Raises ConfigError for a number that is not finite or too small, before anything starts."""
+    for key, value in flatten(config.to_dict()).items():
+        if not isinstance(value, int | float):
+            continue
+        if not math.isfinite(value):
+            raise ConfigError(f"{key}={value}: give a finite number")
+        if value < LEAST.get(key, -math.inf):
+            raise ConfigError(f"{key}={value}: give at least {LEAST[key]}")
 
 
 def set_fields(values: ConfigDict) -> dict[str, Any]:
@@ -181,11 +211,8 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
         temporary.replace(path)
         return
     try:
-        before = json.loads(path.read_text())
-        if not isinstance(before, dict):
-            raise ValueError("it holds no object")
-        before = flatten(before)
-    except (ValueError, RecursionError) as error:
+        before = flatten(untrusted.read_json(path))
+    except ValueError as error:
         raise ConfigError(
             f"{path} cannot be read ({error}): restore it from a checkpoint's config or a copy"
         ) from error

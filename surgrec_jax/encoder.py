@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from surgrec_jax import checkpoint, sharding
+from surgrec_jax import checkpoint, sharding, untrusted
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import encode, init_encoder, pool
 
@@ -163,16 +164,59 @@ def load_encoder(
     shapes = jax.eval_shape(lambda: init_encoder(config, jax.random.key(0)))
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), shapes)
-    tree = "target_params" if meta["uses_target"] else "params"
+    with untrusted.interpreting(location.path / "meta.json", error_type=checkpoint.CheckpointError):
+        tree = "target_params" if meta["uses_target"] else "params"
+        name, fps = f"{meta['objective']} {meta['name']} step {location.step}", meta["fps"]
+        if not 0 < fps < math.inf:
+            raise ValueError(f"fps={fps!r}")
     params = checkpoint.restore_state(location, {tree: {"encoder": shapes}})[tree]["encoder"]
-    name = f"{meta['objective']} {meta['name']} step {location.step}"
-    return Encoder(config, params, fps=meta["fps"], name=name, meta=meta, compute=compute)
+    return Encoder(config, params, fps=fps, name=name, meta=meta, compute=compute)
 
 
 def config_from_meta(meta: dict[str, Any]) -> ViTConfig:
-    """The architecture a checkpoint records; JSON has lists where it has tuples."""
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["encoder"].items()}
-    return ViTConfig(**fields)
+    """The architecture a checkpoint records; JSON has lists where it has tuples.
+
+    Raises:
+        CheckpointError: it describes none, or one that cannot be.
+    """
+    with untrusted.interpreting(
+        f"the checkpoint {meta.get('name')!r}", error_type=checkpoint.CheckpointError
+    ):
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["encoder"].items()}
+        config = ViTConfig(**{k: _as_declared(k, v) for k, v in fields.items()})
+        pixels = config.num_frames * math.prod(config.image_size)
+        if pixels > MAX_CLIP_PIXELS:
+            raise ValueError(f"clips of {pixels} pixels, more than {MAX_CLIP_PIXELS}")
+    return config
+
+
+def _as_declared(name: str, value: Any) -> Any:
+    """A field of ViTConfig. Raises ValueError where it is of another type, or a size below 1."""
+    like = _LIKE[name]
+    if name == "position_grid" and value is None:
+        return None
+    if isinstance(like, tuple):
+        if not isinstance(value, tuple) or len(value) != len(like):
+            raise ValueError(f"{name}={value!r}: {len(like)} numbers are asked for")
+        least = {"image_size": 1, "position_grid": 0}.get(name, -math.inf)
+        fits = all(
+            type(x) in (int, type(y)) and x >= least for x, y in zip(value, like, strict=True)
+        )
+    elif isinstance(like, bool | str):
+        fits = type(value) is type(like)
+    elif isinstance(like, float):
+        fits = type(value) in (int, float) and value >= 0
+    else:
+        fits = type(value) is int and value >= (0 if name == "prefix_tokens" else 1)
+    if not fits:
+        raise ValueError(f"{name}={value!r} is no such value as {like!r}")
+    return value
+
+
+# A value of every field, for its type; a clip of 64 frames of 1024 x 1024 has a quarter of the most
+# pixels.
+_LIKE = dataclasses.asdict(ViTConfig(192, 12, 3, 768, position_grid=(8, 14, 14)))
+MAX_CLIP_PIXELS = 2**28
 
 
 def check_architecture(meta: dict[str, Any], config: ViTConfig) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from surgrec_jax import untrusted
+
 FILE = "environment.json"
 PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "opencv-python"),
@@ -57,7 +59,10 @@ def git_revision() -> str | None:
 def write(workdir: Path, sources: list[dict[str, Any]]) -> None:
     """Appends this start of the run to environment.json, a list of starts."""
     path = workdir / FILE
-    starts = json.loads(path.read_text()) if path.exists() else []
+    try:
+        starts = untrusted.read_json(path, list) if path.exists() else []
+    except ValueError as error:
+        raise ValueError(f"{error}; it lists the starts of this run: move it away") from None
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps([*starts, describe(sources)], indent=1) + "\n")
     temporary.replace(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint, encoder
+from surgrec_jax import checkpoint, encoder, untrusted
 from surgrec_jax.config import FILE, FROM_CHECKPOINT, ConfigError, make_encoder
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation.clips import class_names
@@ -39,13 +38,14 @@ def complete(config: ConfigDict, workdir: Path | None = None) -> ConfigDict:
             "checkpoint in --config.init_from, or an architecture in --config.model.preset"
         )
     if workdir is not None and (workdir / FILE).exists():
-        begun = json.loads((workdir / FILE).read_text())
-        values, fps = begun["model"], begun["data"]["fps"]
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        found = {k: v for k, v in values.items() if k != "preset"}
+        with untrusted.interpreting(workdir / FILE, error_type=ConfigError):
+            begun = untrusted.read_json(workdir / FILE)
+            values, fps = begun["model"], begun["data"]["fps"]
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            found = {k: v for k, v in values.items() if k != "preset"}
     else:
         meta = checkpoint.read_meta(checkpoint.find(config.init_from))
-        found, fps = dataclasses.asdict(encoder.config_from_meta(meta)), meta["fps"]
+        found, fps = dataclasses.asdict(encoder.config_from_meta(meta)), meta.get("fps")
         height, width = found["image_size"]
         if height != width:
             raise ConfigError(f"{config.init_from} takes clips of {height} x {width}; squares only")

@@ -19,6 +19,7 @@ from surgrec_jax.curation.manifest import Manifest, read_manifest
 from surgrec_jax.data import faults, mixture, pipeline
 from surgrec_jax.data.augment import RandAugment
 from surgrec_jax.data.clips import ClipSpec
+from surgrec_jax.data.locate import find_version
 from surgrec_jax.data.records import Source, open_source
 from surgrec_jax.evaluation.clips import labelled_clips
 from surgrec_jax.evaluation.online import LabelledClips, OnlineProbe, OnlineScore
@@ -76,11 +77,18 @@ def open_named(name: SourceName, data_dir: str, *, skip_damaged: bool = False) -
     try:
         return open_source(data_dir, name.name, name.config, name.split, skip_damaged=skip_damaged)
     except FileNotFoundError:
-        if name.name != BUILT_IN or jax.process_count() > 1:
+        if name.name != BUILT_IN or jax.process_count() > 1 or _is_prepared(name, data_dir):
             raise
     print(f"{BUILT_IN} is not in {data_dir}: building it (phantom data, not clinical)")
     build(BUILT_IN, data_dir=data_dir, config=name.config)
     return open_source(data_dir, name.name, name.config, name.split)
+
+
+def _is_prepared(name: SourceName, data_dir: str) -> bool:
+    try:
+        return find_version(Path(data_dir), name.name, name.config, None).is_dir()
+    except FileNotFoundError:
+        return False
 
 
 def open_sources(config: ConfigDict) -> list[Source]:

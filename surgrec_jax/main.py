@@ -23,10 +23,15 @@ from absl import app, flags, logging
 from surgrec_jax import together
 from surgrec_jax.commands import CONFIG
 from surgrec_jax.config import ConfigError, flatten, shared_values, unknown_key_hint
+from surgrec_jax.terminal import escape_output
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; the same command continues it")
 
 STOPPED = 75
+MEMORY_REMEDY = (
+    "(lower batch_size, raise accum_steps or mesh.fsdp, or set compute.remat=full; what a step "
+    "takes is told by python -m surgrec_jax.compile_report)"
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -34,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise ConfigError(f"unexpected arguments: {' '.join(argv[1:])}")
     # Imported here: a wrong command line is answered without waiting for JAX.
+    from data_builders.common.errors import BuildError
     from surgrec_jax import train
     from surgrec_jax.checkpoint import CheckpointError
     from surgrec_jax.health import NonFiniteError
@@ -42,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
     logging.set_verbosity(logging.WARNING)
     expected = (
         ConfigError,
+        BuildError,
         CheckpointError,
         NonFiniteError,
         WorkdirInUseError,
@@ -55,9 +62,11 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:
         if others is not None:
             others.fail(error)
-        if isinstance(error, expected):
+        no_memory = isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
+        if isinstance(error, expected) or no_memory:
             logging.debug("traceback", exc_info=True)
-            print(f"surgrec_jax: {error}", file=sys.stderr, flush=True)
+            remedy = f" {MEMORY_REMEDY}" if no_memory else ""
+            print(f"surgrec_jax: {error}{remedy}", file=sys.stderr, flush=True)
         elif others is None:
             raise
         else:
@@ -107,4 +116,5 @@ def _check_overrides(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    escape_output()
     app.run(main, flags_parser=parse)

@@ -19,6 +19,7 @@ from surgrec_jax.evaluation import results
 from surgrec_jax.evaluation.protocols import parse_clip
 from surgrec_jax.evaluation.runner import Candidate, Settings, probe
 from surgrec_jax.evaluation.task_list import select_tasks
+from surgrec_jax.terminal import escape_output
 
 
 def candidates(checkpoints: tuple[str, ...], names: tuple[str, ...]) -> list[Candidate]:
@@ -103,4 +104,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    escape_output()
     app.run(main, flags_parser=functools.partial(parse_flags, "probe"))

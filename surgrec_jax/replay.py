@@ -23,8 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint, finetune, inputs, sharding, train_state
+from surgrec_jax import checkpoint, finetune, inputs, sharding, train_state, untrusted
 from surgrec_jax import config as cfg
+from surgrec_jax.terminal import escape_output
 
 BROKEN = 3
 Tree = dict[str, Any]
@@ -41,22 +42,29 @@ def replay(workdir: Path, step: int | None = None, data_dir: str | None = None) 
         ConfigError: no such workdir, or no step that broke.
         CheckpointError: the checkpoint before the step cannot be read.
     """
-    config = finetune.complete(_load_config(workdir))
-    if data_dir:
-        config.data.data_dir = data_dir
-    step = _broken_step(workdir) if step is None else step
-    if not 1 <= step <= config.steps:
-        raise cfg.ConfigError(f"--step={step} is not a step of {workdir}, which has {config.steps}")
-    mesh = sharding.make_mesh(config.mesh.fsdp if jax.device_count() > 1 else 1)
-    sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
+    config = _load_config(workdir)
+    # A key that is missing or odd, in what any file may hold.
+    with untrusted.interpreting(workdir / cfg.FILE, error_type=cfg.ConfigError):
+        cfg.check_numbers(config)
+        config = finetune.complete(config)
+        if data_dir:
+            config.data.data_dir = data_dir
+        step = _broken_step(workdir) if step is None else step
+        if not 1 <= step <= config.steps:
+            raise cfg.ConfigError(
+                f"--step={step} is not a step of {workdir}, which has {config.steps}"
+            )
+        mesh = sharding.make_mesh(config.mesh.fsdp if jax.device_count() > 1 else 1)
+        sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
+        question = inputs.open_question(config)
+        with jax.set_mesh(mesh):
+            objective = cfg.build_objective(config, question=question)
+            tx = cfg.build_optimizer(config, objective.decayed).build()
     with jax.set_mesh(mesh):
-        return _replay(config, workdir, step, mesh)
+        return _replay(config, workdir, step, mesh, question, objective, tx)
 
 
-def _replay(config: ConfigDict, workdir: Path, step: int, mesh: jax.sharding.Mesh) -> Tree:
-    question = inputs.open_question(config)
-    objective = cfg.build_objective(config, question=question)
-    tx = cfg.build_optimizer(config, objective.decayed).build()
+def _replay(config: ConfigDict, workdir: Path, step: int, mesh, question, objective, tx) -> Tree:
     init = train_state.make_init(objective, tx, config.seed)
     abstract, init = train_state.shard_state(init, mesh)
     earlier = [s for s in checkpoint.steps_in(workdir / "checkpoints") if s < step]
@@ -161,7 +169,7 @@ def _statistics(clip: np.ndarray) -> dict[str, float]:
 def _load_config(workdir: Path) -> ConfigDict:
     path = workdir / cfg.FILE
     try:
-        return ConfigDict(json.loads(path.read_text()))
+        return ConfigDict(untrusted.read_json(path))
     except (OSError, ValueError) as error:
         raise cfg.ConfigError(
             f"{path} cannot be read: {error}; give a workdir that has trained"
@@ -232,4 +240,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    escape_output()
     sys.exit(main())

@@ -30,6 +30,7 @@ from surgrec_jax import (
 )
 from surgrec_jax import config as cfg
 from surgrec_jax.health import Health
+from surgrec_jax.profile import Profile
 from surgrec_jax.run_log import RunLog
 from surgrec_jax.watch import Watch
 
@@ -49,6 +50,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
             with the remedy.
         NonFiniteError: the run's numbers broke; the ids of the batch are saved in the workdir.
     """
+    cfg.check_numbers(config)
     config = finetune.complete(config, workdir)
     # The mesh, and whether the batch fits it.
     mesh = sharding.make_mesh(config.mesh.fsdp)
@@ -65,6 +67,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     objective = cfg.build_objective(config, question=question)
     adamw = cfg.build_optimizer(config, objective.decayed)
     tx, momentum = adamw.build(), cfg.build_momentum(config)
+    profile = Profile(config.profile_steps, workdir / "profile")
     name = f"{config.objective}-{config.name}"
 
     # From what, and where it is kept.
@@ -131,8 +134,9 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     score = None
     loader = inputs.training_batches(config, sources, first, last, mixture, workdir, question)
     bad_records = 0
-    with StopSignal() as stop, saved, loader as batches:
+    with StopSignal() as stop, saved, profile, loader as batches:
         for step in range(first + 1, last + 1):
+            profile.before(step, state)
             began = time.perf_counter()
             ids = next(batches)
             log.clock.waited(time.perf_counter() - began)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 import numpy as np
 import pytest
@@ -92,21 +93,31 @@ def test_what_a_full_disk_refuses_is_written_later(tmp_path, monkeypatch):
 
 
 def test_tensorboard_events_are_what_was_logged(tmp_path):
-    """Read back by the framing of TFRecord files: length, its sum, data, its sum."""
+    """Read back with another's schema and checksums: length, its sum, data, its sum."""
     from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import masked_crc32c
 
     file = EventFile(tmp_path, purge_step=3)
-    file.write(3, {"loss": 0.5, "lr": 0.25})
+    file.write(3, {"loss": 0.5, "lr": 0.25, "large": 1e300})
+    file.write(1000, {"x" * 300: -1e-3})
     file.close()
     (path,) = tmp_path.iterdir()
     data, events = path.read_bytes(), []
     while data:
         size = int.from_bytes(data[:8], "little")
+        for part, end in ((data[:8], 8), (data[12 : 12 + size], 12 + size)):
+            assert data[end : end + 4] == masked_crc32c(part).to_bytes(4, "little")
         events.append(Event.FromString(data[12 : 12 + size]))
         data = data[16 + size :]
-    assert [e.file_version for e in events] == ["brain.Event:2", "", ""]
+    assert [e.file_version for e in events] == ["brain.Event:2", "", "", ""]
     assert events[1].session_log.status == 1 and events[1].step == 3
-    assert {v.tag: v.simple_value for v in events[2].summary.value} == {"loss": 0.5, "lr": 0.25}
+    assert all(abs(e.wall_time - time.time()) < 60 for e in events)
+    values = {v.tag: v.simple_value for v in events[2].summary.value}
+    assert values == {"loss": 0.5, "lr": 0.25, "large": float("inf")} and events[2].step == 3
+    assert events[3].step == 1000
+    assert [(v.tag, v.simple_value) for v in events[3].summary.value] == [
+        ("x" * 300, pytest.approx(-1e-3))
+    ]
 
 
 def test_a_workdir_is_one_runs_and_a_dead_one_does_not_hold_it(tmp_path):

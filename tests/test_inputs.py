@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from surgrec_jax.config import ConfigError, build_objective
+from surgrec_jax.config import ConfigError, build_objective, check_numbers
 from surgrec_jax.inputs import SourceName, parse_sources
 
 
@@ -35,6 +35,10 @@ def test_what_is_not_a_source(text, message):
         parse_sources(text)
 
 
+def tiny(path):
+    return runpy.run_path(str(Path(__file__).parents[1] / path))["get_config"]("tiny")
+
+
 @pytest.mark.parametrize(
     ("path", "key", "value"),
     [
@@ -44,9 +48,27 @@ def test_what_is_not_a_source(text, message):
     ],
 )
 def test_config_values_found_by_fuzzing_are_answered_in_a_sentence(path, key, value):
-    config = runpy.run_path(str(Path(__file__).parents[1] / path))["get_config"]("tiny")
+    config = tiny(path)
     *sections, name = key.split(".")
     with config.ignore_type():
         (config[sections[0]] if sections else config)[name] = value
     with pytest.raises(ConfigError, match=f"{key}="):
         build_objective(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"log_every": 0}, "log_every=0: give at least 1"),
+        ({"checkpoint.every": 0}, "checkpoint.every=0: give at least 1"),
+        ({"optim.reference_batch": 0}, "optim.reference_batch=0: give at least 1"),
+        ({"model.width": -512}, "model.width=-512: give at least 1"),
+        ({"optim.lr": float("inf")}, "optim.lr=inf: give a finite number"),
+    ],
+)
+def test_numbers_that_would_end_a_run_later_are_refused_first(change, message):
+    config = tiny("configs/mae.py")
+    check_numbers(config)
+    config.update_from_flattened_dict(change)
+    with pytest.raises(ConfigError, match=message):
+        check_numbers(config)

@@ -8,7 +8,7 @@ from pathlib import Path
 from data_builders.common import audit, overlaps, registry, surgrec_v1
 from data_builders.common.audit_across import across, pretraining_on_test
 from data_builders.common.duplicates import find_duplicates
-from data_builders.common.errors import BadInput, BuildError, safe_text
+from data_builders.common.errors import NO_SUCH_JSON, BadInput, BuildError, safe_text
 from data_builders.common.prepared import Prepared, choose_prepared
 from data_builders.common.published_scores import MODELS, SCORES, equal_to
 from data_builders.common.published_scores import means as published_means
@@ -146,7 +146,7 @@ def _pretraining(text: str, data_dir: Path | None) -> list[tuple[audit.Audited, 
             starts = json.loads(path.read_text(encoding="utf-8"))
             entries = [source for start in starts for source in start["sources"]]
             entries = [dict(entry, name=entry["name"], split=entry["split"]) for entry in entries]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, *NO_SUCH_JSON) as error:
             raise BuildError(
                 f"--pretraining {safe_text(path)} is not the environment.json of a run: {error!r}."
             ) from error

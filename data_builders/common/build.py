@@ -23,7 +23,8 @@ from tensorflow_datasets.core import naming
 from data_builders.common import beam as beam_pipeline
 from data_builders.common import pool
 from data_builders.common.builder import VideoDatasetBuilder
-from data_builders.common.errors import BuildError, safe_text
+from data_builders.common.errors import NO_SUCH_JSON, BuildError, safe_text
+from data_builders.common.prepared import damaged_shard
 from data_builders.common.registry import builder_class
 from data_builders.common.shards import (
     ShardResult,
@@ -248,12 +249,18 @@ def _already_there(target: Path, fingerprint: str) -> BuildSummary:
     try:
         note = json.loads((target / NOTE).read_text(encoding="utf-8"))
         summary = BuildSummary.from_json(note["summary"], target)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *NO_SUCH_JSON) as error:
         raise BuildError(
             f"{safe_text(target)} is there, but was not written by this build; {remedy}."
         ) from error
     if note.get("fingerprint") != fingerprint:
         raise BuildError(
             f"{safe_text(target)} was made from other files or settings; {remedy} or another name."
+        )
+    shard = damaged_shard(target)
+    if shard is not None:
+        raise BuildError(
+            f"{safe_text(target)} is there, but its shard {safe_text(shard)} is missing or "
+            "damaged; restore the file from a copy, or give --overwrite to build all of it again."
         )
     return summary

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_builders.common.errors import BuildError, safe_text
+from data_builders.common.errors import NO_SUCH_JSON, BuildError, safe_text
 from data_builders.common.items import VideoItem
 
 
@@ -31,7 +31,7 @@ def without_listed(items: Sequence[VideoItem], path: Path, title: str) -> list[V
             for pair in pairs
             for keys in [("video", "stands_in")]
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *NO_SUCH_JSON) as error:
         raise BuildError(
             f"--drop_duplicates {safe_text(path)} is not what `audit --duplicates --json FILE` "
             f"writes ({error!r})."

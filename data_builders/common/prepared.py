@@ -5,7 +5,6 @@ Frames are not decoded.
 
 import collections
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
-from data_builders.common.errors import BuildError, safe_text
+from data_builders.common.errors import NO_SUCH_JSON, BuildError, safe_text
+from surgrec_jax import untrusted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,12 +105,9 @@ def read_videos(directory: Path) -> dict[str, dict[str, StoredVideo]]:
     """
     splits: dict[str, dict[str, StoredVideo]] = {}
     for split, example in _examples(directory):
-        try:
-            case, video = (example[key].bytes_list.value[0] for key in ("case_id", "video_id"))
+        with _interpreting(directory):
+            case, video = (_text(example, key) for key in ("case_id", "video_id"))
             frames = len(example["frames"].bytes_list.value)
-        except (KeyError, IndexError) as error:
-            raise BuildError(f"{safe_text(directory)}: a record lacks a field: {error}.") from error
-        case, video = case.decode(), video.decode()
         stored = splits.setdefault(split, {}).setdefault(video, StoredVideo(video, case, 0, {}))
         first = stored.frames == 0
         stored.frames += frames
@@ -131,18 +128,35 @@ def decoded_frames(
       BuildError: a record cannot be read; a frame that is no picture is passed over.
     """
     for split, example in _examples(directory):
-        case, video = (example[k].bytes_list.value[0].decode() for k in ("case_id", "video_id"))
-        times = example["times"].float_list.value
-        for time, data in zip(times, example["frames"].bytes_list.value, strict=True):
+        with _interpreting(directory):
+            case, video = (_text(example, key) for key in ("case_id", "video_id"))
+            times, frames = example["times"].float_list.value, example["frames"].bytes_list.value
+            shown = list(zip(times, frames, strict=True))
+        for time, data in shown:
             if wanted(split, video, time):
-                picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+                picture = _picture(data)
                 if picture is not None:
                     yield StoredFrame(split, video, case, time, picture)
 
 
+def _interpreting(directory: Path):
+    return untrusted.interpreting(f"{safe_text(directory)}: a record", error_type=BuildError)
+
+
+def _text(example: dict, key: str) -> str:
+    return example[key].bytes_list.value[0].decode()
+
+
+def _picture(data: bytes) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:  # empty, or more pixels than OpenCV takes (data_builders/__init__.py)
+        return None
+
+
 def class_names(directory: Path) -> dict[str, list[str]]:
     """Track or video label -> class names in id order."""
-    features = tfds.builder_from_directory(directory).info.features
+    features = _info(directory).features
     names = {}
     if "labels" in features:
         names |= {name: track.feature.names for name, track in features["labels"].items()}
@@ -151,13 +165,20 @@ def class_names(directory: Path) -> dict[str, list[str]]:
     return names
 
 
-def _examples(directory: Path) -> Iterator[tuple[str, dict]]:
+def _info(directory: Path) -> tfds.core.DatasetInfo:
+    """Raises BuildError where this is no data set, or one that TFDS should not read."""
     try:
-        info = tfds.builder_from_directory(directory).info
-    except (OSError, ValueError, KeyError) as error:
+        untrusted.check_metadata(directory)
+        return tfds.builder_from_directory(directory).info
+    except Exception as error:  # whatever TFDS stumbles over in a damaged file
         raise BuildError(f"{safe_text(directory)} is not a prepared data set: {error}.") from error
+
+
+def _examples(directory: Path) -> Iterator[tuple[str, dict]]:
+    info = _info(directory)
     for split, split_info in info.splits.items():
-        for path in split_info.filepaths:
+        for named in split_info.filepaths:
+            path = directory / Path(named).name  # never elsewhere, whatever stands in the metadata
             try:
                 reader = ArrayRecordReader(str(path))
                 for index in range(reader.num_records()):
@@ -168,13 +189,32 @@ def _examples(directory: Path) -> Iterator[tuple[str, dict]]:
                 raise BuildError(f"{safe_text(path)} cannot be read: {error}.") from error
 
 
+def damaged_shard(directory: Path) -> str | None:
+    """Name of the first shard that is missing, or does not hold the records it should; None: none.
+
+    Raises:
+      BuildError: the folder is no data set of this project.
+    """
+    for split in _info(directory).splits.values():
+        for named, count in zip(split.filepaths, split.shard_lengths, strict=True):
+            path = directory / Path(named).name
+            try:
+                reader = ArrayRecordReader(str(path))
+                found = reader.num_records()
+                reader.close()
+            except (RuntimeError, ValueError):  # whatever ArrayRecord meets
+                return path.name
+            if found != count:
+                return path.name
+    return None
+
+
 def counts(prepared: Prepared) -> str:
     """Records per split, from the metadata."""
     try:
-        text = (prepared.directory / "dataset_info.json").read_text(encoding="utf-8")
-        splits = json.loads(text).get("splits", [])
+        splits = untrusted.read_json(prepared.directory / "dataset_info.json").get("splits", [])
         return ", ".join(f"{s['name']} {sum(map(int, s.get('shardLengths', [])))}" for s in splits)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *NO_SUCH_JSON) as error:
         return f"unreadable: {error}"
 
 

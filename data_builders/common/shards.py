@@ -14,7 +14,7 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from data_builders.common.builder import VideoDatasetBuilder, VideoItem
-from data_builders.common.errors import BadInput, BuildError, safe_text
+from data_builders.common.errors import NO_SUCH_JSON, BadInput, BuildError, safe_text
 from data_builders.common.frames import ReadReport
 from data_builders.common.isolate import read_apart, read_here
 from data_builders.common.summary import write_json
@@ -131,7 +131,7 @@ def finished(job: ShardJob) -> ShardResult | None:
     try:
         result = ShardResult(**json.loads(job.note.read_text(encoding="utf-8")))
         whole = job.path.stat().st_size == result.file_bytes
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, *NO_SUCH_JSON):
         return None
     return result if whole and result.fingerprint == job.fingerprint else None
 

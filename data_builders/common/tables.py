@@ -58,9 +58,9 @@ class Row:
         return value
 
     def integer(self, column: str) -> int:
-        """The cell as a whole number of 0 or more; "3.0" counts as 3."""
+        """The cell as a whole number from 0 to 2^53; "3.0" counts as 3."""
         value = self.number(column)
-        if value != int(value):
+        if value != int(value) or value > 2**53:  # beyond, not every number is a float
             raise self.error(f"{column!r} is {self.cells[column]!r}: not a whole number")
         return int(value)
 

@@ -25,14 +25,13 @@ from concurrent import futures
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from data_builders.common.build import build
 from data_builders.common.pool import one_thread_and_quiet
 from data_builders.common.records import RecordSpec
 from data_builders.common.video import MAX_FAILED_READS, ReadReport, open_capture, read_video
 from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
-from surgrec_jax.bench.synthetic import frame
+from surgrec_jax.bench.synthetic import drifting_frames
 
 FOURCC = "mp4v"
 SPEC = RecordSpec()
@@ -149,18 +148,16 @@ def _build(videos: Path, data_dir: Path):
 
 
 def write_video(path: Path, seconds: float, height: int, fps: float) -> Path:
-    """A picture with detail at all scales under a camera that drifts; 16:9, `height` pixels."""
-    width = round(height * 16 / 9 / 2) * 2
-    margin = height // 8
-    picture = frame(np.random.default_rng(0), height + 2 * margin, width + 2 * margin)
-    code = cv2.VideoWriter_fourcc(*FOURCC)
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, (width, height))
-    if not writer.isOpened():
-        raise ValueError(f"OpenCV cannot write {FOURCC} at {width}x{height}, {fps:g} fps")
-    for k in range(round(seconds * fps)):
-        angle = 2 * np.pi * k / (8 * fps)  # once around in 8 seconds
-        y, x = (round(margin * (1 + f(angle))) for f in (np.sin, np.cos))
-        writer.write(np.ascontiguousarray(picture[y : y + height, x : x + width]))
+    """Frames of `synthetic.drifting_frames`."""
+    writer = None
+    for picture in drifting_frames(seconds, height, fps):
+        if writer is None:
+            size = picture.shape[1::-1]
+            code = cv2.VideoWriter_fourcc(*FOURCC)
+            writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, size)
+            if not writer.isOpened():
+                raise ValueError(f"OpenCV cannot write {FOURCC} at {size}, {fps:g} fps")
+        writer.write(picture)
     writer.release()
     return path
 

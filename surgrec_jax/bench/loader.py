@@ -44,11 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=4, help="crops per draw in the last run")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=0, help="also time so many worker processes")
+    parser.add_argument("--compare", choices=("decord",), help="see bench/decord_loader.py")
+    parser.add_argument("--minutes", type=float, default=30, help="of the videos for --compare")
     parser.add_argument("--records", type=int, default=48, help="synthetic records of 64 frames")
 
 
 def run(args: argparse.Namespace) -> dict:
     """Measures, and returns {"machine", "data", "stages_ms_per_clip", "runs"}."""
+    if args.compare:
+        from surgrec_jax.bench import decord_loader
+
+        return decord_loader.run(args, _time, _cpu_seconds)
     clip = ClipSpec(args.frames, args.fps, args.size, args.crop, flip=True)
     with contextlib.ExitStack() as stack:
         if args.source:
@@ -72,20 +78,6 @@ def run(args: argparse.Namespace) -> dict:
             "stages_ms_per_clip": {name: round(ms, 3) for name, ms in stages.items()},
             "runs": runs,
         }
-
-
-def table(result: dict) -> str:
-    """The result of `run` as text."""
-    lines = [f"{result['clip']} from {result['data']}; {result['machine']}"]
-    stages = result["stages_ms_per_clip"]
-    lines.append("CPU ms per clip: " + ", ".join(f"{k} {v:.2f}" for k, v in stages.items()))
-    lines.append(f"{'threads':>8} {'workers':>8} {'repeats':>8} {'clips/s':>9} {'clips/CPU s':>12}")
-    for r in result["runs"]:
-        lines.append(
-            f"{r['num_threads']:8d} {r['num_workers']:8d} {r['repeats']:8d}"
-            f" {r['clips_per_s']:9.1f} {r['clips_per_cpu_s']:12.1f}"
-        )
-    return "\n".join(lines)
 
 
 def _time(source: Source, clip: ClipSpec, args, *, num_threads, num_workers=0, repeats=1) -> dict:

@@ -46,21 +46,6 @@ def run(args: argparse.Namespace) -> dict:
     return {"sizes": rows}
 
 
-def table(result: dict) -> str:
-    """The result of `run` as text."""
-    lines = [
-        f"{'records':>11} {'leaves':>7} {'draws/s':>9} {'us, batch of 16':>16}"
-        f" {'private MB':>11} {'with pages MB':>14} {'write s':>8}"
-    ]
-    for r in result["sizes"]:
-        lines.append(
-            f"{r['records']:11,d} {r['leaves']:7,d} {r['draws_per_s']:9,.0f}"
-            f" {r['us_per_draw_in_16']:16.1f} {r['private_mb']:11.1f} {r['resident_mb']:14.1f}"
-            f" {r['write_s']:8.2f}"
-        )
-    return "\n".join(lines)
-
-
 def _write(path: Path, records: int, leaves: int) -> np.ndarray:
     """Leaves of very unequal sizes: a record's leaf is the cube of a uniform number."""
     leaf_of = np.lib.format.open_memmap(path.with_name("leaf_of.npy"), "w+", np.uint32, (records,))

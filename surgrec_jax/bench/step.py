@@ -3,15 +3,21 @@
 With --data the clips come through the real loader, and the share of time that the step waits for
 them is printed; without, one random batch is used again and again. Needs neither grain nor TFDS
 unless --data is given.
+
+With --compare=torch the same step of transformers' models in PyTorch is timed in turn with it (see
+bench/torch_step.py): CPU seconds on a CPU, seconds on a GPU. Let both keep the memory that they
+free (docs/performance.md), or page faults are what is compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
-import re
+import os
 import runpy
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -40,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, default=20, help="timed steps, after two to warm up")
     parser.add_argument("--data", action="store_true", help="feed it from the real loader")
+    parser.add_argument("--compare", choices=("torch",), help="time this beside it, in turn")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="of torch on a CPU; ours takes all"
+    )
 
 
 def load_config(text: str, changes: list[str]):
@@ -64,19 +74,23 @@ def load_config(text: str, changes: list[str]):
 
 
 def _parse(value: str) -> Any:
-    if re.fullmatch(r"-?\d+", value):
-        return int(value)
-    with contextlib.suppress(ValueError):
-        return float(value)
-    return {"True": True, "False": False, "None": None}.get(value, value)
+    with contextlib.suppress(ValueError, SyntaxError):
+        return ast.literal_eval(value)
+    return value
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compiles and times the step; returns the figures that are printed."""
+    if args.compare:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leave torch some memory
     config = load_config(args.config, args.set)
     mesh = sharding.make_mesh(config.mesh.fsdp)
     sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
-    jax.set_mesh(mesh)
+    with jax.set_mesh(mesh):
+        return _measure(config, mesh, args)
+
+
+def _measure(config, mesh: jax.sharding.Mesh, args: argparse.Namespace) -> dict[str, Any]:
     objective = cfg.build_objective(config)
     tx = cfg.build_optimizer(config, objective.decayed).build()
     abstract, init = train_state.shard_state(train_state.make_init(objective, tx, 0), mesh)
@@ -96,18 +110,65 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     compile_s = time.perf_counter() - began
 
     state = init()
-    seconds, waits = [], []
+    other, other_size = _other_step(objective, clips, args)
+    seconds, waits, work = [], [], []
     with _batches(config, batch, args) as batches:
         for _ in range(args.steps + 2):
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             given = next(batches)
             waited = time.perf_counter() - began
             state, metrics = compiled(state, given)
             jax.block_until_ready(metrics)
             seconds.append(time.perf_counter() - began)
             waits.append(waited)
+            work.append((time.process_time() - cpu, *_timed(other)))
     seconds, waits = np.array(seconds[2:]), np.array(waits[2:])
-    return _figures(config, objective, compiled, seconds, waits, compile_s, args)
+    figures = _figures(config, objective, compiled, seconds, waits, compile_s, args)
+    if args.compare:
+        figures |= _comparison(seconds, np.array(work[2:]), other_size)
+    return figures
+
+
+def _other_step(objective, clips: np.ndarray, args) -> tuple[Callable[[], None], int]:
+    if not args.compare:
+        return (lambda: None), 0
+    from surgrec_jax.bench import torch_step
+
+    return torch_step.make_step(objective, clips, threads=args.threads)
+
+
+def _timed(step: Callable[[], None]) -> tuple[float, float]:
+    """CPU seconds and seconds of a call."""
+    began, cpu = time.perf_counter(), time.process_time()
+    step()
+    return time.process_time() - cpu, time.perf_counter() - began
+
+
+def _comparison(seconds: np.ndarray, work: np.ndarray, parameters: int) -> dict[str, Any]:
+    """Figures of steps taken in turn.
+
+    Args:
+        seconds: [steps] of ours.
+        work: [steps, 3] CPU seconds of ours, CPU seconds and seconds of the other.
+        parameters: that the other trains.
+    """
+    ours, other = work[:, 0], work[:, 1]
+    pairs = {"cpu": ours / other, "time": seconds / work[:, 2]}
+    quantiles = {k: [float(q) for q in np.quantile(v, (0.5, 0.05, 0.95))] for k, v in pairs.items()}
+    return {
+        "step_cpu_s_median": float(np.median(ours)),
+        "torch": {
+            "parameters_m": parameters / 1e6,
+            "step_ms_median": 1e3 * float(np.median(work[:, 2])),
+            "step_cpu_s_median": float(np.median(other)),
+        },
+        "ours_over_torch": {
+            "cpu_median": quantiles["cpu"][0],
+            "cpu_5_95": quantiles["cpu"][1:],
+            "time_median": quantiles["time"][0],
+            "time_5_95": quantiles["time"][1:],
+        },
+    }
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """A prepared data set of noise-textured frames, to time the loader where no data is prepared."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,17 @@ def frame(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         noise = rng.normal(0, 60 / cells**0.45, (cells, cells, 3)).astype(np.float32)
         image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.clip(image + 110, 0, 255).astype(np.uint8)
+
+
+def drifting_frames(seconds: float, height: int, fps: float, seed: int = 0) -> Iterator[np.ndarray]:
+    """Frames [height, width, 3] of such a picture under a camera that drifts; 16:9."""
+    width = round(height * 16 / 9 / 2) * 2
+    margin = height // 8
+    picture = frame(np.random.default_rng(seed), height + 2 * margin, width + 2 * margin)
+    for k in range(round(seconds * fps)):
+        angle = 2 * np.pi * k / (8 * fps)  # once around in 8 seconds
+        y, x = (round(margin * (1 + f(angle))) for f in (np.sin, np.cos))
+        yield np.ascontiguousarray(picture[y : y + height, x : x + width])
 
 
 def write_synthetic(

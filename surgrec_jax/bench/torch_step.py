@@ -8,6 +8,7 @@ autocast, PyTorch's fused attention and fused AdamW.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -22,12 +23,21 @@ from surgrec_jax.objectives.mae import MAE
 LR, MOMENTUM = 1e-4, 0.999
 
 
-def make_step(objective: Objective, video: np.ndarray) -> Callable[[], None]:
-    """A function that makes one training step on uint8 clips [B, T, H, W, 3], with fresh masks.
+def make_step(
+    objective: Objective, video: np.ndarray, *, threads: int
+) -> tuple[Callable[[], None], int]:
+    """A function that makes one training step, and how many parameters it trains.
+
+    Every call is a step on the same uint8 clips [B, T, H, W, 3], with fresh masks.
+
+    Args:
+        threads: of torch, on a CPU.
 
     Raises:
         ValueError: torch or transformers is not installed, or they have no such model.
     """
+    # Threads that wait shall sleep: spinning would count as work. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         import torch
         import transformers
@@ -39,6 +49,7 @@ def make_step(objective: Objective, video: np.ndarray) -> Callable[[], None]:
     transformers.logging.set_verbosity_error()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
+    torch.set_num_threads(threads)
     makers = {MAE: _mae, JEPA: _jepa}
     if type(objective) not in makers:
         raise ValueError(f"--compare=torch has no counterpart of objective {objective.name!r}")
@@ -66,7 +77,7 @@ def make_step(objective: Objective, video: np.ndarray) -> Callable[[], None]:
         after()
         loss.item()  # waits for the device
 
-    return step
+    return step, sum(p.numel() for p in trained.parameters())
 
 
 def _sizes(config: ViTConfig) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from surgrec_jax.checkpoint import CheckpointError, DamagedError, Location, find, manifest, steps_in
 from surgrec_jax.checkpoint.reading import read_meta
+from surgrec_jax.terminal import escape_output
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,4 +82,5 @@ def _table(rows: list[tuple[str, ...]]) -> None:
 
 
 if __name__ == "__main__":
+    escape_output()
     sys.exit(main())

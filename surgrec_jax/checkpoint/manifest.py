@@ -12,11 +12,13 @@ from __future__ import annotations
 import concurrent.futures
 import errno
 import json
+import operator
 import os
 import zlib
 from pathlib import Path
 from typing import Any
 
+from surgrec_jax import untrusted
 from surgrec_jax.checkpoint.locations import CheckpointError, DamagedError, Location
 
 FILE = "manifest.json"
@@ -83,11 +85,28 @@ def read(location: Location) -> dict[str, Any]:
         raise _unreadable(path, error) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{path} cannot be read: {error}") from error
-    if body.get("format") != FORMAT:
-        raise DamagedError(f"{path} has format {body.get('format')!r}, this version reads {FORMAT}")
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        found = body.get("format") if isinstance(body, dict) else None
+        raise DamagedError(f"{path} has format {found!r}, this version reads {FORMAT}")
+    with untrusted.interpreting(path, error_type=DamagedError):
+        _check_body(body)
     if body["step"] != location.step:
         raise DamagedError(f"{location.path} holds step {body['step']}: it was renamed or swapped")
     return body
+
+
+def _check_body(body: dict[str, Any]) -> None:
+    """Raises what it stumbles over in a manifest that `write` did not write."""
+    for name, entry in body["files"].items():
+        size, sums = operator.index(entry["size"]), [operator.index(x) for x in entry["crc32"]]
+        if size < 0 or len(sums) != -(-size // BLOCK) or len(name) > 1000 or "\0" in name:
+            raise ValueError(f"an entry for {name[:100]!r} that cannot be")
+    if not body["files"]:
+        raise ValueError("no file")
+    for dtype, shape in body["arrays"].values():
+        if not isinstance(dtype, str) or min(map(operator.index, shape), default=0) < 0:
+            raise ValueError(f"an array {dtype!r} {shape!r}")
+    operator.index(body["step"])
 
 
 def verify(location: Location, names: tuple[str, ...] | None = None) -> list[str]:
@@ -113,8 +132,6 @@ def verify(location: Location, names: tuple[str, ...] | None = None) -> list[str
         return [str(error)]
     except OSError as error:
         return [str(_unreadable(location.path, error))]
-    except (KeyError, TypeError) as error:
-        return [f"{location.path / FILE} lacks what a manifest has: {error!r}"]
     for name, crcs in sums.items():
         wrong = [k for k, (a, b) in enumerate(zip(crcs, expected[name], strict=True)) if a != b]
         if wrong:
@@ -160,7 +177,7 @@ def _outside(location: Location, name: str, entry: dict[str, Any]) -> str | None
     if not path.is_file():
         return f"{name} is missing"
     size = path.stat().st_size
-    if size != entry["size"] or len(entry["crc32"]) != -(-size // BLOCK):
+    if size != entry["size"]:
         return f"{name} has {size} bytes, {entry['size']} were saved"
     return None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
+from surgrec_jax import untrusted
 from surgrec_jax.checkpoint import manifest
 from surgrec_jax.checkpoint.locations import (
     CheckpointError,
@@ -32,9 +32,9 @@ def read_meta(location: Location) -> dict[str, Any]:
     """
     manifest.check(location, (META,))
     try:
-        meta = json.loads((location.path / META).read_bytes())
+        meta = untrusted.read_json(location.path / META)
     except (OSError, ValueError) as error:
-        raise DamagedError(f"{location.path / META}: {first_line(error)}") from error
+        raise DamagedError(first_line(error)) from error
     if meta.get("format") != FORMAT:
         raise MismatchError(
             f"{location.path} has format {meta.get('format')!r}, this version reads {FORMAT}"

@@ -19,6 +19,7 @@ from surgrec_jax.convert.exporter import FORMATS
 from surgrec_jax.convert.families import ALIASES, FAMILIES, recognise
 from surgrec_jax.convert.files import open_file
 from surgrec_jax.convert.strict import count
+from surgrec_jax.terminal import escape_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,4 +127,5 @@ def _clip(text: str) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
+    escape_output()
     sys.exit(main())

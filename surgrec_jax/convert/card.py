@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
+
+from surgrec_jax import untrusted
 
 LOAD = {
     "transformers": """```python
@@ -55,7 +58,7 @@ def write(model: Any, format: str, which: str) -> str:
         "",
         "| field | value |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in meta["encoder"].items()),
+        *(_row(name, value) for name, value in meta["encoder"].items()),
         "",
         *_origin(meta),
         *_data(meta),
@@ -85,13 +88,15 @@ def _data(meta: dict[str, Any]) -> list[str]:
     if not sources:
         return ["## Data", "", "Not recorded in the checkpoint.", ""]
     keys = list(dict.fromkeys(key for source in sources for key in source))
-    rows = ["| " + " | ".join(str(source.get(k, "")) for k in keys) + " |" for source in sources]
-    lines = ["## Data", "", f"| {' | '.join(keys)} |", "|" + "---|" * len(keys), *rows, ""]
+    rows = [_row(*(source.get(k, "") for k in keys)) for source in sources]
+    lines = ["## Data", "", _row(*keys), "|" + "---|" * len(keys), *rows, ""]
     mixture = meta.get("manifest")
     if mixture:
         lines += [
-            f"Drawn as a curated manifest of {mixture['leaves']} clusters says (hash "
-            f"{mixture['hash']}).",
+            _plain(
+                f"Drawn as a curated manifest of {mixture['leaves']} clusters says (hash "
+                f"{mixture['hash']})."
+            ),
             "",
         ]
     return lines
@@ -119,26 +124,38 @@ def _probe(workdir: Path) -> list[str]:
     path = workdir / "probe" / "results.json"
     if not path.exists():
         return ["## Results", "", "Not probed yet (`python -m surgrec_jax.probe`).", ""]
-    results = json.loads(path.read_text())
+    results = untrusted.read_json(path)
     lines = [
         "## Results",
         "",
         "| task | head | encoder | score | interval |",
         "|---|---|---|---|---|",
     ]
-    for task in results["tasks"]:
-        for head, entries in task["heads"].items():
-            for name, entry in entries.items():
-                mean, interval = entry["mean"], entry.get("interval") or {}
-                score = "undefined" if mean is None else f"{100 * mean:.1f}"
-                low, high = interval.get("low"), interval.get("high")
-                between = "" if low is None else f"{100 * low:.1f} to {100 * high:.1f}"
-                lines.append(f"| {task['name']} | {head} | {name} | {score} | {between} |")
-    level = round(100 * results.get("protocol", {}).get("level", 0.95))
-    lines += ["", f"Percent; {level} % bootstrap intervals over test cases."]
-    seen = [
-        f"{name}, {source}: {about['text']}"
-        for name, sources in results.get("overlap", {}).items()
-        for source, about in sources.items()
-    ]
-    return [*lines, *(f"\n{note}" for note in [*results.get("notes", ()), *seen]), ""]
+    with untrusted.interpreting(path):
+        for task in results["tasks"]:
+            for head, entries in task["heads"].items():
+                for name, entry in entries.items():
+                    mean, interval = entry["mean"], entry.get("interval") or {}
+                    score = "undefined" if mean is None else f"{100 * mean:.1f}"
+                    low, high = interval.get("low"), interval.get("high")
+                    between = "" if low is None else f"{100 * low:.1f} to {100 * high:.1f}"
+                    lines.append(_row(task["name"], head, name, score, between))
+        level = round(100 * results.get("protocol", {}).get("level", 0.95))
+        lines += ["", f"Percent; {level} % bootstrap intervals over test cases."]
+        seen = [
+            f"{name}, {source}: {about['text']}"
+            for name, sources in results.get("overlap", {}).items()
+            for source, about in sources.items()
+        ]
+        lines += [f"\n{_plain(note)}" for note in [*results.get("notes", ()), *seen]]
+    return [*lines, ""]
+
+
+def _row(*cells: Any) -> str:
+    """A row of a table: no cell's text can begin another cell."""
+    return f"| {' | '.join(_plain(x).replace('|', chr(92) + '|') for x in cells)} |"
+
+
+def _plain(value: Any) -> str:
+    """A text that begins no line and no HTML."""
+    return " ".join(html.escape(str(value), quote=False).split())

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surgrec_jax import checkpoint
+from surgrec_jax import checkpoint, untrusted
 from surgrec_jax.convert import families, verify, vjepa_probe
 from surgrec_jax.convert.files import open_file
 from surgrec_jax.convert.halves import Halves
@@ -59,10 +59,14 @@ def import_file(
     elif encoder_from is not None:
         raise ConvertError(f"{path} has an encoder of its own; leave out --encoder_from")
     else:
-        plan = families.FAMILIES[families.choose(file, options.family)](file, options)
+        with untrusted.interpreting(f"the config beside {path}", error_type=ConvertError):
+            plan = families.FAMILIES[families.choose(file, options.family)](file, options)
+        config_from_meta(meta_of(plan.encoder, fps=plan.fps) | {"name": str(path)})
     check_used(plan, options)
     source = Halves(file, plan.halves) if plan.halves else file
-    flat, ignored = to_params(source, plan.rules, plan.ignored, plan.wanted())
+    with untrusted.interpreting(f"the config beside {path}", error_type=ConvertError):
+        wanted = plan.wanted()
+    flat, ignored = to_params(source, plan.rules, plan.ignored, wanted)
     trees = nest(on_host(flat))
     if below:
         trees["params"]["encoder"] = below

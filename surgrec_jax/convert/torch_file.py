@@ -30,8 +30,9 @@ PLAIN_TYPES = [
     (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
 ]
 SUFFIXES = (".pth", ".pt", ".tar", ".bin")
-# Training states nest a handful of levels; a file may hold a list that holds itself.
-MAX_DEPTH = 32
+# Training states nest a handful of levels; a file may hold a list that holds itself, or the same
+# list a thousand million times in a few bytes.
+MAX_DEPTH, MAX_ENTRIES = 32, 1_000_000
 
 
 class TorchFile:
@@ -61,6 +62,8 @@ class TorchFile:
     def _flatten(self, prefix: str, value: Any, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise ConvertError(f"{self.name} nests more than {MAX_DEPTH} levels: {prefix[:80]}...")
+        if len(self._tensors) + len(self.settings) > MAX_ENTRIES:
+            raise ConvertError(f"{self.name} has more than {MAX_ENTRIES} entries")
         if isinstance(value, argparse.Namespace):
             value = vars(value)
         if isinstance(value, (list, tuple)):

@@ -10,8 +10,6 @@ by every export) writes them; with `features` [B, D], the pooled tokens are comp
 from __future__ import annotations
 
 import functools
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from surgrec_jax import untrusted
 from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.models.layers import Block
 from surgrec_jax.models.position import Positions
@@ -30,9 +29,6 @@ from surgrec_jax.models.vit import encode, encoder_graph, patchify, pool
 TOLERANCE = 1e-4
 # Tokens that `record` keeps.
 ROWS = 8
-# Of a reference, unpacked: it may come from anyone, and compressed zeros are small.
-MAX_BYTES = 4 * 2**30
-DAMAGE = (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 # dtype and number of axes of what is read.
 KINDS = {
     "video": (np.uint8, 5),
@@ -112,12 +108,10 @@ def _read(reference: str | Path, config: ViTConfig) -> dict[str, np.ndarray]:
         ConvertError: it is none, or has clips of another size.
     """
     try:
-        with zipfile.ZipFile(reference) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_BYTES:
-            raise ValueError(f"it unpacks to {size} bytes, and {MAX_BYTES} are read at most")
-        with np.load(reference, allow_pickle=False) as file:
-            expected = {name: file[name] for name in {"video", "tokens", *file.files}}
+        expected = untrusted.read_arrays(Path(reference))
+        missing = {"video", "tokens"} - expected.keys()
+        if missing:
+            raise ValueError(f"it has no {' and no '.join(sorted(missing))}")
         for name, array in expected.items():
             dtype, axes = KINDS.get(name, (array.dtype, array.ndim))
             if array.ndim != axes or not np.issubdtype(array.dtype, dtype):
@@ -125,7 +119,7 @@ def _read(reference: str | Path, config: ViTConfig) -> dict[str, np.ndarray]:
         rows = expected.get("rows", np.zeros(1, int))
         if not len(rows) or rows.min() < 0 or rows.max() >= config.num_tokens:
             raise ValueError(f"rows are not of {config.num_tokens} tokens")
-    except DAMAGE as error:
+    except (OSError, ValueError) as error:
         raise ConvertError(f"{reference} is no reference with video and tokens: {error}") from error
     clip, shape = (config.num_frames, *config.image_size, 3), expected["video"].shape
     if shape[1:] != clip or not shape[0]:

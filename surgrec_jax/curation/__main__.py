@@ -28,6 +28,7 @@ from surgrec_jax.curation.embed import Named, embed
 from surgrec_jax.curation.kmeans import Lloyd
 from surgrec_jax.curation.shards import Embeddings
 from surgrec_jax.encoder import load_encoder
+from surgrec_jax.terminal import escape_output
 
 
 def run(config: ConfigDict) -> Path:
@@ -167,4 +168,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    escape_output()
     app.run(main, flags_parser=functools.partial(parse_flags, "curation"))

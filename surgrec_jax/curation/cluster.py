@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from surgrec_jax import untrusted
 from surgrec_jax.curation.kmeans import Fit, Lloyd, kmeans
 from surgrec_jax.curation.passes import bound
 from surgrec_jax.curation.rows import PLAIN, ArrayRows, Rows, Space, fit_space
@@ -204,11 +205,9 @@ def load_tree(folder: Path) -> Tree:
     """A tree that `cluster` wrote. Raises CurationError where it cannot be read."""
     try:
         found = {
-            f.name: np.load(folder / f"{f.name}.npy", allow_pickle=False)
-            for f in dataclasses.fields(Tree)
+            f.name: untrusted.read_array(folder / f"{f.name}.npy") for f in dataclasses.fields(Tree)
         }
-    except (OSError, ValueError, EOFError) as error:
-        raise CurationError(
-            f"{folder} cannot be read ({error}); delete it and run the clustering again"
-        ) from None
-    return Tree(**{**found, "inertia": float(found["inertia"])})
+    except (OSError, ValueError) as error:
+        raise CurationError(f"{error}; delete {folder} and run the clustering again") from None
+    with untrusted.interpreting(folder, "; delete it", CurationError):
+        return Tree(**{**found, "inertia": float(found["inertia"])})

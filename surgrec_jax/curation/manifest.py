@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from surgrec_jax import untrusted
 from surgrec_jax.curation.shards import CurationError, read_json, replace_text
 from surgrec_jax.data.leaves import Leaves, write_order
 from surgrec_jax.data.records import Source
@@ -181,6 +182,11 @@ def read_manifest(path: Path) -> Manifest:
     if content.get("format") != FORMAT or missing:
         what = f"lacks {missing[0]!r}" if missing else f"has format {content.get('format')!r}"
         raise CurationError(f"{path} is not a manifest of format {FORMAT}: it {what}; {_AGAIN}")
+    with untrusted.interpreting(path, f"; {_AGAIN}", CurationError):
+        return _checked(path, content)
+
+
+def _checked(path: Path, content: dict[str, Any]) -> Manifest:
     sizes, total = np.asarray(content["sizes"]), content["order"]["entries"]
     if sizes.ndim != 1 or sizes.dtype.kind != "i" or sizes.min() < 0 or sizes.sum() != total:
         bad = int(np.argmin(sizes)) if sizes.ndim == 1 and sizes.dtype.kind == "i" else 0
@@ -195,7 +201,7 @@ def read_manifest(path: Path) -> Manifest:
         stages.append((int(stage["first_draw"]), weights))
     if content_hash(content) != content["hash"]:
         raise CurationError(f"{path} was changed after it was written (its hash differs); {_AGAIN}")
-    order = path.parent / content["order"]["file"]
+    order = path.parent / untrusted.plain_name(content["order"]["file"])
     if not order.is_file():
         raise FileNotFoundError(f"{order}, the other half of {path}, does not exist; {_AGAIN}")
     if _sha256(order) != content["order"]["sha256"]:
@@ -203,6 +209,10 @@ def read_manifest(path: Path) -> Manifest:
     starts = np.concatenate([[0], np.cumsum(sizes)])
     leaves = Leaves.from_order(order, starts, [s["records"] for s in content["sources"]])
     _check_order(path, order, leaves)
+    names = [(source["name"], source["fingerprint"]) for source in content["sources"]]
+    if not all(isinstance(text, str) for pair in names for text in pair):
+        raise CurationError(f"{path}: sources need a name and a fingerprint; {_AGAIN}")
+    Sampler(leaves, [(first, list(w)) for first, w in stages], seed=0)
     return Manifest(path, content, leaves, tuple(stages))
 
 
@@ -220,7 +230,7 @@ def _check_weights(path: Path, first: int, weights: np.ndarray, leaves: Leaves) 
 
 
 def _check_order(path: Path, order_file: Path, leaves: Leaves) -> None:
-    order = np.load(order_file, mmap_mode="r", allow_pickle=False)
+    order = untrusted.read_array(order_file, mmap=True)
     records = int(leaves.offsets[-1])
     for at in range(0, len(order), 1 << 22):
         part = order[at : at + (1 << 22)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from surgrec_jax import untrusted
 from surgrec_jax.curation.balance import Leaf, cap_repeats, make_leaves, tree_weights
 from surgrec_jax.curation.cluster import Tree
 from surgrec_jax.curation.manifest import Manifest, write_manifest
@@ -155,9 +156,9 @@ def read_counts(file: str, records: int) -> np.ndarray | None:
     if not file:
         return None
     try:
-        weights = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise CurationError(f"balance.record_weights={file} cannot be read: {error}") from None
+        weights = untrusted.read_array(Path(file))
+    except (OSError, ValueError) as error:
+        raise CurationError(f"balance.record_weights cannot be read: {error}") from None
     if weights.shape != (records,) or weights.dtype.kind not in "fiu":
         raise CurationError(
             f"{file} holds {weights.dtype} {list(weights.shape)}; record weights are one number "

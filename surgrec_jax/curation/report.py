@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from surgrec_jax import untrusted
 from surgrec_jax.curation import mixing, sheets
 from surgrec_jax.curation.balance import Leaf, entropy
 from surgrec_jax.curation.cluster import Tree
@@ -37,7 +38,7 @@ class Plan:
 def plan_draws(manifest: Manifest, leaves: Leaf, draws: int) -> Plan:
     """How often leaves and records are drawn in the first `draws` draws."""
     of_leaf = manifest.sampler(0).counts(draws)
-    order = np.load(order_path(manifest.path), mmap_mode="r", allow_pickle=False)
+    order = untrusted.read_array(order_path(manifest.path), mmap=True)
     times = np.bincount(order, minlength=len(leaves.leaf_of))  # how often a record is in its leaf
     drawn = leaves.leaf_of >= 0
     of_record = np.zeros(len(times))

@@ -11,12 +11,14 @@ import dataclasses
 import functools
 import hashlib
 import json
+import operator
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+from surgrec_jax import untrusted
 
 FORMAT = 1
 INDEX = "index.json"
@@ -39,12 +41,9 @@ def read_json(path: Path, remedy: str) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; {remedy}")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CurationError(f"{path} is not JSON ({error}); {remedy}") from None
-    if not isinstance(found, dict):
-        raise CurationError(f"{path} is not a JSON object; {remedy}")
-    return found
+        return untrusted.read_json(path)
+    except ValueError as error:
+        raise CurationError(f"{error}; {remedy}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +86,12 @@ class Embeddings:
             raise CurationError(
                 f"{self.folder / INDEX} is not an index of format {FORMAT}; {again}"
             )
-        sizes = [source["records"] for source in self.index["sources"]]
-        self.offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self._shards = [self._open(shard) for shard in self.index["shards"]]
-        lengths = [shard["records"] for shard in self.index["shards"]]
-        self._starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        with untrusted.interpreting(self.folder / INDEX, f"; {again}", CurationError):
+            self.offsets = _offsets(self.index["sources"])
+            self._shards = [self._open(shard) for shard in self.index["shards"]]
+            self._starts = _offsets(self.index["shards"])
+            for shard in self.index["shards"]:
+                _ = shard["source"], operator.index(shard["first"])
         if self._starts[-1] != self.offsets[-1]:
             raise CurationError(
                 f"{self.folder / INDEX}: shards hold {self._starts[-1]} records, sources "
@@ -169,17 +169,14 @@ class Embeddings:
         )
 
     def _open(self, shard: dict) -> np.ndarray:
-        path = self.folder / shard["file"]
+        path = self.folder / untrusted.plain_name(shard["file"])
         expected = (shard["records"], self.index["width"])
         if not path.is_file():
             raise FileNotFoundError(f"{path} is not made yet; run the embedding to its end")
         try:
-            rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise CurationError(
-                f"{path} is damaged or shorter than its header says ({error}); delete it and run "
-                "the embedding again"
-            ) from None
+            rows = untrusted.read_array(path, mmap=True)
+        except (ValueError, OSError) as error:
+            raise CurationError(f"{error}; delete it and run the embedding again") from None
         if rows.shape != expected or rows.dtype != np.float16:
             missing = (
                 f"; its first missing record is {shard['first'] + len(rows)} of "
@@ -195,20 +192,31 @@ class Embeddings:
     def _read_facts(self, shard: dict) -> dict[str, np.ndarray]:
         path = facts_path(self.folder / shard["file"])
         try:
-            with np.load(path, allow_pickle=False) as file:
-                found = {key: file[key] for key in file.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise CurationError(
-                f"{path} cannot be read ({error}); delete {shard['file']} and run the embedding "
-                "again"
-            ) from None
+            found = untrusted.read_arrays(path)
+        except (ValueError, OSError) as error:
+            remedy = f"delete {shard['file']} and run the embedding again"
+            raise CurationError(f"{error}; {remedy}") from None
         expected = np.arange(shard["first"], shard["first"] + shard["records"])
         if not np.array_equal(found.get("record", ()), expected):
             raise CurationError(
                 f"{path} is not about records {expected[0]} to {expected[-1]} of "
                 f"{shard['source']}; delete {shard['file']} and run the embedding again"
             )
+        for key in ("domain", "case", "video", *found):
+            if key not in found or found[key].shape != expected.shape:
+                raise CurationError(
+                    f"{path} has no {key!r} for each of {len(expected)} records; delete "
+                    f"{shard['file']} and run the embedding again"
+                )
         return found
+
+
+def _offsets(parts: Sequence[dict]) -> np.ndarray:
+    """int64 [N + 1]: where each of some parts with `records` begins, and the end of all."""
+    sizes = np.array([part["records"] for part in parts], np.int64)
+    if sizes.size and sizes.min() < 0:
+        raise ValueError(f"{sizes.min()} records")
+    return np.concatenate([[0], np.cumsum(sizes)])
 
 
 def facts_path(shard: Path) -> Path:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from absl import logging
 
+from surgrec_jax import untrusted
+
 FILE = "bad_records.jsonl"
 SHOWN = 5  # in the message that stops a run
 
@@ -92,10 +94,10 @@ def _read(path: Path) -> Sequence[BadRecord]:
     found = []
     for line in path.read_text(errors="replace").splitlines():
         try:
-            values = json.loads(line)
+            values = untrusted.parse_json(line)
             found.append(
                 BadRecord(str(values["source"]), int(values["record"]), str(values["why"]))
             )
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             logging.warning("%s holds a line that is no bad record; passed over: %.80r", path, line)
     return found

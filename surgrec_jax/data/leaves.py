@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from surgrec_jax import untrusted
+
 _CHUNK = 1 << 22  # records sorted at a time by write_order
 
 
@@ -89,7 +91,7 @@ class Leaves:
     def _open_order(self) -> np.ndarray:
         order = self.__dict__.get("_order")
         if order is None:
-            order = np.load(self.order_path, mmap_mode="r", allow_pickle=False)
+            order = untrusted.read_array(self.order_path, mmap=True)
             object.__setattr__(self, "_order", order)
         return order
 

@@ -204,7 +204,8 @@ def open_source(
         try:
             if not path.is_file():
                 raise FileNotFoundError(
-                    f"shard {path} is missing; run {build_command(name, data_dir)} again"
+                    f"shard {path} is missing; restore it from a copy, or build all of it again "
+                    f"with {build_command(name, data_dir, config)} and --overwrite"
                 )
             digest.update(f"{shard}\0{count}\0{path.stat().st_size}\0".encode())
             if len(shards) <= _CHECKED_SHARDS:

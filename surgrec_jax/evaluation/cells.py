@@ -13,11 +13,11 @@ import logging
 import os
 import pathlib
 import re
-import zipfile
 from collections.abc import Mapping
 
 import numpy as np
 
+from surgrec_jax import untrusted
 from surgrec_jax.evaluation import bootstrap, metrics, results
 from surgrec_jax.evaluation.protocol import Answer, Problem
 
@@ -121,13 +121,15 @@ def load(folder: str | os.PathLike, key: Mapping) -> Cell | None:
     if not base.exists():
         return None
     try:
-        stored = json.loads(base.read_text(encoding="utf-8"))
+        stored = untrusted.read_json(base)
         if stored["version"] != VERSION or stored["key"] != json.loads(json.dumps(key)):
             raise ValueError(f"it is of version {stored['version']}, this one writes {VERSION}")
-        with np.load(base.with_suffix(".npz"), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = untrusted.read_arrays(base.with_suffix(".npz"))
         fields = {name: stored[name] for name in ("column", "task", "heads", "refused", "extra")}
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        for row in fields["heads"]:
+            if arrays[f"draws/{row}"].ndim != 1 or arrays[f"scores/{row}"].ndim != 3:
+                raise ValueError(f"its arrays of {row} have another shape")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         _log.warning("ignoring cell %s (%s); computing it again", base, error)
         return None
     return Cell(**fields, arrays=arrays)

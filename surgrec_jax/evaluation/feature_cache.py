@@ -17,11 +17,11 @@ import json
 import logging
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from surgrec_jax import untrusted
 from surgrec_jax.evaluation.features import (
     NUMBERS,
     TEXT,
@@ -94,15 +94,15 @@ def load_shard(folder: pathlib.Path, shard: int) -> Features | None:
     if not path.exists():
         return None
     try:
-        array = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-        with np.load(path, allow_pickle=False) as file:
-            fields = {field: file[field] for field in (*TEXT, *NUMBERS)}
-            labels = {
-                n.removeprefix("labels/"): file[n] for n in file.files if n.startswith("labels/")
-            }
+        array = untrusted.read_array(path.with_suffix(".npy"), mmap=True)
+        found = untrusted.read_arrays(path)
+        fields = {field: found[field] for field in (*TEXT, *NUMBERS)}
+        labels = {n.removeprefix("labels/"): x for n, x in found.items() if n.startswith("labels/")}
         if array.ndim not in (2, 3) or len(array) != len(fields["record"]):
             raise ValueError(f"{len(fields['record'])} clips, but features {array.shape}")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        if any(x.shape[:1] != array.shape[:1] for x in found.values()):
+            raise ValueError(f"columns of other lengths than its {len(array)} clips")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         _log.warning("unreadable cached features %s (%s); computing them again", path, error)
         return None
     return Features(np.array(array) if array.ndim == 2 else array, labels, **fields)
@@ -115,7 +115,7 @@ def open_cache(folder: str | os.PathLike, key: CacheKey) -> pathlib.Path:
     meta_file = path / "meta.json"
     meta = None
     with contextlib.suppress(OSError, ValueError):
-        meta = json.loads(meta_file.read_text(encoding="utf-8"))
+        meta = untrusted.read_json(meta_file)
     if meta == expected:
         return path
     stale = sorted(path.glob("*.np[yz]"))

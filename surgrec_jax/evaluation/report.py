@@ -9,11 +9,13 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from surgrec_jax import untrusted
 from surgrec_jax.evaluation import results as results_lib
 from surgrec_jax.evaluation.page import card, details, page, pairs
 from surgrec_jax.evaluation.report_results import MODEL_COLOURS, results_section
 from surgrec_jax.evaluation.run_logs import RunLog, read_run
 from surgrec_jax.evaluation.svg import Curve, curves, escape
+from surgrec_jax.terminal import escape_output
 
 # (title, keys of metrics.jsonl, one chart per run instead of all runs in one)
 _CURVES = (
@@ -169,12 +171,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         results = results_lib.read_json(args.probe) if args.probe else None
         runs = [read_run(folder) for folder in args.runs]
-    except (FileNotFoundError, ValueError) as error:
+        facts = dict(fact.split("=", 1) for fact in args.fact)
+        with untrusted.interpreting(" or ".join(filter(None, [args.probe, *args.runs]))):
+            text = build_report(runs, results, title=args.title, lead=args.lead, facts=facts)
+    except (OSError, ValueError) as error:
         parser.error(str(error))
-    facts = dict(fact.split("=", 1) for fact in args.fact)
-    text = build_report(runs, results, title=args.title, lead=args.lead, facts=facts)
     print(write_report(args.out, text))
 
 
 if __name__ == "__main__":
+    escape_output()
     main()

@@ -108,7 +108,7 @@ def _tables(results: Mapping, names: Sequence[str]) -> str:
         f'<p class="soft">In percent: {escape(spread_words(protocol))}; the '
         f"{100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips)"
         "; the paired difference to a random-initialised encoder of the same shape "
-        f"({protocol['init_seeds']} initialisations). Hyper-parameters are chosen on the "
+        f"({protocol['init_seeds']:d} initialisations). Hyper-parameters are chosen on the "
         "validation split."
         + (" For a vision-language model ± is the spread over phrasings." if asked else "")
         + "</p>",
@@ -181,7 +181,7 @@ def _language(results: Mapping, names: Sequence[str]) -> str:
             quote = (
                 f'<span class="sub">e.g. “{escape(clip_text(quote, 44))}”</span>' if quote else ""
             )
-            gaps = f'<span class="sub">{facts["missing"]} without answer</span>'
+            gaps = f'<span class="sub">{facts["missing"]:d} without answer</span>'
             rows.append([
                 f'<b>{escape(task["name"])}</b><span class="sub">{escape(task["source"])}, '
                 f"{escape(task['metric'].replace('_', ' '))}</span>",
@@ -190,7 +190,7 @@ def _language(results: Mapping, names: Sequence[str]) -> str:
                 f'<span class="sub">{span(entry["interval"])}</span>',
                 f"{escape(', '.join(each))}",
                 f"{min(bad):.1f} to {max(bad):.1f} %{quote}",
-                f"{facts['units']} of {facts['total']}{gaps if facts['missing'] else ''}",
+                f"{facts['units']:d} of {facts['total']:d}{gaps if facts['missing'] else ''}",
                 "-" if leader is None else
                 f"{percent(leader['mean'])}<span class='sub'>{escape(task['details']['leader'])}"
                 "</span>",

@@ -103,7 +103,7 @@ def task_cell(task: Mapping) -> str:
     cell = (
         f'<b>{escape(task["name"])}</b><span class="sub">{metric_name(task)}, '
         f"{len(task['classes'])} {'labels' if _multi_label(task) else 'classes'}<br>"
-        f"{test['cases']} test cases, {test['videos']} videos, {test['clips']} clips</span>"
+        f"{test['cases']:d} test cases, {test['videos']:d} videos, {test['clips']:d} clips</span>"
     )
     if task["unseen_test_classes"]:
         unseen = escape(", ".join(task["unseen_test_classes"]))
@@ -124,8 +124,8 @@ def results_section(results: Mapping) -> str:
         f"{escape(spread_words(protocol))}, then the "
         f"{100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips), then the "
         "paired difference to a "
-        f"random-initialised encoder of the same shape ({protocol['init_seeds']} initialisations). "
-        "Hyper-parameters are "
+        "random-initialised encoder of the same shape "
+        f"({protocol['init_seeds']:d} initialisations). Hyper-parameters are "
         "chosen on validation cases.</p>"
     )
     said = findings(results, heads[0])
@@ -197,7 +197,7 @@ def task_details(task: Mapping, all_names: Sequence[str]) -> str:
         for label in task["classes"]:
             each = [entries[n]["per_class"][label] for n in names]
             rows.append([
-                f"{escape(measure.replace('_', ' '))} of {escape(label)} ({each[0]['support']})",
+                f"{escape(measure.replace('_', ' '))} of {escape(label)} ({each[0]['support']:d})",
                 *("-" if e[measure] is None else percent(e[measure]) for e in each),
             ])  # fmt: skip
         blocks.append(html_table([head, *names], rows))

@@ -19,8 +19,8 @@ def task_section(
     test = task["counts"]["test"]
     about = (
         f"{task['metric'].replace('_', ' ')}, unit {task['unit']}; {len(task['classes'])} classes; "
-        f"test: {test['cases']} cases, {test['videos']} videos, {test['clips']} clips; training: "
-        f"{task['counts']['train']['cases']} cases"
+        f"test: {test['cases']:d} cases, {test['videos']:d} videos, {test['clips']:d} clips; "
+        f"training: {task['counts']['train']['cases']:d} cases"
     )
     return (
         f'<section><h3>{escape(title)}</h3><span class="sub">{escape(about)}</span>'
@@ -53,9 +53,9 @@ def _chips(task: Mapping, results: Mapping) -> str:
         )
     for role, counts in task["counts"].items():
         if counts["unlabelled_clips"]:
-            text = f"{role}: {counts['unlabelled_clips']} clips without label left out"
+            text = f"{role}: {counts['unlabelled_clips']:d} clips without label left out"
             if counts["unlabelled_videos"]:
-                text += f", {counts['unlabelled_videos']} videos wholly"
+                text += f", {counts['unlabelled_videos']:d} videos wholly"
             chips.append(("", text))
     return "<div>" + "".join(
         f'<span class="chip {css}">{escape(text)}</span>' for css, text in chips
@@ -95,7 +95,7 @@ def _per_label(task: Mapping) -> str:
     ) else "recall"  # fmt: skip
     ranked = sorted(per_class.items(), key=lambda item: -item[1]["support"])[:16]
     lines = "".join(
-        f"<tr><td>{escape(name)}</td><td>{value['support']}</td>"
+        f"<tr><td>{escape(name)}</td><td>{value['support']:d}</td>"
         f"<td>{'-' if value[key] is None else percent(value[key])}</td></tr>"
         for name, value in ranked
     )
@@ -143,7 +143,7 @@ def _hardest(task: Mapping, frames: pathlib.Path) -> str:
                 f"<b>{escape(example['truth'])}</b><br>answer: {escape(example['answer'])}"
                 "</figcaption></figure>"
             )
-        error = f"error {percent(case['error'])} % of {case['units']}"
+        error = f"error {percent(case['error'])} % of {case['units']:d}"
         parts.append(
             f'<div><p class="small"><b>{escape(case["case"])}</b> '
             f'<span class="soft">{error}</span></p>'

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from surgrec_jax import untrusted
 from surgrec_jax.evaluation import bootstrap, metrics
 from surgrec_jax.evaluation.protocol import Answer, Problem
 from surgrec_jax.evaluation.protocols import PROTOCOLS
@@ -154,8 +155,8 @@ def read_json(path: str | os.PathLike) -> dict:
         raise FileNotFoundError(
             f"no probe results at {path}; make them with python -m surgrec_jax.probe"
         )
-    results = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(results, dict) or results.get("version") != VERSION:
+    results = untrusted.read_json(path)
+    if results.get("version") != VERSION:
         raise ValueError(f"{path} is not a results file of version {VERSION}; run the probe again")
     return results
 

@@ -3,11 +3,13 @@ not an error."""
 
 import base64
 import dataclasses
-import json
 import math
 import os
 import pathlib
 import re
+import sys
+
+from surgrec_jax import untrusted
 
 MAX_IMAGE_BYTES = 4 << 20
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
@@ -42,14 +44,10 @@ def _read_json(path: pathlib.Path, kind: type, notes: list[str]):
         notes.append(f"{path.name} is missing")
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return untrusted.read_json(path, kind)
     except (OSError, ValueError) as error:
-        notes.append(f"{path.name} cannot be read ({error})")
+        notes.append(str(error).replace(str(path), path.name))
         return None
-    if not isinstance(value, kind):
-        notes.append(f"{path.name} holds no {'object' if kind is dict else 'list'}")
-        return None
-    return value
 
 
 def read_curves(path: pathlib.Path, notes: list[str]) -> dict[str, tuple[list[float], list[float]]]:
@@ -67,15 +65,15 @@ def read_curves(path: pathlib.Path, notes: list[str]) -> dict[str, tuple[list[fl
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = untrusted.parse_json(line)
             step = float(row["step"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             broken += 1
             continue
         for key, value in row.items():
             if key == "step" or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
-            if math.isfinite(value):
+            if abs(value) < math.inf and abs(value) <= sys.float_info.max:  # integers have no end
                 points.setdefault(key, {})[step] = float(value)
             else:
                 infinite += 1

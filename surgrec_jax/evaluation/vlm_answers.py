@@ -11,6 +11,8 @@ import pathlib
 import re
 from collections.abc import Iterable
 
+from surgrec_jax import untrusted
+
 MAX_BYTES = 256 << 20
 
 
@@ -36,7 +38,7 @@ def read(path: pathlib.Path) -> dict[tuple[str, int], str]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = untrusted.parse_json(line)
             unit, phrasing, answer = row["unit"], row["phrasing"], row["answer"]
             if not (isinstance(unit, str) and type(phrasing) is int and isinstance(answer, str)):
                 raise TypeError("unit and answer must be text, phrasing a number")

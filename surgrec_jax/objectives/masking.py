@@ -7,6 +7,7 @@ A mask is drawn over the spatial cells of one tubelet layer and holds for every 
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -167,6 +168,12 @@ def multi_block_mask(keys: jax.Array, grid: Grid, mask: BlockMask) -> tuple[jax.
     return over_time(context, grid), over_time(target, grid)
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))  # compiled once per mask and process
+def _cells_inside(keys: jax.Array, mask: BlockMask, height: int, width: int) -> jax.Array:
+    # Some at a time: a grid of 800 x 800 would take gigabytes.
+    return jax.lax.map(lambda key: block_union(key, mask, height, width).sum(), keys, batch_size=32)
+
+
 def check_block_mask(grid: Grid, mask: BlockMask, *, tries: int = 512, least: float = 0.1) -> float:
     """The share of draws that fit, so that an impossible mask is refused before training.
 
@@ -176,7 +183,8 @@ def check_block_mask(grid: Grid, mask: BlockMask, *, tries: int = 512, least: fl
     """
     _, h, w = grid
     keys = jax.random.split(jax.random.key(0), tries)
-    inside = np.asarray(jax.jit(jax.vmap(lambda key: block_union(key, mask, h, w).sum()))(keys))
+    hashable = dataclasses.replace(mask, aspect=tuple(mask.aspect))
+    inside = np.asarray(_cells_inside(keys, hashable, h, w))
     fits = float(np.mean((inside >= mask.target) & (h * w - inside >= mask.context)))
     if fits < least:
         target, context = (int(np.quantile(x, 0.25)) for x in (inside, h * w - inside))

@@ -29,7 +29,6 @@ def test_the_loader_bench_measures_every_stage(corpus, given):
     assert all(r["clips"] == 16 or r["repeats"] == 4 for r in result["runs"])
     assert sum(stages.values()) == pytest.approx(result["runs"][0]["cpu_ms_per_clip"], abs=0.01)
     assert ("alpha/train, 20 records" if given else "synthetic/train, 2") in result["data"]
-    assert "clips/CPU s" in loader.table(result)
 
 
 def test_the_sampler_bench_takes_several_sizes():
@@ -37,7 +36,6 @@ def test_the_sampler_bench_takes_several_sizes():
     assert [r["records"] for r in result["sizes"]] == [100, 10_000]
     assert [r["leaves"] for r in result["sizes"]] == [10, 1000]
     assert all(r["draws_per_s"] > 0 for r in result["sizes"])
-    assert "10,000" in sampler.table(result)
 
 
 @pytest.mark.parametrize("given", [False, True])

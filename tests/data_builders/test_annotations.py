@@ -113,7 +113,7 @@ def test_names_are_folded_and_numbers_are_not():
 
 def test_json_and_frame_rates(tmp_path):
     with pytest.raises(BadInput, match="a.json:3: is not JSON"):
-        read_json(write_lines(tmp_path / "a.json", ["{", '"a": 1,', "}"]))
+        read_json(write_lines(tmp_path / "a.json", ["{", '"a": 1,', "2}"]))
     with pytest.raises(BadInput, match="is not JSON that can be read"):
         read_json(write_lines(tmp_path / "b.json", ["[" * 100_000]))
     video = small_video(tmp_path / "a.mp4", 30, 60000 / 1001)

@@ -189,6 +189,10 @@ def test_numbers_of_thousands_of_digits(tmp_path):
         (row,) = tables.read_rows(path, ("a", "b"))
         with pytest.raises(BadInput, match="not a number of 0 or more"):
             row.integer("a")
+    path.write_text("a,b\n1e300,1\n")
+    (row,) = tables.read_rows(path, ("a", "b"))
+    with pytest.raises(BadInput, match="'1e300': not a whole number"):
+        row.integer("a")
     path.write_text("[" + "9" * 5000 + "]")
     with pytest.raises(BadInput, match="is not JSON that can be read"):
         annotations.read_json(path)

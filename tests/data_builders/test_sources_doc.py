@@ -48,6 +48,7 @@ def clinic_x(tmp_path):
     shutil.copytree(real / "common", root / "common", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("__init__.py", "__main__.py"):
         shutil.copy(real / name, root)
+    (root.parent / "surgrec_jax").symlink_to(real.parent / "surgrec_jax")
     package = root / "clinic_x"
     package.mkdir()
     (package / "__init__.py").write_text("")

@@ -195,3 +195,31 @@ def test_charts_place_what_they_show():
     assert svg.curves([long]).count("L") < 310
     np.testing.assert_allclose(svg.ticks(0, 1, 5), [0, 0.2, 0.4, 0.6, 0.8, 1.0])
     np.testing.assert_allclose(svg.ticks(-3, 11, 4), [0, 5, 10])
+
+
+def leaves(value, path=()):
+    """Paths of all values and keys in a tree of JSON."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        if isinstance(value[key], dict | list):
+            yield from leaves(value[key], (*path, key))
+        else:
+            yield (*path, key)
+
+
+def test_a_text_where_a_number_was_is_refused_or_escaped():
+    """Results are read from files: whatever stands in place of a value never becomes HTML."""
+    sound = json.dumps(measured("good"))
+    refused = 0
+    for path in leaves(json.loads(sound)):
+        results_read = json.loads(sound)
+        node = results_read
+        for key in path[:-1]:
+            node = node[key]
+        node[path[-1]] = HOSTILE
+        try:
+            text = report.build_report([], results_read, title="t", lead="", facts={})
+        except (ValueError, TypeError, KeyError):  # a sentence: see report.main
+            refused += 1
+            continue
+        assert "<script" not in text, path
+    assert refused > 20

@@ -2,9 +2,10 @@
 
     python -m tests.faults.fuzz --kind=records --count=1000 --seed=0
 
-Kinds: records, videos, annotations, configs. Every case runs in a process that may take 2 GiB more
-memory than it started with, 30 seconds of CPU time and 120 of waiting (for a loaded machine). Exit
-code 1 when a case ended the process, took more, or raised what the program does not report.
+Kinds: records, videos, annotations, configs, saved. Every case runs in a process that may take 2
+GiB more memory than it started with, 30 seconds of CPU time and 120 of waiting (for a loaded
+machine). Exit code 1 when a case ended the process, took more, or raised what the program does not
+report.
 """
 
 import argparse
@@ -20,9 +21,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-SUITES = {
-    kind: f"tests.faults.fuzz_{kind}" for kind in ("records", "videos", "annotations", "configs")
-}
+KINDS = ("records", "videos", "annotations", "configs", "saved")
+SUITES = {kind: f"tests.faults.fuzz_{kind}" for kind in KINDS}
 CPU_S, WALL_S = 30.0, 120.0
 MEMORY = 2 * 2**30
 DECODED, REPORTED, ESCAPED, CRASHED, HUNG = "decoded", "reported", "ESCAPED", "CRASHED", "HUNG"

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import flags
 
 from surgrec_jax import config as cfg
-from surgrec_jax import inputs, main, metrics, sharding
+from surgrec_jax import inputs, main, metrics, sharding, train_state
 from surgrec_jax.data import faults
 from tests.faults.fuzz_mutate import mutate_text
 
@@ -21,6 +22,7 @@ ODD = (
     *("9" * 25, "9" * 5000, "1e6", "123456789", "__import__('os')", "lambda: 0", "$(x)", "'", '"'),
     *("a=1,b", "a=1,a=2", "a@b/c=1", "x" * 100_000, "\u202e", "٣", "a/b/c", "phantom_surgery=nan"),
 )
+TRACED_DEPTH = 6  # layers; tracing takes a second or so
 FILES = {
     "config.json": lambda path: cfg.check_workdir(_config(CONFIGS[0], []), path.parent),
     "metrics.jsonl": lambda path: metrics.MetricsWriter(path.parent, 50).close(),
@@ -71,17 +73,31 @@ def _config(path: str, overrides: list[str]):
 
 
 def _begin(path: str, overrides: list[str]) -> str:
-    """What a run does with its config before anything is compiled or read."""
+    """What a run does with its config before anything is compiled or read.
+
+    The step of configs as small as `tiny` is traced: errors of shapes are found there.
+    """
     config = _config(path, overrides)
+    cfg.check_numbers(config)
     mesh = sharding.make_mesh(config.mesh.fsdp)
     sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
     objective = cfg.build_objective(config)
-    cfg.build_optimizer(config, objective.decayed)
-    cfg.build_momentum(config)
-    inputs.clip_spec(config)
+    adamw, momentum = cfg.build_optimizer(config, objective.decayed), cfg.build_momentum(config)
+    for schedule in (adamw.lr, adamw.weight_decay, momentum or (lambda _: 0.0)):
+        float(schedule(0))
+    clip = inputs.clip_spec(config)
     names = inputs.parse_sources(config.data.sources)
     faults.BadRecords({name.text: 100 for name in names}, config.data.max_bad_share)
-    return "overrides accepted"
+    if objective.encoder.depth > TRACED_DEPTH:
+        return "overrides accepted"
+    tx = adamw.build()
+    state = jax.eval_shape(train_state.make_init(objective, tx, config.seed))
+    step = train_state.make_train_step(
+        objective, tx, seed=config.seed, momentum=momentum, accum_steps=config.accum_steps
+    )
+    shape = (config.batch_size, clip.frames, clip.size, clip.size, 3)
+    jax.eval_shape(step, state, {"video": jax.ShapeDtypeStruct(shape, np.uint8)})
+    return "step traced"
 
 
 def _near(value: Any, rng: np.random.Generator) -> str:

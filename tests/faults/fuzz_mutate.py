@@ -1,5 +1,6 @@
 """Seeded damage: bytes of any file, and words and lines of texts."""
 
+import json
 import re
 
 import numpy as np
@@ -11,6 +12,11 @@ _WORDS = (
     *("", " ", '"', "'", "\x00", "\ufeff", "\u202e", "<script>", "../../x", "/etc/passwd", "\\"),
     *("[" * 20000, "{" * 500, '{"a":' * 300, "null", "true", "[]", "{}", "a" * 200_000, "=1+1"),
     *("18446744073709551616", "-9223372036854775809", "1.5", "00:00:-1", "99:99:99", "\U0001f600"),
+)
+_ODD = (
+    *(None, True, -1, 0, 1, 2, 0.5, -1e308, 1e308, float("nan"), float("inf"), 10**9, 2**63),
+    *(10**40, "", "x", "-1", "../../../etc/passwd", "/etc/passwd", "\x00", "\x1b]0;x\x07"),
+    *("<script>alert(1)</script>", "\ud800", "a" * 100_000, [], {}, [[]], [1, 2], {"a": None}),
 )
 
 
@@ -58,7 +64,7 @@ def mutate_text(data: bytes, rng: np.random.Generator) -> bytes:
                 text = text[: word.start()] + odd + text[word.end() :]
         elif how == 3 and lines:
             at = int(rng.integers(len(lines)))
-            again = int(rng.choice([0, 2, 1000]))
+            again = int(rng.choice([0, 2, min(1000, 2**24 // (len(lines[at]) + 1))]))
             text = "".join(lines[:at] + [lines[at]] * again + lines[at + 1 :])
         elif how == 4 and lines:
             text = "".join(lines[i] for i in rng.permutation(len(lines)))
@@ -66,6 +72,36 @@ def mutate_text(data: bytes, rng: np.random.Generator) -> bytes:
             old, new = rng.choice([",", ";", "\t", "\n", '"', ":", " ", "\r"], 2)
             text = text.replace(old, new, int(rng.integers(1, 50)))
     return text.encode("utf-8", "surrogatepass")
+
+
+def mutate_json(data: bytes, rng: np.random.Generator) -> bytes:
+    """One value of a JSON file, or one line of a .jsonl, exchanged for an odd one, or gone."""
+    lines = data.splitlines() if data.count(b"\n") > 1 and data[:1] == b"{" else [data]
+    chosen = int(rng.integers(len(lines)))
+    try:
+        value = json.loads(lines[chosen])
+        assert isinstance(value, dict)
+    except (ValueError, AssertionError):  # not a line by itself
+        lines, chosen, value = [data], 0, json.loads(data)
+    places = list(_places(value))
+    node, key = places[int(rng.integers(len(places)))]
+    odd = _ODD[int(rng.integers(len(_ODD)))]
+    if isinstance(node, dict) and rng.random() < 0.15:
+        node[str(odd)[:1000]] = node.pop(key)
+    elif rng.random() < 0.15:
+        del node[key]
+    else:
+        node[key] = odd
+    lines[chosen] = json.dumps(value).encode()
+    return b"\n".join(lines) + b"\n"
+
+
+def _places(value):
+    """(container, key) of every value in a tree of JSON."""
+    for key in range(len(value)) if isinstance(value, list) else list(value):
+        yield value, key
+        if isinstance(value[key], dict | list) and value[key]:
+            yield from _places(value[key])
 
 
 def _place(length: int, rng: np.random.Generator) -> int:

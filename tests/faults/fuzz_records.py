@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2
 
+from data_builders.common.errors import BuildError
+from data_builders.common.prepared import decoded_frames
 from surgrec_jax.data.clips import ClipSpec, decode_clip
 from surgrec_jax.data.records import DamagedRecordError, open_source
 from surgrec_jax.data.storage import StorageError
@@ -44,6 +46,9 @@ def suite(folder: Path, seed: int):
             files = sorted((copy / "sound" / "1.0.0").glob(pattern))
             path = files[int(rng.integers(len(files)))]
             path.write_bytes(change(path.read_bytes(), rng))
+            if number % 4 == 0:
+                list(decoded_frames(path.parent, lambda *_: True))  # as the audit reads them
+                return "audited"
             opened = open_source(copy, "sound")
             for r in range(len(opened)):
                 use(opened, r)
@@ -51,4 +56,4 @@ def suite(folder: Path, seed: int):
         finally:
             shutil.rmtree(copy)
 
-    return case, (DamagedRecordError, StorageError, ValueError, FileNotFoundError)
+    return case, (BuildError, DamagedRecordError, StorageError, ValueError, FileNotFoundError)

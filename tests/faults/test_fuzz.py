@@ -22,7 +22,9 @@ def test_cheap_kinds(kind, decoded, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "count", "decoded"), [("videos", 40, 8), ("configs", 12, 1)])
+@pytest.mark.parametrize(
+    ("kind", "count", "decoded"), [("videos", 40, 8), ("configs", 12, 1), ("saved", 70, 12)]
+)
 def test_dear_kinds(kind, count, decoded, monkeypatch):
     check(kind, count, decoded, monkeypatch)
 

@@ -1,0 +1,47 @@
+"""What is printed cannot steer the terminal.
+
+Names of files, classes, tensors and data sets come from elsewhere and stand in tables and errors; a
+terminal takes control characters in them for commands (to hide a line, to retitle the window).
+"""
+
+import re
+import sys
+from typing import Any, TextIO
+
+from absl import logging
+
+# Control characters but tab and line break, what turns the direction of writing, and a carriage
+# return but where a progress bar begins with it.
+_STEERING = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]|(?<!^)\r(?!\n)"
+)
+
+
+class EscapedStream:
+    """A text stream that writes `\\x1b` where it is given an escape character."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As the stream's."""
+        self._stream.write(_STEERING.sub(_escaped, text))
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        """As the stream's."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def escape_output() -> None:
+    """Puts the two streams of this process, and absl's log, behind an EscapedStream."""
+    sys.stdout, sys.stderr = EscapedStream(sys.stdout), EscapedStream(sys.stderr)
+    logging.get_absl_handler().python_handler.stream = sys.stderr
+
+
+def _escaped(match: re.Match) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
