@@ -22,13 +22,23 @@ from data_builders.common.records import DOMAINS
 from surgrec_jax import inputs, rendezvous, sharding, together
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.commands import CONFIG, parse_flags
-from surgrec_jax.config import flatten
+from surgrec_jax.config import check_numbers, flatten
 from surgrec_jax.curation import cluster, mixing, report
 from surgrec_jax.curation.embed import Named, embed
 from surgrec_jax.curation.kmeans import Lloyd
 from surgrec_jax.curation.shards import Embeddings
 from surgrec_jax.encoder import load_encoder
 from surgrec_jax.terminal import escape_output
+
+# The least that numbers of the config may be.
+LEAST = {
+    **dict.fromkeys(("embed.clips_per_record", "embed.shard_records", "embed.num_threads"), 1),
+    **dict.fromkeys(("cluster.iterations", "cluster.block_tiles"), 1),
+    **dict.fromkeys(("cluster.components", "cluster.tolerance", "cluster.seed"), 0),
+    **dict.fromkeys(("cluster.resample_rounds", "cluster.resample_points"), 0),
+    **dict.fromkeys(("balance.max_repeats", "report.clusters"), 0),
+    **dict.fromkeys(("plan.steps", "plan.batch_size", "report.frames", "report.size"), 1),
+}
 
 
 def run(config: ConfigDict) -> Path:
@@ -50,12 +60,20 @@ def run(config: ConfigDict) -> Path:
     if not config.checkpoint:
         raise ValueError("nothing to embed with: give --config.checkpoint=WORKDIR")
     out = Path(config.out or Path(config.checkpoint) / "curation")
+    check_numbers(config, LEAST)
     settings, balance, lloyd = _settings(config, say)
     names = inputs.parse_sources(config.sources)
     sources = [inputs.open_named(name, config.data_dir) for name in names]
     named = [Named(name.text, source) for name, source in zip(names, sources, strict=True)]
     rendezvous.check_same("data", [[n.name, n.source.fingerprint] for n in named])
     explicit = None if names[0].weight is None else [name.weight for name in names]
+    records = sum(map(len, sources))
+    mixing.read_weights(balance, explicit, records)
+    if settings.levels and settings.levels[0] > records:
+        raise ValueError(
+            f"cluster.levels={config.cluster.levels}: {config.sources} has {records} records, "
+            f"fewer than {settings.levels[0]} clusters; lower it or add sources"
+        )
 
     # Embeddings.
     speed = embed(
