@@ -52,7 +52,7 @@ def curation(first, data_dir, *more, devices=1):
 
 @pytest.mark.slow
 def test_two_processes_make_the_bytes_of_one(data_dir, tmp_path):
-    """Embeddings, clusters and manifest; and where one process has no data, both say so."""
+    """Embeddings, clusters and manifest; and where the configs differ, both say so."""
     first, whole, parts = (tmp_path / name for name in ("first", "whole", "parts"))
     assert train(small(data_dir), first)
     out, error = curation(first, data_dir, f"--config.out={whole}").communicate(timeout=300)
