@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Balanced sampling on phantom surgery: unbalanced, domains ** 0.5, cluster-balanced; equal compute, three seeds.
+# Balanced sampling on phantom surgery: unbalanced, domains ** 0.5, cluster-balanced, the same with repeats capped; equal
+# compute, three seeds.
 # Usage: launch/ablation.sh [OUT] [STEPS]   (default runs/ablation 300; run again, it continues)
-# About twenty minutes on two cores. Phantom data, not clinical: what it shows is in docs/curation.md.
+# About half an hour on two cores, with 1000 steps an hour and a half. Phantom data, not clinical: what it shows is in docs/curation.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 out=${1:-runs/ablation}
 steps=${2:-300}
+cap=$((8 * steps * 16 / 606)) # eight times as often as each of the 606 records comes if all come alike
 
 train() { # NAME SEED [FLAGS...]
   $python -m surgrec_jax.main --config=configs/mae.py:tiny --workdir="$out/$1-$2" --config.seed="$2" \
@@ -25,15 +27,19 @@ done
 for seed in 0 1 2; do
   train unbalanced $seed
   curate clusters $seed
-  mkdir -p "$out/curation-domains-$seed" && cp -r "$out/curation-clusters-$seed/embeddings" "$out/curation-domains-$seed/"
+  for arm in domains capped; do # the same embeddings and clusters
+    mkdir -p "$out/curation-$arm-$seed"
+    cp -r "$out/curation-clusters-$seed/embeddings" "$out/curation-clusters-$seed/clusters" "$out/curation-$arm-$seed/"
+  done
+  curate capped $seed --config.balance.max_repeats=$cap
   curate domains $seed --config.cluster.levels= --config.balance.group=domain --config.balance.group_temperature=0.5
-  for arm in domains clusters; do
+  for arm in domains clusters capped; do
     train $arm $seed --config.data.manifest="$out/curation-$arm-$seed/manifest.json"
   done
 done
 
-names=$(printf '%s,' {unbalanced,domains,clusters}-{0,1,2})
-checkpoints=$(printf "$out/%s," {unbalanced,domains,clusters}-{0,1,2})
+names=$(printf '%s,' {unbalanced,domains,clusters,capped}-{0,1,2})
+checkpoints=$(printf "$out/%s," {unbalanced,domains,clusters,capped}-{0,1,2})
 $python -m surgrec_jax.probe --config=configs/probe.py:tiny --config.source=phantom_surgery/balanced \
   --config.checkpoint="${checkpoints%,}" --config.names="${names%,}" --config.tasks=phase,domain \
   --config.heads=linear --config.clips_per_record=3 --config.out="$out/probe"

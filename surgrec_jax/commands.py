@@ -7,9 +7,6 @@ from absl import flags
 from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/mae.py:tiny")
-DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "Join the other processes of a TPU pod, Slurm, Open MPI or Kubernetes job"
-)
 
 
 def items(text: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +65,15 @@ class ConfigError(ValueError):
     """A config value that cannot be used, with what to do about it."""
 
 
-def check_numbers(config: ConfigDict) -> None:
+def check_numbers(config: ConfigDict, least: Mapping[str, float] = LEAST) -> None:
     """Raises ConfigError for a number that is not finite or too small, before anything starts."""
     for key, value in flatten(config.to_dict()).items():
         if not isinstance(value, int | float):
             continue
         if not math.isfinite(value):
             raise ConfigError(f"{key}={value}: give a finite number")
-        if value < LEAST.get(key, -math.inf):
-            raise ConfigError(f"{key}={value}: give at least {LEAST[key]}")
+        if value < least.get(key, -math.inf):
+            raise ConfigError(f"{key}={value}: give at least {least[key]}")
 
 
 def set_fields(values: ConfigDict) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,8 @@ def parse_sources(text: str) -> list[SourceName]:
     """Sources of a comma-separated list, e.g. "cholec80=2,phantom_surgery/tiny@train".
 
     Raises:
-        ConfigError: a part that is not of this form, no source, or weights on some sources only.
+        ConfigError: a part that is not of this form, no source, weights on some sources only, or
+            weights that are negative, not finite or all zero.
     """
     names = []
     for part in (p.strip() for p in text.split(",")):
@@ -59,9 +61,13 @@ def parse_sources(text: str) -> list[SourceName]:
             weight = float(match[4]) if match[4] else None
         except ValueError:
             raise ConfigError(f"source {part!r}: {match[4]!r} is not a number") from None
+        if weight is not None and not 0 <= weight < math.inf:
+            raise ConfigError(f"source {part!r}: the weight must be finite and not negative")
         names.append(SourceName(match[1], match[2], match[3] or "train", weight))
     if len({name.weight is None for name in names}) > 1:
         raise ConfigError(f"sources {text!r}: give every source a weight, or none")
+    if all(name.weight == 0 for name in names):
+        raise ConfigError(f"sources {text!r}: all weights are zero; at least one must be positive")
     return names
 
 

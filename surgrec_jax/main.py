@@ -20,18 +20,12 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from surgrec_jax.commands import CONFIG, DISTRIBUTED
+from surgrec_jax import together
+from surgrec_jax.commands import CONFIG
 from surgrec_jax.config import ConfigError, flatten, shared_values, unknown_key_hint
 from surgrec_jax.terminal import escape_output
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; the same command continues it")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, elsewhere")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many")
-LOST_AFTER = flags.DEFINE_float(
-    "lost_after", 60.0, "Seconds without a sign of life of another process until this one ends"
-)
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: this one's number")
-JOIN_WITHIN = flags.DEFINE_float("join_within", 300.0, "Seconds that all processes have to arrive")
 
 STOPPED = 75
 MEMORY_REMEDY = (
@@ -46,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"unexpected arguments: {' '.join(argv[1:])}")
     # Imported here: a wrong command line is answered without waiting for JAX.
     from data_builders.common.errors import BuildError
-    from surgrec_jax import peers, rendezvous, train
+    from surgrec_jax import train
     from surgrec_jax.checkpoint import CheckpointError
     from surgrec_jax.health import NonFiniteError
     from surgrec_jax.lock import WorkdirInUseError
@@ -63,14 +57,7 @@ def main(argv: Sequence[str]) -> int:
     )
     others = None
     try:
-        if DISTRIBUTED.value or COORDINATOR.value:
-            place = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-            rendezvous.meet(
-                rendezvous.find_place(*place),
-                shared_values(CONFIG.value),
-                timeout_s=JOIN_WITHIN.value,
-            )
-            others = peers.join(*place, timeout_s=LOST_AFTER.value)
+        others = together.join(shared_values(CONFIG.value))
         complete = train.train(CONFIG.value, Path(WORKDIR.value))
     except Exception as error:
         if others is not None:

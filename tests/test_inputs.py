@@ -28,6 +28,9 @@ def test_sources():
         ("../a", "'../a'"),
         ("a=1,b", "every source a weight, or none"),
         ("a=1e", "'1e' is not a number"),
+        ("a=1,b/c=-1", "'b/c=-1': the weight must be finite and not negative"),
+        ("a=1e999", "'a=1e999': the weight must be finite"),
+        ("a=0,b=0", "'a=0,b=0': all weights are zero"),
     ],
 )
 def test_what_is_not_a_source(text, message):

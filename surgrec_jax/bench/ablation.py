@@ -6,7 +6,7 @@ Reads the predictions of one probe of the encoders <arm>-<seed>. Scores are the 
 the test clips of one domain; "rare" is the mean over the domains that are rare in pretraining,
 "macro" over all. Beside each: the standard deviation over pretraining seeds, and its difference to
 the first arm with a 95 % bootstrap interval over test cases (drawn within every domain; the seeds
-are averaged, so the interval does not hold their spread).
+are averaged, so the interval does not hold their spread), and the difference of every seed.
 """
 
 import argparse
@@ -25,7 +25,8 @@ MEANS = {"common": DOMAINS[:1], "rare": DOMAINS[1:], "macro": DOMAINS}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `bench ablation`."""
     parser.add_argument("--predictions", type=Path, required=True, help="of surgrec_jax.probe")
-    parser.add_argument("--arms", default="unbalanced,domains,clusters", help="the baseline first")
+    arms = "unbalanced,domains,clusters,capped"
+    parser.add_argument("--arms", default=arms, help="the baseline first")
     parser.add_argument("--tasks", default="phase,domain")
     parser.add_argument("--head", default="linear")
     parser.add_argument("--resamples", type=int, default=2000)
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> dict:
     domain_of = dict(zip(found["domain/case_id"], found["domain/labels"].tolist(), strict=True))
     table = {}
     for task in args.tasks.split(","):
-        rows, baseline = [], None
+        rows, baseline, first = [], None, {}
         for arm in args.arms.split(","):
             keys = sorted(k for k in found if k.startswith(f"{task}/{args.head}/{arm}-"))
             if not keys:
@@ -48,16 +49,16 @@ def run(args: argparse.Namespace) -> dict:
             seeds = [_samples(found, task, [key], domain_of, 1) for key in keys]
             whole = _samples(found, task, keys, domain_of, args.resamples)
             baseline = baseline or whole
-            rows += [
-                _row(arm, name, whole[name], [s[name].value for s in seeds], baseline[name])
-                for name in whole
-            ]
+            for name in whole:
+                values = np.array([100 * s[name].value for s in seeds])
+                first.setdefault(name, values)
+                rows.append(_row(arm, name, whole[name], values, baseline[name], first[name]))
         table[task] = rows
     return table
 
 
 def _samples(found, task: str, keys, domain_of, resamples: int) -> dict[str, Samples]:
-    """Score by domain and by mean over domains, all of `keys` averaged."""
+    """Score by domain and by mean over domains, the scores of all `keys` averaged."""
     labels, cases = found[f"{task}/labels"], found[f"{task}/case_id"]
     scores = np.concatenate([found[key] for key in keys])  # [runs x probe seeds, units, classes]
     domain = np.array([domain_of[case] for case in cases])
@@ -79,14 +80,16 @@ def _samples(found, task: str, keys, domain_of, resamples: int) -> dict[str, Sam
 def _mean(parts: list[Samples]) -> Samples:
     total = functools.reduce(np.add, [part.draws for part in parts])
     value = float(np.mean([part.value for part in parts]))
-    return Samples(value, total / len(parts), min(part.cases for part in parts))
+    return Samples(value, total / len(parts), sum(p.cases for p in parts), lost=len(parts))
 
 
-def _row(arm: str, name: str, whole: Samples, seeds: list[float], baseline: Samples) -> dict:
-    """Percent, as text."""
-    spread = f"{100 * whole.value:.1f} +- {100 * np.std(seeds, ddof=1):.1f}"
-    row = {"arm": arm, "of": name, "score": spread, "seeds": [round(100 * s, 1) for s in seeds]}
+def _row(arm: str, name: str, whole: Samples, seeds, baseline: Samples, first) -> dict:
+    """Percent, as text; `seeds` and `first`: of every seed of this arm and of the first one."""
+    spread = f"{100 * whole.value:.1f} +- {np.std(seeds, ddof=1):.1f}"
+    row = {"arm": arm, "of": name, "score": spread, "seeds": seeds.round(1).tolist()}
     if whole is not baseline:
         d = (whole - baseline).interval()
         row["gain"] = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+        if len(seeds) == len(first):
+            row["gain of each seed"] = (seeds - first).round(1).tolist()
     return row

@@ -1,10 +1,15 @@
 """Embeds, clusters, balances, reports: python -m surgrec_jax.curation --config=configs/curation.py
 --config.checkpoint=RUN. See configs/curation.py for all values.
+
+Several processes share the work, and the folder of the results, where --distributed or
+--coordinator says where they are, as in `surgrec_jax.main`.
 """
 
 import functools
+import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,9 +19,10 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from data_builders.common.records import DOMAINS
-from surgrec_jax import inputs, sharding
+from surgrec_jax import inputs, rendezvous, sharding, together
 from surgrec_jax.checkpoint import CheckpointError
-from surgrec_jax.commands import CONFIG, DISTRIBUTED, parse_flags
+from surgrec_jax.commands import CONFIG, parse_flags
+from surgrec_jax.config import check_numbers, flatten
 from surgrec_jax.curation import cluster, mixing, report
 from surgrec_jax.curation.embed import Named, embed
 from surgrec_jax.curation.kmeans import Lloyd
@@ -24,9 +30,21 @@ from surgrec_jax.curation.shards import Embeddings
 from surgrec_jax.encoder import load_encoder
 from surgrec_jax.terminal import escape_output
 
+# The least that numbers of the config may be.
+LEAST = {
+    **dict.fromkeys(("embed.clips_per_record", "embed.shard_records", "embed.num_threads"), 1),
+    **dict.fromkeys(("cluster.iterations", "cluster.block_tiles"), 1),
+    **dict.fromkeys(("cluster.components", "cluster.tolerance", "cluster.seed"), 0),
+    **dict.fromkeys(("cluster.resample_rounds", "cluster.resample_points"), 0),
+    **dict.fromkeys(("balance.max_repeats", "report.clusters"), 0),
+    **dict.fromkeys(("plan.steps", "plan.batch_size", "report.frames", "report.size"), 1),
+}
+
 
 def run(config: ConfigDict) -> Path:
     """Embeds, clusters, writes the manifest and the report; returns the manifest's path.
+
+    Of several processes all embed and cluster, and the first writes.
 
     Raises:
       ConfigError, CurationError, CheckpointError, ValueError, OSError: one sentence each.
@@ -42,11 +60,20 @@ def run(config: ConfigDict) -> Path:
     if not config.checkpoint:
         raise ValueError("nothing to embed with: give --config.checkpoint=WORKDIR")
     out = Path(config.out or Path(config.checkpoint) / "curation")
+    check_numbers(config, LEAST)
     settings, balance, lloyd = _settings(config, say)
     names = inputs.parse_sources(config.sources)
     sources = [inputs.open_named(name, config.data_dir) for name in names]
     named = [Named(name.text, source) for name, source in zip(names, sources, strict=True)]
+    rendezvous.check_same("data", [[n.name, n.source.fingerprint] for n in named])
     explicit = None if names[0].weight is None else [name.weight for name in names]
+    records = sum(map(len, sources))
+    mixing.read_weights(balance, explicit, records)
+    if settings.levels and settings.levels[0] > records:
+        raise ValueError(
+            f"cluster.levels={config.cluster.levels}: {config.sources} has {records} records, "
+            f"fewer than {settings.levels[0]} clusters; lower it or add sources"
+        )
 
     # Embeddings.
     speed = embed(
@@ -69,10 +96,14 @@ def run(config: ConfigDict) -> Path:
         tree = cluster.cluster(
             out / "clusters", embeddings, {"index": embeddings.hash}, settings, lloyd, write=lead
         )
-    if not lead:
-        return out / "manifest.json"
+    if lead:
+        _write(config, out, embeddings, tree, balance, explicit, sources, say)
+    multihost_utils.sync_global_devices("the first process has written everything")
+    return out / "manifest.json"
 
-    # The manifest, and what it looks like.
+
+def _write(config, out, embeddings, tree, balance, source_weights, sources, say) -> None:
+    """The manifest, and what it looks like."""
     facts, planned = embeddings.facts(), config.plan.steps * config.plan.batch_size
     manifest, leaves = mixing.make_manifest(
         out / "manifest.json",
@@ -81,7 +112,7 @@ def run(config: ConfigDict) -> Path:
         balance,
         facts=facts,
         domain_names=DOMAINS,
-        source_weights=explicit,
+        source_weights=source_weights,
         planned_draws=planned,
         inputs={"clusters": config.cluster.to_dict() if tree else None},
     )
@@ -99,7 +130,6 @@ def run(config: ConfigDict) -> Path:
     )
     say(f"report {page}")
     print(f"train on it with --config.data.manifest={manifest.path}")
-    return manifest.path
 
 
 def _settings(
@@ -134,13 +164,24 @@ def main(argv: Sequence[str]) -> int:
     """Curates; wrong values and missing data end in one sentence and exit code 1."""
     del argv
     logging.set_verbosity(logging.WARNING)
+    others = None
     try:
-        if DISTRIBUTED.value:
-            jax.distributed.initialize()
+        others = together.join(flatten(CONFIG.value.to_dict()))
         run(CONFIG.value)
-    except (CheckpointError, ValueError, OSError) as error:
-        print(f"curation: {error}", file=sys.stderr)
+    except Exception as error:
+        if others is not None:
+            others.fail(error)
+        if isinstance(error, CheckpointError | ValueError | OSError):
+            print(f"curation: {error}", file=sys.stderr, flush=True)
+        elif others is None:
+            raise
+        else:
+            traceback.print_exc()
+        if others is not None:
+            os._exit(1)  # JAX would wait for the others at its own shutdown
         return 1
+    if others is not None:
+        others.close()
     return 0
 
 

@@ -19,7 +19,8 @@ from surgrec_jax import untrusted
 from surgrec_jax.curation.shards import CurationError, read_json, replace_text
 from surgrec_jax.data.leaves import Leaves, write_order
 from surgrec_jax.data.records import Source
-from surgrec_jax.data.sampling import Sampler, check_weights
+from surgrec_jax.data.sampling import Sampler
+from surgrec_jax.data.shares import check_weights
 
 FORMAT = 1
 _AGAIN = "make it with python -m surgrec_jax.curation"
@@ -141,9 +142,11 @@ def write_manifest(
     """
     order = order_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # no manifest may stand beside another's order file
     part = order.with_suffix(".part.npy")
     starts = write_order(part, leaf_of, len(paths), counts)
+    for first, weights in stages:
+        _check_weights(path, first, weights, Leaves.from_sizes(np.diff(starts)))
+    path.unlink(missing_ok=True)  # no manifest may stand beside another's order file
     part.replace(order)
     kept = [{k: s[k] for k in ("name", "records", "fingerprint")} for s in sources]
     content = {
@@ -161,8 +164,6 @@ def write_manifest(
         "order": {"file": order.name, "entries": int(starts[-1]), "sha256": _sha256(order)},
     }
     content["hash"] = content_hash(content)
-    for first, weights in stages:
-        _check_weights(path, first, weights, Leaves.from_sizes(np.diff(starts)))
     replace_text(path, _dump(content))
     return read_manifest(path)
 

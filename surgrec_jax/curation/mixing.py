@@ -1,6 +1,8 @@
 """From embeddings, clusters and a few numbers to the manifest of a corpus."""
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,13 +46,16 @@ def parse_curriculum(text: str) -> tuple[tuple[int, float], ...]:
     """Stages of "first_draw:temperature,...", e.g. "0:1,500000:0".
 
     Raises:
-      ValueError: a part that is not of this form, or a first stage that is not from draw 0.
+      ValueError: a part that is not of this form, a first stage that is not from draw 0, or one
+        that does not begin after the one before it.
     """
     stages = []
     for part in (p.strip() for p in text.split(",") if p.strip()):
         first, _, alpha = part.partition(":")
         try:
             stages.append((int(first), float(alpha)))
+            if not math.isfinite(stages[-1][1]):
+                raise ValueError(alpha)
         except ValueError:
             raise ValueError(
                 f"balance.curriculum: {part!r} is not first_draw:temperature, e.g. 0:1,500000:0"
@@ -59,6 +64,12 @@ def parse_curriculum(text: str) -> tuple[tuple[int, float], ...]:
         raise ValueError(
             f"balance.curriculum: the first stage begins at draw {stages[0][0]}, not 0"
         )
+    for (before, _), (first, alpha) in itertools.pairwise(stages):
+        if first <= before:
+            raise ValueError(
+                f"balance.curriculum: stage {first}:{alpha:g} begins no later than the one before "
+                f"it, at draw {before}"
+            )
     return tuple(stages)
 
 
@@ -104,11 +115,7 @@ def make_manifest(
     group = None
     if balance.group:
         group = (balance.group, group_of(balance.group, facts, names, domain_names)[0])
-    if source_weights is not None and balance.group != "source":
-        raise ValueError(
-            "weights of sources are used with --config.balance.group=source only; leave them out"
-        )
-    counts = read_counts(balance.record_weights, len(embeddings))
+    counts = read_weights(balance, source_weights, len(embeddings))
     clusters = None if tree is None else (tree.leaf, tree.paths)
     leaves = make_leaves(len(embeddings), group, clusters, counts)
     sizes = np.bincount(
@@ -147,12 +154,20 @@ def make_manifest(
     return manifest, leaves
 
 
-def read_counts(file: str, records: int) -> np.ndarray | None:
-    """Record weights as integer counts, int64 [R]; None where there is no file.
+def read_weights(
+    balance: Balance, source_weights: Sequence[float] | None, records: int
+) -> np.ndarray | None:
+    """Record weights as integer counts, int64 [R]; None where there is no file of them.
 
     Raises:
-      CurationError: not a vector of one finite number >= 0 per record.
+      CurationError: not a vector of one finite number >= 0 per record. ValueError: weights of
+        sources that would not be used.
     """
+    if source_weights is not None and balance.group != "source":
+        raise ValueError(
+            "weights of sources are used with --config.balance.group=source only; leave them out"
+        )
+    file = balance.record_weights
     if not file:
         return None
     try:

@@ -98,6 +98,10 @@ def _percent(x: float) -> str:
     return f"{100 * x:.1f} %" if x >= 0.001 or x == 0 else f"{100 * x:.2g} %"
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def _times(x: float) -> str:
     return f"{x:,.0f}" if x >= 10 else f"{x:.2g}"
 
@@ -105,7 +109,7 @@ def _times(x: float) -> str:
 def _summary(manifest: Manifest, plan: Plan) -> str:
     records = len(plan.of_record)
     bits = [
-        f"{records:,} records of {len(manifest.source_names)} source(s) in "
+        f"{_count(records, 'record')} of {_count(len(manifest.source_names), 'source')} in "
         f"{len(manifest.leaves):,} leaves ({' › '.join(manifest.content['levels'])}); the planned "
         f"run draws {plan.draws:,} clips, {plan.draws / records:,.1f} per record on average.",
         f"Manifest {manifest.path.name}, hash {manifest.hash[:16]}.",
@@ -130,8 +134,8 @@ def _mixture(
             cards.append(card(f"<h3>by {kind}</h3>{_pair_bars(names, before, after)}"))
         else:
             cards.append(card(f"<h3>by {kind}</h3>{_pair_curves(before, after)}"))
-    head = ["", "how many", "entropy before, bits", "effective number", "after, bits"]
-    table = html_table([*head, "effective number"], rows)
+    head = ["", "how many", "entropy of the corpus, bits", "effective number"]
+    table = html_table([*head, "entropy of the draws, bits", "effective number"], rows)
     legend = '<div class="legend"><span class="random">corpus</span><span class="m0">drawn</span>'
     note = (
         '<p class="soft small">The effective number is 2 to the entropy of the shares: of how many '
@@ -144,10 +148,11 @@ def _mixture(
 def _pair_bars(names: Sequence[str], before: np.ndarray, after: np.ndarray) -> str:
     rows = []
     for name, a, b in zip(names, before, after, strict=True):
+        name = name.removesuffix("@train")
         label = name if len(name) <= 14 else f"…{name[-13:]}"  # sources differ at the end
         rows.append(Bar(label, 100 * float(a), None, None, (), "random"))
         rows.append(Bar("", 100 * float(b), None, None, (), "m0"))
-    return bars(rows, None, width=380)
+    return f"{bars(rows, None, width=380)}<p class='soft small'>share in %</p>"
 
 
 def _pair_curves(before: np.ndarray, after: np.ndarray) -> str:
@@ -185,7 +190,7 @@ def _often(manifest: Manifest, plan: Plan) -> str:
         "least often drawn record": f"{_times(drawn[-1])} times",
         "records never drawn": f"{never:,}",
         "largest and smallest leaf": f"{sizes[0]:,} and {sizes[-1]:,} records",
-        "draws from equal weights": f"{_times(plan.draws / len(plan.of_record))} per record",
+        "with equal weights": f"{_times(plan.draws / len(plan.of_record))} per record",
     }
     numbers = card(f"<h3>in {plan.draws:,} draws</h3>{pairs(facts)}")
     return f'<div class="grid3">{numbers}{"".join(charts)}</div>'
@@ -212,8 +217,9 @@ def _cluster(
     share, each = plan.of_leaf[j] / plan.draws, plan.of_record[rows].mean()
     cases = len(np.unique(facts.case[rows]))
     text = (
-        f"{len(rows):,} records of {cases} cases, {_percent(len(rows) / len(leaves.leaf_of))} of "
-        f"the corpus, {_percent(share)} of the draws: each {_times(each)} times. {who}"
+        f"{_count(len(rows), 'record')} of {_count(cases, 'case')}, "
+        f"{_percent(len(rows) / len(leaves.leaf_of))} of the corpus, {_percent(share)} of the "
+        f"draws: each {_times(each)} times. {who}"
     )
     figure = (
         f'<figure><img src="{picture}" alt="frames of leaf {j}">'

@@ -1,6 +1,8 @@
 """From a run over its embeddings, clusters and manifest to a run on them."""
 
+import os
 import runpy
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,13 +27,10 @@ def small(data_dir):
     return c
 
 
-@pytest.mark.slow
-def test_the_pipeline_and_the_run_that_takes_it(data_dir, tmp_path):
-    c = small(data_dir)
-    assert train(c, tmp_path / "first")
-    command = [sys.executable, "-m", "surgrec_jax.curation"]
+def curation(first, data_dir, *more, devices=1):
+    """The command on two levels of clusters, begun."""
     options = {
-        "checkpoint": tmp_path / "first",
+        "checkpoint": first,
         "sources": "alpha,beta",
         "data_dir": data_dir,
         "cluster.levels": "6,2",
@@ -40,13 +39,55 @@ def test_the_pipeline_and_the_run_that_takes_it(data_dir, tmp_path):
         "plan.steps": 10,
     }
     flags = [f"--config.{key}={value}" for key, value in options.items()]
+    command = [sys.executable, "-m", "surgrec_jax.curation", "--config=configs/curation.py:tiny"]
+    environment = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+    }
+    return subprocess.Popen(
+        [*command, *flags, *more], cwd=ROOT, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_bytes_of_one(data_dir, tmp_path):
+    """Embeddings, clusters and manifest; and where the configs differ, both say so."""
+    first, whole, parts = (tmp_path / name for name in ("first", "whole", "parts"))
+    assert train(small(data_dir), first)
+    out, error = curation(first, data_dir, f"--config.out={whole}").communicate(timeout=300)
+    assert "report" in out, error
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    places = [
+        (f"--coordinator={address}", "--num_processes=2", f"--process_id={i}") for i in range(2)
+    ]
+    two = [curation(first, data_dir, f"--config.out={parts}", *place) for place in places]
+    for process, (out, error) in [(p, p.communicate(timeout=300)) for p in two]:
+        assert process.returncode == 0, error
+        assert ("manifest.json" in out) == (process is two[0])
+    names = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(parts) for path in parts.rglob("*") if path.is_file())
+    for name in {*names} - {Path("report.html")}:
+        assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+    two = [
+        curation(first, data_dir, f"--config.out={parts}", f"--config.cluster.seed={i}", *place)
+        for i, place in enumerate(places)
+    ]
+    for process, (_, error) in [(p, p.communicate(timeout=300)) for p in two]:
+        assert process.returncode == 1 and "different configs (cluster.seed: 1 and 0)" in error
+
+
+@pytest.mark.slow
+def test_the_pipeline_and_the_run_that_takes_it(data_dir, tmp_path):
+    c = small(data_dir)
+    assert train(c, tmp_path / "first")
     for again in (False, True):
-        done = subprocess.run(
-            [*command, "--config=configs/curation.py:tiny", *flags],
-            cwd=ROOT, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("kept") == (2 if again else 0)
+        process = curation(tmp_path / "first", data_dir)
+        out, error = process.communicate()
+        assert process.returncode == 0, error
+        assert out.count("kept") == (2 if again else 0)
     out = tmp_path / "first" / "curation"
     assert len(Embeddings(out / "embeddings")) == 26 and (out / "report.html").stat().st_size > 1e4
     manifest = read_manifest(out / "manifest.json")
@@ -58,9 +99,6 @@ def test_the_pipeline_and_the_run_that_takes_it(data_dir, tmp_path):
     meta = checkpoint.read_meta(checkpoint.find(tmp_path / "second"))
     assert meta["manifest"]["hash"] == manifest.hash
     assert (tmp_path / "second" / "manifest.json").read_text() == manifest.path.read_text()
-    subprocess.run(
-        [*command, "--config=configs/curation.py:tiny", *flags, "--config.balance.temperature=1"],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
+    curation(tmp_path / "first", data_dir, "--config.balance.temperature=1").communicate()
     with pytest.raises(CurationError, match=r"second was begun with another manifest \(hash "):
         train(c, tmp_path / "second")

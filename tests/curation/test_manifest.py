@@ -204,6 +204,10 @@ def test_bad_settings_are_named(embeddings, tmp_path):
         mixing.parse_curriculum("5:1")
     with pytest.raises(ValueError, match="'0-1' is not first_draw:temperature"):
         mixing.parse_curriculum("0-1")
+    with pytest.raises(ValueError, match="'9:nan' is not first_draw:temperature"):
+        mixing.parse_curriculum("0:1,9:nan")
+    with pytest.raises(ValueError, match="stage 5:1 begins no later than the one before"):
+        mixing.parse_curriculum("0:1,9:0,5:1")
     with pytest.raises(ValueError, match="weights of sources are used with"):
         make(path, embeddings, source_weights=[1, 1])
 
@@ -225,6 +229,6 @@ def test_the_report_shows_every_leaf(made, embeddings, sources, tmp_path):
         size=32,
     ).read_text()
     assert page.count("data:image/jpeg;base64,") == 3 and 'src="http' not in page
-    assert "2 records of 1 cases, 7.7 % of the corpus, 50.0 % of the draws: each 1,000" in page
+    assert "2 records of 1 case, 7.7 % of the corpus, 50.0 % of the draws: each 1,000" in page
     assert "most often drawn record</dt><dd>1,000 times" in page
     shutil.rmtree(tmp_path)

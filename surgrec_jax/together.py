@@ -1,0 +1,40 @@
+"""The command line of several processes: flags that say where the others are, and joining them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+if TYPE_CHECKING:
+    from surgrec_jax.peers import Peers
+
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Join the other processes of a TPU pod, Slurm, Open MPI or Kubernetes job"
+)
+COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, elsewhere")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: this one's number")
+JOIN_WITHIN = flags.DEFINE_float("join_within", 300.0, "Seconds that all processes have to arrive")
+LOST_AFTER = flags.DEFINE_float(
+    "lost_after", 60.0, "Seconds without a sign of life of another process until this one ends"
+)
+
+
+def join(config: dict[str, Any]) -> Peers | None:
+    """Where the flags ask for it, meets the other processes of a run, joins and watches them.
+
+    Args:
+        config: flat JSON values that must be the same everywhere.
+
+    Raises:
+        RendezvousError: a process is missing, or was started with another config.
+    """
+    if not (DISTRIBUTED.value or COORDINATOR.value):
+        return None
+    # Imported here: a wrong command line is answered without waiting for JAX.
+    from surgrec_jax import peers, rendezvous
+
+    place = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    rendezvous.meet(rendezvous.find_place(*place), config, timeout_s=JOIN_WITHIN.value)
+    return peers.join(*place, timeout_s=LOST_AFTER.value)
