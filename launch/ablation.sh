@@ -2,7 +2,8 @@
 # Balanced sampling on phantom surgery: unbalanced, domains ** 0.5, cluster-balanced, the same with repeats capped; equal
 # compute, three seeds.
 # Usage: launch/ablation.sh [OUT] [STEPS]   (default runs/ablation 300; run again, it continues)
-# About half an hour on two cores, with 1000 steps an hour and a half. Phantom data, not clinical: what it shows is in docs/curation.md.
+# About a quarter of an hour on two cores, with 1000 steps half an hour, and ten minutes more to draw the corpora. Phantom
+# data, not clinical: what it shows is in docs/curation.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python

@@ -187,7 +187,8 @@ def findings(data: Audited, fact: Mapping[str, Any]) -> list[Finding]:
         if not data.splits.get(split):
             add("missing_splits", f"the {split} split is missing or empty")
     if 0 < (tests := fact["rows"].get("test", 0)) < SMALL_TEST:
-        add("small_test", f"{tests} test clips: one is {100 / tests:.1f} percent", tests)
+        unit = "clips" if data.published else "videos"
+        add("small_test", f"{tests} test {unit}: one is {100 / tests:.1f} percent", tests)
     for split, count in fact["duplicates"].items():
         if count:
             add("duplicate_rows", f"{count} rows of {split} stand there more than once", count)

@@ -16,6 +16,9 @@ QKV_BIASES = ("qkv", "qv", "none")
 INITS = ("xavier", "trunc_normal")
 MLPS = ("gelu", "swiglu")
 FINAL_NORMS = ("tokens", "pooled")
+# 64 frames of 1024 x 1024 pixels have half as many. A typing error could ask for gigabytes of
+# positions before the model is seen to fit nowhere.
+MAX_TOKENS = 2**18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +93,11 @@ class ViTConfig:
         if any(side % self.patch for side in self.image_size):
             raise ValueError(
                 f"image size {self.image_size} does not divide into patches of {self.patch}"
+            )
+        if self.num_tokens > MAX_TOKENS:
+            raise ValueError(
+                f"{self.num_frames} frames of {self.image_size} are {self.num_tokens} tokens; "
+                f"at most {MAX_TOKENS} are supported"
             )
         if self.position == "rope_2d" and self.width // self.heads % 4:
             raise ValueError(f"head size {self.width // self.heads} is no multiple of 4: 2-D RoPE")

@@ -200,3 +200,8 @@ def test_unknown_preset():
 def test_clip_of_another_size_is_refused():
     with pytest.raises(ValueError, match="takes \\(4, 16, 24, 3\\)"):
         vit.patchify(jnp.zeros((1, 4, 16, 16, 3), jnp.uint8), TINY)
+
+
+def test_a_clip_of_more_tokens_than_any_model_takes():
+    with pytest.raises(ValueError, match="64 frames of .* are 524288 tokens; at most 262144"):
+        ViTConfig(192, 1, 3, 768, num_frames=64, image_size=(2048, 2048))
