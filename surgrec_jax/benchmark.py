@@ -214,7 +214,8 @@ def _open(data_dir: str, asked: Mapping[str, Sequence[Task]]):
         try:
             opened[name] = open_splits(data_dir, name, tasks)
         except (FileNotFoundError, ValueError) as error:
-            command = build_command(name.partition("/")[0], data_dir)
+            source, _, config = name.partition("/")
+            command = build_command(source, data_dir, config or None)
             missing.append({"source": name, "reason": str(error), "command": command})
     return opened, missing
 

@@ -36,4 +36,8 @@ def versions(folder: Path) -> list[str]:
 def build_command(name: str, data_dir: str | os.PathLike, config: str | None = None) -> str:
     """The command that prepares a data set, for error messages."""
     chosen = f" --config {config}" if config else ""
+    if name != "phantom_surgery":  # which is drawn
+        chosen += " --manual_dir YOUR_DOWNLOAD"
+    if config == "surgrec_v1":
+        chosen += " --splits_dir PUBLISHED_SPLIT_FILES"
     return f"`python -m data_builders build {name} --data_dir {data_dir}{chosen}`"
