@@ -10,11 +10,9 @@ process at once.
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,28 +53,18 @@ def main(argv: Sequence[str]) -> int:
         ValueError,
         OSError,
     )
-    others = None
-    try:
-        others = together.join(shared_values(CONFIG.value))
-        complete = train.train(CONFIG.value, Path(WORKDIR.value))
-    except Exception as error:
-        if others is not None:
-            others.fail(error)
+
+    def work() -> int:
+        return 0 if train.train(CONFIG.value, Path(WORKDIR.value)) else STOPPED
+
+    def sentence(error: Exception) -> str | None:
         no_memory = isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
-        if isinstance(error, expected) or no_memory:
-            logging.debug("traceback", exc_info=True)
-            remedy = f" {MEMORY_REMEDY}" if no_memory else ""
-            print(f"surgrec_jax: {error}{remedy}", file=sys.stderr, flush=True)
-        elif others is None:
-            raise
-        else:
-            traceback.print_exc()
-        if others is not None:
-            os._exit(1)  # JAX would wait for the others at its own shutdown
-        return 1
-    if others is not None:
-        others.close()
-    return 0 if complete else STOPPED
+        if not (isinstance(error, expected) or no_memory):
+            return None
+        logging.debug("traceback", exc_info=True)
+        return f"surgrec_jax: {error}{f' {MEMORY_REMEDY}' if no_memory else ''}"
+
+    return together.run(shared_values(CONFIG.value), work, sentence)
 
 
 def parse(argv: Sequence[str]) -> list[str]:

@@ -35,6 +35,15 @@ if last != "bye\\n":
 _STATUS = re.compile(r"(UNKNOWN|INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED)\b")
 
 
+def _from_another(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from (a save that failed), is XLA's about others."""
+    while error is not None:
+        if _STATUS.match(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def join(
     coordinator: str | None, processes: int | None, process: int | None, *, timeout_s: float
 ) -> Peers:
@@ -94,7 +103,7 @@ class Peers:
         An error that comes from the loss of another process is held back until the watch has had
         the time to find out which; it then ends this process in its own words.
         """
-        if _STATUS.match(str(error)):
+        if _from_another(error):
             time.sleep(1.5 * self._timeout)
         self._closed.set()
         self._tell("bye\n")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -19,6 +23,44 @@ JOIN_WITHIN = flags.DEFINE_float("join_within", 300.0, "Seconds that all process
 LOST_AFTER = flags.DEFINE_float(
     "lost_after", 60.0, "Seconds without a sign of life of another process until this one ends"
 )
+
+
+def run(
+    config: dict[str, Any], work: Callable[[], int], sentence: Callable[[Exception], str | None]
+) -> int:
+    """Does `work` together with the other processes, where the flags ask for them.
+
+    Args:
+        config: see `join`.
+        sentence: words for an error that a user can mend, None for any other.
+
+    Returns:
+        The exit code: what `work` returns, or 1 after an error that was told in its sentence. Of
+        several processes one that fails tells the others and ends at once, with 1.
+
+    Raises:
+        What `work` raises and `sentence` has no words for, in a process that is alone.
+    """
+    others = None
+    try:
+        others = join(config)
+        code = work()
+    except Exception as error:
+        if others is not None:
+            others.fail(error)
+        text = sentence(error)
+        if text is not None:
+            print(text, file=sys.stderr, flush=True)
+        elif others is None:
+            raise
+        else:
+            traceback.print_exc()
+        if others is not None:
+            os._exit(1)  # JAX would wait for the others at its own shutdown
+        return 1
+    if others is not None:
+        others.close()
+    return code
 
 
 def join(config: dict[str, Any]) -> Peers | None:

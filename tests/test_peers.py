@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from surgrec_jax import peers
+from surgrec_jax.checkpoint import CheckpointError
 from tests.faults import processes, runs
 
 TIMEOUT = 8.0
@@ -62,3 +64,11 @@ def test_the_other_ends_in_time_and_says_whom_it_missed(victim, fault, code, tmp
             process.kill()
         if proxy:
             proxy.close()
+
+
+def test_a_save_that_failed_for_want_of_another_process_is_known_as_such():
+    lost = RuntimeError("UNKNOWN: Gloo AllGather failed: Connection reset by peer")
+    save = CheckpointError("could not write checkpoint 10")
+    assert not peers._from_another(save)
+    save.__cause__ = lost
+    assert peers._from_another(lost) and peers._from_another(save)

@@ -6,10 +6,7 @@ Several processes share the work, and the folder of the results, where --distrib
 """
 
 import functools
-import os
-import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -164,25 +161,16 @@ def main(argv: Sequence[str]) -> int:
     """Curates; wrong values and missing data end in one sentence and exit code 1."""
     del argv
     logging.set_verbosity(logging.WARNING)
-    others = None
-    try:
-        others = together.join(flatten(CONFIG.value.to_dict()))
+
+    def work() -> int:
         run(CONFIG.value)
-    except Exception as error:
-        if others is not None:
-            others.fail(error)
-        if isinstance(error, CheckpointError | ValueError | OSError):
-            print(f"curation: {error}", file=sys.stderr, flush=True)
-        elif others is None:
-            raise
-        else:
-            traceback.print_exc()
-        if others is not None:
-            os._exit(1)  # JAX would wait for the others at its own shutdown
-        return 1
-    if others is not None:
-        others.close()
-    return 0
+        return 0
+
+    def sentence(error: Exception) -> str | None:
+        told = isinstance(error, CheckpointError | ValueError | OSError)
+        return f"curation: {error}" if told else None
+
+    return together.run(flatten(CONFIG.value.to_dict()), work, sentence)
 
 
 if __name__ == "__main__":

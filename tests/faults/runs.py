@@ -128,13 +128,15 @@ def losses(workdir: Path) -> dict[int, float]:
 def wait_for_step(
     workdir: Path, step: int, process: subprocess.Popen, timeout: float = 240
 ) -> None:
-    """Returns when a run has logged a step; raises FaultError if it ends or takes too long."""
+    """Returns when a run has logged a step and committed a save, which takes its time beside the
+    steps; raises FaultError if it ends or takes too long."""
     deadline = time.monotonic() + timeout
-    while max(losses(workdir), default=0) < step:
+    saved = workdir / "checkpoints"
+    while max(losses(workdir), default=0) < step or not checkpoint.steps_in(saved):
         if process.poll() is not None:
             said = process.stderr.read() if process.stderr else ""
             raise FaultError(f"the run ended with {process.returncode} before step {step}: {said}")
-        expect(time.monotonic() < deadline, f"step {step} was not reached in {timeout} s")
+        expect(time.monotonic() < deadline, f"step {step}, saved, was not reached in {timeout} s")
         time.sleep(0.02)
 
 
