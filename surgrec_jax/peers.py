@@ -87,6 +87,7 @@ class Peers:
             text=True,
             start_new_session=True,
         )
+        self._meet()
         for target in (self._beat, self._judge):
             threading.Thread(target=target, name="peers", daemon=True).start()
 
@@ -117,28 +118,40 @@ class Peers:
     def _others_running(self) -> bool:
         return any(not sign.startswith(("done", "failed")) for sign in self._read().values())
 
+    def _meet(self) -> None:
+        """Waits for the others' first signs, so that whoever is lost later has a name."""
+        # One that is gone already, and a service that does not answer, are the judge's.
+        with contextlib.suppress(Exception):
+            self._say(f"alive {self._where} 0")
+            for process in self._seen:
+                self._client.blocking_key_value_get(f"{_ROOT}/{process}", int(1000 * self._timeout))
+            self._look()
+
     def _beat(self) -> None:
         """Writes and reads signs of life; blocks where the service does not answer."""
         count = 0
         while not self._closed.wait(self._timeout / 6 if count else 0):
             count += 1
-            try:
+            # Whatever gRPC makes of a silent service: the judge counts the silence.
+            with contextlib.suppress(Exception):
                 self._say(f"alive {self._where} {count}")
-                signs = self._read()
-            except Exception:  # whatever gRPC makes of it: the judge counts the silence
-                continue
-            self._answered = time.monotonic()
-            for process, sign in signs.items():
-                if sign != self._signs.get(process) or sign == "done":
-                    self._seen[process], self._signs[process] = time.monotonic(), sign
-                if sign.startswith("alive"):
-                    self._names[process] = f"process {process} ({sign[6:].rsplit(' ', 1)[0]})"
-            self._tell(
-                f"surgrec_jax: process {self._me} ended suddenly. If JAX says above that the "
-                "leader or the coordination service is gone, "
-                f"{self._names.get(0, 'this one')} was lost. "
-                "Start all processes again with the same command\n"
-            )
+                self._look()
+
+    def _look(self) -> None:
+        """Reads the others' signs of life, and tells the helper whom they are from."""
+        signs = self._read()
+        self._answered = time.monotonic()
+        for process, sign in signs.items():
+            if sign != self._signs.get(process) or sign == "done":
+                self._seen[process], self._signs[process] = time.monotonic(), sign
+            if sign.startswith("alive"):
+                self._names[process] = f"process {process} ({sign[6:].rsplit(' ', 1)[0]})"
+        self._tell(
+            f"surgrec_jax: process {self._me} ended suddenly. If JAX says above that the "
+            "leader or the coordination service is gone, "
+            f"{self._names.get(0, 'this one')} was lost. "
+            "Start all processes again with the same command\n"
+        )
 
     def _judge(self) -> None:
         while not self._closed.wait(self._timeout / 12):
