@@ -1,18 +1,18 @@
 """The `audit` command: tells what is wrong with splits and labels, as text and as JSON."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from data_builders.common import audit, overlaps, registry, surgrec_v1
 from data_builders.common.audit_across import across, pretraining_on_test
 from data_builders.common.duplicates import find_duplicates
-from data_builders.common.errors import NO_SUCH_JSON, BadInput, BuildError, safe_text
+from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.prepared import Prepared, choose_prepared
 from data_builders.common.published_scores import MODELS, SCORES, equal_to
 from data_builders.common.published_scores import means as published_means
 from data_builders.common.summary import write_json
+from surgrec_jax import untrusted
 
 FORMAT = 1
 
@@ -143,10 +143,11 @@ def _pretraining(text: str, data_dir: Path | None) -> list[tuple[audit.Audited, 
             entries.append({"name": name.partition("=")[0], "split": split or "train"})
     else:
         try:
-            starts = json.loads(path.read_text(encoding="utf-8"))
-            entries = [source for start in starts for source in start["sources"]]
-            entries = [dict(entry, name=entry["name"], split=entry["split"]) for entry in entries]
-        except (OSError, *NO_SUCH_JSON) as error:
+            with untrusted.interpreting(path):
+                starts = untrusted.read_json(path, list)
+                entries = [source for start in starts for source in start["sources"]]
+                entries = [dict(e, name=e["name"], split=e["split"]) for e in entries]
+        except (OSError, ValueError) as error:
             raise BuildError(
                 f"--pretraining {safe_text(path)} is not the environment.json of a run: {error!r}."
             ) from error

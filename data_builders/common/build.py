@@ -9,7 +9,6 @@ one.
 """
 
 import dataclasses
-import json
 import os
 import shutil
 import time
@@ -23,7 +22,7 @@ from tensorflow_datasets.core import naming
 from data_builders.common import beam as beam_pipeline
 from data_builders.common import pool
 from data_builders.common.builder import VideoDatasetBuilder
-from data_builders.common.errors import NO_SUCH_JSON, BuildError, safe_text
+from data_builders.common.errors import BuildError, safe_text
 from data_builders.common.prepared import damaged_shard
 from data_builders.common.registry import builder_class
 from data_builders.common.shards import (
@@ -35,6 +34,7 @@ from data_builders.common.shards import (
 )
 from data_builders.common.summary import BuildSummary, SplitSummary, write_json
 from data_builders.common.workplace import WORK, claimed, discard
+from surgrec_jax import untrusted
 
 NOTE = "build.json"  # beside dataset_info.json: fingerprint, what was skipped, counts
 
@@ -247,9 +247,10 @@ def _stored(builder, summary: BuildSummary) -> dict[str, Any]:
 def _already_there(target: Path, fingerprint: str) -> BuildSummary:
     remedy = "give --overwrite to replace it, or choose another --data_dir"
     try:
-        note = json.loads((target / NOTE).read_text(encoding="utf-8"))
-        summary = BuildSummary.from_json(note["summary"], target)
-    except (OSError, *NO_SUCH_JSON) as error:
+        with untrusted.interpreting(target / NOTE):
+            note = untrusted.read_json(target / NOTE)
+            summary = BuildSummary.from_json(note["summary"], target)
+    except (OSError, ValueError) as error:
         raise BuildError(
             f"{safe_text(target)} is there, but was not written by this build; {remedy}."
         ) from error

@@ -3,9 +3,6 @@
 import os
 from pathlib import Path
 
-# What JSON that is none, or holds other values than it should, provokes where it is read.
-NO_SUCH_JSON = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
-
 
 class BuildError(RuntimeError):
     """A build cannot start or go on. The message is one sentence that says what to do."""

@@ -1,11 +1,11 @@
 """Leaves near-duplicates out of a build, by the list that `audit --duplicates --json` wrote."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_builders.common.errors import NO_SUCH_JSON, BuildError, safe_text
+from data_builders.common.errors import BuildError, safe_text
 from data_builders.common.items import VideoItem
+from surgrec_jax import untrusted
 
 
 def without_listed(items: Sequence[VideoItem], path: Path, title: str) -> list[VideoItem]:
@@ -23,15 +23,17 @@ def without_listed(items: Sequence[VideoItem], path: Path, title: str) -> list[V
       BuildError: no such list, or it names a video that is not there; or none is left.
     """
     try:
-        pairs = json.loads(path.read_text(encoding="utf-8"))["duplicates"]
-        named = [
-            tuple(
-                (pair[key]["data_set"], pair[key]["split"], pair[key]["video_id"]) for key in keys
-            )
-            for pair in pairs
-            for keys in [("video", "stands_in")]
-        ]
-    except (OSError, *NO_SUCH_JSON) as error:
+        with untrusted.interpreting(path):
+            pairs = untrusted.read_json(path)["duplicates"]
+            named = [
+                tuple(
+                    (pair[key]["data_set"], pair[key]["split"], pair[key]["video_id"])
+                    for key in keys
+                )
+                for pair in pairs
+                for keys in [("video", "stands_in")]
+            ]
+    except (OSError, ValueError) as error:
         raise BuildError(
             f"--drop_duplicates {safe_text(path)} is not what `audit --duplicates --json FILE` "
             f"writes ({error!r})."

@@ -15,7 +15,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
-from data_builders.common.errors import NO_SUCH_JSON, BuildError, safe_text
+from data_builders.common.errors import BuildError, safe_text
 from surgrec_jax import untrusted
 
 
@@ -212,9 +212,12 @@ def damaged_shard(directory: Path) -> str | None:
 def counts(prepared: Prepared) -> str:
     """Records per split, from the metadata."""
     try:
-        splits = untrusted.read_json(prepared.directory / "dataset_info.json").get("splits", [])
-        return ", ".join(f"{s['name']} {sum(map(int, s.get('shardLengths', [])))}" for s in splits)
-    except (OSError, *NO_SUCH_JSON) as error:
+        path = prepared.directory / "dataset_info.json"
+        with untrusted.interpreting(path):
+            splits = untrusted.read_json(path).get("splits", [])
+            lengths = {s["name"]: sum(map(int, s.get("shardLengths", []))) for s in splits}
+        return ", ".join(f"{name} {length}" for name, length in lengths.items())
+    except (OSError, ValueError) as error:
         return f"unreadable: {error}"
 
 

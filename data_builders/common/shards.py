@@ -14,10 +14,11 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from data_builders.common.builder import VideoDatasetBuilder, VideoItem
-from data_builders.common.errors import NO_SUCH_JSON, BadInput, BuildError, safe_text
+from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.frames import ReadReport
 from data_builders.common.isolate import read_apart, read_here
 from data_builders.common.summary import write_json
+from surgrec_jax import untrusted
 
 FORMAT = 1  # raise it when the same inputs give other bytes
 SOURCE_BYTES_PER_SHARD = 256 * 2**20
@@ -129,9 +130,10 @@ def data_fingerprint(jobs: Sequence[ShardJob]) -> str:
 def finished(job: ShardJob) -> ShardResult | None:
     """The result of an earlier run, if the shard is there, whole, and made from the same inputs."""
     try:
-        result = ShardResult(**json.loads(job.note.read_text(encoding="utf-8")))
+        with untrusted.interpreting(job.note):
+            result = ShardResult(**untrusted.read_json(job.note))
         whole = job.path.stat().st_size == result.file_bytes
-    except (FileNotFoundError, *NO_SUCH_JSON):
+    except (FileNotFoundError, ValueError):
         return None
     return result if whole and result.fingerprint == job.fingerprint else None
 
