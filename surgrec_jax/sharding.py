@@ -153,8 +153,10 @@ def gather(params: Any, dtype: Any) -> Any:
     fsdp = fsdp_size()
 
     def one(x):
-        whole = _whole(x, dtype if x.ndim >= 2 else x.dtype, split(x.shape, fsdp))
-        return checkpoint_name(whole, GATHERED)
+        wanted = dtype if x.ndim >= 2 else x.dtype
+        if fsdp == 1 and x.dtype == wanted:
+            return x  # as it is: what is made here, a scan's forward pass copies for the backward
+        return checkpoint_name(_whole(x, wanted, split(x.shape, fsdp)), GATHERED)
 
     return jax.tree.map(one, params)
 

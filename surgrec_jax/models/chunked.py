@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-# A chunk's scores with 1,568 keys are about a mebibyte, a core's second-level cache.
-CHUNK_SIZES = (196, 160, 128, 112, 98, 64)
+# A chunk's scores with 1,568 keys are 2.5 MB, which two cores share. Smaller chunks are more parallel
+# regions, larger ones leave the caches (docs/performance.md).
+CHUNK_SIZES = (392, 320, 256, 196, 160, 128, 112, 98, 64)
 
 
 def chunk_size(length: int) -> int | None:
@@ -69,21 +70,24 @@ def _backward(chunk: int, name: str, saved, d_out: jax.Array):
     inner = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1, keepdims=True)
 
     def head(inputs):
-        q, k, v, *rows = inputs
+        q, k, v, d_out, log_total, inner = inputs
 
         def one(carry, inputs):
             dk, dv = carry  # [d, Nk]: matrix products with transposed weights are slower on CPUs
-            q_c, d_c, log_total_c, inner_c = inputs
+            q_c, d_c, log_total_c, inner_c, q_t, d_t = inputs
             weights = jnp.exp(_scores(q_c, k) - log_total_c)  # [chunk, Nk]
             d_scores = (weights * (_scores(d_c, v) - inner_c)).astype(k.dtype)
-            dv = dv + jnp.matmul(d_c.T, weights.astype(v.dtype))
-            dk = dk + jnp.matmul(q_c.T, d_scores)
+            dv = dv + jnp.matmul(d_t, weights.astype(v.dtype))
+            dk = dk + jnp.matmul(q_t, d_scores)
             return (dk, dv), jnp.matmul(d_scores, k)
 
         zeros = jnp.zeros_like(k.T), jnp.zeros_like(v.T)
-        chunks = tuple(_split(x, chunk) for x in (q, *rows))
-        (dk, dv), dq = jax.lax.scan(one, zeros, chunks)
-        return dq.reshape(q.shape), dk.T, dv.T
+        q, d_out, log_total, inner = (_split(x, chunk) for x in (q, d_out, log_total, inner))
+        # Transposed here, for all chunks: XLA's CPU runtime is slow where a product transposes its
+        # left side, as the products with q_c.T and d_c.T would.
+        transposed = q.swapaxes(1, 2), d_out.swapaxes(1, 2)  # [chunks, d, chunk]
+        (dk, dv), dq = jax.lax.scan(one, zeros, (q, d_out, log_total, inner, *transposed))
+        return dq.reshape(-1, q.shape[-1]), dk.T, dv.T
 
     return jax.lax.map(head, (q, k, v, d_out, log_total, inner))
 
