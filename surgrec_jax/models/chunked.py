@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-# A chunk's scores with 1,568 keys are 2.5 MB, which two cores share. Smaller chunks are more parallel
-# regions, larger ones leave the caches (docs/performance.md).
+# 392 rows of scores with 1,568 keys are 2.5 MB, which two cores share. Smaller chunks are more
+# parallel regions, larger ones leave the caches (docs/performance.md).
 CHUNK_SIZES = (392, 320, 256, 196, 160, 128, 112, 98, 64)
 
 
