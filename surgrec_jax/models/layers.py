@@ -53,7 +53,7 @@ class Linear(nnx.Linear):
         if sharding.platform() != "cpu":
             return super().__call__(x)
         # As rows: where there are two axes to sum over, XLA transposes the output's gradient for
-        # the weights' on a CPU, and multiplies a third slower.
+        # the weights' on a CPU, and multiplies up to a third slower.
         return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 

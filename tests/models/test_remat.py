@@ -64,7 +64,7 @@ def test_no_copy_of_weights_and_nothing_inside_gelu_is_kept(capsys):
     weights = {",".join(map(str, p.shape)) for p in jax.tree.leaves(params) if p.ndim == 3}
     assert weights and not weights & set(shapes)
     hidden = [shape for shape in shapes if shape.endswith(",64")]  # of 2 clips of 5 tokens
-    assert sorted(hidden) == ["3,10,64", "3,2,5,64"]  # what GELU takes, and what it gives
+    assert sorted(hidden) == ["3,10,64", "3,2,5,64"]  # what GELU gives, as rows, and takes
 
 
 def test_no_product_on_a_cpu_has_both_sides_transposed():
