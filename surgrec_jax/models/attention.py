@@ -39,8 +39,8 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, implementation: str = "auto
         implementation = choose(q, k, sharding.platform())
     check_name(implementation)
     out = IMPLEMENTATIONS[implementation](q, k, v)
-    # These two name what their backward passes keep themselves.
-    return out if implementation in ("splash", "chunked") else checkpoint_name(out, RESULT_NAME)
+    # The others name what their backward passes keep themselves; for cuDNN's see models/remat.py.
+    return checkpoint_name(out, RESULT_NAME) if implementation == "einsum" else out
 
 
 def choose(q: jax.Array, k: jax.Array, platform: str) -> str:

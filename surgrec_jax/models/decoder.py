@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.nn import initializers
 
+from surgrec_jax.models.elementwise import spread
 from surgrec_jax.models.layers import LayerNorm, Linear, Stack, kernel_init
 from surgrec_jax.models.position import Positions
 from surgrec_jax.models.presets import Compute, ViTConfig
@@ -68,9 +69,8 @@ class MAEDecoder(nnx.Module):
             config.position, config.grid, config.width, config.heads, config.position_grid
         )
         x = self.embed(visible)
-        mask = jnp.broadcast_to(
-            self.mask_token[...].astype(x.dtype), (*hidden_ids.shape, config.width)
-        )
+        shape = (*hidden_ids.shape, config.width)
+        mask = spread(self.mask_token[...], shape, x.dtype)
         ids = jnp.concatenate([visible_ids, hidden_ids], 1)
         x = positions.add(jnp.concatenate([x, mask], 1), ids)
         x = self.blocks(x, positions.rotary(ids))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jax.nn import initializers
 from surgrec_jax import sharding
 from surgrec_jax.models import remat
 from surgrec_jax.models.attention import attend
+from surgrec_jax.models.elementwise import add_bias, gelu, layer_norm, spread
 from surgrec_jax.models.position import rotate
 from surgrec_jax.models.presets import Compute, ViTConfig
 
@@ -50,20 +51,30 @@ class Linear(nnx.Linear):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., inputs] -> [..., outputs]."""
-        if sharding.platform() != "cpu":
-            return super().__call__(x)
+        bias = None if self.bias is None else self.bias[...]
+        return project(x, self.kernel[...], bias, self.dtype)
+
+
+def project(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, dtype: Any) -> jax.Array:
+    """x [..., inputs] times kernel [inputs, outputs], plus bias [outputs] if there is one."""
+    shape = (*x.shape[:-1], kernel.shape[1])
+    if sharding.platform() == "cpu":
         # As rows: where there are two axes to sum over, XLA transposes the output's gradient for
         # the weights' on a CPU, and multiplies up to a third slower.
-        return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+        x = x.reshape(-1, x.shape[-1])
+    x = x.astype(dtype) @ kernel.astype(dtype)
+    return (x if bias is None else add_bias(x, bias)).reshape(shape)
 
 
 class LayerNorm(nnx.LayerNorm):
-    """LayerNorm with float32 statistics, by the two-pass formula that other frameworks use."""
+    """`elementwise.layer_norm` with its parameters, for tokens in the forward pass's dtype."""
 
     def __init__(self, width: int, eps: float, compute: Compute, *, rngs: nnx.Rngs):
-        super().__init__(
-            width, epsilon=eps, dtype=compute.dtype, use_fast_variance=False, rngs=rngs
-        )
+        super().__init__(width, epsilon=eps, dtype=compute.dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., width] -> [..., width]."""
+        return layer_norm(x.astype(self.dtype), self.scale[...], self.bias[...], self.epsilon)
 
 
 class Attention(nnx.Module):
@@ -86,11 +97,7 @@ class Attention(nnx.Module):
 
     def __call__(self, x: jax.Array, rope: Rope, segments: Segments) -> jax.Array:
         b, n, d = x.shape
-        qkv = checkpoint_name(self.qkv(x), remat.QKV)  # [B, N, 3 D]
-        if hasattr(self, "q_bias"):
-            bias = [self.q_bias[...], jnp.zeros(d), self.v_bias[...]]
-            qkv = qkv + jnp.concatenate(bias).astype(qkv.dtype)
-        q, k, v = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, d // self.heads), 2, 0)
+        q, k, v = (part.reshape(b, n, self.heads, d // self.heads) for part in self._project(x))
         if rope is not None:
             q, k = rotate(q, *rope), rotate(k, *rope)
         ends = itertools.accumulate(segments or (n,))
@@ -100,10 +107,26 @@ class Attention(nnx.Module):
         ]
         return self.proj(jnp.concatenate(outs, 1).reshape(b, n, d))
 
+    def _project(self, x: jax.Array) -> list[jax.Array]:
+        """Queries, keys and values [B, N, D] of tokens [B, N, D]."""
+        kernel, bias = self.qkv.kernel[...], self._bias()
 
-# Its backward pass starts from its input alone: differentiated as it is, GELU would have two more
-# arrays of the hidden layer's size written and read.
-_gelu = jax.checkpoint(functools.partial(jax.nn.gelu, approximate=False), prevent_cse=False)
+        def named(kernel, bias):
+            return checkpoint_name(project(x, kernel, bias, self.compute.dtype), remat.QKV)
+
+        if sharding.platform() != "gpu":
+            return jnp.split(named(kernel, bias), 3, -1)
+        # cuDNN's attention takes arrays of their own, which would have to be copied out of one
+        # product, and their gradients into one.
+        biases = [None] * 3 if bias is None else jnp.split(bias, 3)
+        return [named(*pair) for pair in zip(jnp.split(kernel, 3, 1), biases, strict=True)]
+
+    def _bias(self) -> jax.Array | None:
+        """[3 D]; None without one."""
+        if hasattr(self, "q_bias"):
+            zeros = jnp.zeros_like(self.q_bias[...])
+            return jnp.concatenate([self.q_bias[...], zeros, self.v_bias[...]])
+        return None if self.qkv.bias is None else self.qkv.bias[...]
 
 
 class MLP(nnx.Module):
@@ -113,6 +136,7 @@ class MLP(nnx.Module):
         init = kernel_init(config.init)
         self.fc1 = Linear(config.width, config.mlp_dim, compute, init=init, rngs=rngs)
         self.fc2 = Linear(config.mlp_dim, config.width, compute, init=init, rngs=rngs)
+        self.unrolled = compute.unroll != 1
         if config.mlp == "swiglu":
             self.gate = Linear(config.width, config.mlp_dim, compute, init=init, rngs=rngs)
 
@@ -121,7 +145,9 @@ class MLP(nnx.Module):
             gate, value = (checkpoint_name(f(x), remat.HIDDEN) for f in (self.gate, self.fc1))
             return self.fc2(jax.nn.silu(gate) * value)
         hidden = checkpoint_name(self.fc1(x), remat.HIDDEN)
-        return self.fc2(_gelu(hidden))
+        # Its backward pass starts from its input. In a loop nothing else could be; outside of one
+        # XLA would keep what both passes compute.
+        return self.fc2(jax.checkpoint(gelu, prevent_cse=self.unrolled)(hidden))
 
 
 class Block(nnx.Module):
@@ -141,8 +167,9 @@ class Block(nnx.Module):
     ) -> jax.Array:
         attended = self.attn(self.norm1(x), rope, segments)
         if hasattr(self, "scale1"):
-            x = x + _kept(attended * self.scale1[...].astype(x.dtype), keep, 0)
-            return x + _kept(self.mlp(self.norm2(x)) * self.scale2[...].astype(x.dtype), keep, 1)
+            scale1, scale2 = (spread(s[...], x.shape, x.dtype) for s in (self.scale1, self.scale2))
+            x = x + _kept(attended * scale1, keep, 0)
+            return x + _kept(self.mlp(self.norm2(x)) * scale2, keep, 1)
         x = x + _kept(attended, keep, 0)
         return x + _kept(self.mlp(self.norm2(x)), keep, 1)
 

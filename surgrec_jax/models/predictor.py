@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from surgrec_jax.models.elementwise import spread
 from surgrec_jax.models.layers import LayerNorm, Linear, Stack, kernel_init
 from surgrec_jax.models.position import Positions
 from surgrec_jax.models.presets import Compute, ViTConfig
@@ -89,10 +90,10 @@ class JEPAPredictor(nnx.Module):
             config.position, config.grid, config.width, config.heads, config.position_grid
         )
         contexts = _split(self.embed(context), context_ids)
-        tokens = self.mask_tokens[...].astype(context.dtype)
         parts = []  # [B, Ci, Dp], [B, Mi, Dp] of one mask after the other
         for seen, targets, index in zip(contexts, target_ids, mask_indices, strict=True):
-            parts += [seen, jnp.broadcast_to(tokens[index], (*targets.shape, config.width))]
+            shape = (*targets.shape, config.width)
+            parts += [seen, spread(self.mask_tokens[...][index], shape, context.dtype)]
         pairs = zip(context_ids, target_ids, strict=True)
         ids = jnp.concatenate([ids for pair in pairs for ids in pair], 1)
         segments = tuple(

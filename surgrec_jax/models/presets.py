@@ -33,7 +33,7 @@ class ViTConfig:
             "rope_3d" (V-JEPA 2.1: frequencies interleaved as rotary embedding means it) or
             "rope_3d_tiled" (V-JEPA 2: frequencies tiled). They are not interchangeable. Image
             encoders: "rope_2d" (DINOv3) and "learned_2d" (DINOv2: a table, one row for CLS).
-        qkv_bias: "qkv", or "qv" (VideoMAE: learned biases for query and value, none for key).
+        qkv_bias: "qkv", "qv" (VideoMAE: learned biases for query and value, none for key), "none".
         norm_eps: epsilon of every LayerNorm.
         init: "xavier" (VideoMAE) or "trunc_normal" (V-JEPA, residual projections scaled by depth).
         mean, std: per-channel normalisation of RGB in [0, 1].

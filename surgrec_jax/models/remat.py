@@ -27,6 +27,17 @@ def _all_but_gathered(primitive, *_, **params) -> bool:
     return params.get("name") != sharding.GATHERED
 
 
+def _named(*names: str) -> Callable:
+    """Keeps activations by name. What cuDNN's attention gives, and its row sums, have none."""
+
+    def keeps(primitive, *_, **params) -> bool:
+        if primitive.name.startswith("dot_product_attention_fwd"):
+            return RESULT_NAME in names
+        return primitive.name == "name" and params["name"] in names
+
+    return keeps
+
+
 POLICIES = {
     # Everything; under a mesh that splits parameters, all but the gathered weights.
     "none": _all_but_gathered,
@@ -35,7 +46,7 @@ POLICIES = {
     # Results of matrix products with weights, and of attention: only cheap work is done again.
     "dots": _policies.save_from_both_policies(
         _policies.dots_with_no_batch_dims_saveable,
-        _policies.save_only_these_names(RESULT_NAME),
+        _named(RESULT_NAME),
     ),
 }
 
@@ -73,7 +84,7 @@ def policy(text: str) -> Callable:
             f"'names:...' or 'offload:...' with some of {','.join(NAMES)}"
         )
     if kind == "names":
-        return _policies.save_only_these_names(*names)
+        return _named(*names)
     return _policies.save_and_offload_only_these_names(
         names_which_can_be_saved=[],
         names_which_can_be_offloaded=names,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.nn import initializers
 
+from surgrec_jax.models.elementwise import add_bias, spread
 from surgrec_jax.models.layers import Keep, LayerNorm, Linear, Segments, Stack, kernel_init
 from surgrec_jax.models.position import Positions
 from surgrec_jax.models.presets import Compute, ViTConfig
@@ -118,7 +119,7 @@ class VideoViT(nnx.Module):
         )
         x = self.patch_embed(self.normalise(tubelets))
         if config.modality_embedding:
-            x = x + self.modality[...].astype(x.dtype)
+            x = add_bias(x, self.modality[...])
         if config.position == "learned_2d":
             x = x + self._learned(grid, ids).astype(x.dtype)
         x = positions.add(x, ids)
@@ -146,7 +147,7 @@ class VideoViT(nnx.Module):
         prefix = self.prefix[...]
         if self.config.position == "learned_2d":
             prefix = prefix.at[0].add(self.position[...][0])
-        prefix = jnp.broadcast_to(prefix.astype(x.dtype), (len(x), *prefix.shape))
+        prefix = spread(prefix, (len(x), *prefix.shape), x.dtype)
         x = jnp.concatenate([prefix, x], 1)
         if rope is None:
             return x, None

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax._src.cudnn import fused_attention_stablehlo
 
 from surgrec_jax import sharding
 from surgrec_jax.models import remat
@@ -88,6 +89,17 @@ def test_layers_that_are_gathered_are_not_kept():
         jaxpr = str(jax.make_jaxpr(jax.grad(loss))(jnp.ones((8, 8))))
     backward = jaxpr[jaxpr.index("remat") :]
     assert "sharding_constraint" in backward and "gathered" in backward
+
+
+def test_the_fused_gpu_kernel_is_not_run_again_where_attention_is_kept():
+    # JAX's own, private: a policy knows the kernel by this primitive's name.
+    kernel = fused_attention_stablehlo._dot_product_attention_fwd_p_wrapper
+    keeping = [
+        t
+        for t in ("dots", "names:attention,qkv", "names:qkv", "full", "none")
+        if remat.policy(t)(kernel)
+    ]
+    assert keeping == ["dots", "names:attention,qkv", "none"]
 
 
 @pytest.mark.parametrize("text", ["some", "names:", "names:qkv,colour", "offload:", ""])
