@@ -48,7 +48,7 @@ class Collective:
 
 def collectives(text: str) -> list[Collective]:
     """The collectives of a module's HLO text, loops counted by their known trip counts."""
-    entry, bodies = _computations(text)
+    entry, bodies = computations(text)
     times: dict[str, int] = defaultdict(int)
     _count(entry, 1, bodies, times)
     found, seen = [], set()
@@ -84,7 +84,8 @@ def summary(found: list[Collective]) -> dict[str, dict[str, float]]:
     return table
 
 
-def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
+def computations(text: str) -> tuple[str, dict[str, list[str]]]:
+    """The name of the entry computation, and the lines of every computation by its name."""
     entry, name, bodies = "", "", {}
     for line in text.splitlines():
         header = _HEADER.match(line)
@@ -100,7 +101,7 @@ def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
 def _count(name: str, times: int, bodies: dict[str, list[str]], total: dict[str, int]) -> None:
     total[name] += times
     for line in bodies[name]:
-        inner = times * (_trips(line, bodies) if " while(" in line else 1)
+        inner = times * (trips(line, bodies) if " while(" in line else 1)
         for match in _CALLS.finditer(line):
             for callee in match[1].split(","):
                 callee = callee.strip().lstrip("%")
@@ -108,7 +109,7 @@ def _count(name: str, times: int, bodies: dict[str, list[str]], total: dict[str,
                     _count(callee, inner, bodies, total)
 
 
-def _trips(line: str, bodies: dict[str, list[str]]) -> int:
+def trips(line: str, bodies: dict[str, list[str]]) -> int:
     """Trips of a loop; 1 where the number is not known before it runs."""
     known = _TRIPS.search(line)
     if known:
@@ -117,6 +118,18 @@ def _trips(line: str, bodies: dict[str, list[str]]) -> int:
     body = bodies.get(condition[1], []) if condition else []
     limits = [int(m[1]) for m in map(_LIMIT.search, body) if m]
     return limits[0] if len(limits) == 1 and any("direction=LT" in x for x in body) else 1
+
+
+def shapes(types: str) -> list[list[int]]:
+    """The shapes of all arrays in a type."""
+    return [[int(d) for d in dims.split(",") if d] for _, dims in _SHAPE.findall(types)]
+
+
+def array_sizes(types: str) -> list[int]:
+    """The bytes of all arrays in a type."""
+    dtypes = [dtype for dtype, _ in _SHAPE.findall(types)]
+    pairs = zip(dtypes, shapes(types), strict=True)
+    return [int(_BYTES.get(dtype, 4) * math.prod(shape)) for dtype, shape in pairs]
 
 
 def _group(line: str) -> int:
@@ -132,10 +145,7 @@ def _group(line: str) -> int:
 
 
 def _size(types: str, kind: str, start: bool, group: int) -> int:
-    sizes = [
-        int(_BYTES.get(dtype, 4) * math.prod(int(d) for d in dims.split(",") if d))
-        for dtype, dims in _SHAPE.findall(types)
-    ]
+    sizes = array_sizes(types)
     if start and kind == "all-gather":  # (operands, results)
         sizes = sizes[len(sizes) // 2 :]
     elif start and kind == "reduce-scatter":

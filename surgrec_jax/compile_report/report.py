@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from surgrec_jax import config as cfg
 from surgrec_jax import flops, sharding, train_state
-from surgrec_jax.compile_report import hlo
+from surgrec_jax.compile_report import hlo, kernels
 from surgrec_jax.compile_report.targets import GIB, Target, devices
 
 # What XLA says of a program that does not fit in a TPU's memory.
@@ -85,7 +85,10 @@ def report(config: ConfigDict, target: Target) -> dict[str, Any]:
         memory = {"total": needed / GIB}
     else:
         memory = _memory_gib(compiled.memory_analysis())
-        figures["collectives"] = hlo.summary(hlo.collectives(compiled.as_text()))
+        text = compiled.as_text()
+        figures["collectives"] = hlo.summary(hlo.collectives(text))
+        if target.gpu:
+            figures |= _kernels(text, target, per_step / mesh.size)
     limit = target.chip.memory / GIB
     fits = compiled is not None and memory["total"] <= limit
     return figures | {"memory_gib_per_chip": memory, "limit_gib_per_chip": limit, "fits": fits}
@@ -126,6 +129,14 @@ def largest_batch(
         if best:
             keep(best | {"tried": tried, "searched": str(size) in tried})
     return best | {"tried": tried, "searched": True}
+
+
+def _kernels(text: str, target: Target, flops_per_chip: float) -> dict[str, Any]:
+    """What the kernels of a GPU's step must do, and the MFU that they cannot exceed."""
+    peak = 1e12 * target.chip.tflops
+    table = kernels.summary(kernels.kernels(text), peak, target.chip.bandwidth)
+    least = sum(kind["least_seconds"] for kind in table.values())
+    return {"kernels": table, "mfu_at_most": flops_per_chip / peak / least}
 
 
 def _power_of_two(x: float) -> int:

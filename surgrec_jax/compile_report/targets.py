@@ -21,6 +21,7 @@ class Chip:
             GPU_FRACTION of the card.
         tflops: dense bf16 peak, from the makers' data sheets.
         topologies: slices by name; any other that libtpu knows can be asked for too.
+        bandwidth: of its memory in bytes/s, from NVIDIA's data sheets; 0 where it is not used.
         package: what compiling for it needs, an extra of this project.
         options: for `get_topology_desc`.
     """
@@ -28,6 +29,7 @@ class Chip:
     memory: int
     tflops: float
     topologies: tuple[str, ...]
+    bandwidth: float = 0.0
     package: str = "tpu"
     options: tuple[tuple[str, str], ...] = ()
 
@@ -43,8 +45,8 @@ CHIPS = {
     "v5e": Chip(int(15.75 * GIB), 197.0, _FLAT),
     "v5p": Chip(int(95.74 * GIB), 459.0, _CUBES),
     "v6e": Chip(int(31.25 * GIB), 918.0, _FLAT),
-    "h100": Chip(int(GPU_FRACTION * 85_029_158_912), 989.0, _GPUS, package="cuda"),
-    "h200": Chip(int(GPU_FRACTION * 151_397_597_184), 989.0, _GPUS, package="cuda"),
+    "h100": Chip(int(GPU_FRACTION * 85_029_158_912), 989.0, _GPUS, 3.352e12, "cuda"),
+    "h200": Chip(int(GPU_FRACTION * 151_397_597_184), 989.0, _GPUS, 4.8e12, "cuda"),
 }
 
 # What XLA must know of a GPU it cannot ask (the text form of stream_executor.GpuTargetConfigProto).
@@ -67,8 +69,8 @@ dnn_version_info {{ major: 9 minor: 10 patch: 0 }}
 device_description_str: "NVIDIA {name}"
 """
 _GPU_VALUES = {
-    "h100": {"name": "H100", "memory": 85_029_158_912, "bandwidth": 3_352_000_000_000},
-    "h200": {"name": "H200", "memory": 151_397_597_184, "bandwidth": 4_800_000_000_000},
+    "h100": {"name": "H100", "memory": 85_029_158_912},
+    "h200": {"name": "H200", "memory": 151_397_597_184},
 }
 
 
@@ -162,7 +164,9 @@ def devices(target: Target) -> Sequence:
             described = topologies.get_topology_desc(
                 platform="cuda",
                 topology_name="",
-                target_config=_GPU_TARGET.format(**_GPU_VALUES[target.kind]),
+                target_config=_GPU_TARGET.format(
+                    bandwidth=int(target.chip.bandwidth), **_GPU_VALUES[target.kind]
+                ),
                 topology=f"1x1x{target.layout}",
             )
         else:
