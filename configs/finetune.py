@@ -101,7 +101,7 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.compute.dtype = "auto"  # bfloat16 on accelerators, float32 on the CPU
     c.compute.attention = "auto"  # einsum, chunked, cudnn, splash
     c.compute.remat = "none"  # none, dots, full
-    c.compute.unroll = 1  # layers per scan iteration
+    c.compute.unroll = 1  # layers per scan iteration; the depth: less memory traffic on a GPU
 
     c.mesh = ConfigDict()
     c.mesh.fsdp = 1  # devices that share one copy of the state; -1 for all

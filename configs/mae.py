@@ -97,7 +97,7 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.compute.dtype = "auto"  # bfloat16 on accelerators, float32 on the CPU
     c.compute.attention = "auto"  # einsum, chunked (CPU), cudnn (GPU), splash (TPU)
     c.compute.remat = "dots"  # none, dots, full, names:..., offload:... (docs/scaling.md)
-    c.compute.unroll = 1  # layers per scan iteration
+    c.compute.unroll = 1  # layers per scan iteration; the depth: less memory traffic on a GPU
 
     c.mesh = ConfigDict()
     c.mesh.fsdp = 1  # devices that share one copy of the state; -1 for all
