@@ -94,7 +94,7 @@ class Peers:
     def close(self) -> None:
         """Takes leave: this process has done its part."""
         self._closed.set()
-        with contextlib.suppress(Exception):  # the service is gone: nobody is left to be told
+        with contextlib.suppress(RuntimeError):  # the service is gone: nobody is left to be told
             self._say("done")
         self._tell("bye\n")
 
@@ -108,7 +108,7 @@ class Peers:
             time.sleep(1.5 * self._timeout)
         self._closed.set()
         self._tell("bye\n")
-        with contextlib.suppress(Exception):  # as above
+        with contextlib.suppress(RuntimeError):  # as above
             self._say("failed " + str(error).replace("\n", " ")[:500])
             # The service ends with the first process: let the others read it first.
             deadline = time.monotonic() + min(5.0, self._timeout)
@@ -121,7 +121,7 @@ class Peers:
     def _meet(self) -> None:
         """Waits for the others' first signs, so that whoever is lost later has a name."""
         # One that is gone already, and a service that does not answer, are the judge's.
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(RuntimeError):
             self._say(f"alive {self._where} 0")
             for process in self._seen:
                 self._client.blocking_key_value_get(f"{_ROOT}/{process}", int(1000 * self._timeout))
@@ -133,7 +133,7 @@ class Peers:
         while not self._closed.wait(self._timeout / 6 if count else 0):
             count += 1
             # Whatever gRPC makes of a silent service: the judge counts the silence.
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(RuntimeError):
                 self._say(f"alive {self._where} {count}")
                 self._look()
 
