@@ -114,10 +114,11 @@ class Attention(nnx.Module):
         def named(kernel, bias):
             return checkpoint_name(project(x, kernel, bias, self.compute.dtype), remat.QKV)
 
-        if sharding.platform() != "gpu":
+        if sharding.platform() != "gpu" or sharding.fsdp_size() > 1:
             return jnp.split(named(kernel, bias), 3, -1)
         # cuDNN's attention takes arrays of their own, which would have to be copied out of one
-        # product, and their gradients into one.
+        # product, and their gradients into one. Where the state is split, though, the gradients
+        # of three kernels would travel once more to become shards of one.
         biases = [None] * 3 if bias is None else jnp.split(bias, 3)
         return [named(*pair) for pair in zip(jnp.split(kernel, 3, 1), biases, strict=True)]
 
