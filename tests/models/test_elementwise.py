@@ -127,3 +127,14 @@ def test_three_products_on_a_gpu_are_the_one_of_others(bias, monkeypatch):
     monkeypatch.setattr(sharding, "platform", lambda: "gpu")
     for a, b in zip(jax.tree.leaves(both()), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_one_product_where_the_state_is_split(monkeypatch):
+    module = Attention(ViTConfig(32, 1, 2, 64), Compute(), rngs=nnx.Rngs(0))
+    monkeypatch.setattr(sharding, "platform", lambda: "gpu")
+
+    def products(split):
+        with jax.set_mesh(sharding.make_mesh(split)):
+            return str(jax.make_jaxpr(module._project)(X)).count("dot_general")
+
+    assert (products(1), products(8)) == (3, 1)
