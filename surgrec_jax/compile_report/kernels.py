@@ -40,7 +40,7 @@ class Kernel:
         kind: of KINDS.
         times: how often it runs in a step.
         flops: of matrix products and attention, in one run; 0 for others.
-        size: bytes read and written in one run, had it the whole cache to itself.
+        size: bytes read and written in one run, each once and none found in a cache.
     """
 
     kind: str
@@ -135,7 +135,7 @@ def _count(name: str, runs: int, program, bodies, times: dict[str, int]) -> None
 
 
 def _kernel(instruction: _Instruction, around, program, runs: int) -> Kernel:
-    operands = [around[name] for name in instruction.operands if name in around]
+    operands = [around[name] for name in instruction.operands]
     if instruction.op == "fusion":
         inside = program[_CALLEES.search(instruction.line)[1]]
         flops = sum(_product(i, [inside[o] for o in i.operands]) for i in inside.values())

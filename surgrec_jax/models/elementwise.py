@@ -1,7 +1,7 @@
 """What surrounds the matrix products: LayerNorm, GELU and bias, float32 inside.
 
-Their backward passes are written out. Differentiated as they stand, they read and write whole
-activations several times more than they need to, and on accelerators they take as long as that.
+Their backward passes are written out: differentiated as they stand, they read and write whole
+activations more often than they need to (docs/performance.md, "On a GPU").
 """
 
 from __future__ import annotations
