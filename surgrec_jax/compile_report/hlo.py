@@ -13,7 +13,8 @@ _BYTES |= {"f32": 4, "s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8, "c64": 8,
 
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
 _CALLS = re.compile(
-    r"(?:calls|to_apply|body|condition|branch_computations)=\{?([^,}\s]+(?:, ?%[^,}\s]+)*)"
+    r"(?:calls|to_apply|body|condition|branch_computations|true_computation|false_computation)="
+    r"\{?([^,}\s]+(?:, ?%[^,}\s]+)*)"
 )
 _TRIPS = re.compile(r'known_trip_count"?:\{"?n"?:"?(\d+)')
 _OPERATION = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(-start)?\(")
@@ -49,8 +50,7 @@ class Collective:
 def collectives(text: str) -> list[Collective]:
     """The collectives of a module's HLO text, loops counted by their known trip counts."""
     entry, bodies = computations(text)
-    times: dict[str, int] = defaultdict(int)
-    _count(entry, 1, bodies, times)
+    times = runs(entry, bodies)
     found, seen = [], set()
     for name, lines in bodies.items():
         for line in lines if times[name] else ():
@@ -98,18 +98,29 @@ def computations(text: str) -> tuple[str, dict[str, list[str]]]:
     return entry, bodies
 
 
+def runs(entry: str, bodies: dict[str, list[str]]) -> dict[str, int]:
+    """How often every computation runs in a step, both branches of a condition once."""
+    total: dict[str, int] = defaultdict(int)
+    _count(entry, 1, bodies, total)
+    return total
+
+
 def _count(name: str, times: int, bodies: dict[str, list[str]], total: dict[str, int]) -> None:
     total[name] += times
     for line in bodies[name]:
-        inner = times * (trips(line, bodies) if " while(" in line else 1)
-        for match in _CALLS.finditer(line):
-            for callee in match[1].split(","):
-                callee = callee.strip().lstrip("%")
-                if callee in bodies:
-                    _count(callee, inner, bodies, total)
+        inner = times * (_trips(line, bodies) if " while(" in line else 1)
+        for callee in callees(line):
+            if callee in bodies:
+                _count(callee, inner, bodies, total)
 
 
-def trips(line: str, bodies: dict[str, list[str]]) -> int:
+def callees(line: str) -> list[str]:
+    """Computations that an operation calls."""
+    listed = (match[1].split(",") for match in _CALLS.finditer(line))
+    return [name.strip().lstrip("%") for names in listed for name in names]
+
+
+def _trips(line: str, bodies: dict[str, list[str]]) -> int:
     """Trips of a loop; 1 where the number is not known before it runs."""
     known = _TRIPS.search(line)
     if known:

@@ -15,15 +15,13 @@ from surgrec_jax.compile_report import hlo
 KINDS = ("matrix products", "attention", "other")
 
 _INSTRUCTION = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = (.*?) ([\w\-]+)\((.*)$")
-_BODY = re.compile(r"body=%?([\w.\-]+)")
-_CALLEES = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
-_BRANCHES = re.compile(r"(?:branch_computations=\{|(?:true|false)_computation=)([^}=]*)[},]")
 _CUSTOM = re.compile(r'custom_call_target="([^"]*)"')
 _CONTRACTED = re.compile(r'lhs_contracting_dim(?:ension)?s"?[=:][\[{]([\d",]*)')
-# They run nothing, or only point at what is there; what loops and branches run is counted apart.
+_CONTROL = ("while", "conditional", "call")
+# They run nothing, or only point at what is there.
 _FREE = (
     *("parameter", "constant", "iota", "get-tuple-element", "tuple", "bitcast", "opt-barrier"),
-    *("after-all", "while", "conditional", "call"),
+    *("after-all", *_CONTROL),
 )
 # Of an operand they read only what they give; or write, into their first operand, the second.
 _READS_A_PART = ("dynamic-slice", "gather", "slice")
@@ -75,14 +73,21 @@ def kernels(text: str) -> list[Kernel]:
     """The kernels of a module's HLO text, loops counted by their known trip counts."""
     entry, bodies = hlo.computations(text)
     program = {name: _parse(lines) for name, lines in bodies.items()}
-    times: dict[str, int] = defaultdict(int)
-    _count(entry, 1, program, bodies, times)
-    found = []
-    for name, runs in times.items():
-        for instruction in program[name].values():
-            if instruction.op not in _FREE:
-                found.append(_kernel(instruction, program[name], program, runs))
-    return found
+    # What loops and branches do are kernels; what others call, fusions above all, is inside one.
+    inside = {
+        callee
+        for instructions in program.values()
+        for instruction in instructions.values()
+        if instruction.op not in _CONTROL
+        for callee in hlo.callees(instruction.line)
+    }
+    return [
+        _kernel(instruction, program[name], program, runs)
+        for name, runs in hlo.runs(entry, bodies).items()
+        if name not in inside
+        for instruction in program[name].values()
+        if instruction.op not in _FREE
+    ]
 
 
 def summary(found: list[Kernel], peak: float, bandwidth: float) -> dict[str, dict[str, float]]:
@@ -119,25 +124,10 @@ def _operands(rest: str) -> list[str]:
     return []
 
 
-def _count(name: str, runs: int, program, bodies, times: dict[str, int]) -> None:
-    """Adds the runs of a computation and of all that it calls, other than fusions."""
-    times[name] += runs
-    for instruction in program[name].values():
-        if instruction.op == "while":
-            trips = hlo.trips(instruction.line, bodies)
-            _count(_BODY.search(instruction.line)[1], runs * trips, program, bodies, times)
-        elif instruction.op == "call":
-            _count(_CALLEES.search(instruction.line)[1], runs, program, bodies, times)
-        elif instruction.op == "conditional":
-            for listed in _BRANCHES.findall(instruction.line):
-                for branch in re.findall(r"[\w.\-]+", listed):
-                    _count(branch, runs, program, bodies, times)
-
-
 def _kernel(instruction: _Instruction, around, program, runs: int) -> Kernel:
     operands = [around[name] for name in instruction.operands]
     if instruction.op == "fusion":
-        inside = program[_CALLEES.search(instruction.line)[1]]
+        inside = program[hlo.callees(instruction.line)[0]]
         flops = sum(_product(i, [inside[o] for o in i.operands]) for i in inside.values())
         return Kernel(KINDS[0] if flops else KINDS[2], runs, flops, _fused_bytes(inside))
     target = _CUSTOM.search(instruction.line)
