@@ -7,18 +7,17 @@ any frame.
 
 import hashlib
 import os
-import threading
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from array_record.python.array_record_module import ArrayRecordReader
 
 from surgrec_jax.data import storage
 from surgrec_jax.data.example import DamagedRecordError, NoRecordError, Record, parse_record
 from surgrec_jax.data.info import read_info, shards_of
 from surgrec_jax.data.locate import build_command, find_version
+from surgrec_jax.data.shards import OPEN, open_shard
 
 __all__ = ["DamagedRecordError", "Record", "Source", "open_source"]
 
@@ -26,7 +25,7 @@ _CHECKED_SHARDS = 256  # up to so many, records are counted when the source is o
 
 
 class Source:
-    """One split of a prepared data set. Picklable; files are opened per process when first read.
+    """One split of a prepared data set. Picklable; its files are opened when read (`shards.OPEN`).
 
     Attributes:
       name, split, directory: which data set; directory is that of the version.
@@ -51,7 +50,6 @@ class Source:
         self.fingerprint = fingerprint
         self._shards = shards  # (file name, records)
         self._ends = np.cumsum([count for _, count in shards])
-        self._open_lock()
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -59,24 +57,22 @@ class Source:
     def __repr__(self) -> str:
         return f"Source({self.name}/{self.split}, {len(self)} records, {self.directory})"
 
-    def __getstate__(self) -> dict:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_readers", "_lock")}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        self._open_lock()
+    @property
+    def config(self) -> str:
+        """The builder config; "" for a data set without."""
+        above = self.directory.parent.name  # of the version's folder
+        return "" if above == self.name else above
 
     @property
     def label(self) -> str:
         """name/split, or name/config/split."""
-        above = self.directory.parent.name  # of the version's folder
-        config = "" if above == self.name else f"/{above}"
-        return f"{self.name}{config}/{self.split}"
+        return "/".join(filter(None, (self.name, self.config, self.split)))
 
     def describe(self) -> dict[str, str | int]:
         """What a run writes down about its data."""
         return {
             "name": self.name,
+            "config": self.config,
             "split": self.split,
             "directory": str(self.directory),
             "records": len(self),
@@ -98,13 +94,19 @@ class Source:
             )
         shard = int(np.searchsorted(self._ends, index, side="right"))
         place = int(index) - (int(self._ends[shard - 1]) if shard else 0)
-        reader = self._readers[shard] or self._open(shard, index)
+        name, count = self._shards[shard]
+        path = self.directory / name
+        try:
+            reader = OPEN.reader(path, count)
+        except DamagedRecordError as e:
+            fault = e.fault.removeprefix(f"shard {path} ")
+            raise DamagedRecordError(f"{self.where(index)}: its shard {fault}") from e
         try:
             (raw,) = reader.read([place])
         except (IndexError, OSError, RuntimeError, ValueError) as e:
-            failed = storage.trouble(self.directory / self._shards[shard][0], e)
+            failed = storage.trouble(path, e)
             if failed is not None:
-                self._readers[shard] = None  # a stale handle stays stale: open the file anew
+                OPEN.forget(path)  # a stale handle stays stale: open the file anew
                 raise failed from e
             raise DamagedRecordError(f"{self.where(index)} cannot be read: {e}") from e
         return raw
@@ -130,29 +132,6 @@ class Source:
         place = int(index) - (int(self._ends[shard - 1]) if shard else 0)
         path = self.directory / self._shards[shard][0]
         return f"source {self.name}/{self.split}: record {index} (number {place} of {path})"
-
-    def close(self) -> None:
-        """Closes the shards this process has opened; reading opens them again."""
-        with self._lock:
-            for reader in self._readers:
-                if reader is not None:
-                    reader.close()
-            self._readers = [None] * len(self._shards)
-
-    def _open_lock(self) -> None:
-        self._lock = threading.Lock()
-        self._readers: list[ArrayRecordReader | None] = [None] * len(self._shards)
-
-    def _open(self, shard: int, index: int) -> ArrayRecordReader:
-        with self._lock:
-            if self._readers[shard] is None:
-                name, count = self._shards[shard]
-                try:
-                    self._readers[shard] = _open_shard(self.directory / name, count)
-                except DamagedRecordError as e:
-                    fault = e.fault.removeprefix(f"shard {self.directory / name} ")
-                    raise DamagedRecordError(f"{self.where(index)}: its shard {fault}") from e
-            return self._readers[shard]
 
 
 def open_source(
@@ -208,8 +187,9 @@ def open_source(
                     f"with {build_command(name, data_dir, config)} and --overwrite"
                 )
             digest.update(f"{shard}\0{count}\0{path.stat().st_size}\0".encode())
+            OPEN.forget(path)  # it may be another file than the one read before
             if len(shards) <= _CHECKED_SHARDS:
-                _open_shard(path, count).close()
+                open_shard(path, count).close()
         except (FileNotFoundError, DamagedRecordError) as error:
             if not skip_damaged:
                 raise
@@ -229,27 +209,3 @@ def open_source(
 
 def _sub(features: tfds.features.FeaturesDict, key: str) -> list[tuple]:
     return sorted(features[key].items()) if key in features else []
-
-
-def _open_shard(path: Path, count: int) -> ArrayRecordReader:
-    """A reader that many threads may share, as array_record's own data source opens it.
-
-    Raises:
-      DamagedRecordError: missing, no ArrayRecord file, or not one of `count` records.
-      StorageError: the file system failed.
-    """
-    try:
-        options = "readahead_buffer_size:0"
-        reader = ArrayRecordReader(str(path), options=options, file_reader_buffer_size=1 << 16)
-        found = reader.num_records()
-        if found != count:
-            reader.close()  # of a file that is no ArrayRecord, array_record complains only here
-    except (OSError, RuntimeError, ValueError) as e:
-        failed = storage.trouble(path, e)
-        if failed is not None:
-            raise failed from e
-        why = "is missing" if not path.exists() else f"cannot be opened: {e}"
-        raise DamagedRecordError(f"shard {path} {why}") from e
-    if found != count:
-        raise DamagedRecordError(f"shard {path} holds {found} records, its metadata says {count}")
-    return reader

@@ -14,7 +14,7 @@ import pytest
 from small_corpus import example, features, write_source
 from tensorflow_datasets.proto import tf_example_pb2
 
-from surgrec_jax.data import records, storage
+from surgrec_jax.data import shards, storage
 from surgrec_jax.data.batches import WorkerDiedError
 from surgrec_jax.data.clips import ClipSpec
 from surgrec_jax.data.faults import FILE, BadRecord, BadRecords, BadRecordsError
@@ -175,7 +175,7 @@ def test_a_missing_or_truncated_shard_costs_only_its_records(damaged, tmp_path):
         assert max(max(b["record"]) for b in batches) < 7
     first.unlink()
     shutil.rmtree(source.directory)
-    source.close()
+    shards.OPEN.forget(first)
     with pytest.raises(StorageError, match="No such file"):  # the folder is gone: not a bad shard
         source.record(0)
 
@@ -208,9 +208,9 @@ EIO = RuntimeError("pread() failed: Input/output error; reading x; at byte 0")
 @pytest.mark.parametrize("error", [EIO, OSError(errno.ESTALE, "Stale file handle")])
 def test_storage_that_fails_for_a_while_is_tried_again(damaged, monkeypatch, error):
     monkeypatch.setattr(storage, "FIRST_WAIT", 0.01)
-    failures, real = [3], records._open_shard
+    failures, real = [3], shards.open_shard
     source = opened(damaged)[1]
-    monkeypatch.setattr(records, "_open_shard", lambda p, c: Flaky(real(p, c), failures, error))
+    monkeypatch.setattr(shards, "open_shard", lambda p, c: Flaky(real(p, c), failures, error))
     began = time.monotonic()
     got = storage.patiently(lambda: source.record(1), 5.0)
     assert got.case_id == "even-case0" and failures == [0]

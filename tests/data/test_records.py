@@ -11,8 +11,10 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from small_corpus import PHASES, example, features, picture, write_source
 
+from surgrec_jax.data import records
 from surgrec_jax.data.clips import ClipSpec, decode_clip
 from surgrec_jax.data.records import DamagedRecordError, open_source
+from surgrec_jax.data.shards import OpenShards
 
 
 def shard_of(source, shard):
@@ -52,8 +54,19 @@ def test_a_pickled_source_reads_again(sources):
     sources[0].record(1)
     again = pickle.loads(pickle.dumps(sources[0]))
     assert again.record(13).frames == sources[0].record(13).frames
-    again.close()
-    assert again.record(0).frames == sources[0].record(0).frames
+
+
+def test_few_shards_stay_open(corpus, monkeypatch):
+    few = OpenShards(1)
+    monkeypatch.setattr(records, "OPEN", few)
+    beta = open_source(corpus.data_dir, "beta")
+    count = tfds.builder_from_directory(beta.directory).info.splits["train"].shard_lengths[0]
+    first = few.reader(shard_of(beta, 0), count)
+    for r in (0, 5, 1, 4):  # of two shards in turn
+        assert beta.record(r).case_id == example("beta", 1, r, 24, 8.0, 3.0 * r)["case_id"]
+        assert len(few) == 1
+    assert few.reader(shard_of(beta, 0), count) is not first
+    first.read([0])  # a read under way holds its own
 
 
 @pytest.mark.parametrize("index", [-1, 6])
