@@ -17,7 +17,6 @@ from data_builders.common.audit import Finding
 from data_builders.common.prepared import Prepared, decoded_frames
 
 EVERY = 2.0  # seconds between hashed frames: hashes of one operation table differ by then
-PER_VIDEO = 512
 DISTANCE = 6  # bits of 64 that two hashes of one picture may differ in
 SHARE = 0.5  # of the shorter video's hashed frames that must be in the other
 MIN_FRAMES = 3  # that must be in the other
@@ -53,7 +52,7 @@ def hash_videos(prepared: Prepared) -> list[HashedVideo]:
       BuildError: a record cannot be read.
     """
     found: dict[tuple[str, str], HashedVideo] = {}
-    taken: dict[tuple[str, str], list[int]] = {}
+    taken: dict[tuple[str, str], set[int]] = collections.defaultdict(set)
     last: dict[tuple[str, str], float] = {}
     for frame in decoded_frames(prepared.directory, _due(last)):
         key = frame.split, frame.video_id
@@ -64,10 +63,10 @@ def hash_videos(prepared: Prepared) -> list[HashedVideo]:
             ),
         )
         value = frame_hash(frame.picture)
-        if value is not None and len(taken.setdefault(key, [])) < PER_VIDEO:
-            taken[key].append(value)
+        if value is not None:
+            taken[key].add(value)
     for key, video in found.items():
-        video.hashes = np.array(sorted(set(taken.get(key, ()))), np.uint64)
+        video.hashes = np.array(sorted(taken[key]), np.uint64)
     return list(found.values())
 
 

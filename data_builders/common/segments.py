@@ -1,7 +1,6 @@
 """Cuts a video into segments of encoded frames; holds one segment in memory at a time."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -50,8 +49,8 @@ def cut_video(
 
     `report` is filled along the way: its native rate and size hold from the first segment on.
     Where `filters` leave frames out, a segment ends and the next one begins; `outside` tells frames
-    out of body. The boxes of `blank` (left, top, right, bottom as fractions of the stored picture)
-    are stored black.
+    out of body. The boxes of `blank` (left, top, right, bottom as fractions of the native picture)
+    are black before anything looks at a picture.
 
     Raises:
       BadInput: the video cannot be opened, holds no readable frame, or none that the filters keep.
@@ -70,15 +69,12 @@ def cut_video(
         image_fps=image_fps,
         image_start=image_start,
         box=box,
+        blank=blank,
     )
     for frame, gap in dropped(stream, filters, report.filtered, outside):
         if gap and frames:
             yield Segment(index, frames, np.array(times), np.array(numbers, np.int64))
             frames, times, numbers, index = [], [], [], index + 1
-        height, width = frame.picture.shape[:2]
-        for left, top, right, bottom in blank:
-            rows = slice(math.floor(top * height), math.ceil(bottom * height))
-            frame.picture[rows, math.floor(left * width) : math.ceil(right * width)] = 0
         ok, encoded = cv2.imencode(".jpg", frame.picture, quality)
         if not ok:
             raise BadInput(path, f"frame {frame.number} could not be encoded as JPEG")

@@ -12,7 +12,7 @@ import math
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -42,6 +42,7 @@ def read_video(
     image_fps: float | None = None,
     image_start: int = 0,
     box: tuple[int, int, int, int] | None = None,
+    blank: Sequence[tuple[float, float, float, float]] = (),
 ) -> Iterator[Frame]:
     """Decodes a video once, from start to end, and yields the frames to store.
 
@@ -53,6 +54,8 @@ def read_video(
       report: filled along the way.
       image_fps, image_start: for a folder of pictures only.
       box: top, bottom, left, right of the part to keep; in native pixels, before shrinking.
+      blank: parts made black before anything else: left, top, right, bottom as fractions of the
+        native picture.
 
     Yields:
       Frames in time order, all of one size (that of the first).
@@ -70,15 +73,17 @@ def read_video(
         height, width = frame.picture.shape[:2]
         if size is None:
             report.native_height, report.native_width = height, width
-            if box is not None:
-                height, width = box[1] - box[0], box[3] - box[2]
-            scale = min(1.0, short_side / min(height, width))
-            size = max(1, round(width * scale)), max(1, round(height * scale))
+            kept = (height, width) if box is None else (box[1] - box[0], box[3] - box[2])
+            scale = min(1.0, short_side / min(kept))
+            size = max(1, round(kept[1] * scale)), max(1, round(kept[0] * scale))
         elif (height, width) != (report.native_height, report.native_width):
             note = "the picture size changes within the video; all frames got the first one's size"
             if note not in report.problems:
                 report.problems.append(note)
         picture = frame.picture
+        for left, top, right, bottom in blank:
+            rows = slice(math.floor(top * height), math.ceil(bottom * height))
+            picture[rows, math.floor(left * width) : math.ceil(right * width)] = 0
         if box is not None and picture.shape[:2] == (report.native_height, report.native_width):
             picture = picture[box[0] : box[1], box[2] : box[3]]
         if picture.shape[:2] != size[::-1]:

@@ -6,6 +6,7 @@ from typing import ClassVar
 from data_builders.common.annotations import (
     PRESENT,
     by_number,
+    check_rate,
     class_id,
     frame_table,
     split_rows,
@@ -48,6 +49,7 @@ FIVE = tuple("12345")
 SKILL_FILES = {"skill": "", "skill_calot": "_Calot", "skill_dissection": "_Dissection"}
 SHARES = {"train": 2 / 3, "val": 1 / 12, "test": 1 / 4}  # 16, 2 and 6 of the 24
 KINDS = ("Phase", "Instrument", "Action")
+AT_50_FPS = (16, 17, 18, 19, 20, 23, 24)  # the others at 25
 
 
 class Builder(VideoDatasetBuilder):
@@ -98,6 +100,7 @@ class Builder(VideoDatasetBuilder):
         return items
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
+        check_rate(item.path, 50 if int(item.video_id[8:]) in AT_50_FPS else 25)
         columns = {"Phase": ("phase",), "Instrument": SLOTS, "Action": ACTIONS}
         tables = {
             kind: frame_table(

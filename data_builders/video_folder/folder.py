@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from data_builders.common.errors import BuildError, safe_text
@@ -70,6 +71,26 @@ def find_videos(root: Path, skip) -> list[Path]:
             f"{safe_text(root)} holds no video ({others} other files); looked for {kinds}."
         )
     return sorted(files, key=lambda path: os.fsencode(path))
+
+
+def check_stems(relative: Sequence[Path]) -> None:
+    """Refuses file names as cases where they are none: where files in several folders have one.
+
+    Recorders write `patient07/00001.mp4`, `patient07/00002.mp4`, ...: the number is no patient, and
+    a split by it would put every patient into train and test.
+
+    Raises:
+      BuildError: names two such files.
+    """
+    first: dict[str, Path] = {}
+    for path in relative:
+        other = first.setdefault(path.stem, path)
+        if other.parent != path.parent:
+            raise BuildError(
+                f"{safe_text(other.as_posix())} and {safe_text(path.as_posix())} have one name in "
+                "two folders, so names do not tell patients apart: give --case_from folder, or an "
+                "expression, or a case_id per video in --labels."
+            )
 
 
 def case_of(relative: Path, rule: str) -> str:

@@ -12,7 +12,7 @@ from data_builders.common.labels import Intervals
 from data_builders.common.records import DOMAINS
 from data_builders.common.registry import sources
 from data_builders.common.splits import split_by_case
-from data_builders.video_folder.folder import case_of, class_of, find_videos
+from data_builders.video_folder.folder import case_of, check_stems, class_of, find_videos
 from data_builders.video_folder.private import pseudonym, read_boxes, read_key
 from data_builders.video_folder.table import Table, VideoRows, read_table
 
@@ -35,7 +35,8 @@ class VideoFolderConfig(VideoConfig):
       seed: of that dealing.
       pseudonyms: file with a secret key (made where there is none), to store keyed hashes in place
         of the names of files and cases; None stores the names.
-      blank: boxes (left, top, right, bottom as fractions) of every picture that are stored black.
+      blank: boxes (left, top, right, bottom as fractions of the native picture, before borders are
+        cut off) that are stored black.
     """
 
     dataset_name: str = NAME
@@ -151,7 +152,7 @@ class Builder(VideoDatasetBuilder):
             raise BuildError("video_folder needs --manual_dir, the folder of your videos.")
         videos, table = self._scan(manual_dir)
         self.skipped += self._notes
-        config, items = self.builder_config, []
+        config, items, unnamed = self.builder_config, [], []
         for path in videos:
             relative = path.relative_to(manual_dir)
             name = safe_text(relative.as_posix())
@@ -165,6 +166,8 @@ class Builder(VideoDatasetBuilder):
                 )
                 continue
             rows = rows or VideoRows()
+            if not rows.case_id:
+                unnamed.append(relative)
             extra = {"labels": dict(rows.labels), "intervals": dict(rows.intervals)}
             if config.class_from and class_of(relative) is not None:
                 extra["labels"]["class"] = class_of(relative)
@@ -178,6 +181,8 @@ class Builder(VideoDatasetBuilder):
                     extra=extra,
                 )
             )
+        if config.case_from == "stem":
+            check_stems(unnamed)
         if config.pseudonyms:
             key = read_key(Path(config.pseudonyms))
             items = [

@@ -1,6 +1,7 @@
 """Near-duplicate videos across data sets are found, listed, and left out where asked."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ from fake_video import write_video
 
 from data_builders.common import duplicates
 from data_builders.common.cli import main
-from data_builders.common.prepared import read_videos
+from data_builders.common.prepared import Prepared, StoredFrame, read_videos
 
 
 def scene(seed, k, size=(160, 120)):
@@ -27,6 +28,23 @@ def test_hashes():
     assert (value ^ again).bit_count() <= duplicates.DISTANCE
     assert (value ^ duplicates.frame_hash(scene(2, 0))).bit_count() > 15
     assert duplicates.frame_hash(np.zeros((96, 128, 3), np.uint8)) is None
+
+
+def test_a_clip_from_the_end_of_a_long_video_is_found(monkeypatch):
+    """The video lasts 24 minutes; the clip is its last 100 seconds."""
+
+    def frames(directory, wanted):
+        first = {"long": 0, "clip": 670}[directory.name]
+        for k in range(first, 720):
+            time = 2.0 * (k - first)
+            if wanted("train", directory.name, time):
+                yield StoredFrame("train", directory.name, directory.name, time, scene(1, 2 * k))
+
+    monkeypatch.setattr(duplicates, "decoded_frames", frames)
+    sets = [Prepared(name, "", "1.0.0", Path(name)) for name in ("long", "clip")]
+    (found,) = duplicates.find_duplicates(sets)
+    assert (found.video.title, found.stands_in.title) == ("clip", "long")
+    assert found.frames == len(found.video.hashes) >= 45
 
 
 def test_near_duplicates_across_data_sets(tmp_path, capsys):

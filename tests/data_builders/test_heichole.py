@@ -98,6 +98,7 @@ def test_faults(tmp_path):
     make(root, 4, 25)
     make(root, 5, 25)
     make(root, 25, 25)
+    make(root, 17, 25)
     (root / "Annotations/Action/Hei-Chole4_Annotation_Action.csv").unlink()
     write_lines(root / "Annotations/Phase/Hei-Chole5_Annotation_Phase.csv", ["0,0", "1,7"])
     summary, splits = built("heichole", root, tmp_path / "data")
@@ -112,6 +113,7 @@ def test_faults(tmp_path):
             ("Hei-Chole4.mp4", "expected Hei-Chole4_Annotation_Action.csv"),
             ("Hei-Chole5_Annotation_Phase.csv:2", "unknown class '7'"),
             ("Hei-Chole25.mp4", "not one of the public 1 to 24"),
+            ("Hei-Chole17.mp4", "runs at 25 frames a second, but its labels count frames at 50"),
         ],
     )
 

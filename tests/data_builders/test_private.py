@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from fake_video import write_video
 from video_folder_run import run, stored
@@ -53,9 +54,10 @@ def test_pseudonyms_need_a_secret(tmp_path):
 
 
 def test_blanked_parts_are_black(videos, tmp_path):
-    options = ("--split", "none", "--blank", "0,0,0.5,0.25;0.75,0.75,1,1", "--fps", "1000")
-    assert run(videos, tmp_path / "blank", *options) == 0
-    assert run(videos, tmp_path / "whole", *options[:2], "--fps", "1000") == 0
+    options = ("--case_from", "folder", "--split", "none", "--fps", "1000")
+    boxes = ("--blank", "0,0,0.5,0.25;0.75,0.75,1,1")
+    assert run(videos, tmp_path / "blank", *options, *boxes) == 0
+    assert run(videos, tmp_path / "whole", *options) == 0
     blank, whole = (stored(tmp_path / name)["train"] for name in ("blank", "whole"))
     for name, video in blank.items():
         for picture, sound in zip(video.pictures, whole[name].pictures, strict=True):
@@ -64,6 +66,19 @@ def test_blanked_parts_are_black(videos, tmp_path):
             assert picture[3 * height // 4 :, 3 * width // 4 :].max() < 40
             kept = picture[height // 3 : 2 * height // 3]
             assert abs(kept.astype(int) - sound[height // 3 : 2 * height // 3]).max() < 40
+
+
+def test_blanked_parts_are_those_of_the_picture_as_filmed(tmp_path):
+    """The white line at the top is the eighth of 128 rows; 32 black rows below are cut off."""
+    picture = np.full((128, 160, 3), 90, np.uint8)
+    picture[8:16], picture[96:] = 255, 0
+    write_video(tmp_path / "in" / "a.avi", [picture] * 20, size=(160, 128), fourcc="MJPG")
+    options = ("--split", "none", "--crop_borders", "--blank", "0,0,1,0.125")
+    assert run(tmp_path / "in", tmp_path / "out", *options) == 0
+    (video,) = stored(tmp_path / "out")["train"].values()
+    assert video.pictures[0].shape[:2] == (96, 160)
+    assert max(picture.max() for picture in video.pictures) < 130
+    assert video.pictures[0][:12].max() < 40 < video.pictures[0][24:].min()
 
 
 @pytest.mark.parametrize("text", ["1", "0,0,1", "0,0,0,1", "0,0,2,1", "a,b,c,d", "0,0,1,nan"])
