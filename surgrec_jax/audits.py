@@ -8,14 +8,14 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from data_builders.common import audit, audit_across
+from data_builders.common import audit, audit_across, pretraining
 from data_builders.common.errors import BadInput, BuildError
-from data_builders.common.prepared import Prepared, choose_prepared
+from data_builders.common.prepared import prepared_at
 from surgrec_jax import lineage, untrusted
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation import results
 
-VERSION = 1
+VERSION = 2
 
 
 class Audits:
@@ -60,7 +60,9 @@ class Audits:
             used = [(self._used(entry), entry["split"]) for entry in recorded]
             tests = [self._audited(source.directory)]
             found = audit_across.pretraining_on_test(used, tests)
-            names = ", ".join(dict.fromkeys(f"{e['name']}@{e['split']}" for e in recorded))
+            names = ", ".join(
+                dict.fromkeys(f"{pretraining.title(e)}@{e['split']}" for e in recorded)
+            )
             unread = [data.name for data, _ in used if not data.splits]
             if not found:
                 # Nothing is known to overlap; of sources that were not read only by name.
@@ -75,18 +77,16 @@ class Audits:
 
     def _audited(self, directory: pathlib.Path) -> audit.Audited:
         if directory not in self._read:
-            self._read[directory] = audit.from_prepared(_prepared(directory))
+            self._read[directory] = audit.from_prepared(prepared_at(directory))
         return self._read[directory]
 
     def _used(self, entry: Mapping[str, Any]) -> audit.Audited:
         """A pretraining source: read where it was, else where data sets are now, else a name."""
-        directory = pathlib.Path(str(entry.get("directory") or ""))
-        if (directory / "dataset_info.json").is_file():
-            return self._audited(directory)
         try:
-            return self._audited(choose_prepared(self.data_dir, [entry["name"]])[0].directory)
+            found = pretraining.find(entry, self.data_dir)
         except BuildError:
-            return audit.Audited(entry["name"], entry["name"].partition("/")[0], {})
+            return audit.Audited(pretraining.title(entry), entry["name"], {})
+        return self._audited(found.directory)
 
     def _kept(self, key: str, make: Callable[[], dict]) -> dict:
         path = self.folder / f"{hashlib.sha256(f'{VERSION} {key}'.encode()).hexdigest()[:24]}.json"
@@ -101,15 +101,6 @@ class Audits:
         self.folder.mkdir(parents=True, exist_ok=True)
         results.write_json(path, value)
         return json.loads(json.dumps(value))
-
-
-def _prepared(directory: pathlib.Path) -> Prepared:
-    """Name, config and version of a prepared data set. Raises BuildError where it is none."""
-    try:
-        info = untrusted.read_json(directory / "dataset_info.json")
-        return Prepared(info["name"], info.get("configName", ""), directory.name, directory)
-    except (OSError, ValueError, KeyError) as error:
-        raise BuildError(f"{directory} is not a prepared data set: {error}.") from error
 
 
 def lines(overlaps: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Sequence[str]:

@@ -100,7 +100,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     # What is written down.
     described = [source.describe() for source in sources]
     if jax.process_index() == 0:
-        environment.write(workdir, described)
+        environment.write(workdir, described + earlier)
     meta = {
         "name": name,
         "objective": config.objective,

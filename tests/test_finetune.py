@@ -174,6 +174,8 @@ def test_from_checkpoint_to_the_table(pretrained, tmp_path):
     one = load_classifier(tmp_path / "run")
     known, unknown = one.encoder.meta["sources"]
     assert known["split"] == "train" and unknown["through"] == str(pretrained)
+    started = json.loads((tmp_path / "run/environment.json").read_text())
+    assert [start["sources"] for start in started] == [[known, unknown]] * len(started)
     source = open_source(data_dir, "phantom_surgery", split="val")
     assert one.classes == source.tracks["phase"] and not one.multi_label
     before, after = encoder.load_encoder(pretrained).params, one.encoder.params

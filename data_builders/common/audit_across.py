@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from data_builders.common import overlaps
 from data_builders.common.audit import Audited, Finding
 
+UNKNOWN = "?"  # the source of weights that do not say what they were trained on
+
 
 def across(sets: Sequence[Audited]) -> list[Finding]:
     """Patients that stand in several of the data sets."""
@@ -19,6 +21,9 @@ def across(sets: Sequence[Audited]) -> list[Finding]:
             apart = sum(("test" in keys[0][k]) != ("test" in keys[1][k]) for k in both)
             text = f"{len(both)} shared patients, {apart} of them in the test split of one only"
             out.append(Finding("overlap", name, text, len(both)))
+        elif first.source == second.source and all(keys):
+            text = "may share patients: one source, whose two configurations name cases otherwise"
+            out.append(Finding("overlap", name, text))
         elif known and not (known[1] and all(keys)):
             out.append(Finding("overlap", name, f"may share patients: {known[0]}"))
     return out
@@ -33,15 +38,23 @@ def pretraining_on_test(
     """
     out = []
     for used, split in pretraining:
-        mine = {key for key, where in _patients(used).items() if split in where}
+        all_mine = _patients(used)
+        mine = {key for key, where in all_mine.items() if split in where}
         for data in tests:
-            theirs = {key for key, where in _patients(data).items() if "test" in where}
+            all_theirs = _patients(data)
+            theirs = {key for key, where in all_theirs.items() if "test" in where}
             name, both = f"{used.name}@{split} -> {data.name}", mine & theirs
             known = overlaps.known_overlap(used.source, data.source)
-            if both:
+            if used.source == UNKNOWN:
+                name = f"{used.name} -> {data.name}"
+                text = "may hold test patients: what this checkpoint was trained on is not known"
+                out.append(Finding("pretraining_on_test", name, text))
+            elif both:
                 text = f"{len(both)} of {len(theirs)} test patients were pretrained on"
                 out.append(Finding("pretraining_on_test", name, text, len(both)))
-            elif not (mine and theirs) and used.source == data.source:
+            elif used.source == data.source and not (
+                mine and theirs and all_mine.keys() & all_theirs.keys()
+            ):  # not read, or two configurations that name cases otherwise
                 text = "the same source; its splits could not be compared"
                 out.append(Finding("pretraining_on_test", name, text))
             elif known and not (known[1] and mine and theirs):

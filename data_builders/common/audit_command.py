@@ -4,11 +4,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_builders.common import audit, overlaps, registry, surgrec_v1
-from data_builders.common.audit_across import across, pretraining_on_test
+from data_builders.common import audit, overlaps, pretraining, registry, surgrec_v1
+from data_builders.common.audit_across import UNKNOWN, across, pretraining_on_test
 from data_builders.common.duplicates import find_duplicates
 from data_builders.common.errors import BadInput, BuildError, safe_text
-from data_builders.common.prepared import Prepared, choose_prepared
+from data_builders.common.prepared import choose_prepared
 from data_builders.common.published_scores import MODELS, SCORES, equal_to
 from data_builders.common.published_scores import means as published_means
 from data_builders.common.summary import write_json
@@ -35,7 +35,7 @@ def add_audit(commands, argv: Sequence[str]) -> None:
     parser.add_argument(
         "--pretraining",
         metavar="RUN|LIST",
-        help="a run's environment.json, or sources as name[/config][@split],...: what was used",
+        help="a run's folder or environment.json, or what was used as name[/config][@split],...",
     )
     parser.add_argument(
         "--duplicates", action="store_true", help="compare the pictures of --data_dir too (slow)"
@@ -146,30 +146,28 @@ def _pretraining(text: str, data_dir: Path | None) -> list[tuple[audit.Audited, 
             with untrusted.interpreting(path):
                 starts = untrusted.read_json(path, list)
                 entries = [source for start in starts for source in start["sources"]]
-                entries = [dict(e, name=e["name"], split=e["split"]) for e in entries]
+                entries = [dict(e, name=e["name"], split=e.get("split", "")) for e in entries]
         except (OSError, ValueError) as error:
             raise BuildError(
                 f"--pretraining {safe_text(path)} is not the environment.json of a run: {error!r}."
             ) from error
-    used: dict[tuple[str, str], tuple[audit.Audited, str]] = {}
+    used: dict[tuple, tuple[audit.Audited, str]] = {}
     for entry in entries:
-        key = entry["name"], entry["split"]
+        key = pretraining.title(entry), entry["split"], entry.get("directory")
         if key not in used:
             used[key] = _used(entry, data_dir), entry["split"]
     return list(used.values())
 
 
 def _used(entry: dict, data_dir: Path | None) -> audit.Audited:
-    name, directory = entry["name"], Path(entry.get("directory") or "")
-    if (directory / "dataset_info.json").is_file():
-        parts = directory.parts[directory.parts.index(name) :] if name in directory.parts else ()
-        config = parts[1] if len(parts) == 3 else ""
-        return audit.from_prepared(Prepared(name, config, directory.name, directory))
-    if data_dir is not None:
-        try:
-            return audit.from_prepared(choose_prepared(data_dir, [name])[0])
-        except BuildError as error:
-            print(f"note: pretraining source {name}: {error} Compared by name only.")
+    name = pretraining.title(entry)
+    if not entry["split"]:  # of a checkpoint the run began with (`surgrec_jax.lineage`)
+        return audit.Audited(name, UNKNOWN, {})
+    try:
+        if found := pretraining.find(entry, data_dir):
+            return audit.from_prepared(found)
+    except BuildError as error:
+        print(f"note: pretraining source {name}: {error} Compared by name only.")
     try:
         return _by_name(name)
     except BuildError:

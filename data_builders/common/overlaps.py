@@ -23,6 +23,7 @@ _NUMBERED = (
 _YOUTUBE = ("lemon", "gensurgery", "surgenet_youtube", "avos")
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _STUDENT = re.compile(r"[A-Z]\d\d[A-Z]")
+_CLIP = re.compile(r"(\d{2}_\d{2})(?:\.mp4)?$")
 _FOLDER = re.compile(r"(?:images_)?(\d+)")
 # Endoscapes' public numbers of patients that Cholec80 has.
 _ENDOSCAPES = {121: 66, 1: 67, 2: 68, 3: 70, 4: 71, 7: 72}
@@ -86,6 +87,8 @@ def patient_key(source: str, case: str, video: str | None = None) -> str:
         return f"grasp:{number}"
     if source in _BYPASS and (match := re.search(r"([BS]BP)_?(\d+)", case)):
         return f"multibypass140:{match[1]}{int(match[2])}"
+    if source == "surgical_actions160" and (match := _CLIP.search(case)):
+        return f"surgical_actions160:{match[1]}"  # class and number: patients are not known
     if source == "jigsaws":
         return f"jigsaws:{case[-1:]}"  # the surgeon's letter
     if source == "aixsuture" and (match := _STUDENT.search(case) or _STUDENT.search(video or "")):

@@ -78,6 +78,16 @@ def find_prepared(data_dir: Path) -> list[Prepared]:
     return sorted(found, key=lambda p: (p.name, p.config, _version(p.version)))
 
 
+def prepared_at(directory: Path) -> Prepared:
+    """The data set whose version folder this is. Raises BuildError where it is none."""
+    try:
+        config = untrusted.read_json(directory / "dataset_info.json").get("configName", "")
+    except (OSError, ValueError) as error:
+        raise BuildError(f"{safe_text(directory)} is not a prepared data set: {error}.") from error
+    named = directory.parents[1] if directory.parent.name == config else directory.parent
+    return Prepared(named.name, config, directory.name, directory)
+
+
 def choose_prepared(data_dir: Path, names: list[str]) -> list[Prepared]:
     """The newest version of each data set that `names` ask for ("name" or "name/config"), or all.
 

@@ -1,14 +1,18 @@
 """The audit of prepared data sets: shared patients, overlaps, and pretraining on test videos."""
 
 import json
+import shutil
 
 import pytest
 from fake_video import write_video
 
+from data_builders.common import audit_across
+from data_builders.common.audit import Audited, Clip
 from data_builders.common.build import build
 from data_builders.common.cli import main
 from data_builders.common.overlaps import known_overlap, patient_key
 from data_builders.common.records import RecordSpec
+from data_builders.common.surgrec_v1 import BY_SOURCE
 from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
 
 
@@ -104,6 +108,69 @@ def test_pretraining_on_test_videos(prepared, tmp_path, capsys):
     run.write_text('{"sources": 1}')
     assert main([*arguments, "--pretraining", str(run), *rule]) == 1
     assert "is not the environment.json of a run" in capsys.readouterr().err
+
+
+def test_pretraining_on_several_configurations(prepared, tmp_path, capsys):
+    """Two of one source; a moved one; and a checkpoint that says nothing of itself."""
+    data, moved = tmp_path / "data", tmp_path / "moved"
+    for config in ("default", "other"):
+        for name in ("cholec80", "cholect50"):
+            folder = next((prepared / "data" / name).glob("*/*/dataset_info.json")).parent
+            if (name, config) != ("cholec80", "other"):
+                shutil.copytree(folder, data / name / config / folder.name)
+    other = data / "cholect50" / "other"
+    for path in other.glob("*/*.json"):
+        path.write_text(path.read_text().replace('"default"', '"other"'))
+    sources = [
+        {"name": name, "config": "default", "split": "train", "directory": str(d.parent)}
+        for name in ("cholec80", "cholect50")
+        for d in (data / name / "default").glob("*/dataset_info.json")
+    ]
+    beside = dict(sources[1], config="other", directory=str(next(other.glob("1*"))))
+    run = tmp_path / "environment.json"
+    run.write_text(json.dumps([{"sources": [*sources, beside]}]))
+    arguments = ["audit", "cholec80", "--data_dir", str(data), "--pretraining", str(run)]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "cholect50/default@train -> cholec80/default" in out
+    assert "cholect50/other@train -> cholec80/default" in out
+    shutil.move(data, moved)
+    arguments[3] = str(moved)
+    assert main(arguments) == 0
+    assert "cholect50/other@train -> cholec80/default" in capsys.readouterr().out
+    run.write_text(json.dumps([{"sources": [sources[0], {"name": "big", "through": "runs/big"}]}]))
+    assert main([*arguments, "--fail_on", "pretraining_on_test"]) == 1
+    assert "what this checkpoint was trained on is not known" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "case", "video", "text"),
+    [
+        (
+            "surgical_actions160",
+            "SurgicalActions160/01_abdominal_access/01_03.mp4",
+            "clip_01_03",
+            "01_03",
+            "1 of 1 test patients were pretrained on",
+        ),
+        (
+            "colonoscopic",
+            "Adenoma/NBI(40).mp4",
+            "adenoma_07",
+            "adenoma_07_NBI",
+            "the same source; its splits could not be compared",
+        ),
+    ],
+)
+def test_two_configurations_of_a_source(source, path, case, video, text):
+    """The published splits and the builder's own name the same clips otherwise."""
+    row = BY_SOURCE[source].case_of(path) or f"unknown/{path}"
+    own = Audited(f"{source}/default", source, {"train": [Clip(video, case, video, {})]})
+    published = Audited(f"{source}/surgrec_v1", source, {"test": [Clip(path, row, path, {})]})
+    (found,) = audit_across.pretraining_on_test([(own, "train")], [published])
+    assert found.text == text
+    assert len(audit_across.across([own, published])) == 1
+    assert not audit_across.pretraining_on_test([(own, "train")], [own])[1:]
 
 
 def test_names_alone(tmp_path, capsys):
