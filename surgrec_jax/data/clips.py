@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -103,38 +104,50 @@ def decode_clip(source: Source, index: int, record: Record, start: int, clip: Cl
 
     Raises:
       DamagedRecordError: a frame cannot be decoded.
-      SmallFramesError: the stored frames are smaller than the clip.
     """
     try:
-        frames = decode_frames(record.frames, frame_indices(record.times, start, clip))
+        return decode_frames(record.frames, frame_indices(record.times, start, clip))
     except UndecodableFrameError as e:
         raise DamagedRecordError(f"{source.where(index)}: {e}") from e
+
+
+def check_size(source: Source, index: int, frames: Sequence[np.ndarray], clip: ClipSpec) -> None:
+    """Raises SmallFramesError where the whole frames of record `index` are smaller than a clip."""
     short = min(frames[0].shape[:2])
     if short < clip.size:
         raise SmallFramesError(
             f"clips of {clip.size} pixels are larger than the stored frames of"
             f" {source.where(index)}, whose short side is {short}: use a clip size of at most"
-            f" {short}, or build the data set with a larger short side (frames are never enlarged)"
+            f" {short}, or build the data set from larger pictures with a larger --short_side"
+            " (builders enlarge nothing)"
         )
-    return frames
+
+
+def spread(count: int, samples: int) -> list[int]:
+    """At most `samples` of the numbers 0 to count - 1, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, samples).astype(int)).tolist()
 
 
 def check_sizes(
     source: Source, clip: ClipSpec, samples: int = 32, *, skip: bool = False, patience_s: float = 0
 ) -> None:
-    """Decodes a frame of some records spread over the source; raises as `decode_clip` does.
+    """Decodes a frame of some records spread over the source, and looks at its size.
 
     Args:
-      skip: a damaged record is passed over, unless all are damaged.
+      skip: a record that cannot be used is passed over, unless that is true of all.
       patience_s: see `storage.patiently`.
+
+    Raises:
+      DamagedRecordError: a frame cannot be decoded.
+      SmallFramesError: see `check_size`.
     """
-    one, damaged = dataclasses.replace(clip, frames=1), []
-    chosen = np.unique(np.linspace(0, len(source) - 1, samples).astype(int)).tolist()
+    one, unusable = dataclasses.replace(clip, frames=1), 0
+    chosen = spread(len(source), samples)
     for index in chosen:
         try:
             record = storage.patiently(functools.partial(source.record, index), patience_s)
-            decode_clip(source, index, record, 0, one)
-        except DamagedRecordError as error:
-            damaged.append(error)
-            if not skip or len(damaged) == len(chosen):
+            check_size(source, index, decode_clip(source, index, record, 0, one), clip)
+        except (DamagedRecordError, SmallFramesError):
+            unusable += 1
+            if not skip or unusable == len(chosen):
                 raise

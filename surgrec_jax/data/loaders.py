@@ -105,7 +105,9 @@ class TrainLoader:
         start = int(starts[_generator(seed, 0).integers(len(starts))])
         if self.tracks:
             label = known[start].tolist()
-        return start, label, clips.decode_clip(source, number, record, start, self.clip)
+        frames = clips.decode_clip(source, number, record, start, self.clip)
+        clips.check_size(source, number, frames, self.clip)
+        return start, label, frames
 
 
 def _labels(record: Record, tracks: tuple[str, ...]) -> np.ndarray:

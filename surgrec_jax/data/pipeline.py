@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import cv2
 import grain
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
 from surgrec_jax.data import clips, mixture
 from surgrec_jax.data.batches import Batches
@@ -146,8 +146,9 @@ def eval_clips(
     """Every record once, in order, as `clips_per_record` clips with labels, for probing.
 
     Square crops of the short side and no flip, whatever `clip` says: the centre, or `crops` evenly
-    spaced ones along the long side. The clips of a record start at evenly spaced frames,
-    or, with a seed, at random ones (a function of seed, record and view).
+    spaced ones along the long side. Frames smaller than the clip are enlarged, and that is logged:
+    a frozen encoder has its size, and a data set its own. The clips of a record start at evenly
+    spaced frames, or, with a seed, at random ones (a function of seed, record and view).
 
     Args:
       tracks: label tracks to return; None: all of the source.
@@ -165,7 +166,7 @@ def eval_clips(
       one out; StorageError, StalledError and WorkerDiedError as in `train_batches`.
 
     Raises:
-      ValueError: a track the source does not have, no clips, a clip larger than the stored frames.
+      ValueError: a track the source does not have, no clips.
       IndexError: a record that does not exist.
     """
     tracks = tuple(source.tracks) if tracks is None else tuple(tracks)
@@ -185,7 +186,11 @@ def eval_clips(
             f"{source.name}/{source.split} has records 0 to {len(source) - 1}, not {bad}"
         )
     clip = dataclasses.replace(clip, crop="center", flip=False)
-    clips.check_sizes(source, clip, patience_s=timeout_s)
+    try:
+        clips.check_sizes(source, clip, patience_s=timeout_s)
+    except clips.SmallFramesError:
+        size = clip.size
+        logging.warning("%s: frames smaller than clips of %d pixels are enlarged", source, size)
     load = EvalLoader(
         source, clip, tracks, records, clips_per_record, batch_size, seed, crops,
         Threads(num_threads, timeout_s), timeout_s,

@@ -1,10 +1,11 @@
 """Labelled clips of a prepared source, as the rest of this package takes them."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from surgrec_jax.data.clips import frame_indices, num_starts
+from surgrec_jax.data.clips import decode_clip, frame_indices, num_starts, spread
 from surgrec_jax.data.pipeline import ClipSpec, eval_clips
 from surgrec_jax.data.records import DamagedRecordError, Source
 
@@ -23,7 +24,7 @@ def repeated_share(source: Source, clip: ClipSpec, samples: int = 32) -> float:
     Measured on the first and the last clip of `samples` records spread over the source.
     """
     shares = []
-    for index in np.unique(np.linspace(0, len(source) - 1, samples).astype(int)).tolist():
+    for index in spread(len(source), samples):
         try:
             times = source.record(index).times
         except DamagedRecordError:
@@ -32,6 +33,19 @@ def repeated_share(source: Source, clip: ClipSpec, samples: int = 32) -> float:
             chosen = frame_indices(times, start, clip)
             shares.append((np.diff(chosen) == 0).sum() / clip.frames)
     return float(np.mean(shares)) if shares else 0.0
+
+
+def enlarged_share(source: Source, clip: ClipSpec, samples: int = 32) -> float:
+    """Share of records whose stored frames are smaller than the clip, of `samples` ones spread over
+    the source."""
+    one, small = dataclasses.replace(clip, frames=1), []
+    for index in spread(len(source), samples):
+        try:
+            (frame,) = decode_clip(source, index, source.record(index), 0, one)
+        except DamagedRecordError:
+            continue  # whoever asks for its clips says so
+        small.append(min(frame.shape[:2]) < clip.size)
+    return float(np.mean(small)) if small else 0.0
 
 
 def labelled_clips(

@@ -17,7 +17,7 @@ from surgrec_jax.data.pipeline import ClipSpec
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation import columns as columns_lib
 from surgrec_jax.evaluation import protocol, results
-from surgrec_jax.evaluation.clips import class_names, repeated_share
+from surgrec_jax.evaluation.clips import class_names, enlarged_share, repeated_share
 from surgrec_jax.evaluation.columns import (
     FINE_TUNED,
     MAJORITY,
@@ -235,6 +235,11 @@ def notes(
                     f"{share:.0%} of the frames of clips {group.label} from {name} repeat the one "
                     "before: it stores fewer frames per second, or segments shorter than such a "
                     "clip."
+                )
+            if small := enlarged_share(source, spec):
+                said.append(
+                    f"{small:.0%} of the records of {name} have frames smaller than clips "
+                    f"{group.label}: they are enlarged."
                 )
     return said
 

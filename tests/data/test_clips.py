@@ -1,10 +1,15 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_corpus import read_picture
+from small_corpus import example, read_picture, write_source
 
 from surgrec_jax.data.clips import ClipSpec, check_sizes, decode_clip, frame_indices, num_starts
+from surgrec_jax.data.faults import BadRecords
+from surgrec_jax.data.pipeline import eval_clips, train_batches
+from surgrec_jax.data.records import open_source
+from surgrec_jax.evaluation.clips import enlarged_share
 
 
 def brute_force(times, start, clip):
@@ -68,6 +73,26 @@ def test_a_clip_larger_than_the_frames_is_refused(sources):
     check_sizes(sources[0], ClipSpec(frames=4, fps=4.0, size=48))
     with pytest.raises(ValueError, match=r"clips of 49 pixels .* short side is 48: use .* most 48"):
         check_sizes(sources[0], ClipSpec(frames=4, fps=4.0, size=49))
+
+
+def test_small_frames_among_larger_ones(tmp_path):
+    """Training passes over the record; evaluation enlarges it, and its share is told."""
+    examples = [example("mixed", 0, r, 8, 8.0, 0.0) for r in range(8)]
+    small = cv2.imencode(".jpg", np.full((24, 40, 3), 200, np.uint8))[1].tobytes()
+    examples[0]["frames"] = [small] * 8
+    write_source(tmp_path, "mixed", examples)
+    source, clip = open_source(tmp_path, "mixed"), ClipSpec(frames=4, fps=4.0, size=32)
+    bad = BadRecords({source.label: len(source)}, 0.5)
+    options = {"batch_size": 8, "seed": 0, "num_steps": 4, "num_threads": 0}
+    with train_batches([source], None, clip, bad=bad, **options) as batches:
+        assert 0 not in np.concatenate([batch["record"] for batch in batches])
+    assert len(bad) == 1
+    with pytest.raises(ValueError, match="short side is 24"):
+        train_batches([source], None, clip, **options)
+    with eval_clips(source, clip, batch_size=8) as batches:
+        (batch,) = batches
+    assert batch["video"].shape == (8, 4, 32, 32, 3) and batch["video"][0].min() > 190
+    assert enlarged_share(source, clip) == 1 / 8
 
 
 @pytest.mark.parametrize(

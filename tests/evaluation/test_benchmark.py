@@ -128,9 +128,10 @@ def test_few_cases_and_a_demanded_clip(tmp_path):
     (task,) = found["tasks"]
     # What cannot be used is told, and spoils nothing else.
     failed = {entry["column"]: entry["reason"] for entry in found["failed"]}
-    assert set(failed) == {"broken", "large", "pixels 4x64@4", "random like large"}
+    assert set(failed) == {"broken"}
     assert "encoder broken gives NaN or infinite features" in failed["broken"]
-    assert "clips of 64 pixels are larger than the stored frames" in failed["large"]
+    (small,) = [note for note in found["notes"] if "are enlarged" in note]
+    assert small.startswith("100% of the records of phantom_surgery") and "64" in small
     rows = task["heads"]
     assert list(rows) == [
         *("ridge", "ridge, 10% of cases", "ridge, 5% of cases", "ridge, 1% of cases")
