@@ -137,7 +137,7 @@ def run(config) -> pathlib.Path:
         settings,
         protocol={**dataclasses.asdict(settings), "title": settings.rules.title},
         environment=runner.environment(),
-        notes=runner.notes(tests, found, settings),
+        notes=runner.notes(tests, found, settings, [t for name in opened for t in asked[name]]),
         data={
             name: {split: source.fingerprint for split, source in sources.items()}
             for name, sources in opened.items()

@@ -67,8 +67,9 @@ PROTOCOLS: dict[str, Protocol] = {
     "fine-tune": Protocol(
         "fine-tune: the whole encoder is trained on every task",
         notes=(
-            "The whole encoder is trained on the training cases (configs/finetune.py); its "
-            "last checkpoint is scored, unless the path names a step.",
+            "The whole encoder is trained on the training cases (configs/finetune.py), on the "
+            "label of the frame that the task scores; its last checkpoint is scored, unless the "
+            "path names a step.",
         ),
         finetune=True,
     ),

@@ -240,5 +240,9 @@ def test_fine_tuning_is_the_command_that_a_user_would_give(tmp_path):
     options.pop("--workdir")
     assert {name.removeprefix("--config.") for name in options} <= set(known)
     assert options["--config.classify.track"] == "instrument_*"
+    assert options["--config.classify.frame"] == "centre"
+    (online,) = select_tasks("phantom_surgery/tiny", ("workflow",))
+    words = benchmark_finetune.command(one, online, config, tmp_path / "work")
+    assert "--config.classify.frame=last" in words  # the frame that unit "frame" is scored by
     assert options["--config.data.sources"] == "phantom_surgery/tiny@train"
     assert options["--config.probe.sources"] == "phantom_surgery/tiny"
