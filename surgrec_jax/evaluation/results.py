@@ -209,13 +209,16 @@ def lines(results: Mapping) -> list[list[str]]:
 
 def spread_words(protocol: Mapping) -> str:
     """What a score and its ± are, in words."""
-    if PROTOCOLS[protocol["protocol"]].finetune:
+    rules = PROTOCOLS[protocol["protocol"]]
+    if rules.finetune:
         return "of one training run each"
     drawn = {
         "cases": "training cases resampled",
         "clips": "one random clip of each training record",
         "none": "all training clips; only initial values and order differ",
     }[protocol["train_resample"]]
+    if len(rules.shares) > 1:
+        drawn = f"training cases drawn anew; of 100 % {drawn}"
     return f"mean ± standard deviation over {protocol['seeds']} probe seeds ({drawn})"
 
 
