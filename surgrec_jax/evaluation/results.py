@@ -226,11 +226,14 @@ def caption(results: Mapping) -> str:
     """What the numbers of the table are."""
     protocol = results["protocol"]
     asked = any(model["kind"] == "vlm" for model in results["models"])
+    against = (
+        ", and the paired difference to the random-initialised encoder of the same shape "
+        f"({protocol['init_seeds']} init seeds)"
+    )
     return (
         f"Scores in percent, {spread_words(protocol)}; below, the "
-        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases, and the paired "
-        "difference to the random-initialised encoder of the same shape "
-        f"({protocol['init_seeds']} init seeds)."
+        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases"
+        f"{'' if PROTOCOLS[protocol['protocol']].finetune else against}."
         + (" Of a vision-language model ± is the spread over phrasings." if asked else "")
     )
 
@@ -258,10 +261,7 @@ def markdown(results: Mapping) -> str:
         text.append("| " + " | ".join(map(cell, cells)) + " |")
     for title, entries in (
         ("Missing: not prepared", [f"{e['source']}: {e['reason']}" for e in results["missing"]]),
-        (
-            "Refused",
-            [f"{e['source']}, {e['task']}: {e['reason']}" for e in results["refused"]],
-        ),
+        ("Refused", [f"{e['source']}, {e['task']}: {e['reason']}" for e in results["refused"]]),
         (
             "Failed",
             [
