@@ -2,7 +2,7 @@
 
     python -m surgrec_jax.main --config=configs/finetune.py --workdir=runs/cholec80_phase \
         --config.init_from=runs/mae --config.data.sources=cholec80 \
-        --config.probe.sources=cholec80 --config.classify.track=phase
+        --config.probe.sources=cholec80 --config.classify.track=phase --config.classify.frame=last
     python -m surgrec_jax.main --config=configs/finetune.py:tiny --workdir=runs/finetune_tiny \
         --config.init_from=runs/mae_tiny
     python -m surgrec_jax.probe --config=configs/probe.py:tiny \
@@ -49,6 +49,7 @@ def get_config(variant: str = "base") -> ConfigDict:
 
     c.classify = ConfigDict()
     c.classify.track = "phase"  # a label track, a per-video label, or a pattern (instrument_*)
+    c.classify.frame = "centre"  # of a clip, whose label is learnt; last: online recognition
     c.classify.head = "linear"  # on the mean of all tokens; or attentive
     c.classify.head_depth = 0  # self-attention blocks of an attentive head
     c.classify.drop_path = 0.1  # of the last block; rises linearly from 0 at the first

@@ -30,7 +30,7 @@ from surgrec_jax.evaluation import (
     vlm_column,
 )
 from surgrec_jax.evaluation.protocols import Settings
-from surgrec_jax.evaluation.task_list import PUBLISHED, SIXTEEN, select_tasks, tasks_of
+from surgrec_jax.evaluation.task_list import select_tasks, tasks_of, wanted_sources
 from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.probe import settings_of
 from surgrec_jax.terminal import escape_output
@@ -53,35 +53,13 @@ def candidates(text: str) -> list[columns.Candidate]:
     return found
 
 
-def wanted_sources(text: str, published: bool) -> list[str]:
-    """Data sets as name[/config]; under a protocol of published clips, the published ones.
-
-    Raises:
-      ValueError: one that no task is declared for.
-    """
-    names = []
-    for part in items(text):
-        names += SIXTEEN if part == "sixteen" else (part,)
-    if published:
-        names = [f"{name.partition('/')[0]}/{PUBLISHED}" for name in names]
-    names = list(dict.fromkeys(names))
-    if not names:
-        raise ValueError("no source given: --config.sources=NAME[,NAME...] or sixteen")
-    for name in names:
-        if not tasks_of(name):
-            select_tasks(name, ("all",))  # raises, and says what there is
-    return names
-
-
 def open_splits(data_dir: str, name: str, tasks: Sequence[Task]) -> dict[str, Source]:
-    """Split -> source, training first. A name without config is that without one, else "default".
+    """Split -> source, training first.
 
     Raises:
       FileNotFoundError: not prepared. ValueError: no such split.
     """
     base, _, config = name.partition("/")
-    if not config and (pathlib.Path(data_dir) / base / "default").is_dir():
-        config = "default"
     splits = dict.fromkeys(split for task in tasks for split in task.splits)
     return {
         split: open_source(data_dir, base, config=config or None, split=split) for split in splits
@@ -93,7 +71,7 @@ def run(config) -> pathlib.Path:
     start = time.monotonic()
     settings = settings_of(config)
     out = pathlib.Path(config.out)
-    names = wanted_sources(config.sources, settings.rules.published)
+    names = wanted_sources(items(config.sources), settings.rules.published)
     asked = _tasks(names, items(config.tasks))
     given = candidates(config.checkpoints)
     found = columns.groups(given, settings)
@@ -137,7 +115,7 @@ def run(config) -> pathlib.Path:
         settings,
         protocol={**dataclasses.asdict(settings), "title": settings.rules.title},
         environment=runner.environment(),
-        notes=runner.notes(tests, found, settings),
+        notes=runner.notes(tests, found, settings, [t for name in opened for t in asked[name]]),
         data={
             name: {split: source.fingerprint for split, source in sources.items()}
             for name, sources in opened.items()

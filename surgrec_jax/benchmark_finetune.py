@@ -24,6 +24,7 @@ def command(one: Candidate, task: Task, config, workdir: pathlib.Path) -> list[s
         "data.sources": train,
         "probe.sources": validation.partition("@")[0],
         "classify.track": task.track,
+        "classify.frame": task.frame,
     }
     overrides = [f"--config.{name}={value}" for name, value in values.items()]
     main = [sys.executable, "-m", "surgrec_jax.main", f"--config={config.finetune}"]

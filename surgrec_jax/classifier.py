@@ -26,6 +26,7 @@ class Classifier:
         tracks: the label tracks it was trained on.
         classes: names of the columns.
         multi_label: whether classes do not exclude each other.
+        frame: of a clip, whose label it was trained on: "centre" or "last".
     """
 
     def __init__(self, encoder: Encoder, head: HeadConfig, params: Any, meta: dict[str, Any]):
@@ -34,6 +35,7 @@ class Classifier:
         self._params = jax.tree.map(np.asarray, params)
         self.tracks, self.classes = tuple(meta["tracks"]), tuple(meta["classes"])
         self.multi_label: bool = meta["multi_label"]
+        self.frame: str = meta["frame"]
 
     @property
     def fingerprint(self) -> str:
@@ -110,6 +112,8 @@ def load_classifier(
     ):
         about = {key: meta["classifier"][key] for key in ("head", "tracks", "classes")}
         about["multi_label"] = bool(meta["classifier"]["multi_label"])
+        # Checkpoints that do not say are of a time when there was no other choice.
+        about["frame"] = str(meta["classifier"].get("frame", "centre"))
         head = HeadConfig(**about["head"])
         build = functools.partial(make_head, head, encoder.config, Compute())
         shapes = jax.eval_shape(lambda: nnx.to_pure_dict(nnx.state(build(nnx.Rngs(0)), nnx.Param)))

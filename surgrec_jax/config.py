@@ -124,7 +124,7 @@ def build_objective(
     compute = compute or make_compute(config)
     if name == "classify":
         options = set_fields(config.classify)
-        del options["track"]
+        del options["track"], options["frame"]  # of the question
         options["mixing"] = dict(options["mixing"])
         return make_classify(make_encoder(config), options, question, compute)
     options = set_fields(config[name])

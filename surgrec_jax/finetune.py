@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from surgrec_jax import checkpoint, encoder, untrusted
 from surgrec_jax.config import FILE, FROM_CHECKPOINT, ConfigError, make_encoder
+from surgrec_jax.data.clips import LABEL_FRAMES
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation.clips import class_names
 from surgrec_jax.evaluation.tasks import Task
@@ -65,20 +66,23 @@ def complete(config: ConfigDict, workdir: Path | None = None) -> ConfigDict:
     return config
 
 
-def question(track: str, sources: list[Source]) -> Question:
-    """What `classify.track` asks of the training sources.
+def question(track: str, frame: str, sources: list[Source]) -> Question:
+    """What `classify.track` and `classify.frame` ask of the training sources.
 
     Args:
         track: a label track, a per-video label, or a pattern ("instrument_*") of binary tracks.
+        frame: of a clip, whose label is asked for; a label of whole videos is that of any.
 
     Raises:
-        ConfigError: sources with other classes. ValueError: no such label.
+        ConfigError: no such frame, or sources with other classes. ValueError: no such label.
     """
+    if frame not in LABEL_FRAMES:
+        raise ConfigError(f"classify.frame={frame!r}: choose from {LABEL_FRAMES}")
     asked = []
     for source in sources:
         metric = "mean_average_precision" if "*" in track else "balanced_accuracy"
         task, names = Task("fine-tuning", source.name, track, metric=metric), class_names(source)
-        asked.append(Question(task.tracks(names), task.classes(names)))
+        asked.append(Question(task.tracks(names), task.classes(names), frame))
     for source, other in zip(sources[1:], asked[1:], strict=True):
         if other != asked[0]:
             raise ConfigError(

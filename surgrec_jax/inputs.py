@@ -145,7 +145,8 @@ def open_question(config: ConfigDict) -> Question | None:
     """What fine-tuning asks of the training sources; None in pretraining."""
     if config.objective != "classify":
         return None
-    return finetune.question(config.classify.track, open_sources(config))
+    asked = config.classify
+    return finetune.question(asked.track, asked.frame, open_sources(config))
 
 
 def training_batches(
@@ -190,6 +191,7 @@ def training_batches(
         bad=bad,
         timeout_s=data.timeout_s,
         labels=() if question is None else question.tracks,
+        label_frame="centre" if question is None else question.frame,
     )
 
 
@@ -206,20 +208,20 @@ def open_probes(
 
 
 def _labelled(
-    config: ConfigDict, name: SourceName, split: str, tracks: Sequence[str]
+    config: ConfigDict, name: SourceName, split: str, tracks: Sequence[str], frame: str = "centre"
 ) -> tuple[Source, LabelledClips]:
-    """A split, and config.probe.clips clips spread over it."""
+    """A split, and config.probe.clips clips spread over it with the labels of a frame."""
     source = open_named(dataclasses.replace(name, split=split), config.data.data_dir)
     chosen = np.linspace(0, len(source) - 1, min(config.probe.clips, len(source)))
     with contextlib.closing(
         labelled_clips(source, clip_spec(config), records=np.unique(chosen.round().astype(int)))
     ) as batches:
-        return source, LabelledClips.collect(batches, tracks)
+        return source, LabelledClips.collect(batches, tracks, frame)
 
 
 def _open_score(config: ConfigDict, name: SourceName, question: Question) -> OnlineScore:
-    source, clips = _labelled(config, name, "val", question.tracks)
-    if finetune.question(config.classify.track, [source]) != question:
+    source, clips = _labelled(config, name, "val", question.tracks, question.frame)
+    if finetune.question(config.classify.track, question.frame, [source]) != question:
         raise ConfigError(f"probe.sources: {source.name} has other classes than data.sources")
     return OnlineScore(name.name, clips, question.tracks, len(question.classes))
 

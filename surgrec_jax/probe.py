@@ -18,7 +18,7 @@ from surgrec_jax.data.records import open_source
 from surgrec_jax.evaluation import results
 from surgrec_jax.evaluation.protocols import parse_clip
 from surgrec_jax.evaluation.runner import Candidate, Settings, probe
-from surgrec_jax.evaluation.task_list import select_tasks
+from surgrec_jax.evaluation.task_list import select_tasks, wanted_sources
 from surgrec_jax.terminal import escape_output
 
 
@@ -60,8 +60,14 @@ def settings_of(config) -> Settings:
 def run(config) -> pathlib.Path:
     """Probes as a config of configs/probe.py says, prints the table, returns the results file."""
     settings = settings_of(config)
-    name, _, variant = config.source.partition("/")
-    tasks = select_tasks(config.source, items(config.task or config.tasks))
+    source, *more = wanted_sources(items(config.source), settings.rules.published)
+    if more:
+        raise ValueError(
+            f"source={config.source!r} is {1 + len(more)} data sets and a probe is of one; of "
+            "several: python -m surgrec_jax.benchmark"
+        )
+    name, _, variant = source.partition("/")
+    tasks = select_tasks(source, items(config.task or config.tasks))
     checkpoints = items(config.checkpoint)
     found = candidates(checkpoints, items(config.names))
     splits = dict.fromkeys(split for task in tasks for split in task.splits)
@@ -76,7 +82,7 @@ def run(config) -> pathlib.Path:
     kept = audits.Audits(out / "audits", config.data_dir)
     first = next(iter(sources.values()))
     measured["overlap"] = {
-        one.name: {config.source: kept.overlap(one.encoder.meta, first)} for one in found
+        one.name: {source: kept.overlap(one.encoder.meta, first)} for one in found
     }
     np.savez_compressed(out / "predictions.npz", **predictions)
     results.write_json(out / "results.json", measured)

@@ -161,7 +161,7 @@ def test_the_data_behind_the_weights_stay_known(pretrained, tmp_path):
 def test_from_checkpoint_to_the_table(pretrained, tmp_path):
     data_dir = tmp_path / "data"
     build("phantom_surgery", data_dir=data_dir, config=SMALL, num_workers=2, progress=False)
-    values = {"data.data_dir": str(data_dir), "classify.ema": True}
+    values = {"data.data_dir": str(data_dir), "classify.ema": True, "classify.frame": "last"}
     config = config_of(pretrained, **values)
     assert train.train(config, tmp_path / "run")
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
@@ -177,7 +177,7 @@ def test_from_checkpoint_to_the_table(pretrained, tmp_path):
     started = json.loads((tmp_path / "run/environment.json").read_text())
     assert [start["sources"] for start in started] == [[known, unknown]] * len(started)
     source = open_source(data_dir, "phantom_surgery", split="val")
-    assert one.classes == source.tracks["phase"] and not one.multi_label
+    assert one.classes == source.tracks["phase"] and not one.multi_label and one.frame == "last"
     before, after = encoder.load_encoder(pretrained).params, one.encoder.params
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, after)
     assert 0 < max(jax.tree.leaves(moved)) < 0.01  # its average has moved, a little
@@ -185,7 +185,8 @@ def test_from_checkpoint_to_the_table(pretrained, tmp_path):
     splits = {
         s: open_source(data_dir, "phantom_surgery", split=s) for s in ("train", "val", "test")
     }
-    tasks = [Task(t, "phantom_surgery", t) for t in ("phase", "action")]
+    phase = Task("phase", "phantom_surgery", "phase", unit="frame")
+    tasks = [phase, Task("action", "phantom_surgery", "action")]
     settings = Settings(heads=("linear",), seeds=1, init_seeds=1, clips_per_record=1, resamples=50)
     candidate = Candidate("mine", one.encoder, "here", one)
     found, predictions = probe([candidate], splits, tasks, settings)

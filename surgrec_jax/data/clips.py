@@ -12,6 +12,7 @@ from surgrec_jax.data.decode import UndecodableFrameError, decode_frames
 from surgrec_jax.data.records import DamagedRecordError, Record, Source
 
 CROPS = ("random_resized", "multi_scale", "center")
+LABEL_FRAMES = ("centre", "last")  # which frame of a clip a label is taken at
 # Times are stored as float32 seconds from the start of the video: 1 ms apart at 4 hours.
 TIME_TOLERANCE = 2e-3
 
@@ -75,10 +76,12 @@ def frame_indices(times: np.ndarray, start: int, clip: ClipSpec) -> np.ndarray:
     return np.searchsorted((t[1:] + t[:-1]) / 2 + TIME_TOLERANCE, wanted, side="left")
 
 
-def centre_frames(times: np.ndarray, clip: ClipSpec) -> np.ndarray:
-    """The stored frame that is frame T // 2 of the clip from each start: int64 [starts]."""
+def label_frames(times: np.ndarray, clip: ClipSpec, which: str = "centre") -> np.ndarray:
+    """The stored frame that is the centre (T // 2) or last (T - 1) frame of the clip from each
+    start: int64 [starts]."""
+    place = {"centre": clip.frames // 2, "last": clip.frames - 1}[which]
     t = times.astype(np.float64)
-    wanted = t[: num_starts(times, clip)] + clip.frames // 2 / clip.fps
+    wanted = t[: num_starts(times, clip)] + place / clip.fps
     return np.searchsorted((t[1:] + t[:-1]) / 2 + TIME_TOLERANCE, wanted, side="left")
 
 

@@ -36,6 +36,7 @@ class TrainLoader:
     skip: bool
     patience_s: float
     tracks: tuple[str, ...] = ()
+    label_frame: str = "centre"
 
     def __call__(self, step: int) -> dict:
         count = self.draws_per_step // self.process_count
@@ -93,13 +94,14 @@ class TrainLoader:
     def _frames(self, source: Source, number: int, seed: np.uint64) -> tuple[int, list, list]:
         """Start, label per track, and decoded frames of a clip.
 
-        With label tracks the start is drawn among those whose centre frame has a label, where
-        there are any.
+        With label tracks the start is drawn among those whose frame `label_frame` has a label,
+        where there are any.
         """
         record = storage.patiently(lambda: source.record(number), self.patience_s)
         starts, label = np.arange(clips.num_starts(record.times, self.clip)), []
         if self.tracks:
-            known = _labels(record, self.tracks)[clips.centre_frames(record.times, self.clip)]
+            places = clips.label_frames(record.times, self.clip, self.label_frame)
+            known = _labels(record, self.tracks)[places]
             labelled = np.flatnonzero((known >= 0).any(1))
             starts = labelled if len(labelled) else starts
         start = int(starts[_generator(seed, 0).integers(len(starts))])

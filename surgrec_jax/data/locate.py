@@ -7,13 +7,18 @@ from pathlib import Path
 def find_version(data_dir: Path, name: str, config: str | None, version: str | None) -> Path:
     """The folder `data_dir/name[/config]/version`; the newest version where none is asked for.
 
+    A name without config is the data set without one, else its config "default", else its only one.
+
     Raises:
-      FileNotFoundError: it is not prepared. ValueError: several configs and none chosen.
+      FileNotFoundError: it is not prepared. ValueError: several configs, none of them "default",
+        and none chosen.
     """
     root = data_dir / name / config if config else data_dir / name
     build = build_command(name, data_dir, config)
     if not config and not versions(root):
         configs = sorted(p.name for p in root.glob("*") if p.is_dir() and versions(p))
+        if "default" in configs:
+            configs = ["default"]
         if len(configs) > 1:
             raise ValueError(f"{root} has several configs; choose one of {', '.join(configs)}")
         root = root / configs[0] if configs else root

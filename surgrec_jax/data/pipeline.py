@@ -58,6 +58,7 @@ def train_batches(
     bad: BadRecords | None = None,
     timeout_s: float = TIMEOUT_S,
     labels: Sequence[str] = (),
+    label_frame: str = "centre",
 ) -> Batches:
     """Batches of steps start_step to num_steps - 1 of a run, as this process's part of each.
 
@@ -82,14 +83,15 @@ def train_batches(
       timeout_s: how long storage that fails is tried again, and how long nothing may be finished
         before the loader counts as stalled.
       labels: label tracks and per-video labels to return, which every source must have. Clips then
-        start where the centre frame has one of them, in records that have any.
+        start where the frame `label_frame` has one of them, in records that have any.
+      label_frame: of a clip, whose labels are returned: "centre" (T // 2) or "last".
 
     Returns:
       A closable iterator of dicts:
         video   uint8 [B/P, T, S, S, 3]
         draw    int64 [B/P], global draw number     source  int32 [B/P], position in `sources`
         record  int64 [B/P]                         start   int32 [B/P], first stored frame
-        label   int32 [B/P, labels], ids at the centre frame, -1 = unlabelled; only with `labels`
+        label   int32 [B/P, labels], ids at `label_frame`, -1 = unlabelled; only with `labels`
       The arrays belong to the caller. Its `next` raises DamagedRecordError for a record that cannot
       be used, or BadRecordsError for too many, and StorageError, StalledError or WorkerDiedError.
 
@@ -106,6 +108,8 @@ def train_batches(
             f"batch_size {batch_size} must be a positive multiple of {process_count} processes x"
             f" {repeats} repeats"
         )
+    if label_frame not in clips.LABEL_FRAMES:
+        raise ValueError(f"label_frame={label_frame!r}: choose from {clips.LABEL_FRAMES}")
     if sampler is None:
         sampler = source_sampler(sources, weights, seed=seed)
     elif weights is not None:
@@ -123,7 +127,7 @@ def train_batches(
         raise ValueError(f"steps {start_step} to {num_steps} are not within 0 to {last}")
     load = TrainLoader(
         tuple(sources), sampler, clip, draws_per_step, repeats, process_index, process_count,
-        Threads(num_threads, timeout_s), bad is not None, timeout_s, tuple(labels),
+        Threads(num_threads, timeout_s), bad is not None, timeout_s, tuple(labels), label_frame,
     )  # fmt: skip
     return _iterate(load, range(start_step, num_steps), num_workers, prefetch, bad)
 

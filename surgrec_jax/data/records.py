@@ -145,7 +145,8 @@ def open_source(
     """Opens a prepared data set `data_dir/name[/config]/version`.
 
     Args:
-      config: the builder config; None takes the data set without configs, or its only config.
+      config: the builder config; None takes the data set without configs, its config "default", or
+        its only config.
       version: e.g. "1.0.0"; None takes the newest.
       skip_damaged: log shards that are missing or damaged instead of refusing them; reading their
         records raises DamagedRecordError.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from surgrec_jax.evaluation import knn, linear, metrics
+from surgrec_jax.evaluation.clips import LAST
 
 NEIGHBOURS = 10
 L2 = 0.1
@@ -27,16 +28,21 @@ class LabelledClips:
     case_id: np.ndarray
 
     @classmethod
-    def collect(cls, batches: Iterable[Mapping], tracks: Sequence[str]) -> "LabelledClips":
+    def collect(
+        cls, batches: Iterable[Mapping], tracks: Sequence[str], frame: str = "centre"
+    ) -> "LabelledClips":
         """Keeps all clips of the batches (dicts as in features.extract) that have a label in at
-        least one of `tracks`."""
+        least one of `tracks`, at their "centre" or "last" frame."""
         video, cases = [], []
         labels: dict[str, list] = {track: [] for track in tracks}
         for batch in batches:
             missing = [track for track in tracks if track not in batch["labels"]]
             if missing:
                 raise ValueError(f"no label {missing}; the source has {sorted(batch['labels'])}")
-            values = {track: np.asarray(batch["labels"][track], np.int64) for track in tracks}
+            # A label of whole videos has no value of its own at the last frame.
+            last = {t: t + LAST for t in tracks if frame == "last" and t + LAST in batch["labels"]}
+            found = {track: batch["labels"][last.get(track, track)] for track in tracks}
+            values = {track: np.asarray(ids, np.int64) for track, ids in found.items()}
             keep = np.any([v >= 0 for v in values.values()], 0)
             video.append(np.asarray(batch["video"])[keep])
             cases.append(np.asarray(batch["case_id"]).astype(str)[keep])

@@ -134,9 +134,10 @@ def run_head(
 
 
 def majority(problem: Problem) -> Answer:
-    """Answer of the majority class (or the labels' rates) of the training split."""
-    labels, _ = problem.units(problem.test)
+    """Answer of the majority class (or the labels' rates) of the training split's units: videos
+    count once each where videos are scored, however long they are."""
+    (taught, _), (labels, _) = problem.units(problem.train), problem.units(problem.test)
     row = baselines.majority_scores(
-        problem.train.labels, len(labels), len(problem.classes), problem.task.multi_label
+        taught, len(labels), len(problem.classes), problem.task.multi_label
     )
     return Answer(row[None])

@@ -59,16 +59,19 @@ PROTOCOLS: dict[str, Protocol] = {
     "few-shot": Protocol(
         "few-shot: 1, 5, 10 and 100 % of the training cases",
         notes=(
-            "Every seed draws its own cases, at least one; classes that a draw lacks stay in the "
-            "test and count as errors. Validation cases are not reduced.",
+            "Every seed draws its own cases, at least one, without replacement (at 100 %: all, "
+            "once); classes that a draw lacks stay in the test and count as errors. Validation "
+            "cases are not reduced.",
         ),
+        train_resample="none",
         shares=(0.01, 0.05, 0.1, 1.0),
     ),
     "fine-tune": Protocol(
         "fine-tune: the whole encoder is trained on every task",
         notes=(
-            "The whole encoder is trained on the training cases (configs/finetune.py); its "
-            "last checkpoint is scored, unless the path names a step.",
+            "The whole encoder is trained on the training cases (configs/finetune.py), on the "
+            "label of the frame that the task scores; its last checkpoint is scored, unless the "
+            "path names a step.",
         ),
         finetune=True,
     ),

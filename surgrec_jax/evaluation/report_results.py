@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation import metrics
 from surgrec_jax.evaluation.page import card, details, html_table
+from surgrec_jax.evaluation.protocols import PROTOCOLS
 from surgrec_jax.evaluation.results import spread_words
 from surgrec_jax.evaluation.svg import Bar, bars, escape
 
@@ -117,16 +118,21 @@ def results_section(results: Mapping) -> str:
     css = colours(results["models"])
     protocol = results["protocol"]
     heads = list(dict.fromkeys(head for task in results["tasks"] for head in task["heads"]))
-    parts = ["<h2>What the frozen encoders know</h2>"]
+    what, more = "fine-tuned", ""
+    if not PROTOCOLS[protocol["protocol"]].finetune:  # which has no such baseline
+        what = "frozen"
+        more = (
+            ", then the paired difference to a random-initialised encoder of the same shape "
+            f"({protocol['init_seeds']:d} initialisations). Hyper-parameters are chosen on "
+            "validation cases"
+        )
+    parts = [f"<h2>What the {what} encoders know</h2>"]
     parts += [f'<p><span class="badge">{escape(note)}</span></p>' for note in results["notes"]]
     parts.append(
         f'<p class="soft">Scores in percent on held-out cases of {escape(results["source"])}: '
         f"{escape(spread_words(protocol))}, then the "
-        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips), then the "
-        "paired difference to a "
-        "random-initialised encoder of the same shape "
-        f"({protocol['init_seeds']:d} initialisations). Hyper-parameters are "
-        "chosen on validation cases.</p>"
+        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips){more}."
+        "</p>"
     )
     said = findings(results, heads[0])
     if said:
@@ -143,13 +149,13 @@ def results_section(results: Mapping) -> str:
         ]
         block = html_table([f"{head} probe", *names], rows)
         parts.append(f'<div style="margin-top:14px">{card(block)}</div>')
-    floor = next(model["name"] for model in results["models"] if model["kind"] == "majority")
     panels = []
     for task in results["tasks"]:
         entries = task["heads"][heads[0]]
-        rows = [score_bar(name, entries[name], css[name]) for name in names]
+        rows = [score_bar(name, entries[name], css[name]) for name in names if name in entries]
+        floor = next((row.value for row in rows if row.css == "majority"), None)
         title = f'<h3>{escape(task["name"])}</h3><span class="sub">{metric_name(task)}, %</span>'
-        panels.append(card(title + bars(rows, rows[names.index(floor)].value)))
+        panels.append(card(title + bars(rows, floor)))
     parts.append(f'<div class="grid2">{"".join(panels)}</div>')
     parts.append(
         f'<p class="soft small">{escape(heads[0])} probe. Whiskers: interval over test cases. '

@@ -209,13 +209,16 @@ def lines(results: Mapping) -> list[list[str]]:
 
 def spread_words(protocol: Mapping) -> str:
     """What a score and its ± are, in words."""
-    if PROTOCOLS[protocol["protocol"]].finetune:
+    rules = PROTOCOLS[protocol["protocol"]]
+    if rules.finetune:
         return "of one training run each"
     drawn = {
         "cases": "training cases resampled",
         "clips": "one random clip of each training record",
         "none": "all training clips; only initial values and order differ",
     }[protocol["train_resample"]]
+    if len(rules.shares) > 1:
+        drawn = f"training cases drawn anew; of 100 % {drawn}"
     return f"mean ± standard deviation over {protocol['seeds']} probe seeds ({drawn})"
 
 
@@ -223,11 +226,14 @@ def caption(results: Mapping) -> str:
     """What the numbers of the table are."""
     protocol = results["protocol"]
     asked = any(model["kind"] == "vlm" for model in results["models"])
+    against = (
+        ", and the paired difference to the random-initialised encoder of the same shape "
+        f"({protocol['init_seeds']} init seeds)"
+    )
     return (
         f"Scores in percent, {spread_words(protocol)}; below, the "
-        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases, and the paired "
-        "difference to the random-initialised encoder of the same shape "
-        f"({protocol['init_seeds']} init seeds)."
+        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases"
+        f"{'' if PROTOCOLS[protocol['protocol']].finetune else against}."
         + (" Of a vision-language model ± is the spread over phrasings." if asked else "")
     )
 
@@ -255,10 +261,7 @@ def markdown(results: Mapping) -> str:
         text.append("| " + " | ".join(map(cell, cells)) + " |")
     for title, entries in (
         ("Missing: not prepared", [f"{e['source']}: {e['reason']}" for e in results["missing"]]),
-        (
-            "Refused",
-            [f"{e['source']}, {e['task']}: {e['reason']}" for e in results["refused"]],
-        ),
+        ("Refused", [f"{e['source']}, {e['task']}: {e['reason']}" for e in results["refused"]]),
         (
             "Failed",
             [

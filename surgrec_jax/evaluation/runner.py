@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import fnmatch
 import functools
+import itertools
 import os
 import platform
 import time
@@ -75,7 +76,7 @@ def answers(
     if column.kind == "majority":
         rows = [row for row, _, _ in settings.rows()] or [FINE_TUNED]
         return {row: protocol.majority(problem) for row in rows}
-    given = fine_tuned(problem, column, found)
+    given = fine_tuned(problem, column, found, settings)
     for row, head, share in settings.rows():
         suffix = TOKENS if HEADS[head].tokens else ""
         parts = [
@@ -93,17 +94,43 @@ def answers(
     return given
 
 
+def _taught(column: Column, task: Task) -> bool:
+    """Whether the column has a classifier of the task's labels."""
+    one = column.classifier
+    return one is not None and all(fnmatch.fnmatch(track, task.track) for track in one.tracks)
+
+
+def other_frame(column: Column, task: Task) -> str:
+    """Why the column's classifier of the task's labels cannot answer it: it was trained on those of
+    another frame of the clip. "" where it can, or there is none."""
+    if not _taught(column, task) or task.unit == "video" or column.classifier.frame == task.frame:
+        return ""
+    return (
+        f"{column.name} was fine-tuned on the label of a clip's {column.classifier.frame} frame, "
+        f"task {task.name} of {task.source} scores that of the {task.frame} one: its classifier "
+        f"is not asked (fine-tune with --config.classify.frame={task.frame})"
+    )
+
+
 def fine_tuned(
-    problem: protocol.Problem, column: Column, found: Mapping[str, Mapping[str, Features]]
+    problem: protocol.Problem,
+    column: Column,
+    found: Mapping[str, Mapping[str, Features]],
+    settings: Settings,
 ) -> dict[str, protocol.Answer]:
     """The answer of a column's classifier, where it was trained on this task's labels.
 
     Raises:
-      ValueError: it has other classes.
+      ValueError: it has other classes; or, where nothing but it is asked, it was trained for
+        another frame of the clip.
     """
     one, task = column.classifier, problem.task
-    if one is None or not all(fnmatch.fnmatch(track, task.track) for track in one.tracks):
+    if not _taught(column, task):
         return {}
+    if why := other_frame(column, task):
+        if settings.rules.finetune:
+            raise ValueError(why)
+        return {}  # the encoder is probed all the same; the notes say why
     if one.classes != problem.classes or one.multi_label != task.multi_label:
         raise ValueError(
             f"{column.name} was fine-tuned on the classes {', '.join(one.classes)}; task "
@@ -205,26 +232,32 @@ def probe(
         "data": {split: source.fingerprint for split, source in sources.items()},
         "protocol": dataclasses.asdict(settings),
         "environment": environment(),
-        "notes": notes({first.name: list(sources.values())[-1]}, found_groups, settings),
+        "notes": notes({first.name: list(sources.values())[-1]}, found_groups, settings, tasks),
         "models": [column.describe() for column in columns_lib.ordered(found_groups)],
         "tasks": list(entries.values()),
     }, predictions
 
 
 def notes(
-    asked: Mapping[str, Source], found: Sequence[columns_lib.Group], settings: Settings
+    asked: Mapping[str, Source],
+    found: Sequence[columns_lib.Group],
+    settings: Settings,
+    tasks: Sequence[Task],
 ) -> list[str]:
     """What every reader of the table must know.
 
     Args:
       asked: name -> test split of the data sets.
       found: the groups of encoders.
+      tasks: of all data sets.
     """
     said = list(settings.rules.notes)
     if any(name.startswith("phantom") for name in asked):
         said.append("Phantom data, not clinical: procedurally drawn video, not surgery.")
     if len(found) > 1:
         said.append("Encoders with another clip are scored on their own clips of the same cases.")
+    pairs = itertools.product(columns_lib.ordered(found), tasks)
+    said += [f"{why}." for column, task in pairs if (why := other_frame(column, task))]
     for group in found:
         frames, size, fps = group.clip
         spec = ClipSpec(frames=frames, fps=fps, size=size)

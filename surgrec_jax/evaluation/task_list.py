@@ -121,3 +121,24 @@ def select_tasks(source: str, names: Sequence[str]) -> tuple[Task, ...]:
             f"choose from: {', '.join(declared)} or all"
         )
     return tuple(declared[name] for name in names)
+
+
+def wanted_sources(asked: Sequence[str], published: bool) -> list[str]:
+    """Data sets as name[/config], "sixteen" as their names; under a protocol of published clips,
+    the published ones.
+
+    Raises:
+      ValueError: none, or one that no task is declared for.
+    """
+    names = []
+    for part in asked:
+        names += SIXTEEN if part == "sixteen" else (part,)
+    if published:
+        names = [f"{name.partition('/')[0]}/{PUBLISHED}" for name in names]
+    names = list(dict.fromkeys(names))
+    if not names:
+        raise ValueError("no source given: name data sets, or sixteen")
+    for name in names:
+        if not tasks_of(name):
+            select_tasks(name, ("all",))  # raises, and says what there is
+    return names

@@ -70,6 +70,11 @@ class Task:
         return f"{self.source}: {self.name}"
 
     @property
+    def frame(self) -> str:
+        """Of a clip, whose label scores it: "last" for unit "frame", else "centre"."""
+        return "last" if self.unit == "frame" else "centre"
+
+    @property
     def multi_label(self) -> bool:
         return "*" in self.track
 
@@ -111,7 +116,7 @@ class Task:
           ValueError: the clips lack such labels, or a task of frames is asked of a label that has
             no value per frame.
         """
-        suffix = LAST if self.unit == "frame" else ""
+        suffix = LAST if self.frame == "last" else ""
         missing = [track for track in tracks if track + suffix not in labels]
         if missing:
             raise ValueError(

@@ -25,10 +25,12 @@ class Question:
     Attributes:
         tracks: names of the label tracks: one, or several binary ones (multi-label).
         classes: names of the logits.
+        frame: of a clip, whose label is asked for: "centre" or "last".
     """
 
     tracks: tuple[str, ...]
     classes: tuple[str, ...]
+    frame: str = "centre"
 
     @property
     def multi_label(self) -> bool:

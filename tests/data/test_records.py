@@ -88,6 +88,8 @@ def test_config_and_version_are_found(tmp_path):
     with pytest.raises(ValueError, match="several configs; choose one of large, small"):
         open_source(tmp_path, "one")
     assert open_source(tmp_path, "one", config="large").directory.parent.name == "large"
+    usual = write("one", config="default")
+    assert open_source(tmp_path, "one").directory == usual
     with pytest.raises(FileNotFoundError, match=r"version 2.0.0 of one is not prepared"):
         open_source(tmp_path, "one", config="large", version="2.0.0")
     with pytest.raises(ValueError, match="no split 'test', only train"):

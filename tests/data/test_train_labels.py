@@ -1,11 +1,15 @@
-"""Labels in training batches: those of the centre frame, for fine-tuning."""
+"""Labels in training batches: those of one frame of the clip, for fine-tuning."""
 
 import dataclasses
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
-from small_corpus import read_picture
+from small_corpus import example, read_picture, write_source
 
+from surgrec_jax import inputs
+from surgrec_jax.config import ConfigError
 from surgrec_jax.data.augment import RandAugment
 from surgrec_jax.data.pipeline import ClipSpec, train_batches
 
@@ -18,14 +22,15 @@ def batches(sources, clip=WHOLE, **kwargs):
         return list(found)
 
 
-def test_labels_are_those_of_the_frame_in_the_centre_and_never_missing(sources):
+@pytest.mark.parametrize(("which", "place"), [("centre", 2), ("last", 3)])
+def test_labels_are_those_of_the_frame_asked_for_and_never_missing(sources, which, place):
     short = 0
-    for batch in batches(sources, labels=("phase", "skill")):
+    for batch in batches(sources, labels=("phase", "skill"), label_frame=which):
         assert batch["label"].dtype == np.int32 and batch["label"].shape == (8, 2)
         for video, record, label in zip(
             batch["video"], batch["record"], batch["label"].tolist(), strict=True
         ):
-            _, shown, frame = read_picture(video[2])
+            _, shown, frame = read_picture(video[place])
             assert shown == record
             assert label == [(record + frame) % 4 - 1, record % 3 - 1]
             short += label == [-1, -1]
@@ -63,6 +68,27 @@ def test_rand_augment_alters_training_clips_by_draw_alone(sources):
     assert 0.7 < np.mean(changed) < 1
 
 
+def test_the_score_in_training_asks_the_frame_that_is_trained_on(tmp_path):
+    examples = [example("held", 0, r, 24, 8.0, 0.0) for r in range(8)]
+    write_source(tmp_path, "held", examples, split="val")
+    config = runpy.run_path(str(Path(__file__).parents[2] / "configs/finetune.py"))["get_config"]()
+    values = {"data.data_dir": str(tmp_path), "data.fps": 4.0, "data.sources": "held@val"}
+    values |= {"model.num_frames": 4, "model.image_size": 48, "probe.sources": "held"}
+    for frame, place in (("centre", 2), ("last", 3)):
+        config.update_from_flattened_dict(values | {"classify.frame": frame})
+        question = inputs.open_question(config)
+        assert question.frame == frame  # which the checkpoint tells: Classify.meta
+        (score,) = inputs.open_probes(config, question)
+        shown = [read_picture(video[place]) for video in score.validation.video]
+        truth = [(record + at) % 4 - 1 for _, record, at in shown]
+        assert score.validation.labels["phase"].tolist() == truth
+    config.classify.frame = "first"
+    with pytest.raises(ConfigError, match="classify.frame='first': choose from"):
+        inputs.open_question(config)
+
+
 def test_an_unknown_label_is_refused(sources):
     with pytest.raises(ValueError, match="source alpha has no label step"):
         train_batches(sources, None, WHOLE, labels=["step"], **OPTIONS)
+    with pytest.raises(ValueError, match="label_frame='first': choose from"):
+        train_batches(sources, None, WHOLE, labels=["phase"], label_frame="first", **OPTIONS)

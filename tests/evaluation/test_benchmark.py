@@ -11,11 +11,11 @@ import pytest
 
 from data_builders.common.build import build
 from data_builders.common.cli import main as builders
-from surgrec_jax import benchmark, benchmark_finetune, checkpoint, encoder
+from surgrec_jax import benchmark, benchmark_finetune, checkpoint, encoder, probe
 from surgrec_jax.config import flatten
 from surgrec_jax.data.records import open_source
 from surgrec_jax.evaluation import columns
-from surgrec_jax.evaluation.task_list import select_tasks
+from surgrec_jax.evaluation.task_list import select_tasks, wanted_sources
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
 from tests.small_phantom import small_phantom
@@ -230,6 +230,17 @@ def test_wrong_commands_are_answered(tmp_path):
         benchmark.run(config)
 
 
+def test_a_probe_under_v1_asks_the_published_clips_or_nothing(tmp_path):
+    config = runpy.run_path(str(ROOT / "configs/probe.py"))["get_config"]("tiny")
+    config.checkpoint, config.data_dir, config.protocol = "none", str(tmp_path), "v1"
+    with pytest.raises(ValueError, match="no tasks are declared for 'phantom_surgery/surgrec_v1'"):
+        probe.run(config)
+    assert wanted_sources(("cholec80",), published=True) == ["cholec80/surgrec_v1"]
+    config.source = "sixteen"
+    with pytest.raises(ValueError, match="16 data sets and a probe is of one"):
+        probe.run(config)
+
+
 def test_fine_tuning_is_the_command_that_a_user_would_give(tmp_path):
     config = make_config(tmp_path)
     (task,) = select_tasks("phantom_surgery/tiny", ("instruments",))
@@ -241,5 +252,9 @@ def test_fine_tuning_is_the_command_that_a_user_would_give(tmp_path):
     options.pop("--workdir")
     assert {name.removeprefix("--config.") for name in options} <= set(known)
     assert options["--config.classify.track"] == "instrument_*"
+    assert options["--config.classify.frame"] == "centre"
+    (online,) = select_tasks("phantom_surgery/tiny", ("workflow",))
+    words = benchmark_finetune.command(one, online, config, tmp_path / "work")
+    assert "--config.classify.frame=last" in words  # the frame that unit "frame" is scored by
     assert options["--config.data.sources"] == "phantom_surgery/tiny@train"
     assert options["--config.probe.sources"] == "phantom_surgery/tiny"

@@ -8,6 +8,7 @@ from scipy import integrate, stats
 
 from surgrec_jax.evaluation import protocol, results
 from surgrec_jax.evaluation.features import Features
+from surgrec_jax.evaluation.protocols import Settings
 from surgrec_jax.evaluation.task_list import select_tasks
 from surgrec_jax.evaluation.tasks import LeakedSplitError, Task
 
@@ -212,6 +213,32 @@ def test_the_majority_is_that_of_training():
     made["test"].labels["phase"][:150] = 3
     problem = protocol.build_problem(Task("phase", "s", "phase"), TRACKS, made)
     assert (protocol.majority(problem).scores.argmax(-1) == 1).all()
+
+
+def test_the_majority_of_videos_counts_each_once():
+    def make(rng, count):
+        skill = np.repeat(np.arange(count // 20) % 2, 20)
+        return np.ones((count, 1)), {"skill": skill}
+
+    made = splits(make)
+    skill = made["train"].labels["skill"]
+    skill[:] = -1
+    skill[:60:20] = 0  # a clip each of three videos, and all of a fourth
+    skill[60:80] = 1
+    for unit, answer in (("video", 0), ("clip", 1)):
+        task = Task("skill", "s", "skill", metric="top1", unit=unit)
+        problem = protocol.build_problem(task, TRACKS, made)
+        assert (protocol.majority(problem).scores.argmax(-1) == answer).all()
+
+
+def test_few_shot_rows_are_of_the_cases_they_name():
+    settings = Settings(heads=("ridge",)).under("few-shot")
+    cases = []
+    for _, head, share in settings.rows():
+        options = {"share": share, "resample": settings.train_resample}
+        _, answer = ask(Task("phase", "s", "phase"), plain(), head, **options)
+        cases.append(answer.train_cases)
+    assert cases == [(20, 20), (2, 2), (1, 1), (1, 1)]
 
 
 def test_class_unseen_in_training_is_reported_and_counts_as_an_error():

@@ -140,6 +140,18 @@ def test_report_says_what_was_measured(tmp_path):
     assert "8 test cases" in text
 
 
+def test_a_probe_of_fine_tuned_encoders_has_no_other_baseline_than_the_majority():
+    found = measured("MAE")
+    found["protocol"]["protocol"] = "fine-tune"
+    entries = found["tasks"][0]["heads"].pop("linear")
+    row = {name: entries[name] for name in ("majority", "MAE")}
+    found["tasks"][0]["heads"] = {"fine-tuned": row}
+    text = report.build_report([], found, title="t")
+    assert "What the fine-tuned encoders know" in text and "random-initialised" not in text
+    assert text.count('<rect class="bar"') == 2 and 'class="reference"' in text
+    assert "random-initialised" not in results.table(found)
+
+
 def test_report_command_line(tmp_path, capsys):
     folder = workdir(tmp_path)
     probe = tmp_path / "results.json"

@@ -2,17 +2,21 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import numpy as np
 import pytest
+from arrays import made_problem
 
 from data_builders.common.build import build
+from surgrec_jax.classifier import Classifier
 from surgrec_jax.data.records import open_source
 from surgrec_jax.encoder import Encoder, random_encoder
-from surgrec_jax.evaluation import columns, report, results
+from surgrec_jax.evaluation import columns, report, results, runner
 from surgrec_jax.evaluation.runner import Candidate, Settings, probe
 from surgrec_jax.evaluation.task_list import select_tasks
+from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
 from tests.small_phantom import small_phantom
@@ -107,6 +111,28 @@ def test_random_columns_are_drawn_anew_for_every_seed(encoder):
     (random,) = (column for column in group.columns if column.kind == "random")
     marks = {encode.__self__.fingerprint for encode in random.encoders.values()}
     assert len(marks) == 3 and encoder.fingerprint not in marks
+
+
+def test_a_classifier_of_another_frame_is_not_asked_and_it_is_said(encoder):
+    problem, features = made_problem()  # unit "frame": scored by the last frame
+    found = {split: {"a": f, "a" + columns.PROBABILITIES: f} for split, f in features.items()}
+    meta = {"tracks": ["phase"], "classes": problem.classes, "multi_label": False}
+    whole = SETTINGS.under("fine-tune")
+
+    def group(frame):
+        one = Classifier(encoder, HeadConfig("linear", 3), {}, meta | {"frame": frame})
+        (made,) = columns.groups([Candidate("a", encoder, "x", one)], SETTINGS)
+        return made
+
+    fit, unfit = group("last"), group("centre")
+    assert list(runner.answers(problem, fit.columns[-1], found, whole)) == ["fine-tuned"]
+    assert not runner.notes({}, [fit], SETTINGS, [problem.task])
+    said = "a was fine-tuned on the label of a clip's centre frame, .*classify.frame=last"
+    with pytest.raises(ValueError, match=said):
+        runner.answers(problem, unfit.columns[-1], found, whole)
+    assert list(runner.answers(problem, unfit.columns[-1], found, SETTINGS)) == ["linear", "knn"]
+    (note,) = runner.notes({}, [unfit], SETTINGS, [problem.task])
+    assert re.search(said, note)
 
 
 def test_wrong_settings_and_names_are_refused(encoder):
