@@ -115,22 +115,25 @@ def _pairs(of_task: Mapping[str, Cell], columns: Sequence[Column], settings: Set
 
 def _domains(by_task: Mapping, columns: Sequence[Column], settings: Settings) -> list[dict]:
     """Mean headline score per domain and over all tasks, of the tasks where every trained column
-    has a score."""
-    trained = [column.name for column in columns if column.kind != "vlm"]
+    has a score. The majority has a mean where it has all of those scores too: a constant answer
+    has no rank correlation."""
+    compared = [column for column in columns if column.kind != "vlm"]
+    trained = [column.name for column in compared if column.kind != "majority"]
     usable: dict[str, dict[str, list]] = {}  # row -> domain -> tasks
     for (source, _), of_task in by_task.items():
         for row in _rows(of_task):
-            cells = [of_task.get(name) for name in trained]
-            if not all(c and row in c.heads and c.heads[row]["mean"] is not None for c in cells):
+            if not all(_scored(of_task, name, row) for name in trained):
                 continue
-            domain = cells[0].task["domain"]
+            domain = next(iter(of_task.values())).task["domain"]
             for group in dict.fromkeys((domain, "all")):
                 usable.setdefault(row, {}).setdefault(group, []).append((source, of_task))
     found = []
     for row, groups in usable.items():
         for domain, chosen in groups.items():
             entry = {"row": row, "domain": domain, "tasks": len(chosen), "columns": {}}
-            for name in trained:
+            for name in (column.name for column in compared):
+                if not all(_scored(of_task, name, row) for _, of_task in chosen):
+                    continue
                 samples = [_shuffled(source, cell[name].samples(row)) for source, cell in chosen]
                 sources = {source: s.cases for (source, _), s in zip(chosen, samples, strict=True)}
                 mean = bootstrap.Samples(
@@ -143,6 +146,12 @@ def _domains(by_task: Mapping, columns: Sequence[Column], settings: Settings) ->
                 entry["columns"][name] = mean.interval(settings.level).as_dict()
             found.append(entry)
     return sorted(found, key=lambda e: (e["row"], e["domain"] == "all", e["domain"]))
+
+
+def _scored(of_task: Mapping[str, Cell], name: str, row: str) -> bool:
+    """Has this column a score in this row?"""
+    entry = of_task[name].heads.get(row) if name in of_task else None
+    return entry is not None and entry["mean"] is not None
 
 
 def _shuffled(source: str, samples: bootstrap.Samples) -> bootstrap.Samples:

@@ -21,7 +21,7 @@ from surgrec_jax import untrusted
 from surgrec_jax.evaluation import bootstrap, metrics, results
 from surgrec_jax.evaluation.protocol import Answer, Problem
 
-VERSION = 2  # raise when the meaning of a cell changes
+VERSION = 3  # raise when the meaning of a cell changes
 _log = logging.getLogger(__name__)
 
 

@@ -91,7 +91,8 @@ def _domains(results: Mapping, css: Mapping[str, str]) -> str:
         f"<h2>{'By domain' if several else 'Over all tasks'}</h2>"
         f'<p class="soft small">{escape(first)} row. Mean of the headline scores, with the '
         "interval over the cases of every data set. Headline scores of different "
-        "tasks are different measures: the mean orders columns, it is no accuracy.</p>"
+        "tasks are different measures: the mean orders columns, it is no accuracy. Where one of "
+        "them is a rank correlation, a constant answer has none, and the majority no bar.</p>"
         f'<div class="fixed">{"".join(panels)}</div>'
     )
 

@@ -20,6 +20,7 @@ from surgrec_jax.evaluation import (
 from surgrec_jax.evaluation.columns import Column, Group
 from surgrec_jax.evaluation.matrix import Failure
 from surgrec_jax.evaluation.protocols import Settings
+from surgrec_jax.evaluation.tasks import Task
 
 SETTINGS = Settings(heads=("ridge",), seeds=2, init_seeds=1, resamples=200)
 COLUMNS = [
@@ -121,7 +122,8 @@ def test_a_damaged_cell_is_computed_again_with_a_warning(tmp_path, caplog, harm)
     if harm == "truncate":
         path.write_text(path.read_text()[:-40])
     elif harm == "version":
-        path.write_text(path.read_text().replace('"version": 2', '"version": 1', 1))
+        now = f'"version": {cells.VERSION}'
+        path.write_text(path.read_text().replace(now, '"version": 1', 1))
     elif harm == "arrays":
         path.with_suffix(".npz").write_bytes(b"PK nothing")
     else:
@@ -145,6 +147,23 @@ def test_pairs_and_differences_are_those_of_the_same_resamples(measured):
     domains = {entry["domain"]: entry for entry in measured["domains"]}
     assert domains["all"]["columns"]["good"]["value"] == pytest.approx(entries["good"]["mean"])
     assert set(domains) == {"all", "laparoscopy"}
+
+
+def test_a_task_without_a_majority_score_counts_for_its_domain():
+    skill = Task("skill", "made", "skill", "spearman", "video", ordered=True, domain="open")
+    found = []
+    for problem in (made_problem(skill)[0], made_problem()[0]):
+        constant = {"ridge": protocol.majority(problem)}
+        found.append(cells.make(problem, "majority", constant, resamples=200, level=0.95))
+        found += [make(problem, "random", 0.5, 1), make(problem, "good", 0.1, 2)]
+    result = assemble.assemble(found, [], COLUMNS, SETTINGS)
+    assert result["tasks"][0]["heads"]["ridge"]["majority"]["mean"] is None
+    domains = {entry["domain"]: entry for entry in result["domains"]}
+    assert {name: entry["tasks"] for name, entry in domains.items()} == {
+        "open": 1, "laparoscopy": 1, "all": 2,
+    }  # fmt: skip
+    assert list(domains["open"]["columns"]) == list(domains["all"]["columns"]) == ["random", "good"]
+    assert list(domains["laparoscopy"]["columns"]) == ["majority", "random", "good"]
 
 
 def test_what_was_not_scored_is_told_and_never_zero(measured):
