@@ -103,13 +103,19 @@ def _task(of_task: Mapping[str, Cell], columns: Sequence[Column], settings: Sett
 
 
 def _pairs(of_task: Mapping[str, Cell], columns: Sequence[Column], settings: Settings):
-    """Encoders against each other, by paired bootstrap over the same cases."""
+    """Encoders against each other, by paired bootstrap over the same cases; a "reason" instead of a
+    value where they were scored on other cases."""
     encoders = [column.name for column in columns if column.kind == "encoder"]
     for row in _rows(of_task):
         for a, b in itertools.combinations(encoders, 2):
             if row in of_task[a].heads and row in of_task[b].heads:
-                difference = of_task[a].samples(row) - of_task[b].samples(row)
-                found = difference.interval(settings.level).as_dict()
+                one, other = of_task[a].samples(row), of_task[b].samples(row)
+                if apart := sorted(set(one.case_ids) ^ set(other.case_ids)):
+                    some = ", ".join(apart[:5]) + (", ..." if len(apart) > 5 else "")
+                    reason = f"not paired: only one of them has labelled clips of {some}"
+                    found = {"value": None, "reason": reason}
+                else:
+                    found = (one - other).interval(settings.level).as_dict()
                 yield {"row": row, "first": a, "second": b, **found}
 
 

@@ -214,15 +214,16 @@ def _pairs(results: Mapping) -> str:
     """Encoders against each other."""
     rows = []
     for pair in results["pairs"]:
-        if pair["value"] is None:
+        if pair["value"] is None and "reason" not in pair:
             continue
         css = "soft"
-        if pair["low"] is not None and not pair["low"] <= 0 <= pair["high"]:
+        if pair.get("low") is not None and not pair["low"] <= 0 <= pair["high"]:
             css = "up" if pair["low"] > 0 else "down"
         rows.append([
             escape(f"{pair['source']}: {pair['task']}"),
             escape(pair["row"]),
             escape(f"{pair['first']} - {pair['second']}"),
+            escape(pair["reason"]) if "reason" in pair else
             f'<span class="{css}">{percent(pair["value"], "+")}</span> {span(pair, "+")}',
         ])  # fmt: skip
     if not rows:

@@ -1,11 +1,12 @@
 """Cells on disk, and what is assembled from them."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from arrays import TASK, made_problem
+from arrays import TASK, TRACKS, made_problem
 
 from surgrec_jax.evaluation import (
     assemble,
@@ -19,6 +20,7 @@ from surgrec_jax.evaluation import (
 )
 from surgrec_jax.evaluation.columns import Column, Group
 from surgrec_jax.evaluation.matrix import Failure
+from surgrec_jax.evaluation.problem import build_problem
 from surgrec_jax.evaluation.protocols import Settings
 from surgrec_jax.evaluation.tasks import Task
 
@@ -147,6 +149,28 @@ def test_pairs_and_differences_are_those_of_the_same_resamples(measured):
     domains = {entry["domain"]: entry for entry in measured["domains"]}
     assert domains["all"]["columns"]["good"]["value"] == pytest.approx(entries["good"]["mean"])
     assert set(domains) == {"all", "laparoscopy"}
+
+
+def test_encoders_scored_on_other_cases_are_not_paired():
+    problem, found = made_problem()
+
+    def without(case):  # none of its clips has a label under this encoder's clip
+        labels = {
+            track: np.where(found["test"].case_id == case, -1, ids)
+            for track, ids in found["test"].labels.items()
+        }
+        test = dataclasses.replace(found["test"], labels=labels)
+        return build_problem(TASK, TRACKS, {**found, "test": test})
+
+    made = [make(without("test-1"), "good", 0.1), make(without("test-0"), "<b>bad</b>", 0.9)]
+    result = assemble.assemble(made, [], COLUMNS, SETTINGS)
+    (pair,) = result["pairs"]
+    assert pair["value"] is None and pair["reason"].endswith("labelled clips of test-0, test-1")
+    assert "labelled clips of test-0, test-1" in report_benchmark._pairs(result)
+    result = assemble.assemble([make(problem, "good", 0.1), made[1]], [], COLUMNS, SETTINGS)
+    assert result["pairs"][0]["reason"].endswith("labelled clips of test-0")
+    with pytest.raises(ValueError, match="cannot pair other cases: test-0, test-1"):
+        made[0].samples("ridge") - made[1].samples("ridge")
 
 
 def test_a_task_without_a_majority_score_counts_for_its_domain():
