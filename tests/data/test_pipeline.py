@@ -245,6 +245,8 @@ def test_eval_clips_refuse_what_is_not_there(sources):
         eval_clips(sources[1], WHOLE, records=[0, 6])
     with pytest.raises(ValueError, match="clips of 64 pixels"):
         eval_clips(sources[1], ClipSpec(frames=4, fps=4.0, size=64))
+    with pytest.raises(ValueError, match="must be at least 1"):
+        eval_clips(sources[1], WHOLE, clips_per_record=[1, 0], records=[0, 1])
     with eval_clips(sources[1], WHOLE, [], batch_size=6) as batches:
         assert next(batches)["labels"] == {}
     with eval_clips(sources[1], WHOLE, records=[]) as batches:
