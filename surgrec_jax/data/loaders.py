@@ -130,7 +130,7 @@ class EvalLoader:
     clip: ClipSpec
     tracks: tuple[str, ...]
     records: np.ndarray
-    clips_per_record: int
+    counts: np.ndarray  # clips of each of `records`, at least 1
     batch_size: int
     seed: int | None
     crops: int
@@ -138,10 +138,11 @@ class EvalLoader:
     patience_s: float
 
     def __call__(self, batch: int) -> dict:
-        total = len(self.records) * self.clips_per_record
-        items = np.arange(batch * self.batch_size, min((batch + 1) * self.batch_size, total))
-        place, view = np.divmod(items, self.clips_per_record)
-        number = self.records[place]
+        ends = np.cumsum(self.counts)
+        items = np.arange(batch * self.batch_size, min((batch + 1) * self.batch_size, ends[-1]))
+        place = np.searchsorted(ends, items, side="right")
+        number, count = self.records[place], self.counts[place]
+        view = items - (ends[place] - count)
         video = _empty_video(len(items) * self.crops, self.clip)
         video = video.reshape(len(items), self.crops, *video.shape[1:])
         rows: list[dict] = [{} for _ in items]
@@ -152,7 +153,7 @@ class EvalLoader:
             index = int(number[runs[run][0]])
             record = storage.patiently(lambda: self.source.record(index), self.patience_s)
             for i in runs[run].tolist():
-                rows[i] = self._clip(record, int(number[i]), int(view[i]), video[i])
+                rows[i] = self._clip(record, int(number[i]), int(view[i]), int(count[i]), video[i])
 
         self.threads.run(load, len(runs), lambda i: self.source.where(int(number[runs[i][0]])))
         columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
@@ -167,10 +168,10 @@ class EvalLoader:
             "view": view.astype(np.int32),
         }
 
-    def _clip(self, record: Record, number: int, view: int, out: np.ndarray) -> dict:
+    def _clip(self, record: Record, number: int, view: int, count: int, out: np.ndarray) -> dict:
         starts = clips.num_starts(record.times, self.clip)
         if self.seed is None:
-            start = int((view + 0.5) * starts / self.clips_per_record)
+            start = int((view + 0.5) * starts / count)
         else:
             key = hash64(self.seed, _EVAL_STREAM, np.int64(number), np.int64(view))
             start = int(_generator(key, 0).integers(starts))

@@ -136,7 +136,7 @@ def eval_clips(
     source: Source,
     clip: ClipSpec,
     tracks: Sequence[str] | None = None,
-    clips_per_record: int = 1,
+    clips_per_record: int | Sequence[int] = 1,
     *,
     crops: int = 1,
     batch_size: int = 32,
@@ -147,7 +147,8 @@ def eval_clips(
     prefetch: int = 2,
     timeout_s: float = TIMEOUT_S,
 ) -> Batches:
-    """Every record once, in order, as `clips_per_record` clips with labels, for probing.
+    """Every record once, in order, as `clips_per_record` clips (of each, or one number for each of
+    `records`) with labels, for probing.
 
     Square crops of the short side and no flip, whatever `clip` says: the centre, or `crops` evenly
     spaced ones along the long side. Frames smaller than the clip are enlarged, and that is logged:
@@ -178,7 +179,7 @@ def eval_clips(
     if unknown:
         has = ", ".join(source.tracks) or "none"
         raise ValueError(f"source {source.name} has no label track {unknown[0]!r}; it has: {has}")
-    if min(clips_per_record, crops, batch_size) < 1:
+    if min(np.min(clips_per_record, initial=1), crops, batch_size) < 1:
         raise ValueError(
             f"clips_per_record {clips_per_record}, crops {crops} and batch_size {batch_size} must "
             "be at least 1"
@@ -189,6 +190,7 @@ def eval_clips(
         raise IndexError(
             f"{source.name}/{source.split} has records 0 to {len(source) - 1}, not {bad}"
         )
+    counts = np.broadcast_to(clips_per_record, records.shape)
     clip = dataclasses.replace(clip, crop="center", flip=False)
     try:
         clips.check_sizes(source, clip, patience_s=timeout_s)
@@ -196,10 +198,10 @@ def eval_clips(
         size = clip.size
         logging.warning("%s: frames smaller than clips of %d pixels are enlarged", source, size)
     load = EvalLoader(
-        source, clip, tracks, records, clips_per_record, batch_size, seed, crops,
+        source, clip, tracks, records, counts, batch_size, seed, crops,
         Threads(num_threads, timeout_s), timeout_s,
     )  # fmt: skip
-    batches = range(-(-len(records) * clips_per_record // batch_size))
+    batches = range(-(-int(counts.sum()) // batch_size))
     return _iterate(load, batches, num_workers, prefetch, None)
 
 

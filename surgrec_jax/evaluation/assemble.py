@@ -103,34 +103,43 @@ def _task(of_task: Mapping[str, Cell], columns: Sequence[Column], settings: Sett
 
 
 def _pairs(of_task: Mapping[str, Cell], columns: Sequence[Column], settings: Settings):
-    """Encoders against each other, by paired bootstrap over the same cases."""
+    """Encoders against each other, by paired bootstrap over the same cases; a "reason" instead of a
+    value where they were scored on other cases."""
     encoders = [column.name for column in columns if column.kind == "encoder"]
     for row in _rows(of_task):
         for a, b in itertools.combinations(encoders, 2):
             if row in of_task[a].heads and row in of_task[b].heads:
-                difference = of_task[a].samples(row) - of_task[b].samples(row)
-                found = difference.interval(settings.level).as_dict()
+                one, other = of_task[a].samples(row), of_task[b].samples(row)
+                if apart := sorted(set(one.case_ids) ^ set(other.case_ids)):
+                    some = ", ".join(apart[:5]) + (", ..." if len(apart) > 5 else "")
+                    reason = f"not paired: only one of them has labelled clips of {some}"
+                    found = {"value": None, "reason": reason}
+                else:
+                    found = (one - other).interval(settings.level).as_dict()
                 yield {"row": row, "first": a, "second": b, **found}
 
 
 def _domains(by_task: Mapping, columns: Sequence[Column], settings: Settings) -> list[dict]:
     """Mean headline score per domain and over all tasks, of the tasks where every trained column
-    has a score."""
-    trained = [column.name for column in columns if column.kind != "vlm"]
+    has a score. The majority has a mean where it has all of those scores too: a constant answer
+    has no rank correlation."""
+    compared = [column for column in columns if column.kind != "vlm"]
+    trained = [column.name for column in compared if column.kind != "majority"]
     usable: dict[str, dict[str, list]] = {}  # row -> domain -> tasks
     for (source, _), of_task in by_task.items():
         for row in _rows(of_task):
-            cells = [of_task.get(name) for name in trained]
-            if not all(c and row in c.heads and c.heads[row]["mean"] is not None for c in cells):
+            if not all(_scored(of_task, name, row) for name in trained):
                 continue
-            domain = cells[0].task["domain"]
+            domain = next(iter(of_task.values())).task["domain"]
             for group in dict.fromkeys((domain, "all")):
                 usable.setdefault(row, {}).setdefault(group, []).append((source, of_task))
     found = []
     for row, groups in usable.items():
         for domain, chosen in groups.items():
             entry = {"row": row, "domain": domain, "tasks": len(chosen), "columns": {}}
-            for name in trained:
+            for name in (column.name for column in compared):
+                if not all(_scored(of_task, name, row) for _, of_task in chosen):
+                    continue
                 samples = [_shuffled(source, cell[name].samples(row)) for source, cell in chosen]
                 sources = {source: s.cases for (source, _), s in zip(chosen, samples, strict=True)}
                 mean = bootstrap.Samples(
@@ -143,6 +152,12 @@ def _domains(by_task: Mapping, columns: Sequence[Column], settings: Settings) ->
                 entry["columns"][name] = mean.interval(settings.level).as_dict()
             found.append(entry)
     return sorted(found, key=lambda e: (e["row"], e["domain"] == "all", e["domain"]))
+
+
+def _scored(of_task: Mapping[str, Cell], name: str, row: str) -> bool:
+    """Has this column a score in this row?"""
+    entry = of_task[name].heads.get(row) if name in of_task else None
+    return entry is not None and entry["mean"] is not None
 
 
 def _shuffled(source: str, samples: bootstrap.Samples) -> bootstrap.Samples:

@@ -68,7 +68,7 @@ class Samples:
     """A score on the data as they are, and in every resample of the cases.
 
     Samples of two models drawn with the same seed from the same cases can be subtracted: that is
-    the paired bootstrap.
+    the paired bootstrap. Of other cases they cannot (ValueError).
 
     Attributes:
       value: the score, mean over seeds.
@@ -78,6 +78,7 @@ class Samples:
       limits: the least and the largest value that the score can have.
       difference: of two scores.
       lost: degrees of freedom that were used up; more than one for a mean over several data sets.
+      case_ids: the cases in the order of the draws; empty where nothing is paired.
     """
 
     value: float
@@ -86,8 +87,11 @@ class Samples:
     limits: tuple[float, float] = (0.0, 1.0)
     difference: bool = False
     lost: int = 1
+    case_ids: tuple[str, ...] = ()
 
     def __sub__(self, other: "Samples") -> "Samples":
+        if apart := sorted(set(self.case_ids) ^ set(other.case_ids)):
+            raise ValueError(f"cannot pair other cases: {', '.join(apart)} in one of two only")
         if len(self.draws) != len(other.draws) or self.cases != other.cases:
             raise ValueError(
                 f"cannot pair {len(self.draws)} resamples of {self.cases} cases with "
@@ -158,7 +162,11 @@ def resample(
     values = [metrics.score(metric, labels, s, case_index, weights, **more) for s in scores]
     values = np.mean(values, 0)
     return Samples(
-        float(values[0]), _stretched(values[1:], len(cases)), len(cases), metrics.limits(metric)
+        float(values[0]),
+        _stretched(values[1:], len(cases)),
+        len(cases),
+        metrics.limits(metric),
+        case_ids=tuple(cases.astype(str).tolist()),
     )
 
 

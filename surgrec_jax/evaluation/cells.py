@@ -49,8 +49,9 @@ class Cell:
     def samples(self, row: str) -> bootstrap.Samples:
         """The bootstrap of a row."""
         draws = self.arrays[f"draws/{row}"]
-        cases, limits = len(np.unique(self.arrays["case_id"])), metrics.limits(self.task["metric"])
-        return bootstrap.Samples(float(draws[0]), draws[1:], cases, limits)
+        cases = tuple(np.unique(self.arrays["case_id"]).astype(str).tolist())
+        limits = metrics.limits(self.task["metric"])
+        return bootstrap.Samples(float(draws[0]), draws[1:], len(cases), limits, case_ids=cases)
 
 
 def make(

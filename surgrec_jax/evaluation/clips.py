@@ -1,12 +1,21 @@
 """Labelled clips of a prepared source, as the rest of this package takes them."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
+import jax
 import numpy as np
 
-from surgrec_jax.data.clips import decode_clip, frame_indices, num_starts, spread
-from surgrec_jax.data.pipeline import ClipSpec, eval_clips
+from surgrec_jax.data import storage
+from surgrec_jax.data.clips import (
+    TIME_TOLERANCE,
+    decode_clip,
+    frame_indices,
+    num_starts,
+    spread,
+)
+from surgrec_jax.data.pipeline import TIMEOUT_S, ClipSpec, eval_clips
 from surgrec_jax.data.records import DamagedRecordError, Source
 
 LAST = "@last"  # after a track's name: its label at the clip's last frame
@@ -17,11 +26,14 @@ def class_names(source: Source) -> dict[str, tuple[str, ...]]:
     return {**source.tracks, **source.video_labels}
 
 
-def repeated_share(source: Source, clip: ClipSpec, samples: int = 32) -> float:
+def repeated_share(
+    source: Source, clip: ClipSpec, samples: int = 32, *, of_videos: bool = False
+) -> float:
     """Share of the frames of clips that repeat the one before: a clip has more frames per second
     than are stored, or is longer than the stored segments.
 
-    Measured on the first and the last clip of `samples` records spread over the source.
+    Measured on the first and the last clip of `samples` records spread over the source; `of_videos`
+    only where a video begins there: `spread_over_videos` avoids the short rest at its end.
     """
     shares = []
     for index in spread(len(source), samples):
@@ -29,6 +41,8 @@ def repeated_share(source: Source, clip: ClipSpec, samples: int = 32) -> float:
             times = source.record(index).times
         except DamagedRecordError:
             continue  # whoever asks for its clips says so
+        if of_videos and times[0] > 0:
+            continue
         for start in (0, num_starts(times, clip) - 1):
             chosen = frame_indices(times, start, clip)
             shares.append((np.diff(chosen) == 0).sum() / clip.frames)
@@ -48,10 +62,42 @@ def enlarged_share(source: Source, clip: ClipSpec, samples: int = 32) -> float:
     return float(np.mean(small)) if small else 0.0
 
 
+def spread_over_videos(
+    source: Source, clip: ClipSpec, clips_per_video: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Records [n], and how many clips [n] each of them gives, so that every video has equally many,
+    spread from its beginning to its end, however many records it was cut into.
+
+    Reads every record once, without decoding.
+    """
+    parts: dict[str, list[tuple[float, float, int]]] = {}
+    for number in range(len(source)):
+        record = storage.patiently(functools.partial(source.record, number), TIMEOUT_S)
+        begin, end = record.times[[0, -1]].tolist()
+        parts.setdefault(record.video_id, []).append((begin, end, number))
+    counts = np.zeros(len(source), np.int64)
+    for of_video in parts.values():
+        begin, end, number = np.array(sorted(of_video)).T
+        last = max(begin[0], end[-1] - (clip.frames - 1) / clip.fps)
+        starts = np.linspace(begin[0], last, clips_per_video)
+        place = np.searchsorted(begin, starts + TIME_TOLERANCE, side="right") - 1
+        np.add.at(counts, number[place].astype(np.int64), 1)
+    records = np.flatnonzero(counts)
+    return records, counts[records]
+
+
+def crops_apart(batch: dict) -> dict:
+    """A batch of `labelled_clips` with every crop as a clip of its own, side by side."""
+    crops = batch["video"].shape[1]
+    rows = jax.tree.map(lambda values: np.repeat(values, crops, 0), {**batch, "video": ()})
+    view = rows["view"] * crops + np.tile(np.arange(crops), len(batch["view"]))
+    return {**rows, "video": batch["video"].reshape(-1, *batch["video"].shape[2:]), "view": view}
+
+
 def labelled_clips(
     source: Source,
     clip: ClipSpec,
-    clips_per_record: int = 1,
+    clips_per_record: int | Sequence[int] = 1,
     *,
     crops: int = 1,
     batch_size: int = 32,

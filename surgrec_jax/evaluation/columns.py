@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import tqdm
 
 from surgrec_jax.classifier import Classifier
@@ -12,7 +13,7 @@ from surgrec_jax.data.pipeline import ClipSpec
 from surgrec_jax.data.records import Source
 from surgrec_jax.encoder import Encoder, random_encoder
 from surgrec_jax.evaluation import baselines
-from surgrec_jax.evaluation.clips import labelled_clips
+from surgrec_jax.evaluation.clips import crops_apart, labelled_clips, spread_over_videos
 from surgrec_jax.evaluation.feature_cache import cached_extract
 from surgrec_jax.evaluation.features import Encode, Features
 from surgrec_jax.evaluation.heads import HEADS
@@ -194,20 +195,30 @@ def extract(
     }
     encoders |= tokens
     encoders |= {name: ask for column in columns for name, ask in column.answering().items()}
-    per_record, crops = settings.clips_per_record, settings.crops
-    view = {**dataclasses.asdict(clip), "clips_per_record": per_record, "crops": crops}
+    crops, apart = settings.crops, settings.clips_per_video > 0
+    per = "clips_per_video" if apart else "clips_per_record"
+    view = {**dataclasses.asdict(clip), per: getattr(settings, per), "crops": crops}
     found = {}
     for split, source in sources.items():
+        if apart:
+            chosen, counts = spread_over_videos(source, clip, settings.clips_per_video)
+        else:
+            chosen = np.arange(len(source))
+            counts = np.full(len(source), settings.clips_per_record)
 
-        def batches(records: range, source=source, split=split) -> Iterator[dict]:
-            of = f"{records.start}-{records.stop} of {len(source)}"
+        def batches(
+            some: range, source=source, split=split, chosen=chosen, counts=counts
+        ) -> Iterator[dict]:
+            here = slice(some.start, some.stop)
             size = max(1, group.like.batch_size // crops)
+            shown = labelled_clips(
+                source, clip, counts[here], crops=crops, batch_size=size, records=chosen[here]
+            )
             return tqdm.tqdm(
-                labelled_clips(
-                    source, clip, per_record, crops=crops, batch_size=size, records=records
-                ),
-                desc=f"features of {source.name}/{split}, records {of}",
-                total=math.ceil(len(records) * per_record / size),
+                map(crops_apart, shown) if apart and crops > 1 else shown,
+                desc=f"features of {source.name}/{split}, records {some.start}-{some.stop} of "
+                f"{len(chosen)}",
+                total=math.ceil(counts[here].sum() / size),
                 disable=None,
             )
 
@@ -215,7 +226,7 @@ def extract(
             encoders,
             {name: identity(encode) for name, encode in encoders.items()},
             batches,
-            records=len(source),
+            records=len(chosen),
             data=source.fingerprint,
             view=view,
             folder=cache,

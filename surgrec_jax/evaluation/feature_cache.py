@@ -154,7 +154,7 @@ def cached_extract(
       encoders: name -> encoder.
       fingerprints: name -> what identifies the encoder (weights and precision).
       batches: starts a pass over the clips of a range of records.
-      records: number of records of the source.
+      records: number of records that give clips.
       data: fingerprint of the prepared source.
       view: JSON-able description of how clips are cut; must hold all that changes the clips.
       folder: of the cache; None = no cache, everything in memory.

@@ -104,8 +104,8 @@ def encode_crops(encode: Encode, video: np.ndarray) -> np.ndarray:
       video: uint8 [B, T, H, W, 3], or [B, C, T, H, W, 3] with C crops of every clip.
 
     Returns:
-      [B, D]: the mean over crops (for a linear head this is the mean of the crops' logits); tokens
-      of all crops, [B, C N, D], for an attentive head to look across.
+      [B, D]: the mean over crops; tokens of all crops, [B, C N, D], for an attentive head to look
+      across.
     """
     if video.ndim == 5:
         return np.asarray(encode(video))

@@ -123,7 +123,8 @@ def spearman(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.
       float [R] in -1..1, NaN where labels or expectations are all alike.
     """
     total = scores.sum(1)
-    expected = ratio(scores @ np.arange(scores.shape[1], dtype=np.float64), total)
+    # Summed row by row: a matrix product may give equal rows other last bits, an order to ranks.
+    expected = ratio((scores * np.arange(scores.shape[1], dtype=np.float64)).sum(1), total)
     if np.isnan(expected).any():
         return np.full(len(weights), np.nan)
     first, second = _ranks(np.asarray(labels), weights), _ranks(expected, weights)

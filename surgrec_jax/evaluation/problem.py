@@ -161,8 +161,13 @@ def train_weights(problem: Problem, seed: int, resample: str) -> np.ndarray:
     "none": all once. Draws that lose a class of the training split (or all labels of one column)
     are drawn again.
 
+    Of several labels, those of a single case may together make such a draw too rare: after 1000
+    draws labels of one case may be lost, after 1000 more those of two, and so on; the head of a
+    lost label has learnt nothing, and the other labels' heads do not notice. `missing_classes`
+    counts the lost ones.
+
     Raises:
-      ValueError: unknown mode, or no such draw in 1000.
+      ValueError: unknown mode, or, for one class per clip, no such draw in 1000.
     """
     split = problem.train
     if resample not in RESAMPLE:
@@ -176,16 +181,20 @@ def train_weights(problem: Problem, seed: int, resample: str) -> np.ndarray:
     need = need[:, need.any(0)].astype(np.float64)
     cases, case_index = np.unique(split.case_id, return_inverse=True)
     records, record_index = np.unique(split.record, return_inverse=True)
-    for _ in range(_MAX_DRAWS):
+    held = np.stack([need[case_index == c].any(0) for c in range(len(cases))]).astype(np.float64)
+    spread = held.sum(0).astype(int)  # cases that hold each column
+    rounds = spread.max() if problem.task.multi_label else 1
+    for attempt in range(_MAX_DRAWS * rounds):
         if resample == "cases":
             drawn = np.bincount(rng.integers(len(cases), size=len(cases)), minlength=len(cases))
-            weights = drawn[case_index].astype(np.float64)
+            weights, kept = drawn[case_index].astype(np.float64), drawn @ held
         else:
             order = rng.permutation(len(split.labels))
             _, first = np.unique(record_index[order], return_index=True)
             weights = np.zeros(len(split.labels))
             weights[order[first]] = 1.0
-        if (weights @ need > 0).all():
+            kept = weights @ need
+        if (kept[spread > attempt // _MAX_DRAWS] > 0).all():
             return weights
     raise ValueError(
         f"task {problem.task.name}: no draw of {resample} in {_MAX_DRAWS} keeps every training "

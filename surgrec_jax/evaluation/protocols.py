@@ -18,7 +18,7 @@ class Protocol:
       clean: refuse splits that share cases, and validation that is the test.
       published: ask the published clips (configuration surgrec_v1 of a source), not the source.
       metric: the headline metric of all tasks.
-      heads, clips_per_record, crops, train_resample: as in Settings.
+      heads, clips_per_video, crops, train_resample: as in Settings.
       shares: of the training cases, a row of the table each.
       finetune: train the whole encoder, not a head.
     """
@@ -29,7 +29,7 @@ class Protocol:
     published: bool = False
     metric: str | None = None
     heads: tuple[str, ...] | None = None
-    clips_per_record: int | None = None
+    clips_per_video: int | None = None
     crops: int | None = None
     train_resample: str | None = None
     shares: tuple[float, ...] = (1.0,)
@@ -44,15 +44,19 @@ PROTOCOLS: dict[str, Protocol] = {
             "Protocol v1 repeats the published SurgRec protocol, faults included: its clips, "
             "labels and split files as they are (validation is often the test split, cases stand "
             "in several splits), frozen backbone, a linear head trained 50 epochs, the epoch chosen"
-            " on the validation split, 5 x 3 views, top-1. Compare with published numbers only.",
-            "Not repeated: augmentation of the head's training pixels (features are cached), and "
-            "the errors of the published loading of checkpoints.",
+            " on the validation split, mean probability of 5 x 3 views spread over the whole clip, "
+            "top-1. Compare with published numbers only.",
+            "Not repeated: augmentation of the head's training pixels (features are cached; an "
+            "epoch draws one of a clip's 15 views), the choice of the epoch by one view of each "
+            "clip (here by all), frames taken by their number in the file (here by the encoder's "
+            "rate), and the errors of the published loading of checkpoints. The learning rate and "
+            "label smoothing are not published; VideoMAE's are used.",
         ),
         clean=False,
         published=True,
         metric="top1",
         heads=("published",),
-        clips_per_record=5,
+        clips_per_video=5,
         crops=3,
         train_resample="none",
     ),
@@ -85,6 +89,8 @@ class Settings:
     Attributes:
       clip: (frames, side, fps) that every encoder must take; None: each encoder sees clips of its
         own length, size and rate, which the results name.
+      clips_per_video: instead of clips_per_record: so many clips spread over each video, and each
+        crop as a clip of its own, so that probabilities and not features are averaged; 0 = not so.
       shares: of the training cases; see few-shot.
     """
 
@@ -98,6 +104,7 @@ class Settings:
     level: float = 0.95
     protocol: str = "v2"
     clip: CLIP | None = None
+    clips_per_video: int = 0
     shares: tuple[float, ...] = (1.0,)
 
     def __post_init__(self):
@@ -127,7 +134,7 @@ class Settings:
         rules = PROTOCOLS[protocol]
         fixed = {
             field: getattr(rules, field)
-            for field in ("heads", "clips_per_record", "crops", "train_resample", "shares")
+            for field in ("heads", "clips_per_video", "crops", "train_resample", "shares")
             if getattr(rules, field) is not None
         }
         return dataclasses.replace(self, protocol=protocol, **fixed)

@@ -91,7 +91,8 @@ def _domains(results: Mapping, css: Mapping[str, str]) -> str:
         f"<h2>{'By domain' if several else 'Over all tasks'}</h2>"
         f'<p class="soft small">{escape(first)} row. Mean of the headline scores, with the '
         "interval over the cases of every data set. Headline scores of different "
-        "tasks are different measures: the mean orders columns, it is no accuracy.</p>"
+        "tasks are different measures: the mean orders columns, it is no accuracy. Where one of "
+        "them is a rank correlation, a constant answer has none, and the majority no bar.</p>"
         f'<div class="fixed">{"".join(panels)}</div>'
     )
 
@@ -213,15 +214,16 @@ def _pairs(results: Mapping) -> str:
     """Encoders against each other."""
     rows = []
     for pair in results["pairs"]:
-        if pair["value"] is None:
+        if pair["value"] is None and "reason" not in pair:
             continue
         css = "soft"
-        if pair["low"] is not None and not pair["low"] <= 0 <= pair["high"]:
+        if pair.get("low") is not None and not pair["low"] <= 0 <= pair["high"]:
             css = "up" if pair["low"] > 0 else "down"
         rows.append([
             escape(f"{pair['source']}: {pair['task']}"),
             escape(pair["row"]),
             escape(f"{pair['first']} - {pair['second']}"),
+            escape(pair["reason"]) if "reason" in pair else
             f'<span class="{css}">{percent(pair["value"], "+")}</span> {span(pair, "+")}',
         ])  # fmt: skip
     if not rows:

@@ -262,7 +262,7 @@ def notes(
         frames, size, fps = group.clip
         spec = ClipSpec(frames=frames, fps=fps, size=size)
         for name, source in asked.items():
-            share = repeated_share(source, spec)
+            share = repeated_share(source, spec, of_videos=settings.clips_per_video > 0)
             if share > _REPEATS_TOLD:
                 said.append(
                     f"{share:.0%} of the frames of clips {group.label} from {name} repeat the one "

@@ -3,13 +3,16 @@
     <folder>/<source>--<task>.jsonl      {"unit": "video07@12.50", "phrasing": 0, "answer": "3"}
 
 A unit is a video ("video07"), or a clip of it by the seconds of its centre frame. The folder can be
-written by an endpoint's run, or by any program; `units.jsonl` lists what is asked.
+written by an endpoint's run, or by any program; `units.jsonl` lists what is asked. An endpoint's
+run first says whom it asks about what, so that no other run takes its answers for its own:
+
+    {"about": {"model": "some/model", "frames": 4, "side": 336, "clip": [16, 224, 4.0]}}
 """
 
 import json
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from surgrec_jax import untrusted
 
@@ -21,24 +24,28 @@ def path_of(folder: pathlib.Path, source: str, task: str, suffix: str = "") -> p
     return folder / (re.sub(r"[^A-Za-z0-9._-]+", "_", f"{source}--{task}") + f"{suffix}.jsonl")
 
 
-def read(path: pathlib.Path) -> dict[tuple[str, int], str]:
-    """(unit, phrasing) -> answer; {} where there is no file. A later line wins.
+def read(path: pathlib.Path) -> tuple[dict[tuple[str, int], str], dict]:
+    """(unit, phrasing) -> answer, a later line wins; and what the first line says that they are
+    about. Both are empty where there is no file.
 
     Raises:
       ValueError: a file that is too large, or a line that is no answer (a half last line of a run
         that was killed is left out).
     """
     if not path.exists():
-        return {}
+        return {}, {}
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path} is larger than {MAX_BYTES} bytes: not an answers file")
-    found = {}
+    found, about = {}, {}
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = untrusted.parse_json(line)
+            if number == 1 and "about" in row:
+                about = dict(row["about"])
+                continue
             unit, phrasing, answer = row["unit"], row["phrasing"], row["answer"]
             if not (isinstance(unit, str) and type(phrasing) is int and isinstance(answer, str)):
                 raise TypeError("unit and answer must be text, phrasing a number")
@@ -49,11 +56,14 @@ def read(path: pathlib.Path) -> dict[tuple[str, int], str]:
                 f'{path}:{number} is not {{"unit", "phrasing", "answer"}}: {error}'
             ) from error
         found[unit, phrasing] = answer
-    return found
+    return found, about
 
 
-def append(path: pathlib.Path, unit: str, phrasing: int, answer: str) -> None:
-    """Adds an answer; a half line that a killed run left is ended first."""
+def append(
+    path: pathlib.Path, unit: str, phrasing: int, answer: str, about: Mapping | None = None
+) -> None:
+    """Adds an answer; a half line that a killed run left is cut off first. A file begins with
+    `about`, where it is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab+") as file:
         if file.tell():
@@ -64,6 +74,8 @@ def append(path: pathlib.Path, unit: str, phrasing: int, answer: str) -> None:
                 whole = file.read().rfind(b"\n") + 1
                 file.truncate(whole)
         row = {"unit": unit, "phrasing": phrasing, "answer": answer}
+        if about and not file.seek(0, 2):
+            file.write((json.dumps({"about": about}) + "\n").encode())
         file.write((json.dumps(row) + "\n").encode())
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -62,14 +63,15 @@ class Asker:
 
         Raises:
           vlm.EndpointError: the endpoint stops answering; what it said is kept.
-          ValueError: no saved answer fits the task, or the folder holds something else.
+          ValueError: no saved answer fits the task, or the folder holds something else, such as
+            another model's answers.
         """
         task = problem.task
         total = len(_units(problem))
         problem = _some_units(problem, self.max_units)
         units = _units(problem)
         path = vlm_answers.path_of(self.folder, task.source, task.name)
-        saved = vlm_answers.read(path)
+        saved = self._saved(path)
         source = sources[task.splits[2]]
         listed = vlm_answers.path_of(self.folder, task.source, task.name, ".units")
         questions = [
@@ -89,7 +91,7 @@ class Asker:
                 for p, asked in enumerate(questions):
                     if (unit, p) not in saved:
                         saved[unit, p] = self.endpoint.ask(asked.text, pictures)
-                        vlm_answers.append(path, unit, p, saved[unit, p])
+                        vlm_answers.append(path, unit, p, saved[unit, p], self._about)
         scores, facts = _read_answers(list(units), questions, saved, len(problem.classes))
         row = next((row for row, _, _ in self.settings.rows()), FINE_TUNED)
         return cells.make(
@@ -99,6 +101,25 @@ class Asker:
             resamples=self.settings.resamples,
             level=self.settings.level,
             extra={"vlm": {**facts, "total": total}, "row": row},
+        )
+
+    @property
+    def _about(self) -> dict:
+        """What its answers depend on besides unit and phrasing."""
+        about = {"frames": self.frames, "side": self.side, "clip": list(self.clip)}
+        return ({"model": self.endpoint.model} if self.endpoint else {}) | about
+
+    def _saved(self, path: pathlib.Path) -> dict[tuple[str, int], str]:
+        """The answers in a file. Raises ValueError where they are another model's, or about other
+        pictures; a file that does not say is taken only where nothing is added to it."""
+        saved, about = vlm_answers.read(path)
+        unknown = not about and (self.endpoint is None or not saved)
+        if unknown or all(about.get(name) == value for name, value in self._about.items()):
+            return saved
+        told = json.dumps(about)[:200] if about else "what it does not say"
+        raise ValueError(
+            f"{path} holds answers about {told}; asked is {json.dumps(self._about)}: "
+            "give another folder as vlm.answers"
         )
 
     def _list_units(self, path, units: Mapping[str, np.ndarray], questions) -> None:

@@ -243,6 +243,8 @@ def test_eval_clips_refuse_what_is_not_there(sources):
         eval_clips(sources[0], WHOLE, ["tool"])
     with pytest.raises(IndexError, match="records 0 to 5, not 6"):
         eval_clips(sources[1], WHOLE, records=[0, 6])
+    with pytest.raises(ValueError, match="must be at least 1"):
+        eval_clips(sources[1], WHOLE, clips_per_record=[1, 0], records=[0, 1])
     with eval_clips(sources[1], WHOLE, [], batch_size=6) as batches:
         assert next(batches)["labels"] == {}
     with eval_clips(sources[1], WHOLE, records=[]) as batches:

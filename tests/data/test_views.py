@@ -26,3 +26,20 @@ def test_the_middle_of_three_crops_is_the_only_one_of_one(sources):
     np.testing.assert_array_equal(found[3]["labels"]["phase"], found[1]["labels"]["phase"])
     with pytest.raises(ValueError, match="crops 0"):
         eval_clips(sources[0], clip, crops=0)
+
+
+def test_records_may_give_different_numbers_of_clips(sources):
+    def views(records, count):
+        clip = ClipSpec(frames=4, fps=4.0, size=32)
+        with eval_clips(
+            sources[0], clip, clips_per_record=count, records=records, batch_size=3
+        ) as b:
+            got = list(b)
+        return {
+            k: np.concatenate([x[k] for x in got]) for k in ("video", "start", "record", "view")
+        }
+
+    found, one, three = views([4, 7, 9], [1, 3, 1]), views([4, 9], 1), views([7], 3)
+    for key, values in found.items():
+        expected = np.concatenate([one[key][:1], three[key], one[key][1:]])
+        np.testing.assert_array_equal(values, expected)

@@ -167,7 +167,7 @@ def write_release(root):
         for name, label in clips:
             path = root / "clips" / "cholec80" / name
             writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 8, (64, 48))
-            for _ in range(20):
+            for _ in range(200 if name == "cholec80_04_1.mp4" else 20):  # one of four records
                 writer.write(np.full((48, 64, 3), COLOURS[label % 3], np.uint8))
             writer.release()
     return rows
@@ -193,7 +193,10 @@ def test_v1_from_published_split_files_to_table(tmp_path, capsys):
     out = capsys.readouterr().out
     (task,) = found["tasks"]
     assert (task["source"], task["metric"]) == ("cholec80/surgrec_v1", "top1")
-    assert found["protocol"]["clips_per_record"] == 5 and found["protocol"]["crops"] == 3
+    assert found["protocol"]["clips_per_video"] == 5 and found["protocol"]["crops"] == 3
+    for path in (tmp_path / "out" / "features").glob("*/*.npz"):  # 5 x 3 views of every clip
+        _, views = np.unique(np.load(path)["video_id"], return_counts=True)
+        assert (views == 15).all()
     assert list(task["heads"]) == ["published"]
     entry = task["heads"]["published"]["mine"]
     assert entry["mean"] == pytest.approx(4 / 5)  # colours tell all classes but the unseen one

@@ -1,11 +1,12 @@
 """Cells on disk, and what is assembled from them."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from arrays import TASK, made_problem
+from arrays import TASK, TRACKS, made_problem
 
 from surgrec_jax.evaluation import (
     assemble,
@@ -19,7 +20,9 @@ from surgrec_jax.evaluation import (
 )
 from surgrec_jax.evaluation.columns import Column, Group
 from surgrec_jax.evaluation.matrix import Failure
+from surgrec_jax.evaluation.problem import build_problem
 from surgrec_jax.evaluation.protocols import Settings
+from surgrec_jax.evaluation.tasks import Task
 
 SETTINGS = Settings(heads=("ridge",), seeds=2, init_seeds=1, resamples=200)
 COLUMNS = [
@@ -121,7 +124,8 @@ def test_a_damaged_cell_is_computed_again_with_a_warning(tmp_path, caplog, harm)
     if harm == "truncate":
         path.write_text(path.read_text()[:-40])
     elif harm == "version":
-        path.write_text(path.read_text().replace(f'"version": {cells.VERSION}', '"version": 1'))
+        now = f'"version": {cells.VERSION}'
+        path.write_text(path.read_text().replace(now, '"version": 1', 1))
     elif harm == "arrays":
         path.with_suffix(".npz").write_bytes(b"PK nothing")
     else:
@@ -145,6 +149,45 @@ def test_pairs_and_differences_are_those_of_the_same_resamples(measured):
     domains = {entry["domain"]: entry for entry in measured["domains"]}
     assert domains["all"]["columns"]["good"]["value"] == pytest.approx(entries["good"]["mean"])
     assert set(domains) == {"all", "laparoscopy"}
+
+
+def test_encoders_scored_on_other_cases_are_not_paired():
+    problem, found = made_problem()
+
+    def without(case):  # none of its clips has a label under this encoder's clip
+        labels = {
+            track: np.where(found["test"].case_id == case, -1, ids)
+            for track, ids in found["test"].labels.items()
+        }
+        test = dataclasses.replace(found["test"], labels=labels)
+        return build_problem(TASK, TRACKS, {**found, "test": test})
+
+    made = [make(without("test-1"), "good", 0.1), make(without("test-0"), "<b>bad</b>", 0.9)]
+    result = assemble.assemble(made, [], COLUMNS, SETTINGS)
+    (pair,) = result["pairs"]
+    assert pair["value"] is None and pair["reason"].endswith("labelled clips of test-0, test-1")
+    assert "labelled clips of test-0, test-1" in report_benchmark._pairs(result)
+    result = assemble.assemble([make(problem, "good", 0.1), made[1]], [], COLUMNS, SETTINGS)
+    assert result["pairs"][0]["reason"].endswith("labelled clips of test-0")
+    with pytest.raises(ValueError, match="cannot pair other cases: test-0, test-1"):
+        made[0].samples("ridge") - made[1].samples("ridge")
+
+
+def test_a_task_without_a_majority_score_counts_for_its_domain():
+    skill = Task("skill", "made", "skill", "spearman", "video", ordered=True, domain="open")
+    found = []
+    for problem in (made_problem(skill)[0], made_problem()[0]):
+        constant = {"ridge": protocol.majority(problem)}
+        found.append(cells.make(problem, "majority", constant, resamples=200, level=0.95))
+        found += [make(problem, "random", 0.5, 1), make(problem, "good", 0.1, 2)]
+    result = assemble.assemble(found, [], COLUMNS, SETTINGS)
+    assert result["tasks"][0]["heads"]["ridge"]["majority"]["mean"] is None
+    domains = {entry["domain"]: entry for entry in result["domains"]}
+    assert {name: entry["tasks"] for name, entry in domains.items()} == {
+        "open": 1, "laparoscopy": 1, "all": 2,
+    }  # fmt: skip
+    assert list(domains["open"]["columns"]) == list(domains["all"]["columns"]) == ["random", "good"]
+    assert list(domains["laparoscopy"]["columns"]) == ["majority", "random", "good"]
 
 
 def test_what_was_not_scored_is_told_and_never_zero(measured):

@@ -106,6 +106,48 @@ def test_frames_that_repeat_the_one_before_are_counted(frames, fps, share):
     assert clips.repeated_share(Stored(), spec) == pytest.approx(share, abs=0.07)
 
 
+class Cut:
+    """A source of videos of so many frames, 8 a second, cut into records of 64."""
+
+    def __init__(self, *lengths):
+        self.records = [
+            SimpleNamespace(
+                video_id=f"v{v}", times=np.arange(at, min(at + 64, n), dtype=np.float32) / 8
+            )
+            for v, n in enumerate(lengths)
+            for at in range(0, n, 64)
+        ]
+
+    def __len__(self):
+        return len(self.records)
+
+    def record(self, index):
+        return self.records[index]
+
+
+def test_clips_are_spread_over_a_whole_video_however_many_records_it_is():
+    spec = ClipSpec(frames=16, fps=4.0, size=8)  # spans 31 stored frames
+    source = Cut(10, 64, 80, 64 + 40, 25 * 64)
+    records, counts = clips.spread_over_videos(source, spec, 5)
+    given = dict(zip(records.tolist(), counts.tolist(), strict=True))
+    # Starts of the third video: 0, 12.25, ... 49 of 80 frames: none in the short rest of it.
+    # Of the fourth: 0, 18.25, 36.5, 54.75, 73. Of the last: 0, 392.25, ... 1569 of 1600.
+    assert given == {0: 5, 1: 5, 2: 5, 4: 4, 5: 1, 6: 1, 12: 1, 18: 1, 24: 1, 30: 1}
+    # The short rest is no reason to say that frames are repeated.
+    assert clips.repeated_share(Cut(80), spec) > 0.1
+    assert clips.repeated_share(Cut(80), spec, of_videos=True) == 0
+
+
+def test_crops_become_clips_of_their_own():
+    video = np.arange(2 * 3 * 4).reshape(2, 3, 4, 1, 1, 1)
+    batch = {"video": video, "labels": {"a": np.array([7, 8])}, "case_id": np.array(["x", "y"])}
+    found = clips.crops_apart({**batch, "view": np.array([0, 2])})
+    np.testing.assert_array_equal(found["video"], video.reshape(6, 4, 1, 1, 1))
+    assert found["labels"]["a"].tolist() == [7, 7, 7, 8, 8, 8]
+    assert "".join(found["case_id"]) == "xxxyyy"
+    assert found["view"].tolist() == [0, 1, 2, 6, 7, 8]
+
+
 def test_pixels_are_area_means_over_time_and_space():
     video = np.zeros((1, 4, 32, 32, 3), np.uint8)
     video[0, 0, :16, :, 1] = 100

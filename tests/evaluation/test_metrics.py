@@ -125,6 +125,15 @@ def test_undefined_is_nan_and_never_zero():
     assert float(metrics.score("top5", np.arange(7), alike)) == pytest.approx(5 / 7)
 
 
+@pytest.mark.parametrize("classes", [8, 12, 41])
+def test_a_constant_answer_has_no_rank_correlation(classes):
+    rng = np.random.default_rng(classes)
+    for count in range(5, 70, 4):
+        rates = np.bincount(rng.integers(0, classes, 97), minlength=classes) / 97
+        constant = np.broadcast_to(rates, (count, classes)).copy()
+        assert np.isnan(metrics.score("spearman", rng.integers(0, classes, count), constant))
+
+
 def test_an_answer_that_is_no_class_is_an_error_but_no_prediction():
     truth = np.array([0, 0, 1, 1])
     scores = np.eye(3)[[0, 2, 1, 2]]  # column 2 of two classes: cannot be parsed

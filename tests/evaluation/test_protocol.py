@@ -207,6 +207,24 @@ def test_resampling_keeps_every_training_class():
     assert all(protocol.train_weights(problem, s, "cases")[0] > 0 for s in range(20))
 
 
+@pytest.mark.parametrize("head", ["linear", "knn"])
+def test_many_labels_of_one_case_each_do_not_make_a_draw_impossible(head):
+    rare = {f"rare_{k:02d}": np.zeros(40, int) for k in range(19)}
+    for k, values in enumerate(rare.values()):
+        values[[2 * k, 2 * k + 1]] = 1  # case k of 20 alone
+    rare["rare_often"] = np.arange(40) % 2
+    features = np.random.default_rng(0).standard_normal((40, 3))
+    made = {split: clips(features, split, 20, **rare) for split in ("train", "val", "test")}
+    tracks = dict.fromkeys(rare, ("absent", "present"))
+    task = Task("rare", "s", "rare_*", metric="mean_average_precision")
+    problem = protocol.build_problem(task, tracks, made)
+    weights = protocol.train_weights(problem, 0, "cases")
+    assert weights.sum() == 40 and weights @ rare["rare_often"] > 0
+    found = {split: one.features for split, one in made.items()}
+    answer = protocol.run_head(head, problem, found, seeds=range(2))
+    assert all(0 < lost < 19 for lost in answer.missing) and np.isfinite(answer.scores).all()
+
+
 def test_the_majority_is_that_of_training():
     made = plain()
     made["train"].labels["phase"][:120] = 1

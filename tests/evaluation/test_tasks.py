@@ -130,7 +130,7 @@ def test_few_cases_are_whole_cases_with_two_classes():
 
 def test_protocols_fix_what_they_fix():
     one = Settings(heads=("linear",)).under("v1")
-    assert (one.heads, one.clips_per_record, one.crops) == (("published",), 5, 3)
+    assert (one.heads, one.clips_per_video, one.crops) == (("published",), 5, 3)
     assert one.rules.metric == "top1" and not one.rules.clean
     few = Settings(heads=("linear",)).under("few-shot")
     assert [row for row, _, _ in few.rows()] == [

@@ -94,6 +94,14 @@ def test_published_epochs_are_named_and_the_earliest_of_equals_stands_last():
     assert sure[0] > sure[25] > sure[-1]  # more and more certain over 50 epochs
 
 
+def test_published_labels_are_smoothed():
+    labels = np.arange(2048) % CLASSES
+    targets = np.eye(CLASSES)[labels]
+    rows = Rows(np.tile(targets, 16), np.arange(2048), np.zeros(2048))
+    _, scores = HEADS["published"](rows, targets, np.ones(2048), rows, False, 0)
+    np.testing.assert_allclose(scores[0].max(1), 0.9 + 0.1 / CLASSES, atol=0.01)  # as it was taught
+
+
 @pytest.mark.slow
 def test_temporal_head_uses_the_past_where_a_clip_alone_does_not_tell():
     rng = np.random.default_rng([3])

@@ -1,6 +1,7 @@
 """Vision-language baselines: strict parsing, hostile answers, a real HTTP server, saved answers."""
 
 import base64
+import dataclasses
 import http.server
 import json
 import threading
@@ -179,7 +180,7 @@ def test_a_model_that_sees_the_record_is_scored_and_goes_on_where_it_stopped(ser
     with pytest.raises(vlm.EndpointError, match="quota"):
         ask(one, problem)
     (path,) = tmp_path.glob("made--phase.jsonl")
-    assert len(vlm_answers.read(path)) == 5
+    assert len(vlm_answers.read(path)[0]) == 5
     with open(path, "a") as file:
         file.write('{"unit": "half a li')  # killed while it wrote
     stop[0], server.seen = 10_000, []
@@ -194,6 +195,29 @@ def test_a_model_that_sees_the_record_is_scored_and_goes_on_where_it_stopped(ser
     assert entry["metrics"]["top1"] == pytest.approx((1 + 66 / 72) / 2)
     ask(one, problem)
     assert len(server.seen) == 2 * 72 - 5  # nothing is asked twice
+
+
+def test_answers_of_another_model_or_about_other_pictures_are_not_taken(server, tmp_path):
+    problem, _ = made_problem()
+    server.reply = lambda text, pictures: (200, says("1"))
+    about = {"frames": 1, "phrasings": 1, "max_units": 6}
+    ask(asker(tmp_path, server, **about), problem)
+    ask(asker(tmp_path, **about), problem)  # the folder alone
+    assert len(server.seen) == 6
+    other = dataclasses.replace(
+        asker(tmp_path, **about), endpoint=vlm.Endpoint(server.address, "another")
+    )
+    with pytest.raises(ValueError, match='"model": "m".*asked is {"model": "another".*folder'):
+        ask(other, problem)
+    for reached in (server, None):
+        with pytest.raises(ValueError, match='"frames": 1.*"frames": 2'):
+            ask(asker(tmp_path, reached, **about | {"frames": 2}), problem)
+    (path,) = tmp_path.glob("made--phase.jsonl")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(ValueError, match="about what it does not say"):
+        ask(asker(tmp_path, server, **about), problem)
+    ask(asker(tmp_path, **about), problem)
+    assert len(server.seen) == 6
 
 
 def test_saved_answers_alone_are_enough_and_gaps_are_counted(tmp_path):

@@ -146,7 +146,7 @@ def _write(root: Path) -> dict[str, Callable[[Path], object]]:
     lines = [{"step": k, "loss": 1 / (k + 1), "probe/a/knn": 0.5} for k in range(9)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for k in range(9):
-        vlm_answers.append(root / "answers" / "a.jsonl", f"v{k}", 0, "3")
+        vlm_answers.append(root / "answers" / "a.jsonl", f"v{k}", 0, "3", {"model": "m"})
     return uses
 
 
