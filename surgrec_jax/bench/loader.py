@@ -62,7 +62,6 @@ def run(args: argparse.Namespace) -> dict:
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench_loader_")))
             source = open_source(folder, write_synthetic(folder, records=args.records))
-        stack.callback(source.close)
         cv2.setNumThreads(1)
         runs = [_time(source, clip, args, num_threads=n) for n in (0, args.threads)]
         if args.workers:
