@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from absl import app, logging
+from absl import app, flags, logging
 
-from surgrec_jax import audits, benchmark_finetune
+from surgrec_jax import audits, benchmark_finetune, commands
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.classifier import load_fitting
 from surgrec_jax.commands import CONFIG, items, parse_flags
@@ -34,6 +34,8 @@ from surgrec_jax.evaluation.task_list import PUBLISHED, SIXTEEN, select_tasks, t
 from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.probe import settings_of
 from surgrec_jax.terminal import escape_output
+
+flags.adopt_module_key_flags(commands)  # --help lists them
 
 
 def candidates(text: str) -> list[columns.Candidate]:
@@ -246,4 +248,5 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     escape_output()
-    app.run(main, flags_parser=functools.partial(parse_flags, "benchmark"))
+    parse = functools.partial(parse_flags, "benchmark", config="configs/benchmark.py")
+    app.run(main, flags_parser=parse)
