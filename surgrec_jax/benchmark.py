@@ -48,6 +48,8 @@ def candidates(text: str) -> list[columns.Candidate]:
     for part in items(text):
         name, sign, path = part.partition("=")
         name, path = (name, path) if sign else ("", part)
+        if ":" in part and not sign and not os.path.exists(path):
+            raise ValueError(f"checkpoints={part}: give NAME=RUN, with = after the name")
         encoder, classifier = load_fitting(path)
         found.append(columns.Candidate(name or encoder.name, encoder, path, classifier))
     if not found:

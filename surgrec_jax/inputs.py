@@ -28,6 +28,8 @@ from surgrec_jax.objectives import Question
 
 # The source that needs no download: built where it is asked for and not there.
 BUILT_IN = "phantom_surgery"
+# Of all configs: made where it is missing; any other folder that is missing was mistyped.
+DATA_DIR = "data"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +80,19 @@ def open_named(name: SourceName, data_dir: str, *, skip_damaged: bool = False) -
         skip_damaged: see `open_source`.
 
     Raises:
-        FileNotFoundError: not prepared; the message has the command that builds it.
+        FileNotFoundError: not prepared; the message has the command that builds it. ConfigError:
+            phantom surgery would be built in a folder that is not there, nor the configs' own.
     """
     try:
         return open_source(data_dir, name.name, name.config, name.split, skip_damaged=skip_damaged)
     except FileNotFoundError:
         if name.name != BUILT_IN or jax.process_count() > 1 or _is_prepared(name, data_dir):
             raise
+    if not Path(data_dir).is_dir() and data_dir != DATA_DIR:
+        raise ConfigError(
+            f"data_dir={data_dir}: there is no such folder; make it first where {BUILT_IN} is to "
+            "be built in it"
+        )
     print(f"{BUILT_IN} is not in {data_dir}: building it (phantom data, not clinical)")
     build(BUILT_IN, data_dir=data_dir, config=name.config)
     return open_source(data_dir, name.name, name.config, name.split)
@@ -205,28 +213,36 @@ def open_probes(
     return [_open_probe(config, name, tracks) for name in parse_sources(config.probe.sources)]
 
 
-def _labelled(
-    config: ConfigDict, name: SourceName, split: str, tracks: Sequence[str]
-) -> tuple[Source, LabelledClips]:
-    """A split, and config.probe.clips clips spread over it."""
-    source = open_named(dataclasses.replace(name, split=split), config.data.data_dir)
+def _open_split(config: ConfigDict, name: SourceName, split: str) -> Source:
+    return open_named(dataclasses.replace(name, split=split), config.data.data_dir)
+
+
+def _labelled(config: ConfigDict, source: Source, tracks: Sequence[str]) -> LabelledClips:
+    """config.probe.clips clips spread over a split."""
     chosen = np.linspace(0, len(source) - 1, min(config.probe.clips, len(source)))
     with contextlib.closing(
         labelled_clips(source, clip_spec(config), records=np.unique(chosen.round().astype(int)))
     ) as batches:
-        return source, LabelledClips.collect(batches, tracks)
+        return LabelledClips.collect(batches, tracks)
 
 
 def _open_score(config: ConfigDict, name: SourceName, question: Question) -> OnlineScore:
-    source, clips = _labelled(config, name, "val", question.tracks)
+    source = _open_split(config, name, "val")
     if finetune.question(config.classify.track, [source]) != question:
         raise ConfigError(f"probe.sources: {source.name} has other classes than data.sources")
+    clips = _labelled(config, source, question.tracks)
     return OnlineScore(name.name, clips, question.tracks, len(question.classes))
 
 
 def _open_probe(config: ConfigDict, name: SourceName, tracks: list[str]) -> OnlineProbe:
-    clips = {}
-    for split in ("train", "val"):
-        source, clips[split] = _labelled(config, name, split, tracks)
+    source = _open_split(config, name, "train")
+    unknown = [track for track in tracks if track not in source.tracks]
+    if unknown:
+        raise ConfigError(
+            f"probe.tracks: {source.name} has no track {', '.join(map(repr, unknown))}; "
+            f"it has {', '.join(source.tracks) or 'none'}"
+        )
+    train = _labelled(config, source, tracks)
+    validation = _labelled(config, _open_split(config, name, "val"), tracks)
     num_classes = {track: len(source.tracks[track]) for track in tracks}
-    return OnlineProbe(name.name, clips["train"], clips["val"], num_classes)
+    return OnlineProbe(name.name, train, validation, num_classes)
