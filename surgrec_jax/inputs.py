@@ -213,36 +213,35 @@ def open_probes(
     return [_open_probe(config, name, tracks) for name in parse_sources(config.probe.sources)]
 
 
-def _open_split(config: ConfigDict, name: SourceName, split: str) -> Source:
-    return open_named(dataclasses.replace(name, split=split), config.data.data_dir)
-
-
-def _labelled(config: ConfigDict, source: Source, tracks: Sequence[str]) -> LabelledClips:
-    """config.probe.clips clips spread over a split."""
+def _labelled(
+    config: ConfigDict, name: SourceName, split: str, tracks: Sequence[str]
+) -> tuple[Source, LabelledClips]:
+    """A split, and config.probe.clips clips spread over it."""
+    source = open_named(dataclasses.replace(name, split=split), config.data.data_dir)
     chosen = np.linspace(0, len(source) - 1, min(config.probe.clips, len(source)))
     with contextlib.closing(
         labelled_clips(source, clip_spec(config), records=np.unique(chosen.round().astype(int)))
     ) as batches:
-        return LabelledClips.collect(batches, tracks)
+        return source, LabelledClips.collect(batches, tracks)
 
 
 def _open_score(config: ConfigDict, name: SourceName, question: Question) -> OnlineScore:
-    source = _open_split(config, name, "val")
+    source, clips = _labelled(config, name, "val", question.tracks)
     if finetune.question(config.classify.track, [source]) != question:
         raise ConfigError(f"probe.sources: {source.name} has other classes than data.sources")
-    clips = _labelled(config, source, question.tracks)
     return OnlineScore(name.name, clips, question.tracks, len(question.classes))
 
 
 def _open_probe(config: ConfigDict, name: SourceName, tracks: list[str]) -> OnlineProbe:
-    source = _open_split(config, name, "train")
+    source = open_named(dataclasses.replace(name, split="train"), config.data.data_dir)
     unknown = [track for track in tracks if track not in source.tracks]
     if unknown:
         raise ConfigError(
             f"probe.tracks: {source.name} has no track {', '.join(map(repr, unknown))}; "
             f"it has {', '.join(source.tracks) or 'none'}"
         )
-    train = _labelled(config, source, tracks)
-    validation = _labelled(config, _open_split(config, name, "val"), tracks)
+    clips = {}
+    for split in ("train", "val"):
+        source, clips[split] = _labelled(config, name, split, tracks)
     num_classes = {track: len(source.tracks[track]) for track in tracks}
-    return OnlineProbe(name.name, train, validation, num_classes)
+    return OnlineProbe(name.name, clips["train"], clips["val"], num_classes)

@@ -35,7 +35,7 @@ def add_audit(commands, argv: Sequence[str]) -> None:
     parser.add_argument(
         "--pretraining",
         metavar="RUN|LIST",
-        help="a run (its workdir), or sources as name[/config][@split],...: what was used",
+        help="a run's environment.json, or sources as name[/config][@split],...: what was used",
     )
     parser.add_argument(
         "--duplicates", action="store_true", help="compare the pictures of --data_dir too (slow)"
