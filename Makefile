@@ -27,6 +27,7 @@ bench: .venv/development
 	$(BIN)/python -m surgrec_jax.bench loader
 	$(BIN)/python -m surgrec_jax.bench sampler --records=10000,1000000
 	$(BIN)/python -m surgrec_jax.bench step --config=configs/mae.py:tiny --data
+	$(BIN)/python -m surgrec_jax.bench step --config=configs/jepa.py:tiny
 	$(BIN)/python -m surgrec_jax.bench convert --size=B,L --clips=2
 
 # Kills, damaged checkpoints, full disks, lost processes: docs/reliability.md.

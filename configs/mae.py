@@ -49,7 +49,7 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.model.image_size = 224
     c.model.tubelet = 2
     c.model.patch = 16
-    c.model.position = "sincos_1d"  # sincos_1d, sincos_3d, rope_3d
+    c.model.position = "sincos_1d"  # sincos_1d, sincos_3d, rope_3d, rope_3d_tiled
     c.model.qkv_bias = "qv"  # VideoMAE: no bias on keys
     c.model.init = "xavier"
 

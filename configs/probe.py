@@ -33,7 +33,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.clips_per_record = 2  # evenly spaced over the stored segment
     config.crops = 1  # squares along the long side of every clip; 3 is VideoMAE's test
 
-    config.heads = "linear,knn"  # linear, ridge, knn; the first one leads the report
+    config.heads = "linear,knn"  # see surgrec_jax/evaluation/heads.py; the first one leads
     config.seeds = 3  # probe seeds: which training cases are drawn, initial values
     config.init_seeds = 2  # random-initialised encoders of the same shape
     config.train_resample = "cases"  # what a seed draws: cases, clips (one per record), none

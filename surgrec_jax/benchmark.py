@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from absl import app, logging
+from absl import app, flags, logging
 
-from surgrec_jax import audits, benchmark_finetune
+from surgrec_jax import audits, benchmark_finetune, commands
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.classifier import load_fitting
 from surgrec_jax.commands import CONFIG, items, parse_flags
@@ -35,6 +35,8 @@ from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.probe import settings_of
 from surgrec_jax.terminal import escape_output
 
+flags.adopt_module_key_flags(commands)  # --help lists them
+
 
 def candidates(text: str) -> list[columns.Candidate]:
     """Encoders of "NAME=RUN,RUN,...".
@@ -46,6 +48,8 @@ def candidates(text: str) -> list[columns.Candidate]:
     for part in items(text):
         name, sign, path = part.partition("=")
         name, path = (name, path) if sign else ("", part)
+        if ":" in part and not sign and not os.path.exists(path):
+            raise ValueError(f"checkpoints={part}: give NAME=RUN, with = after the name")
         encoder, classifier = load_fitting(path)
         found.append(columns.Candidate(name or encoder.name, encoder, path, classifier))
     if not found:
@@ -224,4 +228,5 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     escape_output()
-    app.run(main, flags_parser=functools.partial(parse_flags, "benchmark"))
+    parse = functools.partial(parse_flags, "benchmark", config="configs/benchmark.py")
+    app.run(main, flags_parser=parse)

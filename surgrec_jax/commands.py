@@ -1,10 +1,16 @@
-"""What the command lines share: the flags that several have, and lists."""
+"""What the command lines share: the flags that several have, their parser, and lists."""
 
+import itertools
+import re
+import runpy
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
+
+from surgrec_jax.config import ConfigError, flatten, unknown_key_hint
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/mae.py:tiny")
 
@@ -14,14 +20,24 @@ def items(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def parse_flags(program: str, argv: Sequence[str]) -> list[str]:
-    """absl's parser; a wrong command line ends in one sentence and exit code 2."""
+def parse_flags(program: str, argv: Sequence[str], **needed: str) -> list[str]:
+    """absl's parser; a wrong command line ends in one sentence and exit code 2.
+
+    Args:
+        program: what the sentence begins with.
+        needed: flags that must be given, with an example of each.
+    """
     try:
-        rest = flags.FLAGS(list(argv))
-        if CONFIG.value is None:
-            raise ValueError(f"--config is missing; e.g. --config=configs/{program}.py")
+        _check_overrides(argv, needed["config"])
+        try:
+            rest = flags.FLAGS(list(argv))
+        except SystemExit:  # --help and its like, which absl ends with 1
+            sys.exit(0)
+        for name, example in needed.items():
+            if getattr(flags.FLAGS, name) is None:
+                raise ConfigError(f"--{name} is missing; e.g. --{name}={example}")
         if len(rest) > 1:
-            raise ValueError(f"unexpected arguments: {' '.join(rest[1:])}")
+            raise ConfigError(f"unexpected arguments: {' '.join(rest[1:])}")
     except (flags.Error, AttributeError, ValueError, TypeError, OSError) as error:
         while error.args and isinstance(error.args[0], Exception):
             error = error.args[0]  # what ml_collections wraps
@@ -29,3 +45,28 @@ def parse_flags(program: str, argv: Sequence[str]) -> list[str]:
         print(f"{program}: {text.split('ValueError: ')[-1]}", file=sys.stderr)
         sys.exit(2)
     return rest
+
+
+def _check_overrides(argv: Sequence[str], example: str) -> None:
+    """What absl and ml_collections answer with a traceback, or with more than a sentence.
+
+    Raises:
+        ConfigError: a config that is not there, an override of an unknown key, or of no config.
+    """
+    after = dict(itertools.pairwise(argv))
+    files = [arg.partition("=")[2] for arg in argv if re.match(r"--?config=", arg)]
+    files += [after[arg] for arg in argv if arg in ("-config", "--config") and arg in after]
+    overrides = [m[1] for arg in argv if (m := re.match(r"--?(?:no)?config\.([^=\[]+)", arg))]
+    if not files:
+        if overrides:
+            raise ConfigError(f"--config is missing; e.g. --config={example}")
+        return
+    path, _, variant = files[-1].partition(":")
+    if not Path(path).is_file():
+        raise ConfigError(f"--config={path}: there is no such file")
+    get_config = runpy.run_path(path)["get_config"]
+    config = get_config(variant) if variant else get_config()
+    known = flatten(config.to_dict())
+    for key in overrides:
+        if key not in known and not any(k.startswith(key + ".") for k in known):
+            raise ConfigError(f"--config.{key} does not exist; {unknown_key_hint(config, key)}")

@@ -1,4 +1,4 @@
-"""Analytic cost of a training step, 2 FLOPs per multiply-add (RECIPES, "Cost").
+"""Analytic cost of a training step, 2 FLOPs per multiply-add.
 
 XLA's own cost analysis counts the body of a scan once, whatever its length, so model FLOP
 utilisation is computed from these formulas: matrix products only, the backward pass as twice the

@@ -28,6 +28,8 @@ from surgrec_jax.objectives import Question
 
 # The source that needs no download: built where it is asked for and not there.
 BUILT_IN = "phantom_surgery"
+# Of all configs: made where it is missing; any other folder that is missing was mistyped.
+DATA_DIR = "data"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +80,19 @@ def open_named(name: SourceName, data_dir: str, *, skip_damaged: bool = False) -
         skip_damaged: see `open_source`.
 
     Raises:
-        FileNotFoundError: not prepared; the message has the command that builds it.
+        FileNotFoundError: not prepared; the message has the command that builds it. ConfigError:
+            phantom surgery would be built in a folder that is not there, nor the configs' own.
     """
     try:
         return open_source(data_dir, name.name, name.config, name.split, skip_damaged=skip_damaged)
     except FileNotFoundError:
         if name.name != BUILT_IN or jax.process_count() > 1 or _is_prepared(name, data_dir):
             raise
+    if not Path(data_dir).is_dir() and data_dir != DATA_DIR:
+        raise ConfigError(
+            f"data_dir={data_dir}: there is no such folder; make it first where {BUILT_IN} is to "
+            "be built in it"
+        )
     print(f"{BUILT_IN} is not in {data_dir}: building it (phantom data, not clinical)")
     build(BUILT_IN, data_dir=data_dir, config=name.config)
     return open_source(data_dir, name.name, name.config, name.split)
@@ -227,6 +235,13 @@ def _open_score(config: ConfigDict, name: SourceName, question: Question) -> Onl
 
 
 def _open_probe(config: ConfigDict, name: SourceName, tracks: list[str]) -> OnlineProbe:
+    source = open_named(dataclasses.replace(name, split="train"), config.data.data_dir)
+    unknown = [track for track in tracks if track not in source.tracks]
+    if unknown:
+        raise ConfigError(
+            f"probe.tracks: {source.name} has no track {', '.join(map(repr, unknown))}; "
+            f"it has {', '.join(source.tracks) or 'none'}"
+        )
     clips = {}
     for split in ("train", "val"):
         source, clips[split] = _labelled(config, name, split, tracks)

@@ -10,20 +10,19 @@ process at once.
 
 from __future__ import annotations
 
-import re
-import runpy
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
 
-from surgrec_jax import together
-from surgrec_jax.commands import CONFIG
-from surgrec_jax.config import ConfigError, flatten, shared_values, unknown_key_hint
+from surgrec_jax import commands, together
+from surgrec_jax.commands import CONFIG, parse_flags
+from surgrec_jax.config import ConfigError, shared_values
 from surgrec_jax.terminal import escape_output
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; the same command continues it")
+flags.adopt_module_key_flags(commands)  # --help lists them
+flags.adopt_module_key_flags(together)
 
 STOPPED = 75
 MEMORY_REMEDY = (
@@ -34,8 +33,7 @@ MEMORY_REMEDY = (
 
 def main(argv: Sequence[str]) -> int:
     """Starts or continues the run of --config in --workdir."""
-    if len(argv) > 1:
-        raise ConfigError(f"unexpected arguments: {' '.join(argv[1:])}")
+    del argv
     # Imported here: a wrong command line is answered without waiting for JAX.
     from data_builders.common.errors import BuildError
     from surgrec_jax import train
@@ -69,38 +67,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> list[str]:
     """absl's parser, with every wrong command line answered in one sentence."""
-    try:
-        _check_overrides(argv)
-        rest = flags.FLAGS(list(argv))
-        missing = [name for name in ("config", "workdir") if getattr(flags.FLAGS, name) is None]
-        if missing:
-            raise ConfigError(
-                f"--{missing[0]} is missing; e.g. python -m surgrec_jax.main "
-                "--config=configs/mae.py:tiny --workdir=runs/mae_tiny"
-            )
-    except (ConfigError, flags.Error, ValueError, TypeError, OSError) as error:
-        print(f"surgrec_jax: {error}", file=sys.stderr)
-        sys.exit(2)
-    return rest
-
-
-def _check_overrides(argv: Sequence[str]) -> None:
-    """Raises ConfigError for a config that is not there and for an override of an unknown key."""
-    files = [arg.split("=", 1)[1] for arg in argv if re.match(r"--?config=", arg)]
-    if not files:
-        return
-    path, _, variant = files[-1].partition(":")
-    if not Path(path).is_file():
-        raise ConfigError(f"--config={path}: there is no such file")
-    get_config = runpy.run_path(path)["get_config"]
-    config = get_config(variant) if variant else get_config()
-    known = flatten(config.to_dict())
-    for arg in argv:
-        match = re.match(r"--?(?:no)?config\.([^=\[]+)", arg)
-        if match and match[1] not in known and not any(k.startswith(match[1] + ".") for k in known):
-            raise ConfigError(
-                f"--config.{match[1]} does not exist; {unknown_key_hint(config, match[1])}"
-            )
+    return parse_flags("surgrec_jax", argv, config="configs/mae.py:tiny", workdir="runs/mae_tiny")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, logging
+from absl import app, flags, logging
 
-from surgrec_jax import audits
+from surgrec_jax import audits, commands
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.classifier import load_fitting
 from surgrec_jax.commands import CONFIG, items, parse_flags
@@ -20,6 +20,8 @@ from surgrec_jax.evaluation.protocols import parse_clip
 from surgrec_jax.evaluation.runner import Candidate, Settings, probe
 from surgrec_jax.evaluation.task_list import select_tasks, wanted_sources
 from surgrec_jax.terminal import escape_output
+
+flags.adopt_module_key_flags(commands)  # --help lists them
 
 
 def candidates(checkpoints: tuple[str, ...], names: tuple[str, ...]) -> list[Candidate]:
@@ -111,4 +113,5 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     escape_output()
-    app.run(main, flags_parser=functools.partial(parse_flags, "probe"))
+    parse = functools.partial(parse_flags, "probe", config="configs/probe.py")
+    app.run(main, flags_parser=parse)

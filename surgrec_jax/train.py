@@ -55,7 +55,12 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     # The mesh, and whether the batch fits it.
     mesh = sharding.make_mesh(config.mesh.fsdp)
     sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cfg.ConfigError(
+            f"--workdir={workdir} cannot be made a folder: {error.strerror}; give another path"
+        ) from error
     alone = lock.held(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
     with alone, jax.set_mesh(mesh):
         return _train(config, workdir, mesh)

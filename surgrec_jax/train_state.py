@@ -141,5 +141,5 @@ def jit_train_step(step: Callable, abstract_state: State, mesh: Mesh) -> Callabl
 
 
 def encoder_params(state: State) -> Any:
-    """The encoder to evaluate and export: the EMA target where there is one (RECIPES, V-JEPA)."""
+    """The encoder to evaluate and export: the EMA target where there is one, as V-JEPA does."""
     return state.get("target_params", state["params"])["encoder"]

@@ -140,7 +140,7 @@ def test_find(tmp_path):
     assert checkpoint.find(tmp_path, 3).step == 3
     with pytest.raises(CheckpointError, match=r"no step 4; it has \[3, 5\]"):
         checkpoint.find(tmp_path, 4)
-    with pytest.raises(CheckpointError, match="no checkpoint in"):
+    with pytest.raises(CheckpointError, match="nowhere, which does not exist; give the workdir"):
         checkpoint.find(tmp_path / "nowhere")
 
 

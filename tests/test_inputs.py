@@ -1,12 +1,15 @@
-"""How configs name sources."""
+"""How configs name sources, and what is said where one, or a folder, is not there."""
 
 import runpy
 from pathlib import Path
 
 import pytest
 
+from surgrec_jax.bench.synthetic import write_synthetic
 from surgrec_jax.config import ConfigError, build_objective, check_numbers
-from surgrec_jax.inputs import SourceName, parse_sources
+from surgrec_jax.data.locate import build_command
+from surgrec_jax.inputs import SourceName, open_named, open_probes, parse_sources
+from surgrec_jax.train import train
 
 
 def test_sources():
@@ -36,6 +39,13 @@ def test_sources():
 def test_what_is_not_a_source(text, message):
     with pytest.raises(ConfigError, match=message):
         parse_sources(text)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_synthetic(folder, records=1, frames=8, short_side=40)
+    return folder
 
 
 def tiny(path):
@@ -75,3 +85,49 @@ def test_numbers_that_would_end_a_run_later_are_refused_first(change, message):
     config.update_from_flattened_dict(change)
     with pytest.raises(ConfigError, match=message):
         check_numbers(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        (
+            "colec80",
+            "did you mean cholec80 or cholect50? Or build it with `python -m data_builders build v",
+        ),
+        ("syntetic", "did you mean synthetic?"),
+        ("clinic_x", "; build it with `python -m data_builders build video_folder --name clinic_x"),
+        ("cholec80", "; build it with `python -m data_builders build cholec80 --data_dir "),
+    ],
+)
+def test_a_source_that_is_not_prepared(name, hint, data_dir):
+    with pytest.raises(FileNotFoundError) as error:
+        open_named(parse_sources(name)[0], str(data_dir))
+    assert f"{name} is not prepared in {data_dir / name}" in str(error.value)
+    assert hint in str(error.value)
+
+
+def test_a_set_made_from_a_folder_of_videos_is_built_again_from_one():
+    assert build_command("my_hospital", "DATA") == (
+        "`python -m data_builders build video_folder --name my_hospital "
+        "--manual_dir YOUR_VIDEOS --data_dir DATA`"
+    )
+
+
+@pytest.mark.parametrize("name", ["phantom_surgery/tiny", "cholec80"])
+def test_a_mistyped_data_dir_is_named_and_not_made(name, tmp_path):
+    with pytest.raises((ConfigError, FileNotFoundError), match=r"there is no (such )?folder"):
+        open_named(parse_sources(name)[0], str(tmp_path / "dta"))
+    assert not (tmp_path / "dta").exists()
+
+
+def test_a_track_that_online_probes_cannot_ask_for(data_dir):
+    config = tiny("configs/mae.py")
+    config.data.data_dir, config.probe.sources = str(data_dir), "synthetic"
+    with pytest.raises(ConfigError, match=r"probe.tracks: synthetic has no track 'phase', 'action"):
+        open_probes(config)
+
+
+@pytest.mark.parametrize("path", [__file__, "/proc/surgrec_jax"])
+def test_a_workdir_that_cannot_be_made(path):
+    with pytest.raises(ConfigError, match=f"--workdir={path} cannot be made a folder"):
+        train(tiny("configs/mae.py"), Path(path))

@@ -205,10 +205,6 @@ def test_a_workdir_of_another_config_is_left_alone(data_dir, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--config=configs/mae.py", "--config.modle.depth=3"], "model.depth"),
-        (["--config=configs/mae.py", "--config.optim.lrr=3"], "optim.lr"),
-        (["--config=configs/mea.py"], "no such file"),
-        (["--config=configs/mae.py:huge"], "('base', 'unbalanced', 'tiny')"),
         (["--config=configs/mae.py", "--config.steps=many"], "config.steps"),
         (["--workdir=x"], "--config is missing"),
         (["--config=configs/mae.py"], "--workdir is missing"),

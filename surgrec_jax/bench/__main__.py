@@ -1,6 +1,6 @@
 """Measurements, as commands: python -m surgrec_jax.bench NAME [--json FILE].
 
-These machines are shared and noisy: compare figures of one run with each other, by CPU time.
+Where a machine is shared, compare figures of one run with each other, by CPU time.
 """
 
 from __future__ import annotations

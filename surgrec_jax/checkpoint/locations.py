@@ -53,7 +53,8 @@ def find(path: str | Path, step: int | None = None) -> Location:
     steps = steps_in(root)
     if not steps:
         raise CheckpointError(
-            f"no checkpoint in {path}; give a --workdir that has trained, or a step folder in it"
+            f"no checkpoint in {path}{'' if path.exists() else ', which does not exist'}; give the "
+            "workdir of a run that has saved one, or the folder of a step"
         )
     if step is not None and step not in steps:
         raise CheckpointError(f"{root} has no step {step}; it has {steps}")

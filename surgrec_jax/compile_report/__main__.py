@@ -1,7 +1,7 @@
-"""Compiles the training step for a TPU slice or GPUs that this machine has not.
+r"""Compiles the training step for a TPU slice or GPUs that this machine has not.
 
     python -m surgrec_jax.compile_report --config=configs/jepa.py --topology=v5e:8x8 \
-        --config.model.preset=L --config.batch_size=1024 --config.mesh.fsdp=8
+        --config.mesh.fsdp=16
 
 Prints memory per chip by kind, analytic FLOPs, collectives, and whether it fits. Needs the extra
 "tpu" or "cuda" (pip install '.[tpu]'); a compilation takes one to five minutes of one core.

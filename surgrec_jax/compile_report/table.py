@@ -48,7 +48,7 @@ class Cell:
             *(sys.executable, "-m", "surgrec_jax.compile_report", "--largest_batch"),
             *(f"--config=configs/{self.objective}.py", f"--topology={self.topology}"),
             *(f"--config.model.preset={self.size}", f"--config.mesh.fsdp={min(chips, FSDP)}"),
-            *(f"--guess={guess}", f"--json={out}"),
+            *("--config.accum_steps=1", f"--guess={guess}", f"--json={out}"),
             *(f"--config.{change}" for change in changes),
         ]
 

@@ -19,7 +19,7 @@ from surgrec_jax.models.presets import ViTConfig
 
 EPS = 1e-6
 FPS = 7.5  # every fourth frame of 30 a second
-# RECIPES: S, B, L and g, H; by width of the decoder.
+# Of the models that VideoMAE and v2 publish (modeling_pretrain.py), by width of the decoder.
 DECODER_HEADS = {96: 3, 192: 3, 384: 6, 512: 8, 640: 8}
 
 FIRST_TOKEN = "a classifier that reads the first token alone; heads here read the mean of all"

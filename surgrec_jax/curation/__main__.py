@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
-from absl import app, logging
+from absl import app, flags, logging
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from data_builders.common.records import DOMAINS
-from surgrec_jax import inputs, rendezvous, sharding, together
+from surgrec_jax import commands, inputs, rendezvous, sharding, together
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.commands import CONFIG, parse_flags
 from surgrec_jax.config import check_numbers, flatten
@@ -26,6 +26,9 @@ from surgrec_jax.curation.kmeans import Lloyd
 from surgrec_jax.curation.shards import Embeddings
 from surgrec_jax.encoder import load_encoder
 from surgrec_jax.terminal import escape_output
+
+flags.adopt_module_key_flags(commands)  # --help lists them
+flags.adopt_module_key_flags(together)
 
 # The least that numbers of the config may be.
 LEAST = {
@@ -175,4 +178,5 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     escape_output()
-    app.run(main, flags_parser=functools.partial(parse_flags, "curation"))
+    parse = functools.partial(parse_flags, "curation", config="configs/curation.py")
+    app.run(main, flags_parser=parse)

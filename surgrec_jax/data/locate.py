@@ -1,5 +1,8 @@
 """Where prepared data sets lie: TFDS's folders, `data_dir/name[/config]/version`."""
 
+import difflib
+import functools
+import importlib.util
 import os
 from pathlib import Path
 
@@ -27,7 +30,13 @@ def find_version(data_dir: Path, name: str, config: str | None, version: str | N
         found = [v for v in found if v == version]
     if not found:
         wanted = f"version {version} of {name}" if version else name
-        raise FileNotFoundError(f"{wanted} is not prepared in {root}; build it with {build}")
+        gone = "" if data_dir.is_dir() else f" (there is no folder {data_dir})"
+        known = sources() | {p.name for p in data_dir.glob("*") if p.is_dir()}
+        near = [] if name in known else difflib.get_close_matches(name, known)
+        hint = f"did you mean {' or '.join(near)}? Or " if near else ""
+        raise FileNotFoundError(
+            f"{wanted} is not prepared in {root}{gone}; {hint}build it with {build}"
+        )
     return root / found[-1]
 
 
@@ -38,8 +47,27 @@ def versions(folder: Path) -> list[str]:
     return sorted(found, key=lambda v: [int(part) for part in v.split(".")])
 
 
+@functools.cache
+def sources() -> frozenset[str]:
+    """Names of the folders of `data_builders` that build a data set; imports none of them."""
+    spec = importlib.util.find_spec("data_builders")
+    roots = map(Path, spec.submodule_search_locations if spec else ())
+    return frozenset(
+        path.parent.name
+        for root in roots
+        for path in root.glob("*/*_dataset_builder.py")
+        if path.name == f"{path.parent.name}_dataset_builder.py"
+    )
+
+
 def build_command(name: str, data_dir: str | os.PathLike, config: str | None = None) -> str:
-    """The command that prepares a data set, for error messages."""
+    """The command that prepares a data set, for error messages.
+
+    One that is not called like a source can only be made from a folder of videos.
+    """
+    if name not in sources():
+        videos = f"video_folder --name {name} --manual_dir YOUR_VIDEOS"
+        return f"`python -m data_builders build {videos} --data_dir {data_dir}`"
     chosen = f" --config {config}" if config else ""
     if name != "phantom_surgery":  # which is drawn
         chosen += " --manual_dir YOUR_DOWNLOAD"

@@ -11,7 +11,7 @@ import numpy as np
 
 Box = tuple[int, int, int, int]
 
-MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)  # VideoMAE (RECIPES: augmentation)
+MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)  # of VideoMAE (its datasets.py)
 _TRIES = 10
 # Corners, centre, edge middles and quarter points, in fourths of the free height and width: the 13
 # fixed positions of Temporal Segment Networks (Wang et al. 2016, section 3.2, and its public code).

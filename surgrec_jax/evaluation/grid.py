@@ -3,7 +3,7 @@
 The heads of a grid see the same batches and share one compiled step: their parameters lie stacked
 along a leading axis, the gradient is mapped over it (`jax.vmap`), and the features of a batch are
 read and moved once. The default grid is that of V-JEPA 2's probes (Assran et al. 2025, appendix;
-RECIPES "Probing protocols"): AdamW, cosine to 0, 20 epochs, batches of 256.
+configs/eval of its code): AdamW, cosine to 0, 20 epochs, batches of 256.
 """
 
 import dataclasses

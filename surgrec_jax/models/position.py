@@ -59,7 +59,7 @@ def rope_3d(
 
     Args:
         tiled: V-JEPA 2's variant, in which element j of an axis has the frequency j mod pairs, so
-            that the two elements of a pair turn by different angles (RECIPES: known fault 2).
+            that the two elements of a pair turn by different angles (modules.py of its code).
         origin: the grid whose range of coordinates this one is stretched to; 0 leaves an axis.
     """
     axis_dim = rope_axis_dim(head_dim)

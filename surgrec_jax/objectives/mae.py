@@ -21,7 +21,8 @@ TARGET_EPS = 1e-6
 def pixel_targets(tubelets: jax.Array) -> jax.Array:
     """Pixels of every tubelet, standardised per tubelet and channel.
 
-    (x - mean) / (sqrt(unbiased variance) + 1e-6) of x in [0, 1] (RECIPES, VideoMAE "target").
+    (x - mean) / (sqrt(unbiased variance) + 1e-6) of x in [0, 1], as VideoMAE has it (Tong et al.
+    2022; engine_for_pretraining.py of its code).
 
     Args:
         tubelets: [..., P] uint8, channel last within P.

@@ -135,8 +135,8 @@ def multi_block_mask(keys: jax.Array, grid: Grid, mask: BlockMask) -> tuple[jax.
     """Context and target tokens of a clip, in numbers that never change.
 
     Rectangles are drawn again until enough cells lie on both sides; of each side's cells a fixed
-    number is kept at random. (The reference cuts every clip of a batch to the batch's smallest
-    count in raster order, which starves the last tubelets: RECIPES, known fault 1.)
+    number is kept at random. (V-JEPA's code, src/masks, cuts every clip of a batch to the batch's
+    smallest count in raster order, which starves the last tubelets.)
 
     Args:
         keys: [B] random keys, one per clip.

@@ -7,8 +7,8 @@ import pytest
 
 @pytest.fixture(scope="session")
 def samples() -> Path:
-    """Real video files that nobody here wrote, beside the checkout where they are at hand."""
+    """Sample videos beside the checkout, in ../shared/samples, if there are any."""
     folder = Path(__file__).resolve().parents[3] / "shared" / "samples"
     if not folder.is_dir():
-        pytest.skip("the sample videos (shared/samples beside the checkout) are not here")
+        pytest.skip("no sample videos beside the checkout (../shared/samples)")
     return folder

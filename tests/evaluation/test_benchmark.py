@@ -51,6 +51,11 @@ def make_config(tmp_path, **values):
     return config
 
 
+def test_a_name_and_a_run_with_another_sign_between_them():
+    with pytest.raises(ValueError, match="checkpoints=MAE:runs/mae: give NAME=RUN, with ="):
+        benchmark.candidates("MAE:runs/mae")
+
+
 @pytest.mark.slow
 def test_from_prepared_data_to_table_and_page_and_again(tmp_path, capsys):
     data = tmp_path / "data"

@@ -13,13 +13,14 @@ from data_builders.common.pool import one_thread_and_quiet
 from data_builders.video_folder.video_folder_dataset_builder import Builder
 from tests.faults.fuzz_mutate import mutate
 
+# Sample videos beside the checkout, if there are any.
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "samples"
 LARGEST = 2**20  # bytes of a sample that is used
 KINDS = (("mp4v", "mp4"), ("MJPG", "avi"), ("mp4v", "mkv"), ("VP80", "webm"), ("FFV1", "avi"))
 
 
 def suite(folder: Path, seed: int):
-    """See fuzz.Suite. Small videos of five kinds, and the sample videos where they are at hand."""
+    """See fuzz.Suite. Small videos of five kinds, and the sample videos."""
     sound = []
     for fourcc, suffix in KINDS:
         path = folder / f"{fourcc}.{suffix}"
