@@ -167,7 +167,7 @@ def export_checkpoint(
     if format == "transformers":
         tensors, files = _transformers(model, encoder)
     elif format == "videomae":
-        tensors, files = _videomae(model), {}
+        tensors, files = _videomae(model, encoder), {}
     else:
         tensors, files = _vjepa(model, format, encoder), {}
     out.mkdir(parents=True, exist_ok=True)
@@ -214,7 +214,7 @@ def _transformers(model: Model, which: str) -> tuple[dict[str, np.ndarray], dict
     return to_source(model.only(which), rules), files
 
 
-def _videomae(model: Model) -> dict[str, np.ndarray]:
+def _videomae(model: Model, which: str) -> dict[str, np.ndarray]:
     encoder, decoder, head = model.encoder, model.decoder, model.head
     if head and head.kind != "linear":
         raise ConvertError(f"VideoMAE's heads are linear, not {head.kind}: leave out --whole")
@@ -222,24 +222,28 @@ def _videomae(model: Model) -> dict[str, np.ndarray]:
     expected = {"position": "sincos_1d", "qkv_bias": "qv"}
     expected |= {"final_norm": "pooled"} if head else {}
     hf_write.check("a videomae file", encoder, expected, head is not None)
-    _expect_heads("encoder", encoder.heads, videomae.HEADS.get(encoder.width))
+    _expect_heads(model, "encoder", encoder.heads, videomae.HEADS.get(encoder.width))
     names = _imported(model, "videomae")
     top = names.get("top", "model/")
     prefix = names.get("encoder", top if head else f"{top}encoder.")
     final = names.get("final", "fc_norm" if head else "norm")
     rules = videomae.encoder_rules(prefix, encoder, prefix + final)
     if decoder:
-        _expect_heads("decoder", decoder["heads"], videomae.DECODER_HEADS.get(decoder["width"]))
+        _expect_heads(
+            model, "decoder", decoder["heads"], videomae.DECODER_HEADS.get(decoder["width"])
+        )
         rules += videomae.decoder_rules(top, decoder["depth"])
     if head:
         rules += linear(f"{top}head", "params/head/linear")
-    return to_source(model.only("online"), rules)
+    return to_source(model.only(which), rules)
 
 
 def _vjepa(model: Model, version: str, which: str) -> dict[str, np.ndarray]:
     expected = {"position": vjepa.POSITION[version], "qkv_bias": "qkv"}
     hf_write.check(f"a {version} file", model.encoder, expected)
-    _expect_heads("encoder", model.encoder.heads, vjepa.HEADS[version].get(model.encoder.width))
+    _expect_heads(
+        model, "encoder", model.encoder.heads, vjepa.HEADS[version].get(model.encoder.width)
+    )
     names = _imported(model, "vjepa1", "vjepa2")
     target = names.get("target", "target_encoder/module.backbone.")
     params, rules = model.params, []
@@ -252,7 +256,7 @@ def _vjepa(model: Model, version: str, which: str) -> dict[str, np.ndarray]:
         rules += vjepa.encoder_rules(target, model.encoder, "params/encoder")
     if model.predictor:
         usual = vjepa.predictor_heads(version, model.encoder, model.predictor["width"])
-        _expect_heads("predictor", model.predictor["heads"], usual)
+        _expect_heads(model, "predictor", model.predictor["heads"], usual)
         prefix = names.get("predictor", "predictor/module.backbone.")
         tokens = tuple(range(model.predictor["num_masks"]))
         rules += vjepa.predictor_rules(prefix, model.predictor["depth"], tokens)
@@ -280,10 +284,13 @@ def _position_tables(encoder: ViTConfig, tensors: dict[str, np.ndarray]) -> dict
     return tables
 
 
-def _expect_heads(part: str, heads: int, usual: int | None) -> None:
-    if usual not in (None, heads):
-        remedy = "" if part == "encoder" else ", or leave out --whole"
-        raise ConvertError(
-            f"files of this format do not say how many attention heads their {part} has, and are "
-            f"read with {usual} where this one has {heads}: use --format=transformers{remedy}"
-        )
+def _expect_heads(model: Model, part: str, heads: int, usual: int | None) -> None:
+    if usual in (None, heads):
+        return
+    remedies = ["use --format=transformers"] if model.encoder.position in card.PROCESSOR else []
+    remedies += ["leave out --whole"] if part != "encoder" else []
+    ending = f": {' or '.join(remedies)}" if remedies else ""
+    raise ConvertError(
+        f"files of this format do not say how many attention heads their {part} has, and are read "
+        f"with {usual} where this one has {heads}{ending}"
+    )

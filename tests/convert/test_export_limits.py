@@ -60,10 +60,13 @@ def test_what_videomae_would_run_otherwise(tmp_path, head, changes, whole, match
         export_checkpoint(tmp_path / "run", tmp_path / "out", "videomae", whole=whole)
 
 
-@pytest.mark.parametrize("version, width, usual", [("vjepa1", 24, 3), ("vjepa2", 384, 12)])
+@pytest.mark.parametrize(
+    "version, width, usual",
+    [("vjepa1", 24, "3 .* 2: leave"), ("vjepa2", 384, "12 .* 2: use --f.* or leave")],
+)
 def test_heads_that_a_predictor_would_be_read_with(tmp_path, version, width, usual):
     config = ViTConfig(**SIZES, **CLIP, position=vjepa.POSITION[version])
     run_of(tmp_path / "run", "jepa", config, PREDICTOR | {"predictor_width": width})
-    match = f"their predictor has, and are read with {usual} where this one has 2"
+    match = f"their predictor has, and are read with {usual} out --whole"
     with pytest.raises(ConvertError, match=match):
         export_checkpoint(tmp_path / "run", tmp_path / "out", version, whole=True)

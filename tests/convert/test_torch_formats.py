@@ -51,12 +51,12 @@ def test_torch_formats_there_and_back(tmp_path):
 def test_a_fine_tuned_run_as_videomae_names_it(tmp_path):
     fields = {"position": "sincos_1d", "qkv_bias": "qv", "final_norm": "pooled"}
     config = ViTConfig(**SIZES, **CLIP, **fields)
-    state = run_of(tmp_path / "run", "classify", config, head=HeadConfig("linear", 2))
+    state = run_of(tmp_path / "run", "classify", config, head=HeadConfig("linear", 2), ema=True)
     files = export_checkpoint(tmp_path / "run", tmp_path / "out", "videomae", whole=True)
     names = torch.load(files[0], weights_only=True)["model"]
     assert {"patch_embed.proj.weight", "fc_norm.weight", "head.weight"} < names.keys()
     import_file(files[0], tmp_path / "again", ImportOptions(**SMALL))
-    again = flatten(state["params"])
+    again = flatten(state["target_params"])
     same(Model(tmp_path / "again").params, {f"params/{k}": v for k, v in again.items()})
 
 
