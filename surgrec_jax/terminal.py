@@ -17,6 +17,11 @@ _STEERING = re.compile(
 )
 
 
+def escaped(text: str) -> str:
+    """The text with `\\x1b` where it has an escape character, and so on."""
+    return _STEERING.sub(_escaped, text)
+
+
 class EscapedStream:
     """A text stream that writes `\\x1b` where it is given an escape character."""
 
@@ -25,7 +30,7 @@ class EscapedStream:
 
     def write(self, text: str) -> int:
         """As the stream's."""
-        self._stream.write(_STEERING.sub(_escaped, text))
+        self._stream.write(escaped(text))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:

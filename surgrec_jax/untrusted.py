@@ -41,7 +41,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
         ValueError: too large, not JSON, or of another kind. OSError: it cannot be read.
     """
     path = Path(path)
-    data = _read(path, MAX_JSON_BYTES)
+    data = read_bytes(path, MAX_JSON_BYTES)
     if sum(map(data.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
         raise ValueError(f"{path} has more than {MAX_JSON_VALUES} values")
     try:
@@ -51,6 +51,20 @@ def read_json(path: Path, kind: type = dict) -> Any:
     if not isinstance(value, kind):
         raise ValueError(f"{path} holds no {'object' if kind is dict else 'list'}")
     return value
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """A file's bytes, never more than the limit, whatever a folder of devices or links puts there.
+
+    Raises:
+        ValueError: too large, or no regular file. OSError: it cannot be read.
+    """
+    _check_regular(path)
+    with open(path, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"{path} is larger than {limit} bytes")
+    return data
 
 
 def check_metadata(directory: Path) -> None:
@@ -161,16 +175,6 @@ def _array(value: Any, name: str) -> np.ndarray:
     if not isinstance(value, np.ndarray):
         raise ValueError(f"{name!r} is no array")
     return value
-
-
-def _read(path: Path, limit: int) -> bytes:
-    """Never more than the limit, whatever a folder of devices or links puts there."""
-    _check_regular(path)
-    with open(path, "rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise ValueError(f"{path} is larger than {limit} bytes")
-    return data
 
 
 def _check_regular(path: Path) -> None:

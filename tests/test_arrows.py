@@ -54,6 +54,8 @@ ALLOWED = {
         "surgrec_jax.objectives",
         "surgrec_jax.checkpoint",
         "surgrec_jax.encoder",
+        "surgrec_jax.lock",
+        "surgrec_jax.sharding",
     ),
     "data_builders": ("data_builders",),
 }

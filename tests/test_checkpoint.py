@@ -103,6 +103,10 @@ def test_too_little_space_is_said_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     with pytest.raises(CheckpointError, match="checkpoint.keep"):
         saved.check_space(state())
+    with pytest.raises(CheckpointError, match="free space, use another folder$"):
+        saved.check_space(state(), saves=1)
+    usage.free = 600_000  # of 0.5 MB each
+    saved.check_space(state(), saves=1)
 
 
 @pytest.mark.slow
@@ -140,6 +144,8 @@ def test_find(tmp_path):
     assert checkpoint.find(tmp_path, 3).step == 3
     with pytest.raises(CheckpointError, match=r"no step 4; it has \[3, 5\]"):
         checkpoint.find(tmp_path, 4)
+    with pytest.raises(CheckpointError, match="is one step's folder, and step 3 is asked for"):
+        checkpoint.find(tmp_path / "checkpoints" / "5", 3)
     with pytest.raises(CheckpointError, match="nowhere, which does not exist; give the workdir"):
         checkpoint.find(tmp_path / "nowhere")
 

@@ -1,13 +1,21 @@
 """Manifests: every byte is guarded, hostile ones are refused, and the commands that read them."""
 
 import errno
+import io
 import json
+import os
 import zlib
 
 import pytest
 
 from surgrec_jax import checkpoint
-from surgrec_jax.checkpoint import CheckpointError, Checkpoints, DamagedError, manifest
+from surgrec_jax.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    DamagedError,
+    MismatchError,
+    manifest,
+)
 from surgrec_jax.checkpoint.__main__ import main as command
 from tests.small_checkpoint import abstract, save, state
 
@@ -47,25 +55,58 @@ def test_blocks_of_large_files_are_summed_one_by_one(tmp_path, monkeypatch):
         (lambda p: p.rename(p.parent / "2"), "holds step 1: it was renamed or swapped"),
         (lambda p: (p / "meta.json").symlink_to("/etc/passwd"), "is a link"),
         (lambda p: (p / "manifest.json").write_text("[" * 100_000), "cannot be read"),
+        (lambda p: os.mkfifo(p / "manifest.json"), "is no regular file"),
     ],
 )
 def test_hostile_and_half_steps_are_damaged_ones(harm, message, tmp_path):
     save(tmp_path, [1])
-    if "link" in message:
-        (tmp_path / "1" / "meta.json").unlink()
+    for words, name in (("link", "meta.json"), ("regular", "manifest.json")):
+        if words in message:
+            (tmp_path / "1" / name).unlink()
     harm(tmp_path / "1")
     with pytest.raises(DamagedError, match=message):
         checkpoint.restore_state(checkpoint.find(tmp_path), abstract(state()))
 
 
-def test_a_manifest_cannot_point_outside(tmp_path):
-    save(tmp_path, [1])
-    location = checkpoint.find(tmp_path)
+def rewrite(location, change):
+    """The manifest with another body, and the checksum of that."""
     body = manifest.read(location)
-    body["files"]["../../secret"] = {"size": 1, "crc32": [0]}
+    change(body)
     text = json.dumps(body)
     outer = {"crc32": zlib.crc32(text.encode()), "manifest": text}
     (location.path / "manifest.json").write_text(json.dumps(outer))
+
+
+def test_a_step_of_another_format_is_left_where_it_is(tmp_path):
+    save(tmp_path, [1, 2])
+    rewrite(checkpoint.find(tmp_path), lambda body: body.update(format=2))
+    with pytest.raises(MismatchError, match="has format 2, this version reads 1"):
+        Checkpoints(tmp_path).restore(abstract(state()))
+    assert (tmp_path / "2").is_dir()
+
+
+def test_reads_that_give_less_than_was_asked_for(tmp_path, monkeypatch):
+    """As FUSE and NFS may."""
+
+    class Short(io.FileIO):
+        def read(self, size=-1):
+            return super().read(min(size, 7))
+
+        def readinto(self, buffer):
+            return super().readinto(memoryview(buffer)[:7])
+
+    def short(path, mode, buffering=-1):
+        return io.BufferedReader(Short(path)) if buffering else Short(path)
+
+    save(tmp_path, [1])
+    monkeypatch.setattr(manifest, "open", short, raising=False)
+    assert manifest.verify(checkpoint.find(tmp_path), ("meta.json",)) == []
+
+
+def test_a_manifest_cannot_point_outside(tmp_path):
+    save(tmp_path, [1])
+    location = checkpoint.find(tmp_path)
+    rewrite(location, lambda b: b["files"].update({"../../secret": {"size": 1, "crc32": [0]}}))
     assert manifest.verify(location) == ["'../../secret' lies outside the checkpoint"]
 
 

@@ -44,10 +44,12 @@ def find(path: str | Path, step: int | None = None) -> Location:
         step: of a workdir or checkpoints folder; None for the newest.
 
     Raises:
-        CheckpointError: nothing is saved there.
+        CheckpointError: nothing is saved there, or another step.
     """
     path = Path(path)
     if path.name.isdigit() and (path / "state").is_dir():
+        if step not in (None, int(path.name)):
+            raise CheckpointError(f"{path} is one step's folder, and step {step} is asked for")
         return Location(path.parent, int(path.name))
     root = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     steps = steps_in(root)

@@ -63,18 +63,25 @@ class Checkpoints:
                 if re.fullmatch(r"\d+(\.old)?\.tmp", left.name):
                     shutil.rmtree(left)
 
-    def check_space(self, state: Any) -> None:
-        """Raises CheckpointError where the disk cannot hold the checkpoints a run will keep."""
+    def check_space(self, state: Any, saves: int | None = None) -> None:
+        """Raises CheckpointError where the disk cannot hold the checkpoints a run will keep.
+
+        Args:
+            saves: how many there will be; None for as many as it takes.
+        """
         size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
         kept = self._keep + self._keep_best
         # One more than is kept: a save completes before the step it replaces is deleted.
-        needed = size * (kept + 1 - min(len(steps_in(self.root)), kept))
+        most = kept + 1 - min(len(steps_in(self.root)), kept)
+        needed = size * (most if saves is None else min(most, saves))
         free = shutil.disk_usage(self.root).free
         if free < needed:
+            remedy = "use another folder"
+            if saves is None:
+                remedy = "use another --workdir, or lower checkpoint.keep"
             raise CheckpointError(
-                f"{self.root} has {free / 2**30:.2f} GiB free and this run's checkpoints need "
-                f"{needed / 2**30:.2f} GiB ({size / 2**30:.2f} GiB each); free space, use another "
-                "--workdir, or lower checkpoint.keep"
+                f"{self.root} has {free / 2**30:.2f} GiB free and the checkpoints need "
+                f"{needed / 2**30:.2f} GiB ({size / 2**30:.2f} GiB each): free space, {remedy}"
             )
 
     def save(self, step: int, state: Any, meta: dict[str, Any], score: float | None = None) -> None:

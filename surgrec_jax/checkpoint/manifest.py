@@ -19,7 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from surgrec_jax import untrusted
-from surgrec_jax.checkpoint.locations import CheckpointError, DamagedError, Location
+from surgrec_jax.checkpoint.locations import (
+    CheckpointError,
+    DamagedError,
+    Location,
+    MismatchError,
+)
 
 FILE = "manifest.json"
 FORMAT = 1
@@ -69,12 +74,13 @@ def read(location: Location) -> dict[str, Any]:
 
     Raises:
         DamagedError: there is none, or it is not the one that was written.
+        MismatchError: it is of another format.
     """
     path = location.path / FILE
     try:
-        if path.is_symlink() or path.stat().st_size > MAX_BYTES:
-            raise DamagedError(f"{path} is a link or too large to be a manifest")
-        outer = json.loads(path.read_bytes())
+        if path.is_symlink():
+            raise DamagedError(f"{path} is a link")
+        outer = json.loads(untrusted.read_bytes(path, MAX_BYTES))
         text = outer["manifest"]
         if zlib.crc32(text.encode()) != outer["crc32"]:
             raise DamagedError(f"{path} does not have its own checksum")
@@ -85,9 +91,11 @@ def read(location: Location) -> dict[str, Any]:
         raise _unreadable(path, error) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{path} cannot be read: {error}") from error
-    if not isinstance(body, dict) or body.get("format") != FORMAT:
-        found = body.get("format") if isinstance(body, dict) else None
-        raise DamagedError(f"{path} has format {found!r}, this version reads {FORMAT}")
+    if not isinstance(body, dict):
+        raise DamagedError(f"{path} holds no object")
+    if body.get("format") != FORMAT:
+        found = body.get("format")
+        raise MismatchError(f"{path} has format {found!r}, this version reads {FORMAT}")
     with untrusted.interpreting(path, error_type=DamagedError):
         _check_body(body)
     if body["step"] != location.step:
@@ -118,7 +126,8 @@ def verify(location: Location, names: tuple[str, ...] | None = None) -> list[str
         names: look at these files only, and at the manifest.
 
     Raises:
-        CheckpointError: the file system does not let them be read, which says nothing about them.
+        CheckpointError: the file system does not let them be read, which says nothing about them,
+            or the manifest is of another format.
     """
     try:
         body = read(location)
@@ -188,7 +197,8 @@ def _block_sums(folder: Path, sizes: dict[str, int]) -> dict[str, list[int]]:
 
     def one(block: tuple[str, int]) -> int:
         name, at = block
-        with open(folder / name, "rb", buffering=0) as file:
+        # Buffered: a raw read may give less than is asked for (FUSE, NFS).
+        with open(folder / name, "rb") as file:
             file.seek(at)
             return zlib.crc32(file.read(BLOCK))
 

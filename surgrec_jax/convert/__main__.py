@@ -19,6 +19,7 @@ from surgrec_jax.convert.exporter import FORMATS
 from surgrec_jax.convert.families import ALIASES, FAMILIES, recognise
 from surgrec_jax.convert.files import open_file
 from surgrec_jax.convert.strict import count
+from surgrec_jax.lock import WorkdirInUseError
 from surgrec_jax.terminal import escape_output
 
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         args.run(args)
-    except (ConvertError, CheckpointError, ValueError, OSError) as error:
+    except (ConvertError, CheckpointError, WorkdirInUseError, ValueError, OSError) as error:
         print(f"convert: {error}", file=sys.stderr)
         return 1
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from surgrec_jax import untrusted
+from surgrec_jax.terminal import escaped
 
 LOAD = {
     "transformers": """```python
@@ -42,10 +43,10 @@ def write(model: Any, format: str, which: str) -> str:
         "tags: [surgery, video, self-supervised, surgrec_jax]",
         "---",
         "",
-        f"# {meta['name']}",
+        f"# {_plain(meta['name'])}",
         "",
-        f"A video encoder ({meta['objective']}), step {model.location.step}, from surgrec_jax. "
-        f"In these files: {', '.join(parts)}.",
+        f"A video encoder ({_plain(meta['objective'])}), step {model.location.step}, from "
+        f"surgrec_jax. In these files: {', '.join(parts)}.",
         "",
         LOAD[format].replace("PROCESSOR", PROCESSOR.get(encoder.position, "")),
         "",
@@ -72,11 +73,12 @@ def _origin(meta: dict[str, Any]) -> list[str]:
     origin = meta.get("import")
     if not origin:
         return []
-    lines = ["## Origin", "", f"Imported from `{origin['file']}` ({origin['family']})."]
+    lines = [f"Imported from `{origin['file']}` ({origin['family']})."]
     if origin["resized"]:
         resized = origin["resized"]
         lines.append(f"Positions resized from {resized['from']}: {resized['method']}.")
-    return [*lines, *(f"Note: {note}." for note in origin["notes"]), ""]
+    lines += [f"Note: {note}." for note in origin["notes"]]
+    return ["## Origin", "", *map(_plain, lines), ""]
 
 
 # What a config and its sources say of the machine they were on, and nothing of the model.
@@ -157,5 +159,5 @@ def _row(*cells: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A text that begins no line and no HTML."""
-    return " ".join(html.escape(str(value), quote=False).split())
+    """A text that begins no line and no HTML, and steers no terminal."""
+    return escaped(" ".join(html.escape(str(value), quote=False).split()))

@@ -25,7 +25,14 @@ from surgrec_jax.convert.dino_blocks import (
     names_of,
     prefix,
 )
-from surgrec_jax.convert.hf_config import agree, config_json, number, ratio_agrees, sides
+from surgrec_jax.convert.hf_config import (
+    agree,
+    config_json,
+    number,
+    ratio_agrees,
+    sides,
+    statistics,
+)
 from surgrec_jax.convert.plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import ConvertError, Ignored, Rule, Shape, Transform
 from surgrec_jax.convert.tables import norm
@@ -34,6 +41,7 @@ from surgrec_jax.models.presets import ViTConfig
 
 EPS = {"dinov2": 1e-6, "dinov3": 1e-5}
 SIZE = {"dinov2": (518, 518), "dinov3": (224, 224)}
+USUAL_HEADS = plans.HEADS | {1280: 20}
 # config.json's key and default.
 HEADS = {"dinov2": ("num_attention_heads", 12), "dinov3": ("num_attention_heads", 6)}
 FPS = 4.0
@@ -91,7 +99,7 @@ def read(file: Any, options: ImportOptions, family: str) -> Plan:
         native = native or sides(c, "image_size", SIZE[version][0])
     depth = plans.depth_of(shapes, f"{top}{layer}")
     clip = plans.settle_clip(options, (None, native), (FRAMES, SIZE[version]), notes)
-    heads = plans.heads_of(width, options, {1280: 20}) if not hf else number(c, *HEADS[version])
+    heads = plans.heads_of(width, options, USUAL_HEADS) if not hf else number(c, *HEADS[version])
     names = names_of(version, hf, swiglu, shapes, first)
     mlp_dim = mlp_dim_of(shapes, first, names)
     eps = number(c, "layer_norm_eps", EPS[version], float)
@@ -111,6 +119,7 @@ def read(file: Any, options: ImportOptions, family: str) -> Plan:
         prefix_tokens=1 + registers,
         frames_apart=options.frames == "apart",
         **clip,
+        **(statistics(file) if hf else {}),
     )
     path, source = "params/encoder", f"{top}{layer}{{i}}."
     rules = [

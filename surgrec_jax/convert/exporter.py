@@ -38,6 +38,7 @@ class Model:
     Attributes:
         decoder, predictor, head: what is taken besides the encoder.
         labels: names of a head's classes, where they are known.
+        multi_label: whether they do not exclude each other, None where that is not known.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -57,7 +58,9 @@ class Model:
         parts = parts_of(self.meta) if whole else {}
         self.decoder, self.predictor = parts.get("decoder"), parts.get("predictor")
         self.head = HeadConfig(**parts["head"]) if "head" in parts else None
-        self.labels = tuple(self.meta.get("classifier", {}).get("classes", ()))
+        classifier = self.meta.get("classifier", {})
+        self.labels = tuple(classifier.get("classes", ()))
+        self.multi_label = classifier.get("multi_label")
         trees = ["params", "target_params"] if self.meta["uses_target"] else ["params"]
         names = ("encoder", *parts)
         self.params = self._restore(
@@ -164,7 +167,7 @@ def export_checkpoint(
     if format == "transformers":
         tensors, files = _transformers(model, encoder)
     elif format == "videomae":
-        tensors, files = _videomae(model), {}
+        tensors, files = _videomae(model, encoder), {}
     else:
         tensors, files = _vjepa(model, format, encoder), {}
     out.mkdir(parents=True, exist_ok=True)
@@ -172,7 +175,9 @@ def export_checkpoint(
     if format == "transformers":
         write_safetensors(weights, tensors)
     else:
-        write_torch(weights, nest(tensors))
+        # V-JEPA's loaders ask a training file for its epoch.
+        epoch = {"epoch": 0} if vjepa_file and any("/" in key for key in tensors) else {}
+        write_torch(weights, nest(tensors) | epoch)
     for name, content in files.items():
         (out / name).write_text(json.dumps(content, indent=2) + "\n")
     (out / "README.md").write_text(card.write(model, format, encoder))
@@ -189,9 +194,9 @@ def _imported(model: Model, *families: str) -> dict[str, str]:
 
 
 def _transformers(model: Model, which: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    encoder, head = model.encoder, model.head
+    encoder, head, classes = model.encoder, model.head, (model.labels, model.multi_label)
     if encoder.position == "sincos_1d":
-        config = hf_write.videomae_config(encoder, model.decoder, head, model.labels)
+        config = hf_write.videomae_config(encoder, model.decoder, head, *classes)
         style = _imported(model, "hf_videomae").get("style", "v4")
         prefix = "videomae." if model.decoder or head else ""
         depth = model.decoder["depth"] if model.decoder else 0
@@ -201,7 +206,7 @@ def _transformers(model: Model, which: str) -> tuple[dict[str, np.ndarray], dict
         pre = hf_write.preprocessor_config(encoder, "videomae")
         files = {"config.json": config, "preprocessor_config.json": pre}
     else:
-        config = hf_write.vjepa2_config(encoder, model.predictor, head, model.labels)
+        config = hf_write.vjepa2_config(encoder, model.predictor, head, *classes)
         prefix = "vjepa2." if head else ""
         rules = huggingface.vjepa2_rules(prefix, encoder, model.predictor, head)
         pre = hf_write.preprocessor_config(encoder, "vjepa2")
@@ -209,22 +214,36 @@ def _transformers(model: Model, which: str) -> tuple[dict[str, np.ndarray], dict
     return to_source(model.only(which), rules), files
 
 
-def _videomae(model: Model) -> dict[str, np.ndarray]:
-    _expect(model.encoder, "videomae", {"position": "sincos_1d", "qkv_bias": "qv"})
+def _videomae(model: Model, which: str) -> dict[str, np.ndarray]:
+    encoder, decoder, head = model.encoder, model.decoder, model.head
+    if head and head.kind != "linear":
+        raise ConvertError(f"VideoMAE's heads are linear, not {head.kind}: leave out --whole")
+    # Its classifier norms the mean of the tokens.
+    expected = {"position": "sincos_1d", "qkv_bias": "qv"}
+    expected |= {"final_norm": "pooled"} if head else {}
+    hf_write.check("a videomae file", encoder, expected, head is not None)
+    _expect_heads(model, "encoder", encoder.heads, videomae.HEADS.get(encoder.width))
     names = _imported(model, "videomae")
-    prefix = names.get("encoder", "model/encoder.")
     top = names.get("top", "model/")
-    usual = "fc_norm" if model.encoder.final_norm == "pooled" else "norm"
-    rules = videomae.encoder_rules(prefix, model.encoder, prefix + names.get("final", usual))
-    if model.decoder:
-        rules += videomae.decoder_rules(top, model.decoder["depth"])
-    if model.head:
+    prefix = names.get("encoder", top if head else f"{top}encoder.")
+    final = names.get("final", "fc_norm" if head else "norm")
+    rules = videomae.encoder_rules(prefix, encoder, prefix + final)
+    if decoder:
+        _expect_heads(
+            model, "decoder", decoder["heads"], videomae.DECODER_HEADS.get(decoder["width"])
+        )
+        rules += videomae.decoder_rules(top, decoder["depth"])
+    if head:
         rules += linear(f"{top}head", "params/head/linear")
-    return to_source(model.only("online"), rules)
+    return to_source(model.only(which), rules)
 
 
 def _vjepa(model: Model, version: str, which: str) -> dict[str, np.ndarray]:
-    _expect(model.encoder, version, {"position": vjepa.POSITION[version], "qkv_bias": "qkv"})
+    expected = {"position": vjepa.POSITION[version], "qkv_bias": "qkv"}
+    hf_write.check(f"a {version} file", model.encoder, expected)
+    _expect_heads(
+        model, "encoder", model.encoder.heads, vjepa.HEADS[version].get(model.encoder.width)
+    )
     names = _imported(model, "vjepa1", "vjepa2")
     target = names.get("target", "target_encoder/module.backbone.")
     params, rules = model.params, []
@@ -236,6 +255,8 @@ def _vjepa(model: Model, version: str, which: str) -> dict[str, np.ndarray]:
         params = model.only(which)
         rules += vjepa.encoder_rules(target, model.encoder, "params/encoder")
     if model.predictor:
+        usual = vjepa.predictor_heads(version, model.encoder, model.predictor["width"])
+        _expect_heads(model, "predictor", model.predictor["heads"], usual)
         prefix = names.get("predictor", "predictor/module.backbone.")
         tokens = tuple(range(model.predictor["num_masks"]))
         rules += vjepa.predictor_rules(prefix, model.predictor["depth"], tokens)
@@ -263,14 +284,13 @@ def _position_tables(encoder: ViTConfig, tensors: dict[str, np.ndarray]) -> dict
     return tables
 
 
-def _expect(encoder: ViTConfig, version: str, expected: dict[str, Any]) -> None:
-    wrong = [
-        f"{name}={getattr(encoder, name)!r} (it has {value!r})"
-        for name, value in (expected | hf_write.PLAIN).items()
-        if getattr(encoder, name) != value and name != "final_norm"
-    ]
-    if wrong:
-        raise ConvertError(
-            f"a {version} file cannot hold this encoder: {', '.join(wrong)}"
-            f"{hf_write.remedy(encoder)}"
-        )
+def _expect_heads(model: Model, part: str, heads: int, usual: int | None) -> None:
+    if usual in (None, heads):
+        return
+    remedies = ["use --format=transformers"] if model.encoder.position in card.PROCESSOR else []
+    remedies += ["leave out --whole"] if part != "encoder" else []
+    ending = f": {' or '.join(remedies)}" if remedies else ""
+    raise ConvertError(
+        f"files of this format do not say how many attention heads their {part} has, and are read "
+        f"with {usual} where this one has {heads}{ending}"
+    )

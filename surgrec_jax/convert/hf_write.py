@@ -16,21 +16,23 @@ def videomae_config(
     decoder: dict[str, int] | None,
     head: HeadConfig | None = None,
     labels: Sequence[str] = (),
+    multi_label: bool | None = None,
 ) -> dict[str, Any]:
     """config.json of an exported VideoMAE.
 
     Args:
         labels: names of a head's classes, () for numbers.
+        multi_label: whether they do not exclude each other, None where that is not known.
 
     Raises:
         ConvertError: an encoder or head that VideoMAE cannot describe.
     """
-    expected = {"position": "sincos_1d", "qkv_bias": "qv"} | PLAIN
+    expected = {"position": "sincos_1d", "qkv_bias": "qv"}
     if head:  # VideoMAEForVideoClassification norms the mean of the tokens
         if head.kind != "linear":
             raise ConvertError(f"transformers' videomae has no {head.kind} head, only a linear one")
         expected |= {"final_norm": "pooled"}
-    _check("videomae", encoder, expected, head is not None)
+    check("transformers' videomae", encoder, expected, head is not None)
     kind = "ForPreTraining" if decoder else "ForVideoClassification" if head else "Model"
     config = {
         "architectures": [f"VideoMAE{kind}"],
@@ -58,7 +60,7 @@ def videomae_config(
             "decoder_num_attention_heads": decoder["heads"],
             "decoder_intermediate_size": decoder.get("mlp_dim") or 4 * decoder["width"],
         }
-    return config | (_labels(head, labels) if head else {})
+    return config | (_labels(head, labels, multi_label) if head else {})
 
 
 def vjepa2_config(
@@ -66,17 +68,18 @@ def vjepa2_config(
     predictor: dict[str, int] | None,
     head: HeadConfig | None,
     labels: Sequence[str] = (),
+    multi_label: bool | None = None,
 ) -> dict[str, Any]:
     """config.json of an exported VJEPA2.
 
     Args:
-        labels: names of a head's classes, () for numbers.
+        labels, multi_label: see `videomae_config`.
 
     Raises:
         ConvertError: an encoder that VJEPA2 cannot describe, above all one of other positions, or
             a head whose sizes it takes from the encoder.
     """
-    _check("vjepa2", encoder, {"position": "rope_3d_tiled", "qkv_bias": "qkv"} | PLAIN)
+    check("transformers' vjepa2", encoder, {"position": "rope_3d_tiled", "qkv_bias": "qkv"})
     if encoder.image_size[0] != encoder.image_size[1]:
         raise ConvertError(f"VJEPA2 takes square clips, this encoder {encoder.image_size}")
     config = {
@@ -120,13 +123,14 @@ def vjepa2_config(
                 f"transformers' vjepa2 cannot hold this attentive head: {', '.join(wrong)}; leave "
                 "out --whole to export the encoder alone"
             )
-        config |= {"num_pooler_layers": head.depth} | _labels(head, labels)
+        config |= {"num_pooler_layers": head.depth} | _labels(head, labels, multi_label)
     return config
 
 
-def _labels(head: HeadConfig, labels: Sequence[str]) -> dict[str, Any]:
+def _labels(head: HeadConfig, labels: Sequence[str], multi_label: bool | None) -> dict[str, Any]:
     names = list(labels) or [f"LABEL_{n}" for n in range(head.classes)]
-    return {
+    kind = "multi_label_classification" if multi_label else "single_label_classification"
+    return ({} if multi_label is None else {"problem_type": kind}) | {
         "id2label": {str(n): name for n, name in enumerate(names)},
         "label2id": {name: n for n, name in enumerate(names)},
     }
@@ -156,7 +160,7 @@ def preprocessor_config(encoder: ViTConfig, model: str) -> dict[str, Any]:
     return common | names[model]
 
 
-# What no encoder of transformers' two video models has.
+# What the encoders of VideoMAE and V-JEPA have, unless more is known.
 PLAIN = {
     "mlp": "gelu",
     "layer_scale": False,
@@ -168,31 +172,34 @@ PLAIN = {
 }
 
 
-def _check(model: str, encoder: ViTConfig, expected: dict[str, Any], head: bool = False) -> None:
-    wrong = [
-        f"{name}={getattr(encoder, name)!r} (it has {value!r})"
-        for name, value in expected.items()
-        if getattr(encoder, name) != value
-    ]
+def check(what: str, encoder: ViTConfig, expected: dict[str, Any], head: bool = False) -> None:
+    """Refuses an encoder that a format cannot hold.
+
+    Args:
+        what: of which format.
+        expected: fields that all its encoders have, where they differ from PLAIN or are not in it.
+        head: whether a classifier goes with the encoder.
+
+    Raises:
+        ConvertError: the fields that differ.
+    """
+    wrong = {k: v for k, v in (PLAIN | expected).items() if getattr(encoder, k) != v}
     if wrong:
+        fields = (f"{k}={getattr(encoder, k)!r} (it has {v!r})" for k, v in wrong.items())
         raise ConvertError(
-            f"transformers' {model} cannot hold this encoder: {', '.join(wrong)}"
-            f"{remedy(encoder, head)}"
+            f"{what} cannot hold this encoder: {', '.join(fields)}"
+            f"{_remedy(encoder, list(wrong), head)}"
         )
 
 
-def remedy(encoder: ViTConfig, head: bool = False) -> str:
-    """What to do about a field that a format does not have, for the end of an error.
-
-    Args:
-        head: whether a classifier goes with the encoder.
-    """
+def _remedy(encoder: ViTConfig, wrong: list[str], head: bool) -> str:
+    """What to do about these fields, for the end of an error."""
     if encoder.position == "rope_3d":
         return (
             "; no change of weights makes one kind of positions the other: an encoder that is to "
             "leave is trained with --config.model.position=rope_3d_tiled"
         )
-    if encoder.final_norm == "pooled":
+    if wrong == ["final_norm"] and not head:
         return "; its last norm is part of a classifier: give --whole"
     return "; leave out --whole to export the encoder alone" if head else ""
 

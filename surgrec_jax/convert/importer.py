@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surgrec_jax import checkpoint, untrusted
-from surgrec_jax.convert import families, verify, vjepa_probe
+from surgrec_jax import checkpoint, lock, untrusted
+from surgrec_jax.convert import families, verify, vjepa, vjepa_probe
 from surgrec_jax.convert.files import open_file
 from surgrec_jax.convert.halves import Halves
 from surgrec_jax.convert.plan import ImportOptions, Plan, nest
-from surgrec_jax.convert.resize import resize
+from surgrec_jax.convert.resize import can_extend, resize
 from surgrec_jax.convert.strict import ConvertError, to_params
 from surgrec_jax.encoder import config_from_meta, load_encoder, meta_of
 from surgrec_jax.models.presets import ViTConfig
@@ -43,19 +43,18 @@ def import_file(
 
     Raises:
         ConvertError: a file, an option or a number that is not as it should be.
+        WorkdirInUseError: a run is under way in `out`.
     """
     out, options = Path(out), options or ImportOptions()
-    if checkpoint.steps_in(out / "checkpoints"):  # an import that was stopped leaves none
-        raise ConvertError(f"{out} has checkpoints already; give another --out")
+    _check_unused(out)
     file = open_file(path)
     below: dict[str, Any] = {}
     if vjepa_probe.recognise(file.shapes()):
         if encoder_from is None:
             raise ConvertError(f"{path} holds attentive probes only; give --encoder_from=WORKDIR")
-        location = checkpoint.find(encoder_from)
-        meta = checkpoint.read_meta(location)
-        plan = vjepa_probe.read_probe(file, options, config_from_meta(meta))
-        below = load_encoder(location.path).params
+        beneath = load_encoder(encoder_from)
+        plan = vjepa_probe.read_probe(file, options, beneath.config, beneath.fps)
+        below = beneath.params
     elif encoder_from is not None:
         raise ConvertError(f"{path} has an encoder of its own; leave out --encoder_from")
     else:
@@ -84,11 +83,19 @@ def import_file(
         was = [plan.encoder.num_frames, *plan.encoder.image_size]
         meta["import"]["resized"] = {"from": was, "method": method}
     meta["import"]["largest_difference"] = verified
-    saved = checkpoint.Checkpoints(out / "checkpoints", keep=1, keep_best=0)
-    saved.check_space(trees)
-    saved.save(0, {"step": jnp.zeros((), jnp.int32), **trees}, meta)
-    saved.close()
+    out.mkdir(parents=True, exist_ok=True)
+    with lock.held(out):  # Checkpoints removes what a save under way has written
+        _check_unused(out)
+        saved = checkpoint.Checkpoints(out / "checkpoints", keep=1, keep_best=0)
+        saved.check_space(trees, saves=1)
+        saved.save(0, {"step": jnp.zeros((), jnp.int32), **trees}, meta)
+        saved.close()
     return meta
+
+
+def _check_unused(out: Path) -> None:
+    if checkpoint.steps_in(out / "checkpoints"):  # an import that was stopped leaves none
+        raise ConvertError(f"{out} has checkpoints already; give another --out")
 
 
 def check_used(plan: Plan, options: ImportOptions) -> None:
@@ -100,7 +107,7 @@ def check_used(plan: Plan, options: ImportOptions) -> None:
     attentive = plan.head is not None and plan.head.kind == "attentive"
     ours = plan.family.startswith(("vjepa", "videomae"))  # config.json states heads elsewhere
     idle = {
-        "encoder": (options.encoder == "online" and plan.objective != "jepa", "a file with two"),
+        "encoder": (options.encoder == "online" and not _of_two(plan), "a file with two"),
         "mask_tokens": (options.mask_tokens and not plan.predictor, "a predictor"),
         "head_heads": (
             options.head_heads and not (ours and (plan.decoder or plan.predictor or attentive)),
@@ -108,8 +115,9 @@ def check_used(plan: Plan, options: ImportOptions) -> None:
         ),
         "frames": (options.frames != "apart" and "dino" not in plan.family, "an image encoder"),
         "resize_method": (
-            options.resize_method != "interpolate" and not options.resize_to,
-            "--resize_to",
+            options.resize_method != "interpolate"
+            and not (options.resize_to and can_extend(plan.encoder)),
+            "--resize_to of positions that can go on",
         ),
         "heads": (options.heads and plan.family.startswith("hf_"), "files without a config.json"),
         "probe": (options.probe is not None and plan.family != "vjepa_probe", "a file of probes"),
@@ -121,6 +129,11 @@ def check_used(plan: Plan, options: ImportOptions) -> None:
     wrong = [f"--{name} is for {what}" for name, (unused, what) in idle.items() if unused]
     if wrong:
         raise ConvertError(f"{'; '.join(wrong)}: leave it out here")
+
+
+def _of_two(plan: Plan) -> bool:
+    """Whether files of this family may have an online encoder and an EMA target."""
+    return plan.family in vjepa.POSITION
 
 
 def _evaluated(trees: dict[str, Any]) -> dict[str, Any]:
@@ -158,7 +171,7 @@ def _meta(
         "import": {
             "file": Path(file.name).name,
             "family": plan.family,
-            "encoder": options.encoder if plan.objective == "jepa" else "only",
+            "encoder": options.encoder if _of_two(plan) else "only",
             "dtypes": sorted(file.dtypes()),
             "prefixes": plan.prefixes,
             "ignored": dict(Counter(ignored.values())),

@@ -191,13 +191,16 @@ def shape_of(shapes: Mapping[str, Shape], key: str) -> Shape:
     return shapes[key]
 
 
-def heads_of(width: int, options: ImportOptions, special: Mapping[int, int] | None = None) -> int:
+def heads_of(width: int, options: ImportOptions, usual: Mapping[int, int]) -> int:
     """Attention heads of an encoder by its width; a file does not say.
+
+    Args:
+        usual: width -> heads of the family's public encoders.
 
     Raises:
         ConvertError: an unknown width without --heads.
     """
-    heads = options.heads or (HEADS | dict(special or {})).get(width)
+    heads = options.heads or usual.get(width)
     if not heads:
         raise ConvertError(f"an encoder of width {width} is not a public size; give --heads")
     return heads

@@ -22,6 +22,12 @@ TABLES = {
 OFFSET = 0.1
 
 
+def can_extend(encoder: ViTConfig) -> bool:
+    """Whether positions may go on: not where they keep their range whatever the clip's size, nor
+    where they are a learned table."""
+    return encoder.position_grid is None and encoder.position not in ("learned_2d", "rope_2d")
+
+
 def resize(plan: Plan, trees: dict[str, Any], options: ImportOptions) -> tuple[ViTConfig, str]:
     """The encoder's architecture at the size asked for, and the method; resizes a learned table.
 

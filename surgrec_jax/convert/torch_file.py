@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from surgrec_jax import untrusted
 from surgrec_jax.convert.strict import ConvertError, Shape
 from surgrec_jax.convert.values import floats, read_json
 
@@ -52,6 +53,8 @@ class TorchFile:
         self.name, self.weights, self.preprocessor = str(path), path, None
         self._tensors: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
+        self._seen = self._claimed = 0
+        self._most = untrusted.UNPACKED_BYTES + untrusted.UNPACKED_TIMES * path.stat().st_size
         self._flatten("", _load(path), 0)
 
     @functools.cached_property
@@ -62,7 +65,8 @@ class TorchFile:
     def _flatten(self, prefix: str, value: Any, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise ConvertError(f"{self.name} nests more than {MAX_DEPTH} levels: {prefix[:80]}...")
-        if len(self._tensors) + len(self.settings) > MAX_ENTRIES:
+        self._seen += 1
+        if self._seen > MAX_ENTRIES:
             raise ConvertError(f"{self.name} has more than {MAX_ENTRIES} entries")
         if isinstance(value, argparse.Namespace):
             value = vars(value)
@@ -72,7 +76,15 @@ class TorchFile:
             for key, item in value.items():
                 self._flatten(f"{prefix}/{key}" if prefix else str(key), item, depth + 1)
             return
-        kept = self._tensors if hasattr(value, "detach") else self.settings
+        kept = self.settings
+        if hasattr(value, "detach"):
+            kept = self._tensors
+            # Tensors may repeat and share what is stored.
+            self._claimed += value.numel() * value.element_size()
+            if self._claimed > self._most:
+                raise ConvertError(
+                    f"{self.name} unpacks to more than {self._most} bytes at {prefix}"
+                )
         if prefix in kept:
             raise ConvertError(f"{self.name} has two entries that read {prefix}")
         kept[prefix] = value

@@ -10,7 +10,7 @@ by every export) writes them; with `features` [B, D], the pooled tokens are comp
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from surgrec_jax import untrusted
+from surgrec_jax import sharding, untrusted
 from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.models.layers import Block
 from surgrec_jax.models.position import Positions
@@ -27,6 +27,10 @@ from surgrec_jax.models.vit import encode, encoder_graph, patchify, pool
 
 # Of float32 forward passes in another order of sums.
 TOLERANCE = 1e-4
+# The first block is where a wrong number of heads is seen.
+HEADS_SHOW_NOWHERE = (
+    " (its weights, or the number of heads, which no shape shows: --heads, or config.json)"
+)
 # Tokens that `record` keeps.
 ROWS = 8
 # dtype and number of axes of what is read.
@@ -46,6 +50,23 @@ def beside(weights: str | Path) -> Path:
     return Path(f"{weights}.expected.npz")
 
 
+def _on_cpu(function: Callable[[Any, ViTConfig, Params], Any]) -> Callable[..., Any]:
+    """The function on the CPU, whatever accelerator there is.
+
+    A GPU rounds the factors of float32 products to TF32 and a TPU to bfloat16, which TOLERANCE does
+    not allow for. The mesh makes attention choose a kernel of the CPU's.
+    """
+
+    @functools.wraps(function)
+    def wrapped(path: Any, config: ViTConfig, params: Params) -> Any:
+        host = jax.local_devices(backend="cpu")[0]
+        with jax.set_mesh(sharding.make_mesh(devices=[host])):
+            return function(path, config, jax.device_put(params, host))
+
+    return wrapped
+
+
+@_on_cpu
 def record(path: Path, config: ViTConfig, params: Params) -> None:
     """Writes a made clip and what an encoder gives for it, at some tokens, after every block."""
     rng = np.random.default_rng(0)
@@ -65,6 +86,7 @@ def record(path: Path, config: ViTConfig, params: Params) -> None:
     )
 
 
+@_on_cpu
 def check(reference: str | Path, config: ViTConfig, params: Params) -> float:
     """Compares an encoder with a reference; returns the largest difference.
 
@@ -116,6 +138,8 @@ def _read(reference: str | Path, config: ViTConfig) -> dict[str, np.ndarray]:
             dtype, axes = KINDS.get(name, (array.dtype, array.ndim))
             if array.ndim != axes or not np.issubdtype(array.dtype, dtype):
                 raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
+            if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+                raise ValueError(f"{name} has numbers that are NaN or infinite")
         rows = expected.get("rows", np.zeros(1, int))
         if not len(rows) or rows.min() < 0 or rows.max() >= config.num_tokens:
             raise ValueError(f"rows are not of {config.num_tokens} tokens")
@@ -149,7 +173,7 @@ def diagnose(
             for name, changed in _mistakes(block):
                 if _close(_run(config, changed, x)[:, rows], hidden[layer + 1]):
                     return f"blocks.{layer}: {name}"
-            return f"blocks.{layer} is wrong"
+            return f"blocks.{layer} is wrong" + ("" if layer else HEADS_SHOW_NOWHERE)
         x = out
     return "the final norm is wrong"
 

@@ -15,24 +15,30 @@ from surgrec_jax.convert.plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import ConvertError, Ignored, Rule, Shape, squeeze
 from surgrec_jax.convert.tables import blocks, linear, norm, patch_embed
 from surgrec_jax.models.heads import HeadConfig
+from surgrec_jax.models.position import sincos_1d
 from surgrec_jax.models.presets import ViTConfig
 
 EPS = 1e-6
 FPS = 7.5  # every fourth frame of 30 a second
+HEADS = plans.HEADS | {1408: 16}
 # Of the models that VideoMAE and v2 publish (modeling_pretrain.py), by width of the decoder.
 DECODER_HEADS = {96: 3, 192: 3, 384: 6, 512: 8, 640: 8}
 
 FIRST_TOKEN = "a classifier that reads the first token alone; heads here read the mean of all"
-IGNORED = [
-    Ignored(r"(optimizer|scaler|model_ema|lr_scheduler)/.*", "training state, not weights"),
-    Ignored(r"(.*\.)?pos_embed", "the fixed sine-cosine table, which we compute"),
-]
+STATE = Ignored(r"(optimizer|scaler|model_ema|lr_scheduler)/.*", "training state, not weights")
+TABLE = "the fixed sine-cosine table, compared and computed"
 
 
 def recognise(shapes: Mapping[str, Shape]) -> bool:
     """Whether keys and shapes are VideoMAE's: a 3-D patch kernel and no bias on keys."""
+    shapes = _weights(shapes)
     patch = [s for k, s in shapes.items() if k.endswith("patch_embed.proj.weight")]
     return len(patch) == 1 and len(patch[0]) == 5 and any(k.endswith(".q_bias") for k in shapes)
+
+
+def _weights(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Without the training state, which may hold a second copy of the model (`model_ema`)."""
+    return {k: s for k, s in shapes.items() if not re.fullmatch(STATE.pattern, k)}
 
 
 def encoder_rules(prefix: str, config: ViTConfig, final: str, path="params/encoder") -> list[Rule]:
@@ -66,7 +72,7 @@ def read(file: Any, options: ImportOptions) -> Plan:
     Raises:
         ConvertError: what the file or the options lack.
     """
-    shapes, notes = file.shapes(), []
+    shapes, notes = _weights(file.shapes()), []
     prefix = plans.find_prefix(shapes, "patch_embed.proj.weight")
     width, _, tubelet, patch, _ = plans.shape_of(shapes, f"{prefix}patch_embed.proj.weight")
     pretraining = f"{prefix.removesuffix('encoder.')}encoder_to_decoder.weight" in shapes
@@ -75,7 +81,7 @@ def read(file: Any, options: ImportOptions) -> Plan:
     config = ViTConfig(
         width=width,
         depth=plans.depth_of(shapes, f"{prefix}blocks."),
-        heads=plans.heads_of(width, options, {1408: 16}),
+        heads=plans.heads_of(width, options, HEADS),
         mlp_dim=plans.shape_of(shapes, f"{prefix}blocks.0.mlp.fc1.weight")[0],
         tubelet=tubelet,
         patch=patch,
@@ -85,12 +91,13 @@ def read(file: Any, options: ImportOptions) -> Plan:
         final_norm="pooled" if final.endswith("fc_norm") else "tokens",
         **plans.settle_clip(options, _stated(file.settings), (16, (224, 224)), notes),
     )
+    table = plans.is_table(sincos_1d(config.num_tokens, width), "VideoMAE's fixed position table")
     plan = Plan(
         family="videomae",
         objective="mae",
         encoder=config,
         rules=encoder_rules(prefix, config, final),
-        ignored=list(IGNORED),
+        ignored=[STATE, Ignored(f"{re.escape(prefix)}pos_embed", TABLE, table)],
         fps=options.fps or FPS,
         prefixes={"encoder": prefix, "top": top, "final": final.removeprefix(prefix)},
         notes=notes,

@@ -32,6 +32,12 @@ EPS = 1e-6
 POSITION = {"vjepa1": "sincos_3d", "vjepa2": "rope_3d_tiled", "vjepa21": "rope_3d"}
 CLIP = {"vjepa1": (16, (224, 224)), "vjepa2": (64, (256, 256)), "vjepa21": (64, (384, 384))}
 FPS = {"vjepa1": 7.5, "vjepa2": 4.0, "vjepa21": 4.0}
+# Of g and G: 1 has them only in its code.
+HEADS = {
+    "vjepa1": plans.HEADS | {1408: 16, 1664: 16},
+    "vjepa2": plans.HEADS | {1408: 22},
+    "vjepa21": plans.HEADS | {1408: 22},
+}
 # 2.1 stretches rows and columns to those of 256 px, whatever the resolution.
 ORIGIN_21 = (0, 16, 16)
 TARGETS = ("target_encoder", "ema_encoder")
@@ -117,7 +123,7 @@ def read(file: Any, options: ImportOptions, version: str) -> Plan:
     config = ViTConfig(
         width=width,
         depth=depth,
-        heads=plans.heads_of(width, options, {1408: 22}),
+        heads=plans.heads_of(width, options, HEADS[version]),
         mlp_dim=plans.shape_of(shapes, f"{prefix}blocks.0.mlp.fc1.weight")[0],
         tubelet=tubelet,
         patch=patch,
@@ -211,8 +217,9 @@ def _add_predictor(plan: Plan, shapes: Mapping[str, Shape], options: ImportOptio
         for n in numbers
         if n not in tokens
     ]
-    usual = 12 if plan.family == "vjepa2" else plan.encoder.heads
-    heads = options.head_heads or usual
+    heads = options.head_heads or predictor_heads(plan.family, plan.encoder, width)
+    if not heads:
+        raise ConvertError(f"a predictor of width {width} is not a public size; give --head_heads")
     if width % heads:
         raise ConvertError(f"{heads} heads do not divide a predictor of {width}: give --head_heads")
     grid, what = plan.encoder.grid, "V-JEPA 1's predictor table"
@@ -223,6 +230,12 @@ def _add_predictor(plan: Plan, shapes: Mapping[str, Shape], options: ImportOptio
     plan.predictor = {"depth": depth, "width": width, "heads": heads, "num_masks": len(tokens)}
     plan.prefixes["predictor"] = prefix
     plan.rules += predictor_rules(prefix, depth, tokens)
+
+
+def predictor_heads(version: str, encoder: ViTConfig, width: int) -> int | None:
+    """Attention heads of a predictor, which a file does not say: V-JEPA 1 gives it the encoder's,
+    all public ones of 2 are 384 wide and have 12. None for another width in 2."""
+    return encoder.heads if version == "vjepa1" else {384: 12}.get(width)
 
 
 def take_tokens(numbers: list[int], options: ImportOptions) -> tuple[int, ...]:

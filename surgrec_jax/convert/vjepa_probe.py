@@ -45,11 +45,11 @@ def probe_rules(prefix: str, head: HeadConfig) -> list[Rule]:
     return rules
 
 
-def read_probe(file: Any, options: ImportOptions, encoder: ViTConfig) -> Plan:
+def read_probe(file: Any, options: ImportOptions, encoder: ViTConfig, fps: float) -> Plan:
     """Settles the import of an attentive probe, `options.probe` of a file with several.
 
     Args:
-        encoder: what it stands on.
+        encoder, fps: what it stands on, and of its clips.
 
     Raises:
         ConvertError: another width than the encoder's, or no such probe.
@@ -89,7 +89,7 @@ def read_probe(file: Any, options: ImportOptions, encoder: ViTConfig) -> Plan:
         encoder=dataclasses.replace(encoder),
         rules=probe_rules(prefix, head),
         ignored=[STATE, others, *([] if several else [unused])],
-        fps=options.fps or 4.0,
+        fps=options.fps or fps,
         head=head,
         prefixes={"head": prefix},
     )

@@ -8,7 +8,6 @@ import pytest
 
 from convert import cases
 from convert.test_strict import golden_file, refuse_file
-from surgrec_jax import load_encoder
 from surgrec_jax.convert import ConvertError, ImportOptions, import_file
 
 
@@ -53,15 +52,15 @@ def test_a_list_for_the_patch_size(tmp_path):
     import_file(folder, tmp_path / "run", ImportOptions(num_frames=1))
 
 
-def test_normalisation_is_the_files(tmp_path):
-    folder, _ = golden_file(tmp_path)
+@pytest.mark.parametrize("name, kind", [("hf_vjepa2", "video_"), ("hf_dinov3", "")])
+def test_normalisation_is_the_files(tmp_path, name, kind):
+    folder, _ = golden_file(tmp_path, name)
     statistics = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}
-    (folder / "video_preprocessor_config.json").write_text(json.dumps(statistics))
-    import_file(folder, tmp_path / "run")
-    config = load_encoder(tmp_path / "run").config
-    assert (config.mean, config.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+    written = folder / f"{kind}preprocessor_config.json"
+    written.write_text(json.dumps(statistics))
+    config = import_file(folder, tmp_path / "run")["encoder"]
+    assert (config["mean"], config["std"]) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
     for wrong in ([0.5, 0.4], [0.5, "0.4", 0.3], [0.0, 1.0, 1.0]):
-        written = json.dumps({"image_std": wrong})
-        (folder / "video_preprocessor_config.json").write_text(written)
+        written.write_text(json.dumps({"image_std": wrong}))
         with pytest.raises(ConvertError, match="image_std"):
             import_file(folder, tmp_path / "no")

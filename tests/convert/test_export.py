@@ -97,7 +97,7 @@ def run_of(tmp_path, name, config, options=None, head=None, ema=False):
         averaged = params if ema else {"encoder": params["encoder"]}
         state["target_params"] = jax.tree.map(lambda x: x + 1, averaged)
     meta = {
-        "name": f"{name}-test",
+        "name": f"{name}-test\n\n<img src=x>\x1b[2J",
         "objective": name,
         "uses_target": "target_params" in state,
         "sources": [{"name": "phantom_surgery", "records": 12, "directory": "/secret/data"}],
@@ -111,7 +111,8 @@ def run_of(tmp_path, name, config, options=None, head=None, ema=False):
         **encoder.meta_of(config, fps=4.0),
     }
     if head:
-        meta["classifier"] = {"classes": labels, "head": dataclasses.asdict(head)}
+        about = {"classes": labels, "multi_label": ema, "head": dataclasses.asdict(head)}
+        meta["classifier"] = about
     saved = checkpoint.Checkpoints(tmp_path / "checkpoints", keep=1, keep_best=0)
     saved.save(7, state, meta)
     saved.close()
@@ -149,6 +150,7 @@ def test_a_trained_run_exports_its_target_with_a_card(tmp_path):
     ):
         assert words in card
     assert "secret" not in card
+    assert "# jepa-test &lt;img src=x&gt;\\x1b[2J" in card and "\x1b" not in card
     # And back in, as a run of its own.
     import_file(tmp_path / "target", tmp_path / "again")
     video = cases.clips(4, 16, 16)
@@ -168,41 +170,9 @@ def test_a_fine_tuned_run_exports_its_classifier(tmp_path, ema):
     np.testing.assert_array_equal(
         got["vjepa2.encoder.layernorm.bias"], tree["encoder"]["norm"]["bias"]
     )
-    assert json.loads(files[1].read_text())["id2label"] == {"0": "cut", "1": "sew"}
-
-
-def test_a_head_that_transformers_would_run_otherwise(tmp_path):
-    config = ViTConfig(**SIZES, **CLIP, position="rope_3d_tiled")
-    head = HeadConfig("attentive", 2, depth=1, heads=2, mlp_dim=96)
-    run_of(tmp_path / "run", "classify", config, head=head)
-    match = (
-        r"heads=2 \(it takes 3\), mlp_dim=96 \(it takes 192\), norm_eps=1e-05 \(it takes 1e-06\)"
-    )
-    with pytest.raises(ConvertError, match=match):
-        export_checkpoint(tmp_path / "run", tmp_path / "out", "transformers", whole=True)
-
-
-def test_what_a_format_cannot_hold_is_refused(tmp_path):
-    config = ViTConfig(**SIZES, **CLIP, position="rope_3d")
-    run_of(tmp_path / "run", "jepa", config, PREDICTOR)
-    for format in ("transformers", "vjepa2"):
-        with pytest.raises(ConvertError, match=r"position='rope_3d' \(it has 'rope_3d_tiled'\)"):
-            export_checkpoint(tmp_path / "run", tmp_path / "out", format)
-    with pytest.raises(ConvertError, match="choose from"):
-        export_checkpoint(tmp_path / "run", tmp_path / "out", "onnx")
-
-
-def test_options_that_an_export_has_no_use_for(tmp_path):
-    config = ViTConfig(**SIZES, **CLIP, position="rope_3d_tiled")
-    run_of(tmp_path / "jepa", "jepa", config, PREDICTOR)
-    run_of(tmp_path / "head", "classify", config, head=HeadConfig("linear", 2))
-    for run, whole, which, sentence in (
-        ("jepa", True, "online", "with --whole both encoders are written"),
-        ("head", False, "online", "the checkpoint has one encoder"),
-        ("head", True, "target", "a vjepa2 file has no place for a head"),
-    ):
-        with pytest.raises(ConvertError, match=sentence):
-            export_checkpoint(tmp_path / run, tmp_path, "vjepa2", whole=whole, encoder=which)
+    config = json.loads(files[1].read_text())
+    assert config["id2label"] == {"0": "cut", "1": "sew"}
+    assert config["problem_type"] == f"{'multi' if ema else 'single'}_label_classification"
 
 
 def swap_heads(folder):
@@ -232,7 +202,10 @@ def test_an_import_of_an_export_is_compared_with_what_was_exported(tmp_path):
         (None, None),
         (swap_query_and_key, "blocks.1: query and key are exchanged"),
         (transpose_a_square, "blocks.0: attn.proj is transposed"),
-        (swap_heads, "tokens differ from those of .*expected.npz by up to .*; blocks.0 is wrong"),
+        (
+            swap_heads,
+            "tokens differ .*expected.npz by up to .*; blocks.0 is wrong .*number of heads",
+        ),
     ):
         out = tmp_path / (change.__name__ if change else "right")
         export_checkpoint(tmp_path / "run", out, "transformers")

@@ -97,6 +97,7 @@ def test_vjepa_of_the_original(tmp_path, name, frames, side, probe):
     close(models.jepa(run, video, *ids, 1), outputs["predicted"])
     if probe:
         run, meta, outputs = original(tmp_path, f"{name}_probe", encoder_from=run, head_heads=3)
+        assert meta["fps"] == (7.5 if name == "vjepa1" else 4.0)
         ignored = meta["import"]["ignored"]
         assert ignored == ({"V-JEPA 1 keeps and never reads it": 2} if name == "vjepa1" else {})
         close(models.logits(run, video), outputs["logits"])

@@ -113,6 +113,7 @@ def test_a_record_with_pickled_objects(tmp_path):
         ({"video": np.zeros((1, 4, 16, 16, 3), np.float32)}, "video is float32"),
         ({"rows": np.array([99])}, "rows are not of 32 tokens"),
         ({"rows": np.array([0.5])}, "rows is float64"),
+        ({"tokens": np.full((1, 32, 48), np.inf)}, "tokens has numbers that are NaN or infinite"),
         ({"hidden": np.zeros((9, 1, 32, 48), np.float32)}, r"hidden \(9, 1, 32, 48\), this"),
         ({"video": np.zeros((0, 4, 16, 16, 3), np.uint8)}, r"has clips \[4, 16, 16, 3\]"),
     ],
@@ -176,14 +177,27 @@ def test_a_torch_file_that_holds_itself(tmp_path):
     refused_torch(tmp_path / "x.pth", "nests more than 32 levels: a/a/a/")
 
 
-def test_a_torch_file_that_holds_one_list_a_thousand_million_times(tmp_path, monkeypatch):
+@pytest.mark.parametrize("inside", [[1] * 10, []])
+def test_a_torch_file_that_holds_one_list_a_million_times(tmp_path, monkeypatch, inside):
     torch = pytest.importorskip("torch", reason="torch files need torch")
     monkeypatch.setattr(torch_file, "MAX_ENTRIES", 1000)
-    wide = [1] * 10
-    for _ in range(9):
+    wide = inside
+    for _ in range(6):
         wide = [wide] * 10
     torch.save({"model": wide}, tmp_path / "x.pth")
     refused_torch(tmp_path / "x.pth", "has more than 1000 entries")
+
+
+def test_tensors_that_repeat_or_share_what_is_stored(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch", reason="torch files need torch")
+    monkeypatch.setattr(untrusted, "UNPACKED_BYTES", 2**20)
+    one = torch.zeros(5000)
+    for name, model in (
+        ("repeated", {"a": torch.zeros(1).expand(10**9, 48)}),
+        ("shared", {str(n): one.view(5000) for n in range(2000)}),
+    ):
+        torch.save({"model": model}, tmp_path / f"{name}.pth")
+        refused_torch(tmp_path / f"{name}.pth", f"{name}.pth unpacks to more than .* bytes at m")
 
 
 def test_two_entries_that_read_the_same(tmp_path):

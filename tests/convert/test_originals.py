@@ -13,7 +13,7 @@ from surgrec_jax import load_encoder
 from surgrec_jax.convert import ConvertError, ImportOptions, import_file
 from surgrec_jax.convert.families import recognise
 from surgrec_jax.convert.files import open_file
-from surgrec_jax.convert.videomae import FIRST_TOKEN
+from surgrec_jax.convert.videomae import FIRST_TOKEN, TABLE
 
 torch = pytest.importorskip("torch", reason="parity with torch needs torch==2.13.0")
 
@@ -37,7 +37,8 @@ def test_videomae_pretraining_file(tmp_path):
     args = argparse.Namespace(num_frames=4, input_size=16, model="pretrain", opt_betas=None)
     path = save(
         tmp_path / "checkpoint-9.pth",
-        model=state,
+        model=state | {"encoder.pos_embed": ref.sincos_1d(32, 48)[None]},
+        model_ema=state,
         optimizer={"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]},
         epoch=9,
         scaler={"scale": 1.0},
@@ -45,7 +46,7 @@ def test_videomae_pretraining_file(tmp_path):
     )
     meta = import_file(path, tmp_path / "run", ImportOptions(heads=3, head_heads=2))
     assert meta["import"]["notes"] == []
-    assert meta["import"]["ignored"] == {"training state, not weights": 1}
+    assert meta["import"]["ignored"] == {"training state, not weights": 1 + len(state), TABLE: 1}
     video = cases.clips(4, 16, 16)
     x = torch.from_numpy(cases.pixels(video))
     whole = ref.layer_norm(videomae_tokens(state, x, "encoder."), state, "encoder.norm")
@@ -67,6 +68,13 @@ def test_videomae_pretraining_file(tmp_path):
     t = ref.linear(ref.layer_norm(t[:, 12:], state, "decoder.norm"), state, "decoder.head")
     logits, _ = models.mae(tmp_path / "run", video, seen, hidden)
     close(logits, t)
+
+
+def test_a_position_table_that_was_learned(tmp_path):
+    learned = {"encoder.pos_embed": torch.zeros(1, 32, 48)}
+    path = save(tmp_path / "x.pth", model=torch_state(videomae_shapes()) | learned)
+    with pytest.raises(ConvertError, match=r"pos_embed is not VideoMAE's fixed position table"):
+        import_file(path, tmp_path / "run", OPTIONS)
 
 
 def test_videomae_fine_tuned_file(tmp_path):
@@ -122,6 +130,8 @@ def test_one_mask_token_for_two_kinds_of_masks(tmp_path):
     np.testing.assert_array_equal(models.mask_tokens(tmp_path / "run"), torch.stack(rows).numpy())
     with pytest.raises(ConvertError, match=r"mask_tokens=\(7,\): the file has \[0, 1, 2, 3\]"):
         import_file(path, tmp_path / "no", ImportOptions(**SMALL, head_heads=2, mask_tokens=(7,)))
+    with pytest.raises(ConvertError, match="width 24 is not a public size; give --head_heads"):
+        import_file(path, tmp_path / "no", ImportOptions(**SMALL))
 
 
 def test_vjepa2_file_target_and_online(tmp_path):
@@ -227,6 +237,9 @@ def test_attentive_probe_of_the_original(tmp_path):
     import_file(path, tmp_path / "probed", options, encoder_from=tmp_path / "run")
     with pytest.raises(ConvertError, match=r"--probe=2: .* has \[0, 1\]"):
         import_file(path, tmp_path / "no", replace(options, probe=2), encoder_from=tmp_path / "run")
+    online = replace(options, encoder="online")
+    with pytest.raises(ConvertError, match="--encoder is for a file with two"):
+        import_file(path, tmp_path / "no", online, encoder_from=tmp_path / "run")
     video = cases.clips(4, 16, 16)
     turn = ref.rope((2, 4, 4), tiled=True)
     t = run_vjepa(groups["target_encoder"], torch.from_numpy(cases.pixels(video)), turn)
