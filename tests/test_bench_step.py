@@ -109,6 +109,8 @@ def test_torchs_step_is_one_graph_with_the_losses_and_gradients_of_transformers(
     with torch.autocast("cpu", torch.bfloat16):
         assert [compiled(clips).dtype for _ in range(2)] == [torch.float32] * 2
     assert graphs["unique_graphs"] - before == 1
+    # Nor may anything be left on the host, to be copied in every step, or be asked of the device.
+    assert torch_step.make_loss(built, "meta")[0](clips.to("meta")).device.type == "meta"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,7 @@ def test_torchs_step_is_one_graph_with_the_losses_and_gradients_of_transformers(
             *("gpu", 1, "jax runs on a gpu and torch .* has none"),
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="torch has a GPU here"),
         ),
+        ("gpu", 2, "jax takes all 2 GPUs and torch one; .*CUDA_VISIBLE_DEVICES=0"),
         ("tpu", 4, "jax runs on a tpu and torch .* has none"),
     ],
 )

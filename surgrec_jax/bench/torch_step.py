@@ -50,15 +50,15 @@ def pick_device(platform: str, count: int) -> str:
         ) from error
     if platform == "cpu":
         return "cpu"
+    if platform == "gpu" and count > 1:
+        raise ValueError(
+            f"--compare=torch: jax takes all {count} GPUs and torch one; show both one "
+            "(CUDA_VISIBLE_DEVICES=0)"
+        )
     if platform != "gpu" or not torch.cuda.is_available():
         raise ValueError(
             f"--compare=torch: jax runs on a {platform} and torch {torch.__version__} has none; "
             "install a torch that has, or compare CPUs (JAX_PLATFORMS=cpu)"
-        )
-    if count > 1:
-        raise ValueError(
-            f"--compare=torch: jax takes all {count} GPUs and torch one; show both one "
-            "(CUDA_VISIBLE_DEVICES=0)"
         )
     return "cuda"
 

@@ -81,7 +81,7 @@ class Checkpoints:
             self._check_rename()
 
     def _check_rename(self) -> None:
-        # Names that the next start removes, should they stay. A folder that is empty proves nothing.
+        # Names that the next start removes, should they stay. An empty folder proves nothing.
         probe, renamed = self.root / "0.tmp", self.root / "0.old.tmp"
         try:
             (probe / "state").mkdir(parents=True)
