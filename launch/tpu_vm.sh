@@ -10,12 +10,15 @@
 # Options: --project=ID (gcloud's own otherwise), --runtime=VERSION, --dry_run (prints the commands).
 # `up` waits for the machines, copies this checkout to every host, installs it there, and mounts the
 # Cloud Storage bucket at ~/surgrec_jax/bucket: all hosts of a slice need the same --workdir and data.
+# A bucket that checkpoints can be written to is made with a hierarchical namespace:
+#   gcloud storage buckets create gs://BUCKET --location=REGION --uniform-bucket-level-access \
+#       --enable-hierarchical-namespace
 # Types: v4-32 and v5p-32 have 16 chips (the number counts cores), v5litepod-16 and v6e-16 too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 fail() { echo "tpu_vm.sh: $*" >&2; exit 2; }
-usage() { sed -n '2,14s/^# \{0,1\}//p' launch/tpu_vm.sh; }
+usage() { sed -n '2,17s/^# \{0,1\}//p' launch/tpu_vm.sh; }
 
 action=${1:-}; name=${2:-}
 case $action in
@@ -86,7 +89,7 @@ case $action in
     [[ $dry ]] || wait_for_machines
     archive=$(mktemp --suffix=.tar.gz)
     trap 'rm -f "$archive"' EXIT
-    do_it tar --exclude=./.venv --exclude=./.git --exclude=./data --exclude=./runs -czf "$archive" .
+    do_it tar '--exclude=./.venv*' --exclude=./.git --exclude=./data --exclude=./runs -czf "$archive" .
     tpus tpu-vm scp "$archive" "$name:surgrec_jax.tar.gz" --worker=all
     tpus tpu-vm ssh "$name" --worker=all \
       --command="mkdir -p ~/surgrec_jax && tar -xzf ~/surgrec_jax.tar.gz -C ~/surgrec_jax"
@@ -106,8 +109,9 @@ mkdir -p bucket && { mountpoint -q bucket || gcsfuse --implicit-dirs $bucket buc
   run)
     ((${#args[@]})) || fail "after -- come the arguments of surgrec_jax.main"
     quoted=$(printf '%q ' "${args[@]}")
-    everywhere "setsid nohup .venv/bin/python -m surgrec_jax.main --distributed $quoted \
->> run.log 2>&1 < /dev/null & echo \$! > run.pid"
+    # In braces: `a && b & c` sends `a && b` to the background, and $! would be that shell's.
+    everywhere "{ setsid nohup .venv/bin/python -m surgrec_jax.main --distributed $quoted \
+>> run.log 2>&1 < /dev/null & echo \$! > run.pid; }"
     ;;
   tail) tpus tpu-vm ssh "$name" --worker=0 --command="tail -n 50 -F ~/surgrec_jax/run.log" ;;
   stop) everywhere "kill -TERM \$(cat run.pid)" ;;

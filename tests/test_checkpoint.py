@@ -1,5 +1,7 @@
 """Checkpoints: exact round trips, other meshes, retention, damage, mismatch, a full disk."""
 
+import errno
+import os
 import subprocess
 
 import jax
@@ -107,6 +109,21 @@ def test_too_little_space_is_said_before_training(tmp_path, monkeypatch):
         saved.check_space(state(), saves=1)
     usage.free = 600_000  # of 0.5 MB each
     saved.check_space(state(), saves=1)
+
+
+def test_folders_that_cannot_be_renamed_are_said_before_training(tmp_path, monkeypatch):
+    """As gcsfuse has it for buckets without a hierarchical namespace."""
+    saved = Checkpoints(tmp_path)
+    saved.check_space(state())
+
+    def rename(path, target):
+        assert (path / "state").is_dir()  # a folder without folders proves nothing
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    monkeypatch.setattr("pathlib.Path.rename", rename)
+    with pytest.raises(CheckpointError, match="Too many open files.*hierarchical namespace"):
+        saved.check_space(state())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

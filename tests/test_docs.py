@@ -52,6 +52,13 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+def test_targets_of_make_exist():
+    made = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
+    for page in (*PAGES, ROOT / "pyproject.toml"):
+        named = re.findall(r"(?:`|^)make ([\w-]+)", page.read_text(), re.M)
+        assert set(named) <= set(made), page.name
+
+
 def test_every_config_explains_itself():
     for path in sorted((ROOT / "configs").glob("*.py")):
         text = path.read_text().split('"""')[1]

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,13 @@ def test_tpu_vm_prints_what_it_would_do():
         *("--spot", "--bucket=b"),
     )
     assert up.returncode == 0, up.stderr
-    create, _, copy, *rest = up.stdout.splitlines()
+    create, pack, copy, *rest = up.stdout.splitlines()
     assert create.split() == [
         *("gcloud", "compute", "tpus", "queued-resources", "create", "my-tpu", "--node-id=my-tpu"),
         *("--accelerator-type=v4-32", "--runtime-version=tpu-ubuntu2204-base", "--spot"),
         *("--project=p", "--zone=us-central2-b"),
     ]
+    assert r"--exclude=./.venv\*" in pack
     assert "tpu-vm scp" in copy and "--worker=all" in copy
     assert any("gcsfuse" in line for line in rest) and any("tpu" in line for line in rest)
 
@@ -67,6 +69,45 @@ def test_tpu_vm_prints_what_it_would_do():
     assert "--worker=all" in line and "surgrec_jax.main" in line and "--distributed" in line
     down = sh(LAUNCH / "tpu_vm.sh", "down", "my-tpu", "--zone=z", "--dry_run")
     assert "queued-resources delete my-tpu --force" in down.stdout
+
+
+# What gcloud does on one host with the command it is given.
+GCLOUD = """#!/bin/bash
+cd ~ && for word; do [[ $word != --command=* ]] || exec bash -c "${word#--command=}"; done
+"""
+# What counts of a run: it says so when it has begun, and saves when it is told to stop.
+MAIN = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("saved"))
+print(sys.argv[1:], flush=True)
+time.sleep(20)
+"""
+
+
+def test_tpu_vm_stops_the_run_it_started(tmp_path):
+    checkout = tmp_path / "surgrec_jax"
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (checkout / "run.log").touch()
+    (checkout / "surgrec_jax").mkdir()
+    (checkout / "surgrec_jax" / "main.py").write_text(MAIN)
+    (tmp_path / "gcloud").write_text(GCLOUD)
+    (tmp_path / "gcloud").chmod(0o755)
+    host = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def waits_for(text):
+        for _ in range(200):
+            if text in (checkout / "run.log").read_text():
+                return True
+            time.sleep(0.05)
+        return False
+
+    run = ("run", "my-tpu", "--zone=z", "--", "--config.name=a b")
+    assert sh(LAUNCH / "tpu_vm.sh", *run, **host).returncode == 0
+    assert waits_for("['--distributed', '--config.name=a b']")
+    stop = sh(LAUNCH / "tpu_vm.sh", "stop", "my-tpu", "--zone=z", **host)
+    assert stop.returncode == 0, stop.stderr
+    assert waits_for("saved")
 
 
 @pytest.mark.parametrize(
@@ -122,6 +163,10 @@ def test_jobset_has_the_form_of_the_api():
     assert pod["restartPolicy"] == "Never"
     mounts = {m["name"] for m in container["volumeMounts"]}
     assert mounts == {v["name"] for v in pod["volumes"]}
+    # Cloud Storage's driver takes pods on the host's network only where they say so.
+    (volume,) = pod["volumes"]
+    opted_in = volume["csi"]["volumeAttributes"].get("hostNetworkPodKSA") == "true"
+    assert opted_in or not pod.get("hostNetwork")
     check_command([*container["command"], *container["args"]])
 
 
@@ -151,9 +196,18 @@ def check_command(words):
     assert keys and keys <= known.keys()
 
 
+@pytest.mark.parametrize("name", ["tpu_vm.sh", "gke_jobset.yaml", "skypilot.yaml"])
+def test_buckets_are_made_so_that_folders_can_be_renamed(name):
+    (command,) = re.findall(r"gcloud storage buckets create .*\\\n.*", (LAUNCH / name).read_text())
+    assert "--uniform-bucket-level-access" in command
+    assert "--enable-hierarchical-namespace" in command
+
+
 def test_slurm_prints_its_command():
     done = sh(LAUNCH / "slurm.sbatch", "--config=configs/mae.py", DRY_RUN="1")
     assert done.stdout.startswith("srun ") and "--config=configs/mae.py" in done.stdout
+    done = sh(LAUNCH / "slurm.sbatch", "--config=x", DRY_RUN="1", SLURM_CPUS_PER_TASK="3")
+    assert "--cpus-per-task=3" in done.stdout and "num_threads=3" in done.stdout
     assert sh(LAUNCH / "slurm.sbatch").returncode == 2
 
 

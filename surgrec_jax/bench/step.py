@@ -25,17 +25,12 @@ import numpy as np
 
 from surgrec_jax import config as cfg
 from surgrec_jax import flops, sharding, train_state
+from surgrec_jax.compile_report.targets import CHIPS
 
-# Dense bf16 peak of one chip in TFLOP/s, from the makers' data sheets; others have no MFU.
-PEAK_TFLOPS = {
-    "TPU v4": 275.0,
-    "TPU v5 lite": 197.0,
-    "TPU v5": 459.0,
-    "TPU v6 lite": 918.0,
-    "NVIDIA A100": 312.0,
-    "NVIDIA H100": 989.0,
-    "NVIDIA H200": 989.0,
-}
+# Dense bf16 peak of one chip in TFLOP/s by JAX's name of it; others have no MFU. (An H100 PCIe, an
+# NVL or a part of a card is slower than the card whose name its own begins with.)
+PEAK_TFLOPS = {kind: chip.tflops for chip in CHIPS.values() for kind in chip.kinds}
+PEAK_TFLOPS |= {"NVIDIA A100-SXM4-40GB": 312.0, "NVIDIA A100-SXM4-80GB": 312.0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,17 +75,32 @@ def _parse(value: str) -> Any:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Compiles and times the step; returns the figures that are printed."""
+    """Compiles and times the step; returns the figures that are printed.
+
+    Raises:
+        ValueError: a config that does not work, or a comparison that would not be one.
+    """
+    torch_device = ""
     if args.compare:
+        if args.data:
+            raise ValueError(
+                "--data and --compare=torch: the loader would run while the other is timed; leave "
+                "one out"
+            )
+        from surgrec_jax.bench import torch_step
+
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leave torch some memory
+        torch_device = torch_step.pick_device(jax.default_backend(), jax.device_count())
     config = load_config(args.config, args.set)
     mesh = sharding.make_mesh(config.mesh.fsdp)
     sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
     with jax.set_mesh(mesh):
-        return _measure(config, mesh, args)
+        return _measure(config, mesh, args, torch_device)
 
 
-def _measure(config, mesh: jax.sharding.Mesh, args: argparse.Namespace) -> dict[str, Any]:
+def _measure(
+    config, mesh: jax.sharding.Mesh, args: argparse.Namespace, torch_device: str
+) -> dict[str, Any]:
     objective = cfg.build_objective(config)
     tx = cfg.build_optimizer(config, objective.decayed).build()
     abstract, init = train_state.shard_state(train_state.make_init(objective, tx, 0), mesh)
@@ -110,7 +120,7 @@ def _measure(config, mesh: jax.sharding.Mesh, args: argparse.Namespace) -> dict[
     compile_s = time.perf_counter() - began
 
     state = init()
-    other, other_size = _other_step(objective, clips, args)
+    other, described = _other_step(objective, clips, args.threads, torch_device)
     seconds, waits, work = [], [], []
     with _batches(config, batch, args) as batches:
         for _ in range(args.steps + 2):
@@ -125,16 +135,18 @@ def _measure(config, mesh: jax.sharding.Mesh, args: argparse.Namespace) -> dict[
     seconds, waits = np.array(seconds[2:]), np.array(waits[2:])
     figures = _figures(config, objective, compiled, seconds, waits, compile_s, args)
     if args.compare:
-        figures |= _comparison(seconds, np.array(work[2:]), other_size)
+        figures |= _comparison(seconds, np.array(work[2:]), described)
     return figures
 
 
-def _other_step(objective, clips: np.ndarray, args) -> tuple[Callable[[], None], int]:
-    if not args.compare:
-        return (lambda: None), 0
+def _other_step(
+    objective, clips: np.ndarray, threads: int, torch_device: str
+) -> tuple[Callable[[], None], dict[str, Any]]:
+    if not torch_device:
+        return (lambda: None), {}
     from surgrec_jax.bench import torch_step
 
-    return torch_step.make_step(objective, clips, threads=args.threads)
+    return torch_step.make_step(objective, clips, device=torch_device, threads=threads)
 
 
 def _timed(step: Callable[[], None]) -> tuple[float, float]:
@@ -144,13 +156,13 @@ def _timed(step: Callable[[], None]) -> tuple[float, float]:
     return time.process_time() - cpu, time.perf_counter() - began
 
 
-def _comparison(seconds: np.ndarray, work: np.ndarray, parameters: int) -> dict[str, Any]:
+def _comparison(seconds: np.ndarray, work: np.ndarray, described: dict) -> dict[str, Any]:
     """Figures of steps taken in turn.
 
     Args:
         seconds: [steps] of ours.
         work: [steps, 3] CPU seconds of ours, CPU seconds and seconds of the other.
-        parameters: that the other trains.
+        described: figures of what the other is.
     """
     ours, other = work[:, 0], work[:, 1]
     pairs = {"cpu": ours / other, "time": seconds / work[:, 2]}
@@ -158,7 +170,7 @@ def _comparison(seconds: np.ndarray, work: np.ndarray, parameters: int) -> dict[
     return {
         "step_cpu_s_median": float(np.median(ours)),
         "torch": {
-            "parameters_m": parameters / 1e6,
+            **described,
             "step_ms_median": 1e3 * float(np.median(work[:, 2])),
             "step_cpu_s_median": float(np.median(other)),
         },
@@ -188,7 +200,7 @@ def _figures(config, objective, compiled, seconds, waits, compile_s, args) -> di
     device = jax.devices()[0]
     median = float(np.median(seconds))
     tflops = flops.step_flops(objective) * config.batch_size / 1e12
-    peak = next((v for k, v in PEAK_TFLOPS.items() if device.device_kind.startswith(k)), None)
+    peak = PEAK_TFLOPS.get(device.device_kind)
     memory = compiled.memory_analysis()
     figures = {
         "config": args.config,

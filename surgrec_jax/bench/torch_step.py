@@ -1,8 +1,13 @@
 """The same training step in PyTorch, with transformers' models: what `bench step` compares with.
 
 Masks, sizes, optimizer and batch are those of the objective; weights are transformers' own random
-ones. On a CPU it runs eagerly in float32; on a GPU compiled by `torch.compile`, with bfloat16
+ones. On a CPU it runs eagerly in float32; on a GPU as one graph of `torch.compile`, with bfloat16
 autocast, PyTorch's fused attention and fused AdamW.
+
+The models' own forward passes index with masks and ask the device for sizes, which breaks graphs
+and waits for the device. Here their layers are called with `gather` instead: the same losses and
+gradients (tests/test_bench_step.py), and as on our side only the tubelets that are seen are
+embedded, and tokens keep the dtype of the layers.
 """
 
 from __future__ import annotations
@@ -17,49 +22,70 @@ import numpy as np
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.objectives import Objective
 from surgrec_jax.objectives.jepa import JEPA
-from surgrec_jax.objectives.mae import MAE
+from surgrec_jax.objectives.mae import MAE, TARGET_EPS
 
 # A learning rate and a momentum so that every step does all of a step's work.
 LR, MOMENTUM = 1e-4, 0.999
 
 
-def make_step(
-    objective: Objective, video: np.ndarray, *, threads: int
-) -> tuple[Callable[[], None], int]:
-    """A function that makes one training step, and how many parameters it trains.
-
-    Every call is a step on the same uint8 clips [B, T, H, W, 3], with fresh masks.
+def pick_device(platform: str, count: int) -> str:
+    """torch's name of the device on which jax's step runs.
 
     Args:
-        threads: of torch, on a CPU.
+        platform: `jax.default_backend()`. count: of its devices.
 
     Raises:
-        ValueError: torch or transformers is not installed, or they have no such model.
+        ValueError: torch or transformers is not installed, torch cannot run on such a device, or
+            it would run on one GPU and jax on several.
     """
     # Threads that wait shall sleep: spinning would count as work. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         import torch
-        import transformers
+        import transformers  # noqa: F401
     except ImportError as error:
         raise ValueError(
             f"--compare=torch needs torch and transformers: {error}; "
             "pip install -r requirements-dev.txt"
         ) from error
+    if platform == "cpu":
+        return "cpu"
+    if platform == "gpu" and count > 1:
+        raise ValueError(
+            f"--compare=torch: jax takes all {count} GPUs and torch one; show both one "
+            "(CUDA_VISIBLE_DEVICES=0)"
+        )
+    if platform != "gpu" or not torch.cuda.is_available():
+        raise ValueError(
+            f"--compare=torch: jax runs on a {platform} and torch {torch.__version__} has none; "
+            "install a torch that has, or compare CPUs (JAX_PLATFORMS=cpu)"
+        )
+    return "cuda"
+
+
+def make_step(
+    objective: Objective, video: np.ndarray, *, device: str, threads: int
+) -> tuple[Callable[[], None], dict[str, Any]]:
+    """A function that makes one training step, and figures: its device and millions of parameters.
+
+    Every call is a step on the same uint8 clips [B, T, H, W, 3], with fresh masks.
+
+    Args:
+        device: of `pick_device`.
+        threads: of torch, on a CPU.
+
+    Raises:
+        ValueError: transformers has no such model.
+    """
+    import torch
+    import transformers
+
     transformers.logging.set_verbosity_error()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    makers = {MAE: _mae, JEPA: _jepa}
-    if type(objective) not in makers:
-        raise ValueError(f"--compare=torch has no counterpart of objective {objective.name!r}")
-    loss_fn, trained, after = makers[type(objective)](torch, transformers, objective, device)
-    mean, std = (
-        torch.tensor(value, device=device)[:, None, None]
-        for value in (objective.encoder.mean, objective.encoder.std)
-    )
+    loss_fn, trained, after = make_loss(objective, device)
     if device == "cuda":
-        loss_fn = torch.compile(loss_fn)
+        loss_fn = torch.compile(loss_fn, fullgraph=True)
     groups = [
         {"params": [p for p in trained.parameters() if p.ndim > 1], "weight_decay": 0.05},
         {"params": [p for p in trained.parameters() if p.ndim <= 1], "weight_decay": 0.0},
@@ -68,16 +94,35 @@ def make_step(
     clips = torch.from_numpy(video).to(device)
 
     def step() -> None:
-        pixels = (clips.permute(0, 1, 4, 2, 3).float() / 255 - mean) / std  # [B, T, 3, H, W]
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            loss = loss_fn(pixels)
+            loss = loss_fn(clips)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         after()
         loss.item()  # waits for the device
 
-    return step, sum(p.numel() for p in trained.parameters())
+    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {threads} threads"
+    parameters = sum(p.numel() for p in trained.parameters())
+    return step, {"device": name, "parameters_m": parameters / 1e6}
+
+
+def make_loss(objective: Objective, device: str) -> tuple[Callable, Any, Callable[[], None]]:
+    """The loss of uint8 clips [B, T, H, W, 3], the model it trains, and what follows the optimizer.
+
+    Every call draws a mask per clip: `torch.rand(B, cells).argsort(1)`, the first of it hidden
+    (MAE) or seen (JEPA), the same in every tubelet.
+
+    Raises:
+        ValueError: transformers has no such model.
+    """
+    config = objective.encoder
+    makers = {MAE: _mae, JEPA: _jepa}
+    if type(objective) not in makers:
+        raise ValueError(f"--compare=torch has no counterpart of objective {objective.name!r}")
+    if config.image_size[0] != config.image_size[1]:
+        raise ValueError("--compare=torch: transformers' models take square clips only")
+    return makers[type(objective)](config, objective.options, device)
 
 
 def _sizes(config: ViTConfig) -> dict[str, Any]:
@@ -91,11 +136,50 @@ def _sizes(config: ViTConfig) -> dict[str, Any]:
     }
 
 
-def _mae(torch, transformers, objective: MAE, device: str):
+def _patchify(clips, config: ViTConfig):
+    """Clips [B, T, H, W, 3] as tubelets [B, N, P], channels last within P."""
+    (t, h, w), p = config.grid, config.patch
+    x = clips.unflatten(1, (t, config.tubelet)).unflatten(3, (h, p)).unflatten(5, (w, p))
+    return x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(len(clips), t * h * w, -1)
+
+
+def _gather(x, ids):
+    """Rows [B, n, D] of x [B or 1, N, D]."""
+    x = x.expand(len(ids), -1, -1)
+    return x.gather(1, ids[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def _in_every_tubelet(cells, config: ViTConfig):
+    """Ids of tokens [B, t n] of cells [B, n] of a frame's grid."""
+    import torch
+
+    t, h, w = config.grid
+    first = torch.arange(t, device=cells.device)[:, None] * (h * w)
+    return (cells[:, None] + first).flatten(1)
+
+
+def _make_embed(config: ViTConfig, device: str) -> Callable:
+    """Of a convolution and uint8 tubelets [B, n, P]: tokens [B, n, D]."""
+    import torch
+
+    mean, std = (torch.tensor(value, device=device) for value in (config.mean, config.std))
+
+    def embed(convolution, tubelets):
+        # The kernel is as large as the stride: a product, without what Conv3d costs.
+        x = ((tubelets.unflatten(-1, (-1, 3)).float() / 255 - mean) / std).flatten(-2)
+        weight = convolution.weight.permute(0, 2, 3, 4, 1).flatten(1)
+        return torch.nn.functional.linear(x, weight, convolution.bias)
+
+    return embed
+
+
+def _mae(config: ViTConfig, options, device: str):
     """VideoMAEForPreTraining, as its authors train it."""
-    config, options = objective.encoder, objective.options
-    if config.image_size[0] != config.image_size[1]:
-        raise ValueError("transformers' VideoMAE takes square clips only")
+    import torch
+    import transformers
+
+    if options.decoder_mask_ratio:
+        raise ValueError("--compare=torch: transformers' VideoMAE has no mae.decoder_mask_ratio")
     model = transformers.VideoMAEForPreTraining(
         transformers.VideoMAEConfig(
             **_sizes(config),
@@ -111,20 +195,38 @@ def _mae(torch, transformers, objective: MAE, device: str):
         )
     ).to(device)
     model.train()
-    t, h, w = config.grid
-    hidden = int(options.mask_ratio * h * w)
+    encoder, embed = model.videomae, _make_embed(config, device)
+    # Neither parameters nor buffers in transformers: `to` leaves them where they are.
+    position = encoder.embeddings.position_embeddings.to(device)
+    decoder_position = model.position_embeddings.to(device)
+    _, h, w = config.grid
 
-    def loss(pixels):
-        order = torch.rand(len(pixels), h * w, device=device).argsort(1)
-        mask = (order < hidden).repeat(1, t)  # [B, N], the same cells in every tubelet
-        return model(pixels, bool_masked_pos=mask).loss
+    def loss(clips):
+        cells = torch.rand(len(clips), h * w, device=device).argsort(1)
+        cells = cells.tensor_split([int(options.mask_ratio * h * w)], 1)
+        hidden, seen = (_in_every_tubelet(part, config) for part in cells)
+        tubelets = _patchify(clips, config)
+        x = embed(encoder.embeddings.patch_embeddings.projection, _gather(tubelets, seen))
+        x = x + _gather(position, seen).to(x.dtype)
+        for layer in encoder.encoder.layer:
+            x = layer(x)
+        x = model.encoder_to_decoder(encoder.layernorm(x))
+        masked = (model.mask_token + _gather(decoder_position, hidden)).to(x.dtype)
+        x = torch.cat([x + _gather(decoder_position, seen).to(x.dtype), masked], 1)
+        predicted = model.decoder(x, hidden.shape[1]).logits
+        with torch.no_grad():
+            y = _gather(tubelets, hidden).unflatten(-1, (-1, 3)).float() / 255
+            y = (y - y.mean(-2, keepdim=True)) / (y.std(-2, keepdim=True) + TARGET_EPS)
+        return torch.nn.functional.mse_loss(predicted.float(), y.flatten(-2))
 
     return loss, model, lambda: None
 
 
-def _jepa(torch, transformers, objective: JEPA, device: str):
+def _jepa(config: ViTConfig, options, device: str):
     """VJEPA2Model's layers over visible tokens only: its own forward encodes all, then gathers."""
-    config, options = objective.encoder, objective.options
+    import torch
+    import transformers
+
     if not config.position.startswith("rope_3d"):
         raise ValueError(f"transformers' V-JEPA 2 has rotary positions, not {config.position}")
     model = transformers.VJEPA2Model(
@@ -142,37 +244,37 @@ def _jepa(torch, transformers, objective: JEPA, device: str):
     ).to(device)
     model.train()
     target = copy.deepcopy(model.encoder).requires_grad_(False)
-    t, h, w = config.grid
+    embed = _make_embed(config, device)
+    _, h, w = config.grid
 
-    def gather(x, ids):
-        return torch.gather(x, 1, ids[..., None].expand(-1, -1, x.shape[-1]))
+    def encode(encoder, tubelets, ids=None):
+        x = embed(encoder.embeddings.patch_embeddings.proj, tubelets)
+        for layer in encoder.layer:
+            x = layer(x, ids)[0]
+        return encoder.layernorm(x)
 
-    def loss(pixels):
-        # A training step of V-JEPA embeds the clip, drops what a mask hides, and encodes the rest.
+    def predict(x, seen, hidden, number):
+        embeddings = model.predictor.embeddings
+        x, ids = embeddings.predictor_embeddings(x), torch.cat([seen, hidden], 1)
+        guess = embeddings.mask_tokens[number].expand(len(x), hidden.shape[1], -1)
+        x = torch.cat([x, guess.to(x.dtype)], 1)
+        for layer in model.predictor.layer:
+            x = layer(x, ids)[0]
+        return model.predictor.proj(model.predictor.layernorm(x)[:, seen.shape[1] :])
+
+    def loss(clips):
+        tubelets = _patchify(clips, config)
         with torch.no_grad():
-            wanted = target(pixels).last_hidden_state
+            wanted = encode(target, tubelets).float()
             wanted = torch.nn.functional.layer_norm(wanted, wanted.shape[-1:])
-        tokens = model.encoder.embeddings(pixels)
         total = 0.0
         for number, mask in enumerate(options.masks):
-            cells = torch.rand(len(pixels), h * w, device=device).argsort(1)
-            layers = torch.arange(t, device=device)[:, None] * h * w
-            seen, hidden = (
-                (part[:, None] + layers).flatten(1)
-                for part in (
-                    cells[:, : mask.context],
-                    cells[:, mask.context : mask.context + mask.target],
-                )
-            )
-            x = gather(tokens, seen)
-            for layer in model.encoder.layer:
-                x = layer(x, seen)[0]
-            x = model.encoder.layernorm(x)
-            x, ids = model.predictor.embeddings(x, [seen], [hidden], mask_index=number)
-            for layer in model.predictor.layer:
-                x = layer(x, ids)[0]
-            x = model.predictor.proj(model.predictor.layernorm(x)[:, seen.shape[1] :])
-            total = total + (x - gather(wanted, hidden)).abs().mean()
+            cells = torch.rand(len(clips), h * w, device=device).argsort(1)
+            cells = cells[:, : mask.context + mask.target].tensor_split([mask.context], 1)
+            seen, hidden = (_in_every_tubelet(part, config) for part in cells)
+            x = encode(model.encoder, _gather(tubelets, seen), seen)
+            x = predict(x, seen, hidden, number).float()
+            total = total + (x - _gather(wanted, hidden)).abs().mean()
         return total / len(options.masks)
 
     def after():

@@ -64,7 +64,8 @@ class Checkpoints:
                     shutil.rmtree(left)
 
     def check_space(self, state: Any, saves: int | None = None) -> None:
-        """Raises CheckpointError where the disk cannot hold the checkpoints a run will keep.
+        """Raises CheckpointError where the file system cannot hold the checkpoints a run will keep:
+        too little space, or no folder that has folders can be renamed, as a save ends.
 
         Args:
             saves: how many there will be; None for as many as it takes.
@@ -83,6 +84,24 @@ class Checkpoints:
                 f"{self.root} has {free / 2**30:.2f} GiB free and the checkpoints need "
                 f"{needed / 2**30:.2f} GiB ({size / 2**30:.2f} GiB each): free space, {remedy}"
             )
+        if self._lead:
+            self._check_rename()
+
+    def _check_rename(self) -> None:
+        # Names that the next start removes, should they stay. An empty folder proves nothing.
+        probe, renamed = self.root / "0.tmp", self.root / "0.old.tmp"
+        try:
+            (probe / "state").mkdir(parents=True)
+            probe.rename(renamed)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.root} cannot hold checkpoints, no folder can be renamed in it: "
+                f"{first_line(error)}; use another --workdir, on Cloud Storage in a bucket with a "
+                "hierarchical namespace (docs/scaling.md)"
+            ) from error
+        finally:
+            for left in (probe, renamed):
+                shutil.rmtree(left, ignore_errors=True)
 
     def save(self, step: int, state: Any, meta: dict[str, Any], score: float | None = None) -> None:
         """Starts saving a step; returns when the arrays are copied off the device.

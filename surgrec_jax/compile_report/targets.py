@@ -24,6 +24,7 @@ class Chip:
         bandwidth: of its memory in bytes/s, from NVIDIA's data sheets; 0 where it is not used.
         package: what compiling for it needs, an extra of this project.
         options: for `get_topology_desc`.
+        kinds: JAX's names of it (`device_kind`), whole.
     """
 
     memory: int
@@ -32,6 +33,7 @@ class Chip:
     bandwidth: float = 0.0
     package: str = "tpu"
     options: tuple[tuple[str, str], ...] = ()
+    kinds: tuple[str, ...] = ()
 
 
 # XLA_PYTHON_CLIENT_MEM_FRACTION of the launch scripts; JAX's own default is 0.75.
@@ -41,12 +43,32 @@ _CUBES = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8")
 _GPUS = ("1", "2", "4", "8")
 
 CHIPS = {
-    "v4": Chip(int(30.75 * GIB), 275.0, _CUBES, options=(("chip_config_name", "megacore"),)),
-    "v5e": Chip(int(15.75 * GIB), 197.0, _FLAT),
-    "v5p": Chip(int(95.74 * GIB), 459.0, _CUBES),
-    "v6e": Chip(int(31.25 * GIB), 918.0, _FLAT),
-    "h100": Chip(int(GPU_FRACTION * 85_029_158_912), 989.0, _GPUS, 3.352e12, "cuda"),
-    "h200": Chip(int(GPU_FRACTION * 151_397_597_184), 989.0, _GPUS, 4.8e12, "cuda"),
+    "v4": Chip(
+        int(30.75 * GIB),
+        275.0,
+        _CUBES,
+        options=(("chip_config_name", "megacore"),),
+        kinds=("TPU v4",),
+    ),
+    "v5e": Chip(int(15.75 * GIB), 197.0, _FLAT, kinds=("TPU v5 lite", "TPU v5e")),
+    "v5p": Chip(int(95.74 * GIB), 459.0, _CUBES, kinds=("TPU v5", "TPU v5p")),
+    "v6e": Chip(int(31.25 * GIB), 918.0, _FLAT, kinds=("TPU v6 lite", "TPU v6e")),
+    "h100": Chip(
+        int(GPU_FRACTION * 85_029_158_912),
+        989.0,
+        _GPUS,
+        3.352e12,
+        "cuda",
+        kinds=("NVIDIA H100 80GB HBM3",),
+    ),
+    "h200": Chip(
+        int(GPU_FRACTION * 151_397_597_184),
+        989.0,
+        _GPUS,
+        4.8e12,
+        "cuda",
+        kinds=("NVIDIA H200",),
+    ),
 }
 
 # What XLA must know of a GPU it cannot ask (the text form of stream_executor.GpuTargetConfigProto).

@@ -103,6 +103,10 @@ def cap_repeats(
 
     What leaves lose is dealt to the others in proportion to their shares, until none is above.
 
+    Args:
+      weights: [K], shares of the leaves. sizes: [K], records per leaf; where some are drawn more
+        often than others, how many times its share the heaviest one takes fits into the leaf's.
+
     Raises:
       ValueError: the corpus is too small: all records together would be drawn more often.
     """

@@ -14,6 +14,7 @@ from surgrec_jax.curation.shards import (
     FORMAT,
     INDEX,
     CurationError,
+    identity,
     plan_shards,
     read_json,
     replace_text,
@@ -89,7 +90,8 @@ def make_index(
     clips_per_record: int,
     shard_records: int,
 ) -> dict:
-    """The content of index.json: everything the rows depend on, and how they are cut."""
+    """The content of index.json: everything the rows depend on, how they are cut, and where the
+    checkpoint was read from."""
     if clips_per_record < 1 or shard_records < 1:
         raise ValueError(
             f"clips_per_record {clips_per_record} and shard_records {shard_records} must be at "
@@ -128,11 +130,12 @@ def _keep_index(folder: Path, index: dict, *, write: bool) -> None:
     path = folder / INDEX
     index = json.loads(json.dumps(index))
     if path.is_file():
-        before = read_json(path, "delete the folder and start again")
-        for key in index:
-            if before.get(key) != index[key]:
+        before = identity(read_json(path, "delete the folder and start again"))
+        now = identity(index)
+        for key in now:
+            if before.get(key) != now[key]:
                 raise CurationError(
-                    f"{path} was begun with another {key}: {_first_difference(before, index, key)}."
+                    f"{path} was begun with another {key}: {_first_difference(before, now, key)}."
                     " Use another folder, or delete this one"
                 )
         return

@@ -118,11 +118,11 @@ def make_manifest(
     counts = read_weights(balance, source_weights, len(embeddings))
     clusters = None if tree is None else (tree.leaf, tree.paths)
     leaves = make_leaves(len(embeddings), group, clusters, counts)
-    sizes = np.bincount(
-        leaves.leaf_of[leaves.leaf_of >= 0],
-        counts[leaves.leaf_of >= 0] if counts is not None else None,
-        len(leaves.paths),
-    )
+    drawn = leaves.leaf_of >= 0
+    often = np.ones(len(embeddings)) if counts is None else counts
+    sizes = np.bincount(leaves.leaf_of[drawn], often[drawn], len(leaves.paths))
+    heaviest = np.zeros(len(leaves.paths))
+    np.maximum.at(heaviest, leaves.leaf_of[drawn], often[drawn])
     stages = []
     for first, alpha in balance.curriculum or ((0, balance.temperature),):
         temperatures = [alpha] * len(leaves.levels)
@@ -130,7 +130,9 @@ def make_manifest(
             temperatures[0] = balance.group_temperature
         weights = tree_weights(leaves.paths, sizes, temperatures, source_weights)
         if balance.max_repeats:
-            weights = cap_repeats(weights, sizes, planned_draws, balance.max_repeats)
+            # A leaf is drawn as often as its heaviest record may be.
+            records = sizes / heaviest
+            weights = cap_repeats(weights, records, planned_draws, balance.max_repeats)
         stages.append((first, weights))
     described = {
         **inputs,

@@ -46,6 +46,14 @@ def read_json(path: Path, remedy: str) -> dict:
         raise CurationError(f"{error}; {remedy}") from None
 
 
+def identity(index: dict) -> dict:
+    """An index without what no row depends on: where the checkpoint lay."""
+    encoder = index.get("encoder")
+    if not isinstance(encoder, dict):
+        return index
+    return {**index, "encoder": {k: v for k, v in encoder.items() if k != "checkpoint"}}
+
+
 @dataclasses.dataclass(frozen=True)
 class Facts:
     """What is known of R records besides their embeddings.
@@ -113,8 +121,8 @@ class Embeddings:
 
     @functools.cached_property
     def hash(self) -> str:
-        """Identifies encoder, clips and data: the hash of the index."""
-        text = json.dumps(self.index, sort_keys=True)
+        """Identifies encoder, clips and data: the hash of the index's `identity`."""
+        text = json.dumps(identity(self.index), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def block(self, start: int, stop: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from surgrec_jax.curation.embed import embed
 from surgrec_jax.curation.shards import CurationError, Embeddings
 from surgrec_jax.data.clips import ClipSpec
 from surgrec_jax.data.pipeline import eval_clips
+from surgrec_jax.encoder import Encoder
 
 
 @pytest.fixture
@@ -82,13 +84,26 @@ def test_a_stopped_run_goes_on_and_processes_make_the_same_bytes(
 def test_other_inputs_are_refused_by_name(sources, encoder, copy):
     with pytest.raises(CurationError, match=r"another clip: per_record 1, now 2"):
         embed(encoder, "RUN", sources, copy, shard_records=8, clips_per_record=2)
-    with pytest.raises(CurationError, match=r"another encoder: checkpoint 'RUN', now 'OTHER'"):
-        embed(encoder, "OTHER", sources, copy, shard_records=8)
+    params = jax.tree.map(lambda x: 2 * x, encoder.params)
+    other = Encoder(encoder.config, params, fps=encoder.fps, name=encoder.name, batch_size=8)
+    with pytest.raises(CurationError, match=r"another encoder: fingerprint '\w+', now '\w+'"):
+        embed(other, "RUN", sources, copy, shard_records=8)
     index = json.loads((copy / "index.json").read_text())
     index["sources"][1]["fingerprint"] = "0"
     (copy / "index.json").write_text(json.dumps(index))
     with pytest.raises(CurationError, match=r"another sources: beta@train fingerprint '0', now"):
         embed(encoder, "RUN", sources, copy, shard_records=8)
+
+
+def test_another_spelling_of_the_checkpoints_path_is_the_same_encoder(sources, encoder, copy):
+    before = Embeddings(copy).hash
+    assert embed(encoder, "/elsewhere/RUN/", sources, copy, shard_records=8) is None
+    path = copy / "index.json"
+    path.write_text(path.read_text().replace('"RUN"', '"/elsewhere/RUN/"'))
+    moved = Embeddings(copy)
+    assert moved.index["encoder"]["checkpoint"] == "/elsewhere/RUN/" and moved.hash == before
+    path.write_text(path.read_text().replace(encoder.fingerprint, "0"))
+    assert Embeddings(copy).hash != before
 
 
 def test_damaged_files_are_named(copy):

@@ -1,5 +1,6 @@
 """Manifests: what training draws from them, and every way in which they can be bad."""
 
+import dataclasses
 import json
 import runpy
 import shutil
@@ -93,6 +94,28 @@ def test_groups_curriculum_caps_and_record_weights(embeddings, tmp_path):
     draws = heavy.sampler(0).draws(np.arange(8000))
     counts = np.bincount(heavy.leaves.offsets[draws.source] + draws.record, minlength=26)
     assert counts[25] == 0 and counts[0] / counts[1] == pytest.approx(11 / 4, rel=0.01)  # of mean 4
+
+
+@pytest.mark.parametrize(
+    ("weight", "smallest"),
+    # Stands 11 times in its leaf beside the other's 4: the leaf is drawn 15 / 11 as often as it.
+    [(None, 2), (1, 2), (3, 15 / 11)],
+)
+def test_a_cap_holds_for_the_heaviest_record(embeddings, tmp_path, weight, smallest):
+    """`weight`: of one of the two records of the smallest leaf, the other 25 have 1."""
+    file = ""
+    if weight:
+        file = str(tmp_path / "w.npy")
+        np.save(file, np.where(np.arange(26) == 25, weight, 1))
+    balance = mixing.Balance(max_repeats=200.0, record_weights=file)
+    manifest, leaves = make(tmp_path / "m.json", embeddings, balance)
+    share = smallest * 200 / 4000
+    np.testing.assert_allclose(manifest.stages[0][1], [0.55 - share, 0.45, share])
+    drawn = report.plan_draws(manifest, leaves, 4000).of_record
+    assert drawn.max() == pytest.approx(200, rel=2e-3) == drawn[25]  # shares of whole blocks
+    # 26 records in 4000 draws are drawn 154 times on average.
+    with pytest.raises(ValueError, match=r"max_repeats=100: .* allow more"):
+        make(tmp_path / "m.json", embeddings, dataclasses.replace(balance, max_repeats=100.0))
 
 
 def config(data_dir, manifest, sources="alpha,beta"):
