@@ -71,12 +71,13 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     name = f"{config.objective}-{config.name}"
 
     # From what, and where it is kept.
-    cfg.check_workdir(config, workdir)
+    lead = jax.process_index() == 0
+    cfg.check_workdir(config, workdir, write=lead)
     sources = inputs.open_sources(config)
     rendezvous.check_same("data", [[s.name, s.split, s.fingerprint] for s in sources])
     mixture = inputs.open_manifest(config, sources)
     if mixture is not None:
-        mixture.keep_copy(workdir, write=jax.process_index() == 0)
+        mixture.keep_copy(workdir, write=lead, begun=cfg.begun(workdir))
     probes = inputs.open_probes(config, question) if config.probe.every else []
     kept = config.checkpoint
     saved = checkpoint.Checkpoints(
@@ -99,7 +100,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
 
     # What is written down.
     described = [source.describe() for source in sources]
-    if jax.process_index() == 0:
+    if lead:
         environment.write(workdir, described)
     meta = {
         "name": name,

@@ -1,11 +1,12 @@
-"""How configs name sources."""
+"""How configs name sources; which of their values are refused, and which a run is held to."""
 
+import json
 import runpy
 from pathlib import Path
 
 import pytest
 
-from surgrec_jax.config import ConfigError, build_objective, check_numbers
+from surgrec_jax.config import FILE, ConfigError, build_objective, check_numbers, check_workdir
 from surgrec_jax.inputs import SourceName, parse_sources
 
 
@@ -63,6 +64,7 @@ def test_config_values_found_by_fuzzing_are_answered_in_a_sentence(path, key, va
     ("change", "message"),
     [
         ({"log_every": 0}, "log_every=0: give at least 1"),
+        ({"stop_after": 0}, "stop_after=0: give at least 1"),
         ({"checkpoint.every": 0}, "checkpoint.every=0: give at least 1"),
         ({"optim.reference_batch": 0}, "optim.reference_batch=0: give at least 1"),
         ({"model.width": -512}, "model.width=-512: give at least 1"),
@@ -75,3 +77,45 @@ def test_numbers_that_would_end_a_run_later_are_refused_first(change, message):
     config.update_from_flattened_dict(change)
     with pytest.raises(ConfigError, match=message):
         check_numbers(config)
+
+
+def test_a_workdir_is_held_to_its_config_from_the_first_save_on(tmp_path):
+    config = tiny("configs/mae.py")
+    config.data.sources = "phantom_surgry"
+    check_workdir(config, tmp_path, write=False)
+    assert not (tmp_path / FILE).exists()  # the first process writes it, alone
+    check_workdir(config, tmp_path)
+    config.data.sources = "phantom_surgery"  # mended
+    check_workdir(config, tmp_path)
+    assert json.loads((tmp_path / FILE).read_text())["data"]["sources"] == "phantom_surgery"
+    for saved in ("checkpoints/250", "checkpoints-damaged/250-1"):
+        (tmp_path / saved).mkdir(parents=True)
+        check_workdir(config, tmp_path)
+        with pytest.raises(ConfigError, match="data.sources: 'phantom_surgery' -> 'other'"):
+            check_workdir(tiny_with(**{"data.sources": "other"}), tmp_path)
+        (tmp_path / saved).rmdir()
+
+
+def tiny_with(**changes):
+    config = tiny("configs/mae.py")
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("change", "free"),
+    [
+        ({"accum_steps": 4, "mesh.fsdp": -1}, True),
+        ({"compute.attention": "einsum", "compute.remat": "full", "compute.unroll": 4}, True),
+        ({"compute.dtype": "bfloat16"}, False),
+        ({"batch_size": 32}, False),
+    ],
+)
+def test_what_changes_a_runs_numbers_is_no_way_to_continue_it(change, free, tmp_path):
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    check_workdir(tiny_with(), tmp_path)
+    if free:
+        check_workdir(tiny_with(**change), tmp_path)
+    else:
+        with pytest.raises(ConfigError, match=f"begun with another config \\({next(iter(change))}"):
+            check_workdir(tiny_with(**change), tmp_path)
