@@ -24,6 +24,7 @@ from surgrec_jax import (
     inputs,
     lineage,
     lock,
+    optim,
     rendezvous,
     sharding,
     train_state,
@@ -92,7 +93,8 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     abstract, init = train_state.shard_state(init, mesh)
     saved.check_space(abstract)
     state, earlier = _start(config, saved, abstract, init)
-    first, last = int(state["step"]), min(config.steps, config.stop_after or config.steps)
+    first = int(state["step"])
+    last = max(first, min(config.steps, config.stop_after or config.steps))
     step_fn = train_state.make_train_step(
         objective, tx, seed=config.seed, momentum=momentum, accum_steps=config.accum_steps
     )
@@ -120,6 +122,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
         workdir,
         name=name,
         first=first,
+        skipped=first - optim.updates(state["opt_state"]),
         total=config.steps,
         batch_size=config.batch_size,
         every=config.log_every,
