@@ -77,15 +77,15 @@ def test_an_architecture_taken_from_a_checkpoint_is_read_from_the_workdir(tmp_pa
 
 
 def test_labelled_clips_are_looked_at_as_the_step_sees_them():
-    options = {"drop_path": 0.0, "mixing": {"mixup": 0.0, "cutmix": 1.0}}
+    options = {"drop_path": 0.0, "erasing": 0.0, "mixing": {"mixup": 0.0, "cutmix": 0.0}}
     one = make_classify(ENCODER, options, Question(("phase",), ("a", "b")), Compute())
     rng = np.random.default_rng(0)
-    video = rng.integers(0, 256, (4, 2, 16, 16, 3), np.uint8)
-    batch = {"video": video, "label": rng.integers(0, 2, (4, 1))}
+    video = rng.integers(0, 256, (2, 2, 16, 16, 3), np.uint8)
+    batch = {"video": video, "label": np.array([[0], [1]])}
     with jax.set_mesh(sharding.make_mesh(devices=jax.devices()[:1])):
         state = {"params": jax.jit(one.init)(jax.random.key(0)), "step": 5}
         modules, losses = replay._look(one, state, batch, seed=3)
-        keys = replay.train_state.clip_keys(3, 5, 4)
+        keys = replay.train_state.clip_keys(3, 5, 2)
         loss = jax.jit(lambda p: one.loss(p, one.prepare(batch, keys), keys)[0])(state["params"])
     assert np.mean(losses) == pytest.approx(float(loss), rel=1e-5)
     assert modules["head/linear"]["gradients"]["norm"] > 0
