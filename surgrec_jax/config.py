@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ FILE = "config.json"
 FROM_CHECKPOINT = "checkpoint"
 
 # What may differ when a workdir is continued: none of it changes the numbers of a run by more
-# than the order of float sums.
+# than the order of float sums (so not compute.dtype).
 FREE_TO_CHANGE = (
     "data.data_dir",
     "data.num_workers",
@@ -35,7 +36,10 @@ FREE_TO_CHANGE = (
     "checkpoint",
     "probe.every",
     "images",
-    "compute",
+    "compute.attention",
+    "compute.remat",
+    "compute.unroll",
+    "accum_steps",
     "mesh",
     "stop_after",
 )
@@ -46,7 +50,7 @@ OWN_OF_A_PROCESS = ("data.data_dir", "data.num_workers", "data.num_threads", "da
 
 # The least that numbers may be which nothing else looks at before they divide, or end a loop.
 LEAST = {
-    **dict.fromkeys(("steps", "batch_size", "accum_steps", "log_every"), 1),
+    **dict.fromkeys(("steps", "batch_size", "accum_steps", "log_every", "stop_after"), 1),
     **dict.fromkeys(("checkpoint.every", "checkpoint.keep", "optim.reference_batch"), 1),
     **dict.fromkeys(("probe.clips", "images.clips"), 1),
     **dict.fromkeys(
@@ -55,7 +59,7 @@ LEAST = {
     **dict.fromkeys([f"model.{x}" for x in ("image_size", "tubelet", "patch")], 1),
     **dict.fromkeys([f"mae.decoder_{x}" for x in ("depth", "width", "heads")], 1),
     **dict.fromkeys([f"jepa.predictor_{x}" for x in ("depth", "width", "heads")], 1),
-    **dict.fromkeys(("stop_after", "max_nonfinite", "probe.every", "images.every"), 0),
+    **dict.fromkeys(("max_nonfinite", "probe.every", "images.every"), 0),
     **dict.fromkeys(("checkpoint.keep_best", "checkpoint.max_failures", "data.timeout_s"), 0),
     **dict.fromkeys(("optim.warmup_steps", "optim.cooldown_steps", "optim.clip_norm"), 0),
 }
@@ -192,21 +196,39 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def tuples(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A section as JSON has it, with its lists as the tuples they were."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in section.items()}
+
+
 def shared_values(config: ConfigDict) -> dict[str, Any]:
     """The values that must be the same on all processes of a run, flat."""
     flat = flatten(config.to_dict())
     return {key: value for key, value in flat.items() if key not in OWN_OF_A_PROCESS}
 
 
-def check_workdir(config: ConfigDict, workdir: Path) -> None:
-    """Writes config.json, or compares it with the one a workdir was begun with.
+def begun(workdir: Path) -> bool:
+    """Whether a run has saved a step in a workdir, whole or damaged. Before that nothing holds it
+    to the config, data or architecture it was started with: they may have been its mistake."""
+    folders = [workdir / name for name in ("checkpoints", "checkpoints-damaged")]
+    saved = (path.name for folder in folders if folder.is_dir() for path in folder.iterdir())
+    return any(re.fullmatch(r"\d+(-\d+)?", name) for name in saved)
+
+
+def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> None:
+    """Writes config.json, or compares it with the one a run was begun with.
+
+    Args:
+        write: on one process of a run only.
 
     Raises:
         ConfigError: a value differs that would make it another run.
     """
     path = workdir / FILE
     now = json.loads(json.dumps(config.to_dict()))
-    if not path.exists():
+    if not begun(workdir) or not path.exists():
+        if not write:
+            return
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(now, indent=2) + "\n")
         temporary.replace(path)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from surgrec_jax import checkpoint, encoder, untrusted
-from surgrec_jax.config import FILE, FROM_CHECKPOINT, ConfigError, make_encoder
+from surgrec_jax.config import FILE, FROM_CHECKPOINT, ConfigError, begun, make_encoder, tuples
 from surgrec_jax.data.clips import LABEL_FRAMES
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation.clips import class_names
@@ -38,11 +38,10 @@ def complete(config: ConfigDict, workdir: Path | None = None) -> ConfigDict:
             f"model.preset={FROM_CHECKPOINT!r} and init_from is empty: give a workdir or a "
             "checkpoint in --config.init_from, or an architecture in --config.model.preset"
         )
-    if workdir is not None and (workdir / FILE).exists():
+    if workdir is not None and begun(workdir) and (workdir / FILE).exists():
         with untrusted.interpreting(workdir / FILE, error_type=ConfigError):
-            begun = untrusted.read_json(workdir / FILE)
-            values, fps = begun["model"], begun["data"]["fps"]
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            kept = untrusted.read_json(workdir / FILE)
+            values, fps = tuples(kept["model"]), kept["data"]["fps"]
             found = {k: v for k, v in values.items() if k != "preset"}
     else:
         meta = checkpoint.read_meta(checkpoint.find(config.init_from))

@@ -117,6 +117,13 @@ class AdamW:
         )
 
 
+def updates(opt_state: Any) -> int:
+    """How many updates an optimizer has made: where its schedules stand. A step that was skipped
+    because it was not finite is none."""
+    (_, count), *_ = optax.tree_utils.tree_get_all_with_path(opt_state, "count")
+    return int(count)
+
+
 def layer_rates(params: Any, decay: float) -> Any:
     """Factors of the learning rate, per parameter: small where an encoder sees pixels.
 

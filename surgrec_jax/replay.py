@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint, finetune, inputs, sharding, train_state, untrusted
+from surgrec_jax import checkpoint, inputs, sharding, train_state, untrusted
 from surgrec_jax import config as cfg
 from surgrec_jax.terminal import escape_output
 
@@ -46,7 +46,7 @@ def replay(workdir: Path, step: int | None = None, data_dir: str | None = None) 
     # A key that is missing or odd, in what any file may hold.
     with untrusted.interpreting(workdir / cfg.FILE, error_type=cfg.ConfigError):
         cfg.check_numbers(config)
-        config = finetune.complete(config)
+        config.model = ConfigDict(cfg.tuples(config.model))
         if data_dir:
             config.data.data_dir = data_dir
         step = _broken_step(workdir) if step is None else step
@@ -124,6 +124,7 @@ def _look(objective, state: Tree, batch: dict[str, jax.Array], seed: int) -> tup
     """Per-module statistics of parameters and gradients, and every clip's own loss."""
     params, target = state["params"], state.get("target_params")
     keys = train_state.clip_keys(seed, state["step"], len(batch["video"]))
+    batch = jax.jit(objective.prepare)(batch, keys)
 
     @jax.jit
     def gradient(params, clip, keys):

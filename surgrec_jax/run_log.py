@@ -19,8 +19,10 @@ class RunLog:
 
     Args:
         first: the step the run continues from.
+        skipped: how many of the steps before were not finite and so no update.
         total: steps of the whole run.
-        schedules: name -> function of the step, logged beside what the step returns.
+        schedules: name -> function of the optimizer's updates so far, logged beside what the step
+            returns.
         health: judges every step's values.
     """
 
@@ -30,6 +32,7 @@ class RunLog:
         *,
         name: str,
         first: int,
+        skipped: int,
         total: int,
         batch_size: int,
         every: int,
@@ -37,7 +40,7 @@ class RunLog:
         health: Health,
     ):
         self._workdir, self._every, self._total, self._schedules = workdir, every, total, schedules
-        self._health = health
+        self._health, self._skipped = health, skipped
         self._lead = jax.process_index() == 0
         self._writer = metrics.MetricsWriter(workdir, first) if self._lead else None
         self._line = metrics.ProgressLine(total, name)
@@ -70,7 +73,8 @@ class RunLog:
             self.event(step, flags)
         if not finite or (step % self._every and step != self._total):
             return
-        values |= {k: float(f(step - 1)) for k, f in self._schedules.items()}
+        updates = step - 1 - self._skipped - self._health.nonfinite
+        values |= {k: float(f(updates)) for k, f in self._schedules.items()}
         values |= self.clock.read()
         self.event(step, values)
         if self._lead:

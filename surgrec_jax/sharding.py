@@ -138,6 +138,13 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
 
 
+def microbatches(x: jax.Array, count: int) -> jax.Array:
+    """[B, ...] -> [count, B / count, ...]: clip i is in microbatch i mod count, so that every
+    device has its own clips in each."""
+    x = x.reshape(len(x) // count, count, *x.shape[1:]).swapaxes(0, 1)
+    return constrain(x, P(None, BATCH_AXES))
+
+
 def constrain_batch(x: jax.Array) -> jax.Array:
     """Keeps an activation split over its leading (batch) dimension."""
     return constrain(x, P(BATCH_AXES))

@@ -24,6 +24,7 @@ from surgrec_jax import (
     inputs,
     lineage,
     lock,
+    optim,
     rendezvous,
     sharding,
     train_state,
@@ -76,12 +77,13 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     name = f"{config.objective}-{config.name}"
 
     # From what, and where it is kept.
-    cfg.check_workdir(config, workdir)
+    lead = jax.process_index() == 0
+    cfg.check_workdir(config, workdir, write=lead)
     sources = inputs.open_sources(config)
     rendezvous.check_same("data", [[s.name, s.split, s.fingerprint] for s in sources])
     mixture = inputs.open_manifest(config, sources)
     if mixture is not None:
-        mixture.keep_copy(workdir, write=jax.process_index() == 0)
+        mixture.keep_copy(workdir, write=lead, begun=cfg.begun(workdir))
     probes = inputs.open_probes(config, question) if config.probe.every else []
     kept = config.checkpoint
     saved = checkpoint.Checkpoints(
@@ -96,7 +98,8 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
     abstract, init = train_state.shard_state(init, mesh)
     saved.check_space(abstract)
     state, earlier = _start(config, saved, abstract, init)
-    first, last = int(state["step"]), min(config.steps, config.stop_after or config.steps)
+    first = int(state["step"])
+    last = max(first, min(config.steps, config.stop_after or config.steps))
     step_fn = train_state.make_train_step(
         objective, tx, seed=config.seed, momentum=momentum, accum_steps=config.accum_steps
     )
@@ -104,7 +107,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
 
     # What is written down.
     described = [source.describe() for source in sources]
-    if jax.process_index() == 0:
+    if lead:
         environment.write(workdir, described + earlier)
     meta = {
         "name": name,
@@ -124,6 +127,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
         workdir,
         name=name,
         first=first,
+        skipped=first - optim.updates(state["opt_state"]),
         total=config.steps,
         batch_size=config.batch_size,
         every=config.log_every,

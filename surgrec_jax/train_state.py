@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
 from surgrec_jax import optim, sharding
 from surgrec_jax.objectives import Objective
@@ -61,8 +60,7 @@ def make_train_step(
 
     Args:
         momentum: of the EMA target, as a function of the step.
-        accum_steps: microbatches whose gradients are averaged; clip i is in microbatch
-            i mod accum_steps, so that every device works on its own clips in each.
+        accum_steps: microbatches (`sharding.microbatches`) whose gradients are averaged.
     """
     if objective.uses_target and momentum is None:
         raise ValueError(f"objective {objective.name!r} has an EMA target and needs its momentum")
@@ -107,8 +105,7 @@ def _accumulate(gradient, params, batch, keys, target, accum_steps: int):
     """Mean gradient and metrics over microbatches, one after another."""
 
     def split(x):
-        x = x.reshape(len(x) // accum_steps, accum_steps, *x.shape[1:]).swapaxes(0, 1)
-        return sharding.constrain(x, P(None, sharding.BATCH_AXES))
+        return sharding.microbatches(x, accum_steps)
 
     def body(total, inputs):
         return jax.tree.map(jnp.add, total, gradient(params, *inputs, target)), None

@@ -30,8 +30,12 @@ class Watch:
         everywhere = sharding.replicated(mesh)
 
         def features(encoder_params, video):
-            tokens = objective.encode(encoder_params, video)
-            return tokens.astype(jnp.float32).mean(1)  # [B, D]
+            def pooled(clips):
+                return objective.encode(encoder_params, clips).astype(jnp.float32).mean(1)
+
+            # A clip per device at a time: with all tokens of all clips a step's batch may not fit.
+            parts = sharding.microbatches(video, len(video) // mesh.size)
+            return jnp.concatenate(jax.lax.map(pooled, parts))  # [B, D]
 
         def pictures(params, target_params, video):
             key = jax.random.fold_in(jax.random.key(seed), _IMAGE_STREAM)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_builders.common.build import build
-from surgrec_jax import checkpoint, encoder, finetune, lineage, train
+from surgrec_jax import checkpoint, encoder, finetune, lineage, replay, train
 from surgrec_jax.classifier import load_classifier, load_fitting
 from surgrec_jax.config import ConfigError
 from surgrec_jax.data.records import open_source
@@ -66,9 +66,12 @@ def test_architecture_and_rate_come_from_the_checkpoint(pretrained, tmp_path):
     assert found == {"width": 32, "depth": 2, "position": "rope_3d", "image_size": 32}
     assert config.data.fps == 4.0
     assert finetune.complete(config).to_dict() == config.to_dict()  # a second time changes nothing
-    # A run that goes on needs the checkpoint no more.
+    # A run that goes on needs the checkpoint no more; one that has saved nothing does.
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     gone = config_of("gone")
+    with pytest.raises(checkpoint.CheckpointError, match="gone"):
+        finetune.complete(gone, tmp_path)
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
     assert finetune.complete(gone, tmp_path).model.to_dict() == config.model.to_dict()
     with pytest.raises(ConfigError, match=r"model.num_frames=16 contradicts .* which has 4"):
         finetune.complete(config_of(pretrained, **{"model.num_frames": 16}))
@@ -162,11 +165,16 @@ def test_from_checkpoint_to_the_table(pretrained, tmp_path):
     data_dir = tmp_path / "data"
     build("phantom_surgery", data_dir=data_dir, config=SMALL, num_workers=2, progress=False)
     values = {"data.data_dir": str(data_dir), "classify.ema": True, "classify.frame": "last"}
+    values |= {"checkpoint.every": 1, "checkpoint.keep": 2}
     config = config_of(pretrained, **values)
     assert train.train(config, tmp_path / "run")
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
     assert len(losses) == 2 and all(line.get("labelled", 1) == 1 for line in lines)
+    again = replay.replay(tmp_path / "run", 2)
+    assert again["metrics"]["loss"] == pytest.approx(losses[1], rel=1e-5)
+    mean = sum(clip["loss"] for clip in again["clips"]) / len(again["clips"])
+    assert mean == pytest.approx(losses[1], rel=1e-5)
     scores = [line for line in lines if "probe/phantom_surgery/phase/balanced_accuracy" in line]
     assert len(scores) == 1
     assert train.train(config, tmp_path / "run")  # complete: the same command does nothing more

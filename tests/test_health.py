@@ -10,6 +10,7 @@ import pytest
 from surgrec_jax import lock, metrics
 from surgrec_jax.appending import Appender, EventFile
 from surgrec_jax.health import Health, NonFiniteError
+from surgrec_jax.run_log import RunLog
 
 IDS = {"draw": np.arange(4), "record": np.array([7, 1, 2, 3])}
 BROKEN = {"loss": float("nan"), "grad_norm": 1.0}
@@ -64,6 +65,28 @@ def test_the_progress_line_says_what_is_wrong():
     values = {"loss": 1.0, "clips_per_s": 1.0, "data_wait": 0.0}
     line.show(5, values, 1.0, "2 failed save(s)")
     assert stream.getvalue().rstrip().endswith("1s left  ! 2 failed save(s)")
+
+
+def test_schedules_are_logged_where_the_optimizer_stands(tmp_path):
+    """Steps that were skipped, before this start and since, are no updates."""
+    health = Health(tmp_path, max_nonfinite=1)
+    log = RunLog(
+        tmp_path,
+        name="run",
+        first=10,
+        skipped=2,
+        total=20,
+        batch_size=1,
+        every=1,
+        schedules={"lr": lambda updates: updates},
+        health=health,
+    )
+    for step, broken in ((11, False), (12, True), (13, False)):
+        log.add(step, {**(BROKEN if broken else {"loss": 1.0}), "finite": not broken}, IDS)
+    log.flush()
+    log.close()
+    lines = metrics.read_lines(tmp_path / metrics.FILE)
+    assert {x["step"]: x["lr"] for x in lines if "lr" in x} == {11: 8, 13: 9}
 
 
 def test_what_a_full_disk_refuses_is_written_later(tmp_path, monkeypatch):

@@ -1,12 +1,14 @@
-"""How configs name sources, and what is said where one, or a folder, is not there."""
+"""How configs name sources and what is said where one, or a folder, is not there; which values are
+refused, and which a run is held to."""
 
+import json
 import runpy
 from pathlib import Path
 
 import pytest
 
 from surgrec_jax.bench.synthetic import write_synthetic
-from surgrec_jax.config import ConfigError, build_objective, check_numbers
+from surgrec_jax.config import FILE, ConfigError, build_objective, check_numbers, check_workdir
 from surgrec_jax.data.locate import build_command
 from surgrec_jax.inputs import SourceName, open_named, open_probes, parse_sources
 from surgrec_jax.train import train
@@ -73,6 +75,7 @@ def test_config_values_found_by_fuzzing_are_answered_in_a_sentence(path, key, va
     ("change", "message"),
     [
         ({"log_every": 0}, "log_every=0: give at least 1"),
+        ({"stop_after": 0}, "stop_after=0: give at least 1"),
         ({"checkpoint.every": 0}, "checkpoint.every=0: give at least 1"),
         ({"optim.reference_batch": 0}, "optim.reference_batch=0: give at least 1"),
         ({"model.width": -512}, "model.width=-512: give at least 1"),
@@ -131,3 +134,45 @@ def test_a_track_that_online_probes_cannot_ask_for(data_dir):
 def test_a_workdir_that_cannot_be_made(path):
     with pytest.raises(ConfigError, match=f"--workdir={path} cannot be made a folder"):
         train(tiny("configs/mae.py"), Path(path))
+
+
+def test_a_workdir_is_held_to_its_config_from_the_first_save_on(tmp_path):
+    config = tiny("configs/mae.py")
+    config.data.sources = "phantom_surgry"
+    check_workdir(config, tmp_path, write=False)
+    assert not (tmp_path / FILE).exists()  # the first process writes it, alone
+    check_workdir(config, tmp_path)
+    config.data.sources = "phantom_surgery"  # mended
+    check_workdir(config, tmp_path)
+    assert json.loads((tmp_path / FILE).read_text())["data"]["sources"] == "phantom_surgery"
+    for saved in ("checkpoints/250", "checkpoints-damaged/250-1"):
+        (tmp_path / saved).mkdir(parents=True)
+        check_workdir(config, tmp_path)
+        with pytest.raises(ConfigError, match="data.sources: 'phantom_surgery' -> 'other'"):
+            check_workdir(tiny_with(**{"data.sources": "other"}), tmp_path)
+        (tmp_path / saved).rmdir()
+
+
+def tiny_with(**changes):
+    config = tiny("configs/mae.py")
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("change", "free"),
+    [
+        ({"accum_steps": 4, "mesh.fsdp": -1}, True),
+        ({"compute.attention": "einsum", "compute.remat": "full", "compute.unroll": 4}, True),
+        ({"compute.dtype": "bfloat16"}, False),
+        ({"batch_size": 32}, False),
+    ],
+)
+def test_what_changes_a_runs_numbers_is_no_way_to_continue_it(change, free, tmp_path):
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    check_workdir(tiny_with(), tmp_path)
+    if free:
+        check_workdir(tiny_with(**change), tmp_path)
+    else:
+        with pytest.raises(ConfigError, match=f"begun with another config \\({next(iter(change))}"):
+            check_workdir(tiny_with(**change), tmp_path)

@@ -1,13 +1,19 @@
 """Replay: the same numbers as the run had; broken steps break again, or are skipped if allowed."""
 
+import dataclasses
 import json
+import runpy
 
+import jax
+import numpy as np
 import pytest
 
-from surgrec_jax import replay
+from surgrec_jax import checkpoint, replay, sharding
+from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.objectives import Question, make_classify
 from tests.faults import runs
 
-pytestmark = pytest.mark.slow
+ENCODER = ViTConfig(24, 1, 2, 48, num_frames=2, image_size=(16, 16), patch=8)
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +28,7 @@ def train(folder, name, **changes):
     return runs.finish(folder, args)
 
 
+@pytest.mark.slow
 def test_a_step_replayed_has_the_numbers_it_had(folder, capsys):
     code, said = train(folder, "whole", steps=9, checkpoint__every=4, checkpoint__keep=9)
     assert code == 0, said
@@ -40,6 +47,7 @@ def test_a_step_replayed_has_the_numbers_it_had(folder, capsys):
     assert "no step of" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_broken_step_breaks_again_and_goes_on_when_allowed(folder, capsys):
     code, said = train(folder, "broken", steps=6, optim__lr=1e30)
     assert code == 1 and "surgrec_jax.replay" in said and "Traceback" not in said
@@ -56,3 +64,28 @@ def test_a_broken_step_breaks_again_and_goes_on_when_allowed(folder, capsys):
     lines = [json.loads(x) for x in (folder / "broken" / "metrics.jsonl").read_text().splitlines()]
     skipped = [line["step"] for line in lines if "nonfinite" in line]
     assert skipped and skipped[-1] == 6
+
+
+def test_an_architecture_taken_from_a_checkpoint_is_read_from_the_workdir(tmp_path):
+    """As JSON has it, and when the checkpoint is gone: up to where the state is looked for."""
+    config = runpy.run_path(str(runs.ROOT / "configs" / "mae.py"))["get_config"]("tiny").to_dict()
+    model = dataclasses.asdict(ENCODER) | {"image_size": 16, "preset": "checkpoint"}
+    config |= {"init_from": "gone", "model": model}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint before step 3, and began"):
+        replay.replay(tmp_path, 3)
+
+
+def test_labelled_clips_are_looked_at_as_the_step_sees_them():
+    options = {"drop_path": 0.0, "erasing": 0.0, "mixing": {"mixup": 0.0, "cutmix": 0.0}}
+    one = make_classify(ENCODER, options, Question(("phase",), ("a", "b")), Compute())
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (2, 2, 16, 16, 3), np.uint8)
+    batch = {"video": video, "label": np.array([[0], [1]])}
+    with jax.set_mesh(sharding.make_mesh(devices=jax.devices()[:1])):
+        state = {"params": jax.jit(one.init)(jax.random.key(0)), "step": 5}
+        modules, losses = replay._look(one, state, batch, seed=3)
+        keys = replay.train_state.clip_keys(3, 5, 2)
+        loss = jax.jit(lambda p: one.loss(p, one.prepare(batch, keys), keys)[0])(state["params"])
+    assert np.mean(losses) == pytest.approx(float(loss), rel=1e-5)
+    assert modules["head/linear"]["gradients"]["norm"] > 0

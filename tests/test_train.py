@@ -82,8 +82,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data_dir, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train("mae", data_dir, whole, "--config.steps=12").returncode == 0
     first = train("mae", data_dir, parts, "--config.steps=12", "--config.stop_after=5")
-    assert first.returncode == main.STOPPED
-    assert "the same command continues" in first.stderr
+    assert first.returncode == main.STOPPED and "the same command continues" in first.stderr
+    less = train("mae", data_dir, parts, "--config.steps=12", "--config.stop_after=3")
+    assert less.returncode == main.STOPPED and "stopped and saved at step 5" in less.stderr
     second = train("mae", data_dir, parts, "--config.steps=12", "--config.data.num_threads=3")
     assert second.returncode == 0
     assert losses(parts) == losses(whole)

@@ -132,6 +132,7 @@ def test_a_broken_step_changes_nothing_and_says_so():
     after, metrics = jax.jit(step)(broken, batch(1))
     assert not bool(metrics["finite"])
     assert int(after["step"]) == int(before["step"]) + 1
+    assert optim.updates(after["opt_state"]) == optim.updates(before["opt_state"]) == 1
     for a, b in zip(
         jax.tree.leaves(after["opt_state"]), jax.tree.leaves(before["opt_state"]), strict=True
     ):

@@ -88,21 +88,25 @@ class Manifest:
                     f"{described['fingerprint'][:12]}); {_AGAIN}"
                 )
 
-    def keep_copy(self, workdir: Path, *, write: bool) -> None:
+    def keep_copy(self, workdir: Path, *, write: bool, begun: bool = True) -> None:
         """Puts a copy into a run's workdir, or holds the one there against this manifest.
+
+        Args:
+          write: on one process of a run only.
+          begun: whether a step was drawn by the copy that is there, if one is.
 
         Raises:
           CurationError: the run was begun with another manifest.
         """
         copy = workdir / "manifest.json"
-        if not copy.is_file():
+        if not begun or not copy.is_file():
             if write:
                 replace_text(copy, _dump(self.content))
             return
-        begun = read_json(copy, "delete it").get("hash")
-        if begun != self.hash:
+        drawn_by = read_json(copy, "delete it").get("hash")
+        if drawn_by != self.hash:
             raise CurationError(
-                f"{workdir} was begun with another manifest (hash {str(begun)[:12]}) than "
+                f"{workdir} was begun with another manifest (hash {str(drawn_by)[:12]}) than "
                 f"{self.path} is now ({self.hash[:12]}); restore that file, or give another "
                 "--workdir"
             )

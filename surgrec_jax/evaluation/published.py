@@ -88,7 +88,7 @@ def _fit(features, labels, rows, key, *, classes: int):
     )
     decayed = {"kernel": True, "bias": False}
     adamw = optax.adamw(rate, b1=0.9, b2=0.999, weight_decay=WEIGHT_DECAY, mask=decayed)
-    kernel = 0.02 * jax.random.truncated_normal(key, -2, 2, (features.shape[1], classes))
+    kernel = 0.02 * jax.random.normal(key, (features.shape[1], classes))
     params = {"kernel": kernel, "bias": jnp.zeros(classes)}
 
     def loss(params, chosen):

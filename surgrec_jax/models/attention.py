@@ -30,7 +30,9 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, implementation: str = "auto
     Args:
         q: [B, Nq, H, d].
         k, v: [B, Nk, H, d].
-        implementation: a name of IMPLEMENTATIONS, or "auto": see `choose`.
+        implementation: a name of IMPLEMENTATIONS, or "auto": see `choose`. A few clips that do not
+            divide over the mesh (pictures, probes; a training batch always does) take "einsum" in
+            place of a kernel that runs on each device's own clips.
 
     Raises:
         ValueError: an unknown implementation, or one that cannot take these arrays.
@@ -38,6 +40,8 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, implementation: str = "auto
     if implementation == "auto":
         implementation = choose(q, k, sharding.platform())
     check_name(implementation)
+    if implementation in ("splash", "chunked") and not sharding.divides(len(q)):
+        implementation = "einsum"
     out = IMPLEMENTATIONS[implementation](q, k, v)
     # The others name what their backward passes keep themselves; for cuDNN's see models/remat.py.
     return checkpoint_name(out, RESULT_NAME) if implementation == "einsum" else out

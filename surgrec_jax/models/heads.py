@@ -7,7 +7,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.nn import initializers
 
 from surgrec_jax.models.layers import MLP, LayerNorm, Linear, Stack, kernel_init
 from surgrec_jax.models.presets import Compute, ViTConfig
@@ -85,8 +84,7 @@ class AttentiveClassifier(nnx.Module):
         init = kernel_init(config.init)
         if head.depth:
             self.blocks = Stack(config, compute, rngs=rngs)
-        query = initializers.truncated_normal(0.02)(rngs.params(), (1, encoder.width))
-        self.query = nnx.Param(query)
+        self.query = nnx.Param(init(rngs.params(), (1, encoder.width)))
         self.norm1 = LayerNorm(encoder.width, head.norm_eps, compute, rngs=rngs)
         self.cross = CrossAttention(config, compute, rngs=rngs)
         self.norm2 = LayerNorm(encoder.width, head.norm_eps, compute, rngs=rngs)

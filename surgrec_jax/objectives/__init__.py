@@ -23,7 +23,7 @@ def make_objective(
     Args:
         name: "mae" or "jepa".
         options: the fields of `MAEOptions` or `JEPAOptions`; the latter's `masks` as a sequence
-            of dicts of `BlockMask` fields.
+            of dicts of the arguments of `BlockMask.on` and the other `BlockMask` fields.
 
     Raises:
         ValueError: an unknown name, or options that are not possible.
@@ -31,7 +31,7 @@ def make_objective(
     if name == "mae":
         return MAE(encoder, MAEOptions(**options), compute)
     if name == "jepa":
-        masks = tuple(BlockMask(**mask) for mask in options["masks"])
+        masks = tuple(BlockMask.on(encoder.grid, **mask) for mask in options["masks"])
         return JEPA(encoder, JEPAOptions(**(options | {"masks": masks})), compute)
     raise ValueError(f"objective={name!r}: choose from ('mae', 'jepa')")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,13 +47,13 @@ def tube_mask(keys: jax.Array, grid: Grid, ratio: float) -> tuple[jax.Array, jax
 def running_cells(grid: Grid, ratio: float, start: jax.Array | int = 0) -> jax.Array:
     """VideoMAE v2's running-cell mask of the decoder: which tokens it does *not* decode.
 
-    The layer is tiled with cells of 2 x 2 positions; in every tubelet `4 * ratio` neighbours (in
-    the order of a walk around the cell) are left out, and the walk moves on by one position per
-    tubelet, so that over four tubelets every position is decoded equally often (Wang et al. 2023,
-    section 3.2).
+    The layer is tiled with cells of 2 x 2 positions. A queue of four, whose first `4 * ratio` are
+    left out, lies over the cell row by row, and turns by one position per tubelet, so that over
+    four tubelets every position is decoded equally often (Wang et al. 2023, section 3.2; the order
+    is that of their code).
 
     Args:
-        start: where the walk begins, 0 to 3.
+        start: turns of the queue before the first tubelet, 0 to 3.
 
     Returns:
         [t, h, w] bool, True = left out.
@@ -67,9 +68,8 @@ def running_cells(grid: Grid, ratio: float, start: jax.Array | int = 0) -> jax.A
             f"mae.decoder_mask_ratio={ratio} on a {h} x {w} grid: running cells of 2 x 2 take "
             "0.25, 0.5 or 0.75 and an even grid; 0 decodes everything"
         )
-    walk = jnp.array([[0, 1], [3, 2]])  # the order in which a 2 x 2 cell is walked around
-    place = jnp.tile(walk, (h // 2, w // 2))  # [h, w]
-    return (place - jnp.arange(t)[:, None, None] - start) % 4 < left_out
+    place = jnp.tile(jnp.array([[0, 1], [2, 3]]), (h // 2, w // 2))  # [h, w]
+    return (place + jnp.arange(t)[:, None, None] + start) % 4 < left_out
 
 
 def decoded_ids(keys: jax.Array, hidden_ids: jax.Array, grid: Grid, ratio: float) -> jax.Array:
@@ -77,8 +77,8 @@ def decoded_ids(keys: jax.Array, hidden_ids: jax.Array, grid: Grid, ratio: float
 
     Tokens that the encoder sees carry no loss (dual masking), so only hidden ones are asked for.
     A tube mask over a multiple of four tubelets has exactly this many outside the running cells;
-    otherwise the few missing or surplus ones are chosen at random. Each clip starts the walk at a
-    place of its own.
+    otherwise the few missing or surplus ones are chosen at random. Each clip's queue has turned
+    by a number of its own.
     """
     keep = round((1 - ratio) * hidden_ids.shape[1])
 
@@ -109,6 +109,18 @@ class BlockMask:
     context: int
     target: int
     aspect: tuple[float, float] = (0.75, 1.5)
+
+    @classmethod
+    def on(cls, grid: Grid, *, context: float, target: float, **fields: Any) -> BlockMask:
+        """The mask on a grid, whose layers have h * w cells.
+
+        Args:
+            context, target: shares of a layer's cells, which mean the same at any image size; from
+                1 on, numbers of cells.
+        """
+        _, h, w = grid
+        cells = (round(x * h * w) if x < 1 else x for x in (context, target))
+        return cls(context=next(cells), target=next(cells), **fields)
 
 
 def block_union(key: jax.Array, mask: BlockMask, height: int, width: int) -> jax.Array:
@@ -178,10 +190,15 @@ def check_block_mask(grid: Grid, mask: BlockMask, *, tries: int = 512, least: fl
     """The share of draws that fit, so that an impossible mask is refused before training.
 
     Raises:
-        ValueError: fewer than `least` of `tries` draws have enough context and target cells; the
-            message gives the counts that would fit.
+        ValueError: no context or no target, or fewer than `least` of `tries` draws have enough
+            cells of both; the message gives the counts that would fit.
     """
     _, h, w = grid
+    if min(mask.context, mask.target) < 1:
+        raise ValueError(
+            f"jepa mask {mask}: on a {h} x {w} grid that is not one context and one target cell; "
+            "raise context and target"
+        )
     keys = jax.random.split(jax.random.key(0), tries)
     hashable = dataclasses.replace(mask, aspect=tuple(mask.aspect))
     inside = np.asarray(_cells_inside(keys, hashable, h, w))
@@ -190,7 +207,8 @@ def check_block_mask(grid: Grid, mask: BlockMask, *, tries: int = 512, least: fl
         target, context = (int(np.quantile(x, 0.25)) for x in (inside, h * w - inside))
         raise ValueError(
             f"jepa mask {mask}: only {fits:.1%} of draws on a {h} x {w} grid leave {mask.context} "
-            f"context and {mask.target} target cells; about {context} and {target} would fit "
-            "three draws in four each"
+            f"context and {mask.target} target cells; about {context} and {target} "
+            f"({context / (h * w):.2f} and {target / (h * w):.2f} of the cells) would fit three "
+            "draws in four each"
         )
     return fits

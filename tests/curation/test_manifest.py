@@ -142,6 +142,9 @@ def test_training_batches_follow_the_manifest(made, data_dir, tmp_path):
     rewrite(made[0].path, stages=[{"first_draw": 0, "weights": [1, 1, 1]}])
     with pytest.raises(CurationError, match=r"was begun with another manifest \(hash "):
         inputs.open_manifest(c, sources).keep_copy(tmp_path, write=True)
+    other = inputs.open_manifest(c, sources)
+    other.keep_copy(tmp_path, write=True, begun=False)  # nothing was drawn by the first one
+    assert json.loads((tmp_path / "manifest.json").read_text())["hash"] == other.hash
 
 
 def test_other_or_rebuilt_data_is_refused(made, data_dir):

@@ -129,6 +129,7 @@ def test_a_damaged_config_of_a_workdir_is_named(tmp_path, text):
         def to_dict(self):
             return {"a": 1}
 
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     (tmp_path / cfg.FILE).write_text(text)
     with pytest.raises(cfg.ConfigError, match=r"config.json cannot be read"):
         cfg.check_workdir(Config(), tmp_path)

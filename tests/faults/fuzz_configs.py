@@ -112,7 +112,7 @@ def _near(value: Any, rng: np.random.Generator) -> str:
 
 def _file(workdir: Path, which: int, rng: np.random.Generator) -> str:
     name = list(FILES)[which % len(FILES)]
-    workdir.mkdir()
+    (workdir / "checkpoints" / "1").mkdir(parents=True)  # of a run that has begun
     sound = {
         "config.json": json.dumps(_config(CONFIGS[0], []).to_dict(), indent=2),
         "metrics.jsonl": "".join(f'{{"step": {k}, "loss": {1 / (k + 1)}}}\n' for k in range(80)),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from surgrec_jax import sharding
 from surgrec_jax.models import attention, chunked, splash
 
 
@@ -89,6 +90,15 @@ def test_splash_and_its_gradients_are_those_of_the_formula():
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     for a, b in zip(gradients, wanted, strict=True):
         np.testing.assert_allclose(a, b, atol=5e-6)
+
+
+@pytest.mark.parametrize("name", ["splash", "chunked"])
+def test_clips_that_do_not_divide_over_the_devices_go_without_the_kernel(name):
+    """As the pictures of a run on many devices; its batches divide."""
+    q, k, v = random_qkv(256, 256)  # two clips
+    with jax.set_mesh(sharding.make_mesh()):
+        got = jax.jit(lambda *qkv: attention.attend(*qkv, name))(q, k, v)
+    np.testing.assert_allclose(got, reference(q, k, v), atol=3e-6)
 
 
 def test_splash_tiles():

@@ -1,5 +1,8 @@
 """Masks: counts, coverage, statistics, and that they are functions of their keys."""
 
+import runpy
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from surgrec_jax.objectives import masking
 from surgrec_jax.objectives.masking import BlockMask
 
+ROOT = Path(__file__).resolve().parents[2]
 GRID = (8, 14, 14)
 SHORT = BlockMask(blocks=8, scale=0.15, context=40, target=96)
 LONG = BlockMask(blocks=2, scale=0.7, context=16, target=132)
@@ -47,6 +51,13 @@ def test_running_cells_cover_every_position_alike():
         np.testing.assert_array_equal(left_out.mean(0), ratio)
 
 
+def test_running_cells_turn_as_video_mae_2s():
+    """Row by row over a 2 x 2 cell: 1100 of its queue, turned by one at every tubelet."""
+    left_out = np.asarray(masking.running_cells((4, 2, 2), 0.5)).reshape(4, 4)
+    rows = ["".join(map(str, row)) for row in left_out.astype(int)]
+    assert rows == ["1100", "1001", "0011", "0110"]
+
+
 def test_running_cells_refuse_other_ratios_and_grids():
     with pytest.raises(ValueError, match="0.25, 0.5 or 0.75"):
         masking.running_cells(GRID, 0.6)
@@ -66,6 +77,18 @@ def test_decoded_tokens_are_hidden_and_outside_the_running_cells():
         assert len(fitting) == 1
         starts.update(fitting)
     assert len(starts) > 1
+
+
+def test_the_recipes_masks_mean_the_same_at_any_image_size():
+    """At 384 pixels as at 224: three times the cells, in as many draws."""
+    config = runpy.run_path(str(ROOT / "configs" / "jepa.py"))["get_config"]()
+    shares = [dict(mask) for mask in config.jepa.masks]
+    assert [BlockMask.on(GRID, **mask) for mask in shares] == [SHORT, LONG]
+    large = (8, 24, 24)
+    masks = [BlockMask.on(large, **mask) for mask in shares]
+    assert [(m.context, m.target) for m in masks] == [(118, 282), (47, 388)]
+    assert all(masking.check_block_mask(large, mask) > 0.9 for mask in masks)
+    assert BlockMask.on(large, blocks=2, scale=0.7, context=16, target=132) == LONG  # as given
 
 
 @pytest.mark.parametrize("mask", [SHORT, LONG])
@@ -110,7 +133,9 @@ def test_masks_are_functions_of_the_clips_key():
 
 
 def test_impossible_block_masks_are_refused_with_counts_that_fit():
-    with pytest.raises(ValueError, match="14 x 14.*about"):
+    with pytest.raises(ValueError, match=r"14 x 14.*about \d+ and \d+ \(0.\d+ and 0.\d+ of"):
         masking.check_block_mask(GRID, BlockMask(2, 0.7, context=100, target=136))
+    with pytest.raises(ValueError, match="not one context"):
+        masking.check_block_mask(GRID, BlockMask(2, 0.7, context=0, target=136))
     assert masking.check_block_mask(GRID, SHORT) > 0.9
     assert masking.check_block_mask(GRID, LONG) > 0.85
