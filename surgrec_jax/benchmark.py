@@ -30,7 +30,7 @@ from surgrec_jax.evaluation import (
     vlm_column,
 )
 from surgrec_jax.evaluation.protocols import Settings
-from surgrec_jax.evaluation.task_list import select_tasks, tasks_of, wanted_sources
+from surgrec_jax.evaluation.task_list import offered_tasks, select_tasks, wanted_sources
 from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.probe import settings_of
 from surgrec_jax.terminal import escape_output
@@ -76,7 +76,8 @@ def run(config) -> pathlib.Path:
     settings = settings_of(config)
     out = pathlib.Path(config.out)
     names = wanted_sources(items(config.sources), settings.rules.published)
-    asked = _tasks(names, items(config.tasks))
+    offered, said = offered_tasks(names, config.data_dir)
+    asked = _tasks(offered, items(config.tasks))
     given = candidates(config.checkpoints)
     found = columns.groups(given, settings)
     asker = None
@@ -119,7 +120,8 @@ def run(config) -> pathlib.Path:
         settings,
         protocol={**dataclasses.asdict(settings), "title": settings.rules.title},
         environment=runner.environment(),
-        notes=runner.notes(tests, found, settings, [t for name in opened for t in asked[name]]),
+        notes=said
+        + runner.notes(tests, found, settings, [t for name in opened for t in asked[name]]),
         data={
             name: {split: source.fingerprint for split, source in sources.items()}
             for name, sources in opened.items()
@@ -174,19 +176,21 @@ def _write(out: pathlib.Path, measured: Mapping, overlaps: Mapping) -> pathlib.P
     return out / "results.json"
 
 
-def _tasks(names: Sequence[str], wanted: Sequence[str]) -> dict[str, tuple[Task, ...]]:
+def _tasks(
+    offered: Mapping[str, Sequence[Task]], wanted: Sequence[str]
+) -> dict[str, tuple[Task, ...]]:
     """Source -> its tasks; a task that is asked for by name must exist in some source."""
     if wanted == ("all",):
-        return {name: select_tasks(name, wanted) for name in names}
-    known = {task.name for name in names for task in tasks_of(name)}
+        return {name: tuple(tasks) for name, tasks in offered.items()}
+    known = {task.name for tasks in offered.values() for task in tasks}
     unknown = [task for task in wanted if task not in known]
     if unknown or not wanted:
         raise ValueError(
             f"no source has a task {', '.join(map(repr, unknown)) or '(none given)'}; there are: "
             f"{', '.join(sorted(known))}, or all"
         )
-    chosen = {name: [t.name for t in tasks_of(name) if t.name in wanted] for name in names}
-    return {name: select_tasks(name, some) for name, some in chosen.items() if some}
+    chosen = {name: [t.name for t in tasks if t.name in wanted] for name, tasks in offered.items()}
+    return {name: select_tasks(name, some, offered[name]) for name, some in chosen.items() if some}
 
 
 def _open(data_dir: str, asked: Mapping[str, Sequence[Task]]):

@@ -18,7 +18,7 @@ from surgrec_jax.data.records import open_source
 from surgrec_jax.evaluation import results
 from surgrec_jax.evaluation.protocols import parse_clip
 from surgrec_jax.evaluation.runner import Candidate, Settings, probe
-from surgrec_jax.evaluation.task_list import select_tasks, wanted_sources
+from surgrec_jax.evaluation.task_list import offered_tasks, select_tasks, wanted_sources
 from surgrec_jax.terminal import escape_output
 
 flags.adopt_module_key_flags(commands)  # --help lists them
@@ -69,7 +69,8 @@ def run(config) -> pathlib.Path:
             "several: python -m surgrec_jax.benchmark"
         )
     name, _, variant = source.partition("/")
-    tasks = select_tasks(source, items(config.task or config.tasks))
+    offered, said = offered_tasks([source], config.data_dir)
+    tasks = select_tasks(source, items(config.task or config.tasks), offered[source])
     checkpoints = items(config.checkpoint)
     found = candidates(checkpoints, items(config.names))
     splits = dict.fromkeys(split for task in tasks for split in task.splits)
@@ -81,6 +82,7 @@ def run(config) -> pathlib.Path:
     out.mkdir(parents=True, exist_ok=True)
     cache = out / "features" if config.cache else None
     measured, predictions = probe(found, sources, tasks, settings, cache=cache)
+    measured["notes"] += said
     kept = audits.Audits(out / "audits", config.data_dir)
     first = next(iter(sources.values()))
     measured["overlap"] = {

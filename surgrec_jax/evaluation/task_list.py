@@ -7,8 +7,10 @@ average precision for presence, triplet AP for CholecT50, Spearman for skill.
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
+from surgrec_jax.evaluation.own_tasks import own_tasks
 from surgrec_jax.evaluation.tasks import Task
 
 
@@ -102,14 +104,36 @@ def tasks_of(source: str) -> tuple[Task, ...]:
     return tuple(dataclasses.replace(task, source=source) for task in found)
 
 
-def select_tasks(source: str, names: Sequence[str]) -> tuple[Task, ...]:
-    """The declared tasks of `source` with these names, in this order; ("all",) gives all of
-    them.
+def offered_tasks(
+    sources: Sequence[str], data_dir: str | os.PathLike
+) -> tuple[dict[str, tuple[Task, ...]], list[str]]:
+    """Source -> its declared tasks or, where none is declared, those of its own labels; and a
+    sentence for each source of the second kind.
+
+    Raises:
+      ValueError: as `own_tasks`.
+    """
+    offered, said = {}, []
+    for source in sources:
+        offered[source] = tasks_of(source)
+        if not offered[source]:
+            offered[source], sentence = own_tasks(data_dir, source)
+            said.append(sentence)
+    return offered, said
+
+
+def select_tasks(
+    source: str, names: Sequence[str], offered: Sequence[Task] = ()
+) -> tuple[Task, ...]:
+    """The tasks of `source` with these names, in this order; ("all",) gives all of them.
+
+    Args:
+      offered: its tasks (`offered_tasks`); by default the declared ones.
 
     Raises:
       ValueError: nothing is declared for the source, or no such task.
     """
-    declared = {task.name: task for task in tasks_of(source)}
+    declared = {task.name: task for task in offered or tasks_of(source)}
     if not declared:
         raise ValueError(f"no tasks are declared for {source!r}; declared: {', '.join(TASKS)}")
     if tuple(names) == ("all",):
@@ -128,7 +152,7 @@ def wanted_sources(asked: Sequence[str], published: bool) -> list[str]:
     the published ones.
 
     Raises:
-      ValueError: none, or one that no task is declared for.
+      ValueError: none, or one that no published clips are declared for.
     """
     names = []
     for part in asked:
@@ -138,7 +162,11 @@ def wanted_sources(asked: Sequence[str], published: bool) -> list[str]:
     names = list(dict.fromkeys(names))
     if not names:
         raise ValueError("no source given: name data sets, or sixteen")
-    for name in names:
-        if not tasks_of(name):
-            select_tasks(name, ("all",))  # raises, and says what there is
+    unknown = [name for name in names if not tasks_of(name)] if published else []
+    if unknown:
+        raise ValueError(
+            f"no tasks are declared for {unknown[0]!r}: this protocol asks published clips, of "
+            f"{', '.join(task.source.partition('/')[0] for task in _PUBLISHED)}; another protocol "
+            "asks any data set's labels"
+        )
     return names
