@@ -13,7 +13,6 @@ files are built into records first, as they would be once for a whole training.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator
@@ -72,8 +71,8 @@ def run(
             num_workers=1,
             progress=False,
         )
-        with contextlib.closing(open_source(Path(name) / "data", "video_folder")) as source:
-            ours = time_ours(source, clip, args, num_threads=args.threads)["clips_per_cpu_s"]
+        source = open_source(Path(name) / "data", "video_folder")
+        ours = time_ours(source, clip, args, num_threads=args.threads)["clips_per_cpu_s"]
     figures["ours, clips per CPU s"] = ours
     for lines in LINES:
         figures[f"ours / decord on {lines}"] = (

@@ -1,6 +1,5 @@
 """docs/sources.md: its table is the catalogue's, and its builder builds from the files it shows."""
 
-import contextlib
 import re
 import shutil
 import subprocess
@@ -105,8 +104,7 @@ def test_the_builder_of_the_page_builds(clinic_x, download, tmp_path):
         assert (video.fields["source"], video.fields["domain"]) == ("clinic_x", "laparoscopy")
     assert not any(splits.values())
     source = open_source(tmp_path / "DATA", "clinic_x", split=split_of["p1"])
-    with contextlib.closing(source):
-        assert source.tracks["phase"] == ("Preparation", "Dissection", "Closure")
+    assert source.tracks["phase"] == ("Preparation", "Dissection", "Closure")
 
 
 def test_the_files_of_the_page_are_ready_to_build(clinic_x, download):
