@@ -59,12 +59,17 @@ class OpenShards:
     def reader(self, path: Path, count: int) -> ArrayRecordReader:
         """The reader of a shard of `count` records, opened if need be. Raises as `open_shard`."""
         with self._lock:
-            if path not in self._open:
-                self._open[path] = open_shard(path, count)
-                while len(self._open) > self.most:
-                    self._open.popitem(last=False)
+            reader = self._open.get(path)
+            if reader is not None:
+                self._open.move_to_end(path)
+                return reader
+        reader = open_shard(path, count)  # may take long: others read meanwhile
+        with self._lock:
+            reader = self._open.setdefault(path, reader)
             self._open.move_to_end(path)
-            return self._open[path]
+            while len(self._open) > self.most:
+                self._open.popitem(last=False)
+        return reader
 
     def forget(self, path: Path) -> None:
         """The shard is opened anew when it is next read."""

@@ -1,8 +1,10 @@
+import concurrent.futures
 import dataclasses
 import pickle
 import shutil
 import subprocess
 import sys
+import threading
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from small_corpus import PHASES, example, features, picture, write_source
 
-from surgrec_jax.data import records
+from surgrec_jax.data import records, shards
 from surgrec_jax.data.clips import ClipSpec, decode_clip
 from surgrec_jax.data.records import DamagedRecordError, open_source
 from surgrec_jax.data.shards import OpenShards
@@ -48,6 +50,32 @@ def test_tfds_reads_the_same_bytes(corpus, sources):
         theirs[7]["frames"][2], cv2.imdecode(np.frombuffer(ours.frames[2], np.uint8), 1)[..., ::-1]
     )
     np.testing.assert_array_equal(theirs[7]["times"], ours.times)
+
+
+def test_a_shard_that_opens_slowly_holds_up_no_other(corpus, monkeypatch):
+    beta = open_source(corpus.data_dir, "beta")
+    slow, fast = shard_of(beta, 0), shard_of(beta, 1)
+    counts = tfds.builder_from_directory(beta.directory).info.splits["train"].shard_lengths
+    opening, go_on = threading.Event(), threading.Event()
+
+    def open_shard(path, count):
+        if path == slow:
+            opening.set()
+            assert go_on.wait(10)
+        return real(path, count)
+
+    real = shards.open_shard
+    monkeypatch.setattr(shards, "open_shard", open_shard)
+    few = OpenShards(4)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(few.reader, slow, counts[0])
+        assert opening.wait(10)
+        other = pool.submit(few.reader, fast, counts[1])
+        try:
+            assert other.result(timeout=10).num_records() == counts[1]
+        finally:
+            go_on.set()
+        assert first.result(timeout=10) is few.reader(slow, counts[0])
 
 
 def test_a_pickled_source_reads_again(sources):
