@@ -113,6 +113,9 @@ def run(config) -> pathlib.Path:
         for model, meta in metas.items():
             overlaps[model][name] = kept.overlap(meta, first)
     tests = {name: sources[asked[name][0].splits[2]] for name, sources in opened.items()}
+    classes = {(c.task["source"], c.task["name"]): c.task.get("classes") for c in cells}
+    every = [task for name in opened for task in asked[name]]
+    scored = [(t, classes[t.source, t.name]) for t in every if classes.get((t.source, t.name))]
     measured = assemble.assemble(
         cells,
         failures,
@@ -120,8 +123,7 @@ def run(config) -> pathlib.Path:
         settings,
         protocol={**dataclasses.asdict(settings), "title": settings.rules.title},
         environment=runner.environment(),
-        notes=said
-        + runner.notes(tests, found, settings, [t for name in opened for t in asked[name]]),
+        notes=said + runner.notes(tests, found, settings, scored),
         data={
             name: {split: source.fingerprint for split, source in sources.items()}
             for name, sources in opened.items()

@@ -123,8 +123,7 @@ def spearman(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.
       float [R] in -1..1, NaN where labels or expectations are all alike.
     """
     total = scores.sum(1)
-    # Summed row by row: a matrix product may give equal rows other last bits, an order to ranks.
-    expected = ratio((scores * np.arange(scores.shape[1], dtype=np.float64)).sum(1), total)
+    expected = ratio(scores @ np.arange(scores.shape[1], dtype=np.float64), total)
     if np.isnan(expected).any():
         return np.full(len(weights), np.nan)
     first, second = _ranks(np.asarray(labels), weights), _ranks(expected, weights)
@@ -138,9 +137,15 @@ def spearman(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.
 
 
 def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean ranks [R, N] of values [N] under weights [R, N]."""
-    distinct, group = np.unique(values, return_inverse=True)
-    mass = np.zeros((len(weights), len(distinct)))
+    """Mean ranks [R, N] of values [N] under weights [R, N].
+
+    Values within 1e-9 of the next one are tied: matrix products, as in the mean over a video's
+    clips, give equal answers other last bits, which are no order.
+    """
+    order = np.argsort(values)
+    group = np.zeros(len(values), int)
+    group[order[1:]] = np.cumsum(np.diff(values[order]) > 1e-9)
+    mass = np.zeros((len(weights), group.max(initial=-1) + 1))
     np.add.at(mass.T, group, weights.T)
     rank = np.cumsum(mass, 1) - mass / 2 + 0.5
     return rank[:, group]

@@ -117,9 +117,8 @@ def run_head(
         quality = np.array([problem.score(task.metric, problem.validation, s) for s in pooled])
         if np.isnan(quality).all():
             raise ValueError(
-                f"task {task.name}: {task.metric} is undefined on the validation cases (no class "
-                "to average); "
-                "it cannot choose a hyper-parameter"
+                f"task {task.name}: {task.metric} is undefined on the validation cases; it cannot "
+                "choose a hyper-parameter"
             )
         quality = np.nan_to_num(quality, nan=-np.inf)
         best = len(quality) - 1 - int(np.argmax(quality[::-1]))  # ties: the most regularised

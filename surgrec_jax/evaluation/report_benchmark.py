@@ -14,7 +14,7 @@ from surgrec_jax.evaluation.report_results import (
     task_cell,
 )
 from surgrec_jax.evaluation.report_tasks import task_section
-from surgrec_jax.evaluation.results import spread_words
+from surgrec_jax.evaluation.results import caption
 from surgrec_jax.evaluation.svg import Bar, bars, clip_text, escape
 
 
@@ -102,18 +102,7 @@ def _hundred(value: float | None) -> float | None:
 
 
 def _tables(results: Mapping, names: Sequence[str]) -> str:
-    protocol = results["protocol"]
-    asked = any(model["kind"] == "vlm" for model in results["models"])
-    parts = [
-        "<h2>All scores</h2>",
-        f'<p class="soft">In percent: {escape(spread_words(protocol))}; the '
-        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips)"
-        "; the paired difference to a random-initialised encoder of the same shape "
-        f"({protocol['init_seeds']:d} initialisations). Hyper-parameters are chosen on the "
-        "validation split."
-        + (" For a vision-language model ± is the spread over phrasings." if asked else "")
-        + "</p>",
-    ]
+    parts = [f'<h2>All scores</h2><p class="soft">{escape(caption(results))}</p>']
     rows = list(dict.fromkeys(row for task in results["tasks"] for row in task["heads"]))
     several = len({task["source"] for task in results["tasks"]}) > 1
     for number, row in enumerate(rows):

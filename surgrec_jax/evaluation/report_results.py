@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from surgrec_jax.evaluation import metrics
 from surgrec_jax.evaluation.page import card, details, html_table
 from surgrec_jax.evaluation.protocols import PROTOCOLS
-from surgrec_jax.evaluation.results import spread_words
+from surgrec_jax.evaluation.results import caption
 from surgrec_jax.evaluation.svg import Bar, bars, escape
 
 MODEL_COLOURS = 6  # classes m0..m5 of the page's style
@@ -116,23 +116,13 @@ def results_section(results: Mapping) -> str:
     """The table, what it says in words, bars with intervals, and details per task."""
     names = [model["name"] for model in results["models"]]
     css = colours(results["models"])
-    protocol = results["protocol"]
     heads = list(dict.fromkeys(head for task in results["tasks"] for head in task["heads"]))
-    what, more = "fine-tuned", ""
-    if not PROTOCOLS[protocol["protocol"]].finetune:  # which has no such baseline
-        what = "frozen"
-        more = (
-            ", then the paired difference to a random-initialised encoder of the same shape "
-            f"({protocol['init_seeds']:d} initialisations). Hyper-parameters are chosen on "
-            "validation cases"
-        )
+    what = "fine-tuned" if PROTOCOLS[results["protocol"]["protocol"]].finetune else "frozen"
     parts = [f"<h2>What the {what} encoders know</h2>"]
     parts += [f'<p><span class="badge">{escape(note)}</span></p>' for note in results["notes"]]
     parts.append(
-        f'<p class="soft">Scores in percent on held-out cases of {escape(results["source"])}: '
-        f"{escape(spread_words(protocol))}, then the "
-        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases (not clips){more}."
-        "</p>"
+        f'<p class="soft">Held-out cases of {escape(results["source"])}. '
+        f"{escape(caption(results))}</p>"
     )
     said = findings(results, heads[0])
     if said:

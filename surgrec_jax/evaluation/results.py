@@ -207,7 +207,7 @@ def lines(results: Mapping) -> list[list[str]]:
     return rows
 
 
-def spread_words(protocol: Mapping) -> str:
+def _spread_words(protocol: Mapping) -> str:
     """What a score and its ± are, in words."""
     rules = PROTOCOLS[protocol["protocol"]]
     if rules.finetune:
@@ -223,19 +223,21 @@ def spread_words(protocol: Mapping) -> str:
 
 
 def caption(results: Mapping) -> str:
-    """What the numbers of the table are."""
+    """What the numbers are, in words for every table and page."""
     protocol = results["protocol"]
-    asked = any(model["kind"] == "vlm" for model in results["models"])
-    against = (
-        ", and the paired difference to the random-initialised encoder of the same shape "
-        f"({protocol['init_seeds']} init seeds)"
+    text = (
+        f"Scores in percent, {_spread_words(protocol)}; then the {100 * protocol['level']:.0f} % "
+        "bootstrap interval over test cases (not clips)"
     )
-    return (
-        f"Scores in percent, {spread_words(protocol)}; below, the "
-        f"{100 * protocol['level']:.0f} % bootstrap interval over test cases"
-        f"{'' if PROTOCOLS[protocol['protocol']].finetune else against}."
-        + (" Of a vision-language model ± is the spread over phrasings." if asked else "")
-    )
+    if not PROTOCOLS[protocol["protocol"]].finetune:  # which has neither
+        text += (
+            "; then the paired difference to a random-initialised encoder of the same shape "
+            f"({protocol['init_seeds']:d} initialisations). Hyper-parameters are chosen on "
+            "validation cases"
+        )
+    if any(model["kind"] == "vlm" for model in results["models"]):
+        text += ". Of a vision-language model ± is the spread over phrasings"
+    return f"{text}."
 
 
 def markdown(results: Mapping) -> str:
@@ -290,9 +292,8 @@ def table(results: Mapping) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     text = []
     for i, row in enumerate(rows):
-        text.append(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        text.append("  ".join(cells).rstrip())
         if i == 0 or (i % 3 == 0 and i < len(rows) - 1):
             text.append("-" * (sum(widths) + 2 * len(widths) - 2))
     return "\n".join([*text, "", caption(results), *results["notes"]])

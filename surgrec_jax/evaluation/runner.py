@@ -100,13 +100,22 @@ def _taught(column: Column, task: Task) -> bool:
     return one is not None and all(fnmatch.fnmatch(track, task.track) for track in one.tracks)
 
 
-def other_frame(column: Column, task: Task) -> str:
-    """Why the column's classifier of the task's labels cannot answer it: it was trained on those of
-    another frame of the clip. "" where it can, or there is none."""
-    if not _taught(column, task) or task.unit == "video" or column.classifier.frame == task.frame:
+def unfit(column: Column, task: Task, classes: Sequence[str]) -> str:
+    """Why the column's classifier of the task's labels cannot answer it: it has other classes, or
+    was trained on the labels of another frame of the clip. "" where it can, or there is none."""
+    one = column.classifier
+    if not _taught(column, task):
+        return ""
+    if one.classes != tuple(classes) or one.multi_label != task.multi_label:
+        return (
+            f"{column.name} was fine-tuned on the classes {', '.join(one.classes)}, task "
+            f"{task.name} of {task.source} has {', '.join(classes)}: its classifier is not asked "
+            f"(fine-tune on {task.source})"
+        )
+    if task.unit == "video" or one.frame == task.frame:
         return ""
     return (
-        f"{column.name} was fine-tuned on the label of a clip's {column.classifier.frame} frame, "
+        f"{column.name} was fine-tuned on the label of a clip's {one.frame} frame, "
         f"task {task.name} of {task.source} scores that of the {task.frame} one: its classifier "
         f"is not asked (fine-tune with --config.classify.frame={task.frame})"
     )
@@ -121,21 +130,16 @@ def fine_tuned(
     """The answer of a column's classifier, where it was trained on this task's labels.
 
     Raises:
-      ValueError: it has other classes; or, where nothing but it is asked, it was trained for
-        another frame of the clip.
+      ValueError: nothing but it is asked, and it has other classes or was trained for another
+        frame of the clip.
     """
-    one, task = column.classifier, problem.task
+    task = problem.task
     if not _taught(column, task):
         return {}
-    if why := other_frame(column, task):
+    if why := unfit(column, task, problem.classes):
         if settings.rules.finetune:
             raise ValueError(why)
         return {}  # the encoder is probed all the same; the notes say why
-    if one.classes != problem.classes or one.multi_label != task.multi_label:
-        raise ValueError(
-            f"{column.name} was fine-tuned on the classes {', '.join(one.classes)}; task "
-            f"{task.name} has {', '.join(problem.classes)}"
-        )
     split = found[task.splits[-1]]
     scores = split[column.name + PROBABILITIES].features[problem.test.rows]
     return {FINE_TUNED: protocol.Answer(problem.pool(problem.test, scores)[None])}
@@ -232,7 +236,12 @@ def probe(
         "data": {split: source.fingerprint for split, source in sources.items()},
         "protocol": dataclasses.asdict(settings),
         "environment": environment(),
-        "notes": notes({first.name: list(sources.values())[-1]}, found_groups, settings, tasks),
+        "notes": notes(
+            {first.name: list(sources.values())[-1]},
+            found_groups,
+            settings,
+            [(task, task.classes(classes)) for task in tasks],
+        ),
         "models": [column.describe() for column in columns_lib.ordered(found_groups)],
         "tasks": list(entries.values()),
     }, predictions
@@ -242,14 +251,14 @@ def notes(
     asked: Mapping[str, Source],
     found: Sequence[columns_lib.Group],
     settings: Settings,
-    tasks: Sequence[Task],
+    tasks: Sequence[tuple[Task, Sequence[str]]],
 ) -> list[str]:
     """What every reader of the table must know.
 
     Args:
       asked: name -> test split of the data sets.
       found: the groups of encoders.
-      tasks: of all data sets.
+      tasks: of all data sets, each with its classes.
     """
     said = list(settings.rules.notes)
     if any(name.startswith("phantom") for name in asked):
@@ -257,7 +266,7 @@ def notes(
     if len(found) > 1:
         said.append("Encoders with another clip are scored on their own clips of the same cases.")
     pairs = itertools.product(columns_lib.ordered(found), tasks)
-    said += [f"{why}." for column, task in pairs if (why := other_frame(column, task))]
+    said += [f"{why}." for column, task in pairs if (why := unfit(column, *task))]
     for group in found:
         frames, size, fps = group.clip
         spec = ClipSpec(frames=frames, fps=fps, size=size)

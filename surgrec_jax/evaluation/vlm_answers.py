@@ -6,7 +6,7 @@ A unit is a video ("video07"), or a clip of it by the seconds of its centre fram
 written by an endpoint's run, or by any program; `units.jsonl` lists what is asked. An endpoint's
 run first says whom it asks about what, so that no other run takes its answers for its own:
 
-    {"about": {"model": "some/model", "frames": 4, "side": 336, "clip": [16, 224, 4.0]}}
+    {"about": {"model": "some/model", "frames": 4, "side": 336, "clip": [16, 4.0]}}
 """
 
 import json

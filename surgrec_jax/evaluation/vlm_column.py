@@ -18,6 +18,7 @@ from surgrec_jax.evaluation.columns import FINE_TUNED, Column
 from surgrec_jax.evaluation.problem import Problem, Split
 from surgrec_jax.evaluation.protocol import Answer
 from surgrec_jax.evaluation.protocols import Settings
+from surgrec_jax.evaluation.tasks import Task
 
 _EXAMPLES = 3  # unparseable answers that the report quotes
 
@@ -71,7 +72,8 @@ class Asker:
         problem = _some_units(problem, self.max_units)
         units = _units(problem)
         path = vlm_answers.path_of(self.folder, task.source, task.name)
-        saved = self._saved(path)
+        about = self._about(task)
+        saved = self._saved(path, about)
         source = sources[task.splits[2]]
         listed = vlm_answers.path_of(self.folder, task.source, task.name, ".units")
         questions = [
@@ -91,7 +93,7 @@ class Asker:
                 for p, asked in enumerate(questions):
                     if (unit, p) not in saved:
                         saved[unit, p] = self.endpoint.ask(asked.text, pictures)
-                        vlm_answers.append(path, unit, p, saved[unit, p], self._about)
+                        vlm_answers.append(path, unit, p, saved[unit, p], about)
         scores, facts = _read_answers(list(units), questions, saved, len(problem.classes))
         row = next((row for row, _, _ in self.settings.rows()), FINE_TUNED)
         return cells.make(
@@ -103,22 +105,25 @@ class Asker:
             extra={"vlm": {**facts, "total": total}, "row": row},
         )
 
-    @property
-    def _about(self) -> dict:
-        """What its answers depend on besides unit and phrasing."""
-        about = {"frames": self.frames, "side": self.side, "clip": list(self.clip)}
+    def _about(self, task: Task) -> dict:
+        """What its answers about a task depend on besides unit and phrasing."""
+        frames, _, fps = self.clip  # pictures have a side of their own
+        about = {"frames": self.frames, "side": self.side, "clip": [frames, fps]}
+        if task.unit == "video":  # whose pictures are the centres of its clips
+            per = "clips_per_video" if self.settings.clips_per_video else "clips_per_record"
+            about[per] = getattr(self.settings, per)
         return ({"model": self.endpoint.model} if self.endpoint else {}) | about
 
-    def _saved(self, path: pathlib.Path) -> dict[tuple[str, int], str]:
+    def _saved(self, path: pathlib.Path, asked: dict) -> dict[tuple[str, int], str]:
         """The answers in a file. Raises ValueError where they are another model's, or about other
         pictures; a file that does not say is taken only where nothing is added to it."""
         saved, about = vlm_answers.read(path)
         unknown = not about and (self.endpoint is None or not saved)
-        if unknown or all(about.get(name) == value for name, value in self._about.items()):
+        if unknown or all(about.get(name) == value for name, value in asked.items()):
             return saved
         told = json.dumps(about)[:200] if about else "what it does not say"
         raise ValueError(
-            f"{path} holds answers about {told}; asked is {json.dumps(self._about)}: "
+            f"{path} holds answers about {told}; asked is {json.dumps(asked)}: "
             "give another folder as vlm.answers"
         )
 

@@ -131,7 +131,13 @@ def test_a_constant_answer_has_no_rank_correlation(classes):
     for count in range(5, 70, 4):
         rates = np.bincount(rng.integers(0, classes, 97), minlength=classes) / 97
         constant = np.broadcast_to(rates, (count, classes)).copy()
-        assert np.isnan(metrics.score("spearman", rng.integers(0, classes, count), constant))
+        truth = rng.integers(0, classes, count)
+        assert np.isnan(metrics.score("spearman", truth, constant))
+        clips = np.concatenate([np.arange(count), rng.integers(0, count, 200)])  # of each video
+        member = (clips[None] == np.arange(count)[:, None]).astype(float)
+        for clip in (rates, rng.multinomial(1024, rates) / 1024):
+            pooled = (member / member.sum(1, keepdims=True)) @ np.tile(clip, (len(clips), 1))
+            assert np.isnan(metrics.score("spearman", truth, pooled))
 
 
 def test_an_answer_that_is_no_class_is_an_error_but_no_prediction():

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from surgrec_jax.evaluation import report, results, run_logs, svg
+from surgrec_jax.evaluation import report, report_benchmark, results, run_logs, svg
 
 HOSTILE = "<script>alert('x')</script>\"'&"
 
@@ -150,6 +150,9 @@ def test_a_probe_of_fine_tuned_encoders_has_no_other_baseline_than_the_majority(
     assert "What the fine-tuned encoders know" in text and "random-initialised" not in text
     assert text.count('<rect class="bar"') == 2 and 'class="reference"' in text
     assert "random-initialised" not in results.table(found)
+    benchmark = report_benchmark._tables(found, list(row))
+    assert "one training run each" in benchmark
+    assert "random-initialised" not in benchmark and "Hyper-parameters" not in benchmark
 
 
 def test_report_command_line(tmp_path, capsys):

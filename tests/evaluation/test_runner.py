@@ -113,26 +113,35 @@ def test_random_columns_are_drawn_anew_for_every_seed(encoder):
     assert len(marks) == 3 and encoder.fingerprint not in marks
 
 
-def test_a_classifier_of_another_frame_is_not_asked_and_it_is_said(encoder):
+def test_a_classifier_of_other_classes_or_another_frame_is_not_asked_and_it_is_said(encoder):
     problem, features = made_problem()  # unit "frame": scored by the last frame
     found = {split: {"a": f, "a" + columns.PROBABILITIES: f} for split, f in features.items()}
-    meta = {"tracks": ["phase"], "classes": problem.classes, "multi_label": False}
+    meta = {"tracks": ["phase"], "multi_label": False}
+    asked = [(problem.task, problem.classes)]
     whole = SETTINGS.under("fine-tune")
 
-    def group(frame):
-        one = Classifier(encoder, HeadConfig("linear", 3), {}, meta | {"frame": frame})
+    def group(frame, classes=problem.classes):
+        given = meta | {"frame": frame, "classes": classes}
+        one = Classifier(encoder, HeadConfig("linear", 3), {}, given)
         (made,) = columns.groups([Candidate("a", encoder, "x", one)], SETTINGS)
         return made
 
-    fit, unfit = group("last"), group("centre")
+    fit = group("last")
     assert list(runner.answers(problem, fit.columns[-1], found, whole)) == ["fine-tuned"]
-    assert not runner.notes({}, [fit], SETTINGS, [problem.task])
-    said = "a was fine-tuned on the label of a clip's centre frame, .*classify.frame=last"
-    with pytest.raises(ValueError, match=said):
-        runner.answers(problem, unfit.columns[-1], found, whole)
-    assert list(runner.answers(problem, unfit.columns[-1], found, SETTINGS)) == ["linear", "knn"]
-    (note,) = runner.notes({}, [unfit], SETTINGS, [problem.task])
-    assert re.search(said, note)
+    assert not runner.notes({}, [fit], SETTINGS, asked)
+    frame = "a was fine-tuned on the label of a clip's centre frame, .*classify.frame=last"
+    classes = "a was fine-tuned on the classes x, y, task phase of made has a, b, c: "
+    for unfit, said in (
+        (group("centre"), frame),
+        (group("last", ("x", "y")), classes),
+        (group("centre", ("x", "y")), classes),  # which no other frame would mend
+    ):
+        with pytest.raises(ValueError, match=said):
+            runner.answers(problem, unfit.columns[-1], found, whole)
+        given = runner.answers(problem, unfit.columns[-1], found, SETTINGS)
+        assert list(given) == ["linear", "knn"]
+        (note,) = runner.notes({}, [unfit], SETTINGS, asked)
+        assert re.search(said, note)
 
 
 def test_wrong_settings_and_names_are_refused(encoder):

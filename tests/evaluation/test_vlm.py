@@ -9,7 +9,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
-from arrays import made_problem
+from arrays import TASK, made_problem
 
 from surgrec_jax.evaluation import vlm, vlm_answers, vlm_column
 from surgrec_jax.evaluation.protocols import Settings
@@ -152,9 +152,9 @@ class Stored:
         return type("Record", (), {"times": times, "frames": [data.tobytes()] * 8})()
 
 
-def asker(folder, server=None, **options):
+def asker(folder, server=None, *, settings=SETTINGS, clip=(8, 32, 4.0), **options):
     reached = None if server is None else endpoint(server)
-    return vlm_column.Asker("VLM", SETTINGS, (8, 32, 4.0), reached, folder, **options)
+    return vlm_column.Asker("VLM", settings, clip, reached, folder, **options)
 
 
 def ask(one, problem):
@@ -218,6 +218,27 @@ def test_answers_of_another_model_or_about_other_pictures_are_not_taken(server, 
         ask(asker(tmp_path, server, **about), problem)
     ask(asker(tmp_path, **about), problem)
     assert len(server.seen) == 6
+
+
+def test_answers_hold_for_the_clips_that_their_pictures_depend_on(server, tmp_path):
+    server.reply = lambda text, pictures: (200, says("1"))
+    about = {"frames": 1, "phrasings": 1, "max_units": 2}
+    skill = Task("skill", "made", "skill", unit="video", ordered=True)
+    more = dataclasses.replace(SETTINGS, clips_per_record=3)
+    for task, refuses in ((TASK, False), (skill, True)):
+        problem, _ = made_problem(task)
+        server.seen = []
+        ask(asker(tmp_path, server, **about), problem)
+        ask(asker(tmp_path, server, clip=(8, 64, 4.0), **about), problem)  # the encoder's side
+        with pytest.raises(ValueError, match=r'"clip": \[8, 2.0\].*another folder'):
+            ask(asker(tmp_path, server, clip=(8, 32, 2.0), **about), problem)
+        other = asker(tmp_path, server, settings=more, **about)  # other centres in a video
+        if refuses:
+            with pytest.raises(ValueError, match='"clips_per_record": 2.*"clips_per_record": 3'):
+                ask(other, problem)
+        else:
+            ask(other, problem)
+        assert len(server.seen) == 2
 
 
 def test_saved_answers_alone_are_enough_and_gaps_are_counted(tmp_path):
