@@ -51,7 +51,8 @@ def _check_overrides(argv: Sequence[str], example: str) -> None:
     """What absl and ml_collections answer with a traceback, or with more than a sentence.
 
     Raises:
-        ConfigError: a config that is not there, an override of an unknown key, or of no config.
+        ConfigError: a file that is not there or holds no config, an override of an unknown key or
+            of no config.
     """
     after = dict(itertools.pairwise(argv))
     files = [arg.partition("=")[2] for arg in argv if re.match(r"--?config=", arg)]
@@ -64,7 +65,9 @@ def _check_overrides(argv: Sequence[str], example: str) -> None:
     path, _, variant = files[-1].partition(":")
     if not Path(path).is_file():
         raise ConfigError(f"--config={path}: there is no such file")
-    get_config = runpy.run_path(path)["get_config"]
+    get_config = runpy.run_path(path).get("get_config")
+    if get_config is None:
+        raise ConfigError(f"--config={path} has no function get_config; see configs/")
     config = get_config(variant) if variant else get_config()
     known = flatten(config.to_dict())
     for key in overrides:

@@ -215,6 +215,18 @@ def begun(workdir: Path) -> bool:
     return any(re.fullmatch(r"\d+(-\d+)?", name) for name in saved)
 
 
+def read_kept(path: Path) -> dict[str, Any]:
+    """A workdir's config.json, with the values that were no choice yet when it was written.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    kept = untrusted.read_json(path)
+    if isinstance(kept.get("classify"), dict):
+        kept["classify"].setdefault("frame", "centre")
+    return kept
+
+
 def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> None:
     """Writes config.json, or compares it with the one a run was begun with.
 
@@ -234,7 +246,7 @@ def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> N
         temporary.replace(path)
         return
     try:
-        before = flatten(untrusted.read_json(path))
+        before = flatten(read_kept(path))
     except ValueError as error:
         raise ConfigError(
             f"{path} cannot be read ({error}): restore it from a checkpoint's config or a copy"

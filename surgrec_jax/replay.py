@@ -170,7 +170,7 @@ def _statistics(clip: np.ndarray) -> dict[str, float]:
 def _load_config(workdir: Path) -> ConfigDict:
     path = workdir / cfg.FILE
     try:
-        return ConfigDict(untrusted.read_json(path))
+        return ConfigDict(cfg.read_kept(path))
     except (OSError, ValueError) as error:
         raise cfg.ConfigError(
             f"{path} cannot be read: {error}; give a workdir that has trained"

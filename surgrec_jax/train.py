@@ -30,6 +30,7 @@ from surgrec_jax import (
     train_state,
 )
 from surgrec_jax import config as cfg
+from surgrec_jax.data import faults
 from surgrec_jax.health import Health
 from surgrec_jax.profile import Profile
 from surgrec_jax.run_log import RunLog
@@ -78,6 +79,8 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
 
     # From what, and where it is kept.
     lead = jax.process_index() == 0
+    if lead and not cfg.begun(workdir):
+        _forget(workdir)
     cfg.check_workdir(config, workdir, write=lead)
     sources = inputs.open_sources(config)
     rendezvous.check_same("data", [[s.name, s.split, s.fingerprint] for s in sources])
@@ -194,6 +197,14 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh) -> bool:
 
 def _due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
+
+
+def _forget(workdir: Path) -> None:
+    """Removes what an attempt that saved nothing said of its data and steps: it would count as this
+    run's. The other processes read their lists of bad records later, after `check_same`."""
+    for pattern in (environment.FILE, f"*{faults.FILE}", "nonfinite-step*.json"):
+        for path in workdir.glob(pattern):
+            path.unlink()
 
 
 def _start(

@@ -77,12 +77,18 @@ def rewrite(location, change):
     (location.path / "manifest.json").write_text(json.dumps(outer))
 
 
-def test_a_step_of_another_format_is_left_where_it_is(tmp_path):
+def test_a_step_of_another_format_is_left_where_it_is(tmp_path, capsys):
     save(tmp_path, [1, 2])
     rewrite(checkpoint.find(tmp_path), lambda body: body.update(format=2))
     with pytest.raises(MismatchError, match="has format 2, this version reads 1"):
         Checkpoints(tmp_path).restore(abstract(state()))
     assert (tmp_path / "2").is_dir()
+    for word, whole in (("list", "committed"), ("verify", "whole")):
+        capsys.readouterr()
+        assert command([word, str(tmp_path)]) == 1  # and the other steps are shown
+        _, first, second, message = capsys.readouterr().out.splitlines()
+        assert first.endswith(whole) and second.endswith("OTHER FORMAT")
+        assert "has format 2, this version reads 1" in message
 
 
 def test_reads_that_give_less_than_was_asked_for(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ MAE = f"--config={ROOT}/configs/mae.py"
     [
         (["--config=configs/prob.py"], "--config=configs/prob.py: there is no such file"),
         (["--config", "configs/prob.py:tiny"], "--config=configs/prob.py: there is no such file"),
+        ([f"--config={__file__}"], f"--config={__file__} has no function get_config; see configs/"),
         (["--config.seeds=4"], "--config is missing; e.g. --config=configs/probe.py"),
         ([MAE, "--config.modle.depth=3"], "--config.modle.depth does not exist; the nearest are m"),
         ([MAE, "--config.optim.lrr=3"], "--config.optim.lrr does not exist; the nearest are optim"),

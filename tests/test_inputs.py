@@ -11,6 +11,7 @@ from surgrec_jax.bench.synthetic import write_synthetic
 from surgrec_jax.config import FILE, ConfigError, build_objective, check_numbers, check_workdir
 from surgrec_jax.data.locate import build_command
 from surgrec_jax.inputs import SourceName, open_named, open_probes, parse_sources
+from surgrec_jax.replay import replay
 from surgrec_jax.train import train
 
 
@@ -151,6 +152,37 @@ def test_a_workdir_is_held_to_its_config_from_the_first_save_on(tmp_path):
         with pytest.raises(ConfigError, match="data.sources: 'phantom_surgery' -> 'other'"):
             check_workdir(tiny_with(**{"data.sources": "other"}), tmp_path)
         (tmp_path / saved).rmdir()
+
+
+def test_what_an_attempt_that_saved_nothing_left_does_not_count(tmp_path):
+    """The run itself ends where its data are looked for."""
+    config = tiny_with(**{"data.data_dir": str(tmp_path / "nowhere")})
+    lists = ("bad_records.jsonl", "process1-bad_records.jsonl")
+    left = {"environment.json", *lists, "nonfinite-step3-process0.json"}
+    for saved in ("checkpoints/250", None):
+        for name in left:
+            (tmp_path / name).write_text("[]")
+        if saved:
+            (tmp_path / saved).mkdir(parents=True)
+        with pytest.raises(ConfigError, match="there is no such folder"):
+            train(config, tmp_path)
+        assert left & {path.name for path in tmp_path.iterdir()} == (left if saved else set())
+        if saved:
+            (tmp_path / saved).rmdir()
+
+
+def test_a_fine_tuning_run_from_before_there_was_a_frame_to_choose(tmp_path):
+    config = tiny("configs/finetune.py")
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    kept = config.to_dict()
+    del kept["classify"]["frame"]
+    (tmp_path / FILE).write_text(json.dumps(kept))
+    check_workdir(config, tmp_path)
+    config.classify.frame = "last"
+    with pytest.raises(ConfigError, match="classify.frame: 'centre' -> 'last'"):
+        check_workdir(config, tmp_path)
+    with pytest.raises(ConfigError, match="there is no such folder"):  # of clips
+        replay(tmp_path, 1, data_dir=str(tmp_path / "nowhere"))
 
 
 def tiny_with(**changes):

@@ -1,8 +1,8 @@
 """Looks at saved steps: python -m surgrec_jax.checkpoint list|verify DIR.
 
 DIR is a workdir, its checkpoints folder or a step's folder. `list` reads manifests only, `verify`
-every byte. Exit codes: 0 all steps are whole; 1 a step is damaged; 2 there is none, or it cannot be
-read.
+every byte. Exit codes: 0 all steps are whole; 1 a step is damaged or of another format; 2 there is
+none, or it cannot be read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ import sys
 import time
 from pathlib import Path
 
-from surgrec_jax.checkpoint import CheckpointError, DamagedError, Location, find, manifest, steps_in
+from surgrec_jax.checkpoint import (
+    CheckpointError,
+    DamagedError,
+    Location,
+    MismatchError,
+    find,
+    manifest,
+    steps_in,
+)
 from surgrec_jax.checkpoint.reading import read_meta
 from surgrec_jax.terminal import escape_output
 
@@ -55,8 +63,9 @@ def _row(location: Location, whole: bool) -> tuple[tuple[str, ...], list[str]]:
     try:
         body = manifest.read(location)
         meta = read_meta(location)
-    except DamagedError as error:
-        return (str(location.step), "-", "-", "-", "-", "-", "-", "DAMAGED"), [str(error)]
+    except (DamagedError, MismatchError) as error:
+        state = "DAMAGED" if isinstance(error, DamagedError) else "OTHER FORMAT"
+        return (str(location.step), *["-"] * 6, state), [str(error)]
     problems = manifest.verify(location) if whole else []
     seconds = f"{time.perf_counter() - began:.2f}" if whole else "-"
     files = body["files"].values()

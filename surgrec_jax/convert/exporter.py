@@ -217,7 +217,8 @@ def _transformers(model: Model, which: str) -> tuple[dict[str, np.ndarray], dict
 def _videomae(model: Model, which: str) -> dict[str, np.ndarray]:
     encoder, decoder, head = model.encoder, model.decoder, model.head
     if head and head.kind != "linear":
-        raise ConvertError(f"VideoMAE's heads are linear, not {head.kind}: leave out --whole")
+        remedy = ": leave out --whole" if encoder.final_norm == "tokens" else ""
+        raise ConvertError(f"VideoMAE's heads are linear, not {head.kind}{remedy}")
     # Its classifier norms the mean of the tokens.
     expected = {"position": "sincos_1d", "qkv_bias": "qv"}
     expected |= {"final_norm": "pooled"} if head else {}

@@ -199,9 +199,16 @@ def _remedy(encoder: ViTConfig, wrong: list[str], head: bool) -> str:
             "; no change of weights makes one kind of positions the other: an encoder that is to "
             "leave is trained with --config.model.position=rope_3d_tiled"
         )
-    if wrong == ["final_norm"] and not head:
-        return "; its last norm is part of a classifier: give --whole"
-    return "; leave out --whole to export the encoder alone" if head else ""
+    if wrong != ["final_norm"]:
+        return ""
+    if head:
+        return "; leave out --whole to export the encoder alone"
+    if encoder.position != "sincos_1d":  # of a VideoMAE, which alone is exported with such a norm
+        return ""
+    return (
+        "; its last norm goes with a linear classifier only: give --whole where the checkpoint has "
+        "one"
+    )
 
 
 def _square_or_list(size: tuple[int, int]) -> int | list[int]:

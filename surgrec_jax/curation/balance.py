@@ -114,8 +114,8 @@ def cap_repeats(
     limit = sizes * max_repeats / draws
     if limit.sum() < 1:
         raise ValueError(
-            f"balance.max_repeats={max_repeats:g}: {sizes.sum():.0f} records in {draws:.0f} "
-            f"planned draws are drawn {draws / sizes.sum():.1f} times on average; allow more"
+            f"balance.max_repeats={max_repeats:g}: in {draws:.0f} planned draws the heaviest "
+            f"records are drawn {draws / sizes.sum():.1f} times at least; allow more"
         )
     share = weights / weights.sum()
     free = np.ones(len(share), bool)

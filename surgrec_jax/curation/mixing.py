@@ -12,7 +12,7 @@ from surgrec_jax import untrusted
 from surgrec_jax.curation.balance import Leaf, cap_repeats, make_leaves, tree_weights
 from surgrec_jax.curation.cluster import Tree
 from surgrec_jax.curation.manifest import Manifest, write_manifest
-from surgrec_jax.curation.shards import CurationError, Embeddings, Facts
+from surgrec_jax.curation.shards import CurationError, Embeddings, Facts, identity
 from surgrec_jax.data.leaves import integer_counts
 
 GROUPS = ("", "source", "domain", "case")
@@ -138,7 +138,7 @@ def make_manifest(
         **inputs,
         "embeddings": {
             "index": embeddings.hash,
-            "encoder": embeddings.index["encoder"],
+            "encoder": identity(embeddings.index)["encoder"],
             "clip": embeddings.index["clip"],
         },
         "balance": {**dataclasses.asdict(balance), "planned_draws": planned_draws},

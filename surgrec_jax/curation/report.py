@@ -235,7 +235,7 @@ def _made(manifest: Manifest) -> str:
     encoder = content["inputs"]["embeddings"]["encoder"]
     clip = content["inputs"]["embeddings"]["clip"]
     known = {
-        "encoder": f"{encoder['name']} ({encoder['checkpoint']}, {encoder['fingerprint']})",
+        "encoder": f"{encoder['name']} ({encoder['fingerprint']})",
         "clip": f"{clip['frames']} x {clip['size']} at {clip['fps']:g} fps, "
         f"{clip['per_record']} per record",
         **sources,

@@ -42,7 +42,7 @@ def test_transformers_there_and_back(tmp_path, name):
         else:
             assert config.get(key, 5 if key == "num_labels" else None) == value, key
     if name == "hf_videomae_classifier":
-        with pytest.raises(ConvertError, match="part of a classifier: give --whole"):
+        with pytest.raises(ConvertError, match="a linear classifier only: give --whole where"):
             export_checkpoint(tmp_path / "run", tmp_path / "no", "transformers")
 
 

@@ -48,16 +48,31 @@ def test_options_that_an_export_has_no_use_for(tmp_path):
     "head, changes, whole, match",
     [
         ("linear", {}, True, r"final_norm='tokens' \(it has 'pooled'\); leave out --whole"),
-        ("linear", {"final_norm": "pooled"}, False, "part of a classifier: give --whole"),
-        ("attentive", {}, True, "VideoMAE's heads are linear, not attentive: leave out --whole"),
+        (
+            "linear",
+            {"final_norm": "pooled"},
+            False,
+            "a linear classifier only: give --whole where",
+        ),
+        ("attentive", {}, True, "VideoMAE's heads are linear, not attentive: leave out --whole$"),
+        ("attentive", {"final_norm": "pooled"}, True, "heads are linear, not attentive$"),
+        ("linear", {"qkv_bias": "qkv"}, True, r"qkv_bias='qkv' \(it has 'qv'\)$"),
         ("linear", {"width": 192, "heads": 6}, False, "read with 3 where this one has 6: use --f"),
     ],
 )
 def test_what_videomae_would_run_otherwise(tmp_path, head, changes, whole, match):
-    config = ViTConfig(**SIZES | changes, **CLIP, position="sincos_1d", qkv_bias="qv")
+    config = ViTConfig(**CLIP, **SIZES | {"position": "sincos_1d", "qkv_bias": "qv"} | changes)
     run_of(tmp_path / "run", "classify", config, head=HeadConfig(head, 2, heads=3, mlp_dim=96))
     with pytest.raises(ConvertError, match=match):
         export_checkpoint(tmp_path / "run", tmp_path / "out", "videomae", whole=whole)
+
+
+def test_no_whole_model_of_vjepa_has_a_pooled_norm(tmp_path):
+    config = ViTConfig(**SIZES, **CLIP, position="rope_3d_tiled", final_norm="pooled")
+    run_of(tmp_path / "run", "classify", config, head=HeadConfig("linear", 2))
+    for whole in (False, True):
+        with pytest.raises(ConvertError, match=r"final_norm='pooled' \(it has 'tokens'\)$"):
+            export_checkpoint(tmp_path / "run", tmp_path / "out", "transformers", whole=whole)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_repeats_are_capped_and_the_rest_is_dealt_out():
     assert (capped * 200 / SIZES <= 4 + 1e-9).all() and capped.sum() == pytest.approx(1)
     cascade = balance.cap_repeats(np.full(5, 0.2), SIZES, draws=200, max_repeats=2.2)
     assert (cascade * 200 / SIZES <= 2.2 + 1e-9).all() and cascade.sum() == pytest.approx(1)
-    with pytest.raises(ValueError, match=r"100 records in 1000 .* drawn 10.0 times on average"):
+    with pytest.raises(ValueError, match=r"in 1000 planned draws .* drawn 10.0 times at least"):
         balance.cap_repeats(np.full(5, 0.2), SIZES, draws=1000, max_repeats=4)
 
 

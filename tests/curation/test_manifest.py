@@ -1,5 +1,6 @@
 """Manifests: what training draws from them, and every way in which they can be bad."""
 
+import copy
 import dataclasses
 import json
 import runpy
@@ -97,11 +98,11 @@ def test_groups_curriculum_caps_and_record_weights(embeddings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("weight", "smallest"),
+    ("weight", "smallest", "least"),
     # Stands 11 times in its leaf beside the other's 4: the leaf is drawn 15 / 11 as often as it.
-    [(None, 2), (1, 2), (3, 15 / 11)],
+    [(None, 2, "153.8"), (1, 2, "153.8"), (3, 15 / 11, "157.7")],
 )
-def test_a_cap_holds_for_the_heaviest_record(embeddings, tmp_path, weight, smallest):
+def test_a_cap_holds_for_the_heaviest_record(embeddings, tmp_path, weight, smallest, least):
     """`weight`: of one of the two records of the smallest leaf, the other 25 have 1."""
     file = ""
     if weight:
@@ -113,9 +114,17 @@ def test_a_cap_holds_for_the_heaviest_record(embeddings, tmp_path, weight, small
     np.testing.assert_allclose(manifest.stages[0][1], [0.55 - share, 0.45, share])
     drawn = report.plan_draws(manifest, leaves, 4000).of_record
     assert drawn.max() == pytest.approx(200, rel=2e-3) == drawn[25]  # shares of whole blocks
-    # 26 records in 4000 draws are drawn 154 times on average.
-    with pytest.raises(ValueError, match=r"max_repeats=100: .* allow more"):
+    with pytest.raises(ValueError, match=f"max_repeats=100: .* drawn {least} times at least"):
         make(tmp_path / "m.json", embeddings, dataclasses.replace(balance, max_repeats=100.0))
+
+
+def test_where_the_checkpoint_lies_is_not_in_the_hash(made, embeddings, tmp_path):
+    moved = copy.copy(embeddings)
+    encoder = embeddings.index["encoder"] | {"checkpoint": "/elsewhere/RUN/"}
+    moved.index = embeddings.index | {"encoder": encoder}
+    assert make(tmp_path / "moved/m.json", moved)[0].hash == made[0].hash
+    encoder["fingerprint"] = "0"
+    assert make(tmp_path / "moved/m.json", moved)[0].hash != made[0].hash
 
 
 def config(data_dir, manifest, sources="alpha,beta"):
