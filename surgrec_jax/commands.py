@@ -2,15 +2,13 @@
 
 import itertools
 import re
-import runpy
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
-from surgrec_jax.config import ConfigError, flatten, unknown_key_hint
+from surgrec_jax.config import ConfigError, flatten, load_file, unknown_key_hint
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/mae.py:tiny")
 
@@ -62,13 +60,7 @@ def _check_overrides(argv: Sequence[str], example: str) -> None:
         if overrides:
             raise ConfigError(f"--config is missing; e.g. --config={example}")
         return
-    path, _, variant = files[-1].partition(":")
-    if not Path(path).is_file():
-        raise ConfigError(f"--config={path}: there is no such file")
-    get_config = runpy.run_path(path).get("get_config")
-    if get_config is None:
-        raise ConfigError(f"--config={path} has no function get_config; see configs/")
-    config = get_config(variant) if variant else get_config()
+    config = load_file(files[-1])
     known = flatten(config.to_dict())
     for key in overrides:
         if key not in known and not any(k.startswith(key + ".") for k in known):

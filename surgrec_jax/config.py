@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 import re
+import runpy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,21 @@ def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> N
             f"{workdir} was begun with another config ({'; '.join(changed)}). Continue with the "
             f"values in {path}, or give another --workdir"
         )
+
+
+def load_file(text: str) -> ConfigDict:
+    """The config of `FILE[:VARIANT]`, as `--config` takes it.
+
+    Raises:
+        ConfigError: no such file, or one without `get_config`.
+    """
+    path, _, variant = text.partition(":")
+    if not Path(path).is_file():
+        raise ConfigError(f"--config={path}: there is no such file")
+    get_config = runpy.run_path(path).get("get_config")
+    if get_config is None:
+        raise ConfigError(f"--config={path} has no function get_config; see configs/")
+    return get_config(variant) if variant else get_config()
 
 
 def unknown_key_hint(config: ConfigDict, key: str) -> str:

@@ -15,7 +15,6 @@ import argparse
 import ast
 import contextlib
 import os
-import runpy
 import time
 from collections.abc import Callable
 from typing import Any
@@ -53,12 +52,7 @@ def load_config(text: str, changes: list[str]):
     Raises:
         ConfigError: no such file or key.
     """
-    path, _, variant = text.partition(":")
-    try:
-        get_config = runpy.run_path(path)["get_config"]
-    except OSError as error:
-        raise cfg.ConfigError(f"--config={path}: there is no such file") from error
-    config = get_config(variant) if variant else get_config()
+    config = cfg.load_file(text)
     for change in changes:
         key, _, value = change.partition("=")
         if key not in cfg.flatten(config.to_dict()):
