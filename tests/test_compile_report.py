@@ -105,6 +105,10 @@ def test_the_table_has_a_place_for_every_cell(tmp_path):
     rows = table.markdown(table.load(tmp_path)).splitlines()
     assert rows[0].count("|") == rows[2].count("|") == 10
     assert rows[2].startswith("| v5e:4x4 (15.8) |") and "| 16 (10.4) |" in rows[2]
+    assert "-" not in rows[2].split(" | ") and len(rows) == 3
+    (tmp_path / "jepa-L-v5e-8x8.json").write_text(json.dumps(figures))
+    beside = table.markdown(table.load(tmp_path)).splitlines()[3].strip("| ").split(" | ")
+    assert (beside.count("-"), beside.count("open"), beside.count("16 (10.4)")) == (6, 1, 1)
     # The same model on a chip of six times the memory: 2^k below (95.74 - 0.4) / (10 / 16).
     assert table._guess(tmp_path, table.Cell("jepa", "L", "v5p:2x2x4")) == 128
 

@@ -121,7 +121,8 @@ def _guess(folder: Path, cell: Cell) -> int:
 def markdown(found: dict[Cell, dict]) -> str:
     """One row per slice, one column per model: clips per chip, and GiB of the chip's memory.
 
-    "≥" stands before a batch whose search was broken off.
+    "≥" stands before a batch whose search was broken off, "open" for a cell that is not made yet,
+    "-" for one that is none of the table's.
     """
     models = [(o, s) for o in OBJECTIVES for s in SIZES]
     names = {"mae": "MAE", "jepa": "JEPA"}
@@ -129,13 +130,15 @@ def markdown(found: dict[Cell, dict]) -> str:
         "| slice (GiB a chip) | " + " | ".join(f"{names[o]} {s}" for o, s in models) + " |",
         "|---" * (len(models) + 1) + "|",
     ]
+    wanted = set(cells())
     topologies = dict.fromkeys(cell.topology for cell in cells())
     for topology in sorted(topologies, key=lambda t: list(SLICES).index(t.partition(":")[0])):
         chip = targets.parse(topology).chip
         row = [f"{topology} ({chip.memory / targets.GIB:.1f})"]
         for objective, size in models:
-            row.append(_entry(found.get(Cell(objective, size, topology))))
-        if any(entry != "open" for entry in row[1:]):
+            cell = Cell(objective, size, topology)
+            row.append(_entry(found.get(cell)) if cell in wanted else "-")
+        if any(entry not in ("open", "-") for entry in row[1:]):
             lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
