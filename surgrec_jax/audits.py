@@ -82,9 +82,8 @@ class Audits:
 
     def _used(self, entry: Mapping[str, Any]) -> audit.Audited:
         """A pretraining source: read where it was, else where data sets are now, else a name."""
-        try:
-            found = pretraining.find(entry, self.data_dir)
-        except BuildError:
+        found = pretraining.find(entry, self.data_dir)
+        if found is None:
             return audit.Audited(pretraining.title(entry), entry["name"], {})
         return self._audited(found.directory)
 

@@ -34,7 +34,7 @@ MEMORY_REMEDY = (
 def main(argv: Sequence[str]) -> int:
     """Starts or continues the run of --config in --workdir."""
     del argv
-    # Imported here: a wrong command line is answered without waiting for JAX.
+    # Imported here: a wrong command line is answered without waiting for Grain, TFDS and Orbax.
     from data_builders.common.errors import BuildError
     from surgrec_jax import train
     from surgrec_jax.checkpoint import CheckpointError

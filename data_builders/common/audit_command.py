@@ -163,11 +163,11 @@ def _used(entry: dict, data_dir: Path | None) -> audit.Audited:
     name = pretraining.title(entry)
     if not entry["split"]:  # of a checkpoint the run began with (`surgrec_jax.lineage`)
         return audit.Audited(name, UNKNOWN, {})
-    try:
-        if found := pretraining.find(entry, data_dir):
-            return audit.from_prepared(found)
-    except BuildError as error:
-        print(f"note: pretraining source {name}: {error} Compared by name only.")
+    if found := pretraining.find(entry, data_dir):
+        return audit.from_prepared(found)
+    if data_dir is not None:
+        where = safe_text(data_dir)
+        print(f"note: pretraining source {name} is not in {where}: it is compared by name only.")
     try:
         return _by_name(name)
     except BuildError:

@@ -14,14 +14,16 @@ def title(entry: Mapping[str, Any]) -> str:
 
 
 def find(entry: Mapping[str, Any], data_dir: Path | None) -> Prepared | None:
-    """The data set that a run read: where it was, else under its name and config in `data_dir`.
-
-    None where neither holds one, and no `data_dir` is given.
+    """The data set that a run read: where it was, else under its name and config in `data_dir`;
+    None where it is in neither.
 
     Raises:
-      BuildError: it is not in `data_dir` either.
+      BuildError: it is there, and is damaged.
     """
     directory = Path(str(entry.get("directory") or ""))
     if (directory / "dataset_info.json").is_file():
         return prepared_at(directory)
-    return choose_prepared(data_dir, [title(entry)])[0] if data_dir is not None else None
+    if data_dir is None or not data_dir.is_dir():
+        return None
+    wanted, here = title(entry), choose_prepared(data_dir, [])
+    return next((one for one in here if wanted in (one.name, one.title)), None)

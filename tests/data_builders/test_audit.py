@@ -141,6 +141,13 @@ def test_pretraining_on_several_configurations(prepared, tmp_path, capsys):
     run.write_text(json.dumps([{"sources": [sources[0], {"name": "big", "through": "runs/big"}]}]))
     assert main([*arguments, "--fail_on", "pretraining_on_test"]) == 1
     assert "what this checkpoint was trained on is not known" in capsys.readouterr().out
+    # Data that are there and cannot be read are no clean bill.
+    shutil.move(moved, data)
+    run.write_text(json.dumps([{"sources": [beside]}]))
+    for damaged in (*other.glob("*/*array_record*"), *other.glob("*/dataset_info.json")):
+        damaged.write_text("{")
+        assert main(["audit", "cholec80", "--pretraining", str(run)]) == 1
+        assert f"{damaged.parent if damaged.suffix else damaged}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
