@@ -74,7 +74,7 @@ def join(config: dict[str, Any]) -> Peers | None:
     """
     if not (DISTRIBUTED.value or COORDINATOR.value):
         return None
-    # Imported here: a wrong command line is answered without waiting for JAX.
+    # Imported here: one process alone needs neither.
     from surgrec_jax import peers, rendezvous
 
     place = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
