@@ -1,8 +1,9 @@
 # Every target does its own set-up in .venv; all that is needed is Python >= 3.11 with venv.
 PYTHON ?= python3
 BIN := .venv/bin
-# Two test files at a time: most of a test is compilation, on one core.
-PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+# Two test files at a time: most of a test is compilation, on one core. A worker that crashes ends
+# the run: with its successor, pytest-xdist would wait for ever.
+PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --max-worker-restart=0
 
 .PHONY: quickstart test test-slow test-beam lint bench faults clean
 

@@ -40,8 +40,8 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
         devices: others than all devices of this run, e.g. those of a topology.
 
     Raises:
-        ValueError: the device count does not divide by `fsdp`, or a copy of the state would lie
-            across slices.
+        ValueError: the device count does not divide by `fsdp`, a copy of the state would lie
+            across slices, or compiled programs are kept for several CPU devices.
     """
     devices = jax.devices() if devices is None else list(devices)
     count = len(devices)
@@ -50,6 +50,11 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
         raise ValueError(
             f"mesh.fsdp={fsdp} does not divide the {count} devices; "
             f"choose a divisor of {count}, or -1 for all"
+        )
+    if count > 1 and devices[0].platform == "cpu" and _reads_kept_programs():
+        raise ValueError(
+            f"JAX_COMPILATION_CACHE_DIR={jax.config.jax_compilation_cache_dir}: on {count} CPU "
+            "devices a program read from there can stand still for ever; unset it for this run"
         )
     slices = len({getattr(d, "slice_index", 0) for d in devices if d.platform == "tpu"}) or 1
     per_slice = count // slices
@@ -65,6 +70,13 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
     else:
         grid = mesh_utils.create_device_mesh(shape, **options)
     return Mesh(grid, BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def _reads_kept_programs() -> bool:
+    # XLA's CPU programs order their collectives by one object that all of them hold; a program that
+    # is read back (CreateResourceFromProto, jaxlib 0.10.2) holds one for each, and devices that run
+    # independent collectives in different orders wait for one another.
+    return bool(jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir)
 
 
 def device() -> jax.Device:

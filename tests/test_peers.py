@@ -32,7 +32,7 @@ def test_the_other_ends_in_time_and_says_whom_it_missed(victim, fault, code, tmp
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     proxy = processes.Proxy(port) if fault is None else None
-    env = runs.environment(tmp_path, JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo")
+    env = runs.environment(tmp_path, **runs.SEVERAL)
     pair = [
         subprocess.Popen(
             [*(sys.executable, "-m", "tests.faults.peer"), f"localhost:{at}", str(k), str(TIMEOUT)],

@@ -13,6 +13,16 @@ def test_mesh_shapes():
     assert dict(sharding.make_mesh(-1).shape) == {"data": 1, "fsdp": 8}
 
 
+def test_several_cpu_devices_read_no_kept_programs(tmp_path):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    try:
+        assert sharding.make_mesh(1, jax.devices()[:1]).size == 1
+        with pytest.raises(ValueError, match="JAX_COMPILATION_CACHE_DIR=.* unset it"):
+            sharding.make_mesh()
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
+
+
 @pytest.mark.parametrize("fsdp", [0, 3, 16])
 def test_a_mesh_that_does_not_divide(fsdp):
     with pytest.raises(ValueError, match=f"mesh.fsdp={fsdp} does not divide the 8 devices"):

@@ -97,7 +97,7 @@ def pair(
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     proxy = Proxy(port) if through_proxy else None
-    env = runs.environment(folder, JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo")
+    env = runs.environment(folder, **runs.SEVERAL)
     processes = []
     for k in range(2):
         address = proxy.port if proxy and k else port

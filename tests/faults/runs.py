@@ -75,6 +75,10 @@ def arguments(workdir: Path, data_dir: Path, **changes: object) -> list[str]:
     ]
 
 
+# For each of several processes of one run: the cache is not safe there (sharding.make_mesh).
+SEVERAL = {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+
+
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """One CPU device, compiled programs kept in `folder` between runs."""
     kept = {
