@@ -1,6 +1,7 @@
 """Eight CPU devices for every test, so that sharding is real."""
 
 import os
+import signal
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
@@ -8,3 +9,5 @@ os.environ["XLA_FLAGS"] = (
 )
 # Not safe with several CPU devices: sharding.make_mesh.
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+# Tests interrupt what they start; what a shell runs in its background would ignore that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
