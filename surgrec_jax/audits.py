@@ -13,7 +13,7 @@ from data_builders.common.errors import BadInput, BuildError
 from data_builders.common.prepared import prepared_at
 from surgrec_jax import lineage, untrusted
 from surgrec_jax.data.records import Source
-from surgrec_jax.evaluation import results
+from surgrec_jax.safety import files
 
 VERSION = 2
 
@@ -98,7 +98,7 @@ class Audits:
         except (BuildError, BadInput) as error:
             return {"status": "unknown", "text": f"audit failed: {error}", "failed": str(error)}
         self.folder.mkdir(parents=True, exist_ok=True)
-        results.write_json(path, value)
+        files.write_json(path, value)
         return json.loads(json.dumps(value))
 
 

@@ -33,6 +33,7 @@ from surgrec_jax.evaluation.protocols import Settings
 from surgrec_jax.evaluation.task_list import offered_tasks, select_tasks, wanted_sources
 from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.probe import settings_of
+from surgrec_jax.safety import files
 from surgrec_jax.terminal import escape_output
 
 flags.adopt_module_key_flags(commands)  # --help lists them
@@ -158,7 +159,7 @@ def _rounds(tasks, given, found, settings: Settings, config, failures: list):
 
 
 def _write(out: pathlib.Path, measured: Mapping, overlaps: Mapping) -> pathlib.Path:
-    results.write_json(out / "results.json", measured)
+    files.write_json(out / "results.json", measured)
     text = results.markdown(measured)
     (out / "results.md").write_text(text, encoding="utf-8")
     page = report_benchmark.build(measured, out / "frames")

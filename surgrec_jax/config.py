@@ -18,6 +18,7 @@ from surgrec_jax import optim, sharding, untrusted
 from surgrec_jax.models.attention import check_device
 from surgrec_jax.models.presets import MAE_DECODERS, Compute, ViTConfig, preset
 from surgrec_jax.objectives import Objective, Question, make_classify, make_objective
+from surgrec_jax.safety import files
 
 FILE = "config.json"
 # model.preset of runs that take their architecture from `init_from` (see finetune.complete).
@@ -242,9 +243,7 @@ def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> N
     if not begun(workdir) or not path.exists():
         if not write:
             return
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(now, indent=2) + "\n")
-        temporary.replace(path)
+        files.write_json(path, now)
         return
     try:
         before = flatten(read_kept(path))

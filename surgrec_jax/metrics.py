@@ -15,6 +15,7 @@ import numpy as np
 
 from surgrec_jax import untrusted
 from surgrec_jax.appending import Appender, EventFile
+from surgrec_jax.safety import files
 
 FILE = "metrics.jsonl"
 
@@ -60,9 +61,7 @@ class MetricsWriter:
     def __init__(self, workdir: Path, step: int = 0):
         self.path = workdir / FILE
         kept = [line for line in read_lines(self.path) if line["step"] <= step]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        temporary.replace(self.path)
+        files.write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = Appender(self.path)
         self._board = EventFile(workdir / "tensorboard", purge_step=step + 1)
 

@@ -19,6 +19,7 @@ from surgrec_jax.evaluation import results
 from surgrec_jax.evaluation.protocols import parse_clip
 from surgrec_jax.evaluation.runner import Candidate, Settings, probe
 from surgrec_jax.evaluation.task_list import offered_tasks, select_tasks, wanted_sources
+from surgrec_jax.safety import files
 from surgrec_jax.terminal import escape_output
 
 flags.adopt_module_key_flags(commands)  # --help lists them
@@ -89,7 +90,7 @@ def run(config) -> pathlib.Path:
         one.name: {source: kept.overlap(one.encoder.meta, first)} for one in found
     }
     np.savez_compressed(out / "predictions.npz", **predictions)
-    results.write_json(out / "results.json", measured)
+    files.write_json(out / "results.json", measured)
     print(results.table(measured))
     for line in audits.lines(measured["overlap"]):
         print(line)

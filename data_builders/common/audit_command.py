@@ -11,8 +11,8 @@ from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.prepared import choose_prepared
 from data_builders.common.published_scores import MODELS, SCORES, equal_to
 from data_builders.common.published_scores import means as published_means
-from data_builders.common.summary import write_json
 from surgrec_jax import untrusted
+from surgrec_jax.safety import files
 
 FORMAT = 1
 
@@ -84,7 +84,7 @@ def _audit(args: argparse.Namespace) -> int:
             "broken": broken,
         }
         try:
-            write_json(Path(args.json), everything)
+            files.write_json(Path(args.json), everything)
         except OSError as error:
             raise BuildError(f"cannot write {safe_text(args.json)}: {error.strerror}.") from error
     if broken:

@@ -20,8 +20,9 @@ from surgrec_jax import untrusted
 from surgrec_jax.curation.kmeans import Fit, Lloyd, kmeans
 from surgrec_jax.curation.passes import bound
 from surgrec_jax.curation.rows import PLAIN, ArrayRows, Rows, Space, fit_space
-from surgrec_jax.curation.shards import CurationError, read_json, replace_text
+from surgrec_jax.curation.shards import CurationError, read_json
 from surgrec_jax.data.permute import hash64
+from surgrec_jax.safety import files
 
 _FILE = "clusters.json"
 _MAX_KEPT = 64  # of the automatic choice: beyond, resampling costs as much as clustering
@@ -197,7 +198,7 @@ def cluster(folder: Path, rows: Rows, key: dict, settings: Settings, lloyd: Lloy
         path.unlink(missing_ok=True)  # it comes last, so that it means "done"
         for field in dataclasses.fields(Tree):
             np.save(folder / f"{field.name}.npy", getattr(tree, field.name))
-        replace_text(path, json.dumps(described, indent=1) + "\n")
+        files.write_json(path, described)
     return tree
 
 

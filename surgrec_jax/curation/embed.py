@@ -17,7 +17,6 @@ from surgrec_jax.curation.shards import (
     identity,
     plan_shards,
     read_json,
-    replace_text,
     write_shard,
 )
 from surgrec_jax.data.clips import ClipSpec
@@ -25,6 +24,7 @@ from surgrec_jax.data.pipeline import eval_clips
 from surgrec_jax.data.records import Source
 from surgrec_jax.encoder import Encoder
 from surgrec_jax.evaluation import features
+from surgrec_jax.safety import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _keep_index(folder: Path, index: dict, *, write: bool) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     if write:
-        replace_text(path, json.dumps(index, indent=1) + "\n")
+        files.write_json(path, index)
 
 
 def _first_difference(before: dict, now: dict, key: str) -> str:

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from surgrec_jax import untrusted
-from surgrec_jax.curation.shards import CurationError, read_json, replace_text
+from surgrec_jax.curation.shards import CurationError, read_json
 from surgrec_jax.data.leaves import Leaves, write_order
 from surgrec_jax.data.records import Source
 from surgrec_jax.data.sampling import Sampler
 from surgrec_jax.data.shares import check_weights
+from surgrec_jax.safety import files
 
 FORMAT = 1
 _AGAIN = "make it with python -m surgrec_jax.curation"
@@ -101,7 +102,7 @@ class Manifest:
         copy = workdir / "manifest.json"
         if not begun or not copy.is_file():
             if write:
-                replace_text(copy, _dump(self.content))
+                files.write_text(copy, _dump(self.content))
             return
         drawn_by = read_json(copy, "delete it").get("hash")
         if drawn_by != self.hash:
@@ -168,7 +169,7 @@ def write_manifest(
         "order": {"file": order.name, "entries": int(starts[-1]), "sha256": _sha256(order)},
     }
     content["hash"] = content_hash(content)
-    replace_text(path, _dump(content))
+    files.write_text(path, _dump(content))
     return read_manifest(path)
 
 

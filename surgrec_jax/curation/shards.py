@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from surgrec_jax import untrusted
+from surgrec_jax.safety import files
 
 FORMAT = 1
 INDEX = "index.json"
@@ -27,13 +28,6 @@ _KEYS = ("encoder", "clip", "width", "sources", "shards")
 
 class CurationError(ValueError):
     """Embeddings, clusters or a manifest that cannot be used: the file, the entry, the remedy."""
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def read_json(path: Path, remedy: str) -> dict:
@@ -238,10 +232,8 @@ def write_shard(path: Path, rows: np.ndarray, facts: dict[str, np.ndarray]) -> N
         (facts_path(path), lambda file: np.savez(file, **facts)),
         (path, lambda file: np.save(file, rows)),
     ):
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
-        with open(part, "wb") as file:
+        with files.replacing(target) as file:
             save(file)
-        os.replace(part, target)
 
 
 def plan_shards(sources: Sequence[dict], shard_records: int) -> list[dict]:

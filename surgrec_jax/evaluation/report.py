@@ -15,6 +15,7 @@ from surgrec_jax.evaluation.page import card, details, page, pairs
 from surgrec_jax.evaluation.report_results import MODEL_COLOURS, results_section
 from surgrec_jax.evaluation.run_logs import RunLog, read_run
 from surgrec_jax.evaluation.svg import Curve, curves, escape
+from surgrec_jax.safety import files
 from surgrec_jax.terminal import escape_output
 
 # (title, keys of metrics.jsonl, one chart per run instead of all runs in one)
@@ -143,12 +144,8 @@ def build_report(
 
 def write_report(path: str | os.PathLike, text: str) -> pathlib.Path:
     """Writes the page whole or not at all."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-    return path
+    files.write_text(path, text)
+    return pathlib.Path(path)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,6 +1,5 @@
 """Results of probing as plain data: what stands in results.json, and the table on the terminal."""
 
-import json
 import math
 import os
 import pathlib
@@ -137,14 +136,6 @@ def describe_problem(problem: Problem) -> dict:
         "unseen_test_classes": list(problem.unseen),
         "leaks": list(problem.leaks),
     }
-
-
-def write_json(path: str | os.PathLike, results: Mapping) -> None:
-    """Writes results atomically, refusing NaN (an undefined number is null)."""
-    path = pathlib.Path(path)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
 
 
 def read_json(path: str | os.PathLike) -> dict:
