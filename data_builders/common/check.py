@@ -22,7 +22,7 @@ from data_builders.common.builder import VideoDatasetBuilder
 from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.frames import ReadReport
 from data_builders.common.images import IMAGE_SUFFIXES
-from data_builders.common.items import OpenedVideo, VideoItem, misfit
+from data_builders.common.items import OpenedVideo, VideoItem
 from data_builders.common.pool import one_thread_and_quiet
 from data_builders.common.records import UNLABELLED
 from data_builders.common.summary import human_bytes
@@ -169,7 +169,7 @@ def _check_video(builder, item, scratch, report, used, decode) -> None:
     report.findings += [("note", name, text) for text in opened.problems]
     if read.duration:
         for extent in opened.extents:
-            if reason := misfit(extent, read):
+            if reason := extent.misfit(read.native_fps, read.duration):
                 report.findings.append(("contradictory", name, reason))
     _check_ids(builder, opened, used)
 
