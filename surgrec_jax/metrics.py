@@ -15,6 +15,7 @@ import numpy as np
 
 from surgrec_jax import untrusted
 from surgrec_jax.appending import Appender, EventFile
+from surgrec_jax.safety.errors import DataError
 
 FILE = "metrics.jsonl"
 
@@ -91,7 +92,7 @@ def read_lines(path: Path) -> list[dict[str, float]]:
             lines.append(line)
         except (ValueError, TypeError, KeyError, OverflowError):
             if number < len(texts):
-                raise ValueError(
+                raise DataError(
                     f"{path}, line {number} is not JSON with a step: {text[:80]!r}"
                 ) from None
     return lines

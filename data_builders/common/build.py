@@ -35,6 +35,7 @@ from data_builders.common.shards import (
 from data_builders.common.summary import BuildSummary, SplitSummary, write_json
 from data_builders.common.workplace import WORK, claimed, discard
 from surgrec_jax import untrusted
+from surgrec_jax.safety.errors import UserError
 
 NOTE = "build.json"  # beside dataset_info.json: fingerprint, what was skipped, counts
 
@@ -250,7 +251,7 @@ def _already_there(target: Path, fingerprint: str) -> BuildSummary:
         with untrusted.interpreting(target / NOTE):
             note = untrusted.read_json(target / NOTE)
             summary = BuildSummary.from_json(note["summary"], target)
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise BuildError(
             f"{safe_text(target)} is there, but was not written by this build; {remedy}."
         ) from error

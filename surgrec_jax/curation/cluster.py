@@ -22,6 +22,7 @@ from surgrec_jax.curation.passes import bound
 from surgrec_jax.curation.rows import PLAIN, ArrayRows, Rows, Space, fit_space
 from surgrec_jax.curation.shards import CurationError, read_json, replace_text
 from surgrec_jax.data.permute import hash64
+from surgrec_jax.safety.errors import ConfigError, UserError
 
 _FILE = "clusters.json"
 _MAX_KEPT = 64  # of the automatic choice: beyond, resampling costs as much as clustering
@@ -51,7 +52,7 @@ class Settings:
     def __post_init__(self):
         falling = all(a > b for a, b in zip(self.levels, self.levels[1:], strict=False))
         if not falling or (self.levels and self.levels[-1] < 1):
-            raise ValueError(
+            raise ConfigError(
                 f"cluster.levels {self.levels}: give falling numbers of clusters, e.g. 1000,100,10"
             )
 
@@ -207,7 +208,7 @@ def load_tree(folder: Path) -> Tree:
         found = {
             f.name: untrusted.read_array(folder / f"{f.name}.npy") for f in dataclasses.fields(Tree)
         }
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise CurationError(f"{error}; delete {folder} and run the clustering again") from None
     with untrusted.interpreting(folder, "; delete it", CurationError):
         return Tree(**{**found, "inertia": float(found["inertia"])})

@@ -25,6 +25,7 @@ from surgrec_jax.data.pipeline import eval_clips
 from surgrec_jax.data.records import Source
 from surgrec_jax.encoder import Encoder
 from surgrec_jax.evaluation import features
+from surgrec_jax.safety.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,7 @@ def make_index(
     """The content of index.json: everything the rows depend on, how they are cut, and where the
     checkpoint was read from."""
     if clips_per_record < 1 or shard_records < 1:
-        raise ValueError(
+        raise ConfigError(
             f"clips_per_record {clips_per_record} and shard_records {shard_records} must be at "
             "least 1"
         )

@@ -21,6 +21,7 @@ from surgrec_jax.data.leaves import Leaves, write_order
 from surgrec_jax.data.records import Source
 from surgrec_jax.data.sampling import Sampler
 from surgrec_jax.data.shares import check_weights
+from surgrec_jax.safety.errors import MissingError, UserError
 
 FORMAT = 1
 _AGAIN = "make it with python -m surgrec_jax.curation"
@@ -207,7 +208,7 @@ def _checked(path: Path, content: dict[str, Any]) -> Manifest:
         raise CurationError(f"{path} was changed after it was written (its hash differs); {_AGAIN}")
     order = path.parent / untrusted.plain_name(content["order"]["file"])
     if not order.is_file():
-        raise FileNotFoundError(f"{order}, the other half of {path}, does not exist; {_AGAIN}")
+        raise MissingError(f"{order}, the other half of {path}, does not exist; {_AGAIN}")
     if _sha256(order) != content["order"]["sha256"]:
         raise CurationError(f"{order} is not the order file that {path} was written with; {_AGAIN}")
     starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -229,7 +230,7 @@ def content_hash(content: dict[str, Any]) -> str:
 def _check_weights(path: Path, first: int, weights: np.ndarray, leaves: Leaves) -> None:
     try:
         check_weights(weights, leaves, f"weights from draw {first}: ")
-    except ValueError as error:
+    except UserError as error:
         raise CurationError(f"{path}: {error}. {_AGAIN.capitalize()}") from None
 
 

@@ -14,6 +14,7 @@ from surgrec_jax.curation.cluster import Tree
 from surgrec_jax.curation.manifest import Manifest, write_manifest
 from surgrec_jax.curation.shards import CurationError, Embeddings, Facts, identity
 from surgrec_jax.data.leaves import integer_counts
+from surgrec_jax.safety.errors import ConfigError, UserError
 
 GROUPS = ("", "source", "domain", "case")
 
@@ -39,7 +40,7 @@ class Balance:
 
     def __post_init__(self):
         if self.group not in GROUPS:
-            raise ValueError(f"balance.group={self.group!r}: choose from {GROUPS}")
+            raise ConfigError(f"balance.group={self.group!r}: choose from {GROUPS}")
 
 
 def parse_curriculum(text: str) -> tuple[tuple[int, float], ...]:
@@ -57,16 +58,16 @@ def parse_curriculum(text: str) -> tuple[tuple[int, float], ...]:
             if not math.isfinite(stages[-1][1]):
                 raise ValueError(alpha)
         except ValueError:
-            raise ValueError(
+            raise ConfigError(
                 f"balance.curriculum: {part!r} is not first_draw:temperature, e.g. 0:1,500000:0"
             ) from None
     if stages and stages[0][0] != 0:
-        raise ValueError(
+        raise ConfigError(
             f"balance.curriculum: the first stage begins at draw {stages[0][0]}, not 0"
         )
     for (before, _), (first, alpha) in itertools.pairwise(stages):
         if first <= before:
-            raise ValueError(
+            raise ConfigError(
                 f"balance.curriculum: stage {first}:{alpha:g} begins no later than the one before "
                 f"it, at draw {before}"
             )
@@ -166,7 +167,7 @@ def read_weights(
         sources that would not be used.
     """
     if source_weights is not None and balance.group != "source":
-        raise ValueError(
+        raise ConfigError(
             "weights of sources are used with --config.balance.group=source only; leave them out"
         )
     file = balance.record_weights
@@ -174,7 +175,7 @@ def read_weights(
         return None
     try:
         weights = untrusted.read_array(Path(file))
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise CurationError(f"balance.record_weights cannot be read: {error}") from None
     if weights.shape != (records,) or weights.dtype.kind not in "fiu":
         raise CurationError(
@@ -183,5 +184,5 @@ def read_weights(
         )
     try:
         return integer_counts(weights)
-    except ValueError as error:
+    except UserError as error:
         raise CurationError(f"{file}: {error}") from None

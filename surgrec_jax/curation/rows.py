@@ -9,6 +9,7 @@ import numpy as np
 
 from surgrec_jax.curation.shards import CurationError
 from surgrec_jax.data.permute import hash64, permute
+from surgrec_jax.safety.errors import ConfigError
 
 SPACES = ("plain", "unit", "whiten")
 _SAMPLE_STREAM = 11
@@ -103,10 +104,10 @@ def fit_space(rows: Rows, kind: str, components: int, seed: int) -> Space:
         width, for "whiten" those beyond the rank of the sample are left out.
 
     Raises:
-      ValueError: an unknown kind. CurationError: a row that is not finite.
+      ConfigError: an unknown kind. CurationError: a row that is not finite.
     """
     if kind not in SPACES:
-        raise ValueError(f"cluster.space={kind!r}: choose from {', '.join(SPACES)}")
+        raise ConfigError(f"cluster.space={kind!r}: choose from {', '.join(SPACES)}")
     reduce = 0 < components < rows.width
     if kind == "plain" and not reduce:
         return PLAIN

@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 
 from surgrec_jax import untrusted
+from surgrec_jax.safety.errors import DataError, MissingError, UserError
 
 FORMAT = 1
 INDEX = "index.json"
 _KEYS = ("encoder", "clip", "width", "sources", "shards")
 
 
-class CurationError(ValueError):
+class CurationError(UserError, ValueError):
     """Embeddings, clusters or a manifest that cannot be used: the file, the entry, the remedy."""
 
 
@@ -39,10 +40,10 @@ def replace_text(path: Path, text: str) -> None:
 def read_json(path: Path, remedy: str) -> dict:
     """A JSON object. Raises CurationError naming the file, FileNotFoundError with `remedy`."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; {remedy}")
+        raise MissingError(f"{path} does not exist; {remedy}")
     try:
         return untrusted.read_json(path)
-    except ValueError as error:
+    except DataError as error:
         raise CurationError(f"{error}; {remedy}") from None
 
 
@@ -180,10 +181,10 @@ class Embeddings:
         path = self.folder / untrusted.plain_name(shard["file"])
         expected = (shard["records"], self.index["width"])
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is not made yet; run the embedding to its end")
+            raise MissingError(f"{path} is not made yet; run the embedding to its end")
         try:
             rows = untrusted.read_array(path, mmap=True)
-        except (ValueError, OSError) as error:
+        except (DataError, OSError) as error:
             raise CurationError(f"{error}; delete it and run the embedding again") from None
         if rows.shape != expected or rows.dtype != np.float16:
             missing = (
@@ -201,7 +202,7 @@ class Embeddings:
         path = facts_path(self.folder / shard["file"])
         try:
             found = untrusted.read_arrays(path)
-        except (ValueError, OSError) as error:
+        except (DataError, OSError) as error:
             remedy = f"delete {shard['file']} and run the embedding again"
             raise CurationError(f"{error}; {remedy}") from None
         expected = np.arange(shard["first"], shard["first"] + shard["records"])
