@@ -83,7 +83,7 @@ def read_lines(path: Path) -> list[dict[str, float]]:
     """The lines of a metrics file in order, without one that a crash cut short."""
     if not path.exists():
         return []
-    texts = path.read_text().splitlines()
+    texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
     lines = []
     for number, text in enumerate(texts, 1):
         try:

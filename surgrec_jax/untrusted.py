@@ -138,9 +138,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def plain_name(name: Any) -> str:
-    """The name of a file beside another one. Raises ValueError for a path that leads elsewhere."""
+    """The name of a file beside another one. Raises DataError for a path that leads elsewhere."""
     if not isinstance(name, str) or Path(name).name != name or name in (".", "..", ""):
-        raise ValueError(f"{name!r} is no name of a file beside it")
+        raise DataError(f"{name!r} is no name of a file beside it")
     return name
 
 

@@ -180,7 +180,10 @@ def _info(directory: Path) -> tfds.core.DatasetInfo:
     """Raises BuildError where this is no data set, or one that TFDS should not read."""
     try:
         untrusted.check_metadata(directory)
-        return tfds.builder_from_directory(directory).info
+        info = tfds.builder_from_directory(directory).info
+        for split in info.splits.values():
+            _ = split.filepaths  # made from patterns in the metadata
+        return info
     except Exception as error:  # whatever TFDS stumbles over in a damaged file
         raise BuildError(f"{safe_text(directory)} is not a prepared data set: {error}.") from error
 

@@ -6,7 +6,7 @@ import tensorflow_datasets as tfds
 
 from surgrec_jax import untrusted
 from surgrec_jax.data import storage
-from surgrec_jax.safety.errors import DataError
+from surgrec_jax.safety.errors import DataError, MissingError
 
 MAX_RECORDS = 2**40
 
@@ -24,13 +24,16 @@ def read_info(directory: Path) -> tfds.core.DatasetInfo:
         untrusted.check_metadata(directory)
     except OSError as error:
         path = Path(error.filename or directory)
-        raise storage.trouble(path, error) or FileNotFoundError(
+        raise storage.trouble(path, error) or MissingError(
             f"{path} is missing; {remedy}"
         ) from error
     except DataError as error:
         raise DataError(f"{error}; {remedy}") from error
     try:
-        return tfds.builder_from_directory(directory).info
+        info = tfds.builder_from_directory(directory).info
+        for split in info.splits.values():
+            _ = split.filepaths  # made from patterns in the metadata
+        return info
     except Exception as error:  # whatever TFDS stumbles over in a damaged file
         raise DataError(
             f"{directory} holds metadata that TFDS cannot read ({type(error).__name__}: "
