@@ -14,6 +14,7 @@ from data_builders.common.prepared import prepared_at
 from surgrec_jax import lineage, untrusted
 from surgrec_jax.data.records import Source
 from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import DataError
 
 VERSION = 2
 
@@ -91,7 +92,7 @@ class Audits:
         path = self.folder / f"{hashlib.sha256(f'{VERSION} {key}'.encode()).hexdigest()[:24]}.json"
         try:
             return untrusted.read_json(path)
-        except (OSError, ValueError):
+        except (OSError, DataError):
             pass  # not there, or not whole: made again
         try:
             value = make()

@@ -19,6 +19,7 @@ from surgrec_jax.models.attention import check_device
 from surgrec_jax.models.presets import MAE_DECODERS, Compute, ViTConfig, preset
 from surgrec_jax.objectives import Objective, Question, make_classify, make_objective
 from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 FILE = "config.json"
 # model.preset of runs that take their architecture from `init_from` (see finetune.complete).
@@ -65,10 +66,6 @@ LEAST = {
     **dict.fromkeys(("checkpoint.keep_best", "checkpoint.max_failures", "data.timeout_s"), 0),
     **dict.fromkeys(("optim.warmup_steps", "optim.cooldown_steps", "optim.clip_norm"), 0),
 }
-
-
-class ConfigError(ValueError):
-    """A config value that cannot be used, with what to do about it."""
 
 
 def check_numbers(config: ConfigDict, least: Mapping[str, float] = LEAST) -> None:
@@ -247,7 +244,7 @@ def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> N
         return
     try:
         before = flatten(read_kept(path))
-    except ValueError as error:
+    except DataError as error:
         raise ConfigError(
             f"{path} cannot be read ({error}): restore it from a checkpoint's config or a copy"
         ) from error

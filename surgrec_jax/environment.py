@@ -13,6 +13,7 @@ import jax
 
 from surgrec_jax import untrusted
 from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import DataError
 
 FILE = "environment.json"
 PACKAGES = (
@@ -61,6 +62,6 @@ def write(workdir: Path, sources: list[dict[str, Any]]) -> None:
     path = workdir / FILE
     try:
         starts = untrusted.read_json(path, list) if path.exists() else []
-    except ValueError as error:
-        raise ValueError(f"{error}; it lists the starts of this run: move it away") from None
+    except DataError as error:
+        raise DataError(f"{error}; it lists the starts of this run: move it away") from None
     files.write_json(path, [*starts, describe(sources)])

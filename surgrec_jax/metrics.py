@@ -16,6 +16,7 @@ import numpy as np
 from surgrec_jax import untrusted
 from surgrec_jax.appending import Appender, EventFile
 from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import DataError
 
 FILE = "metrics.jsonl"
 
@@ -81,7 +82,7 @@ def read_lines(path: Path) -> list[dict[str, float]]:
     """The lines of a metrics file in order, without one that a crash cut short."""
     if not path.exists():
         return []
-    texts = path.read_text().splitlines()
+    texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
     lines = []
     for number, text in enumerate(texts, 1):
         try:
@@ -90,7 +91,7 @@ def read_lines(path: Path) -> list[dict[str, float]]:
             lines.append(line)
         except (ValueError, TypeError, KeyError, OverflowError):
             if number < len(texts):
-                raise ValueError(
+                raise DataError(
                     f"{path}, line {number} is not JSON with a step: {text[:80]!r}"
                 ) from None
     return lines

@@ -36,6 +36,7 @@ from data_builders.common.summary import BuildSummary, SplitSummary
 from data_builders.common.workplace import WORK, claimed, discard
 from surgrec_jax import untrusted
 from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import UserError
 
 NOTE = "build.json"  # beside dataset_info.json: fingerprint, what was skipped, counts
 
@@ -251,7 +252,7 @@ def _already_there(target: Path, fingerprint: str) -> BuildSummary:
         with untrusted.interpreting(target / NOTE):
             note = untrusted.read_json(target / NOTE)
             summary = BuildSummary.from_json(note["summary"], target)
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise BuildError(
             f"{safe_text(target)} is there, but was not written by this build; {remedy}."
         ) from error

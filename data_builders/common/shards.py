@@ -19,6 +19,7 @@ from data_builders.common.frames import ReadReport
 from data_builders.common.isolate import read_apart, read_here
 from surgrec_jax import untrusted
 from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import DataError
 
 FORMAT = 1  # raise it when the same inputs give other bytes
 SOURCE_BYTES_PER_SHARD = 256 * 2**20
@@ -133,7 +134,7 @@ def finished(job: ShardJob) -> ShardResult | None:
         with untrusted.interpreting(job.note):
             result = ShardResult(**untrusted.read_json(job.note))
         whole = job.path.stat().st_size == result.file_bytes
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, DataError):
         return None
     return result if whole and result.fingerprint == job.fingerprint else None
 

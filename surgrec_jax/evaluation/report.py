@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 
 from surgrec_jax import untrusted
@@ -16,6 +17,7 @@ from surgrec_jax.evaluation.report_results import MODEL_COLOURS, results_section
 from surgrec_jax.evaluation.run_logs import RunLog, read_run
 from surgrec_jax.evaluation.svg import Curve, curves, escape
 from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import run_command
 from surgrec_jax.terminal import escape_output
 
 # (title, keys of metrics.jsonl, one chart per run instead of all runs in one)
@@ -165,15 +167,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     wrong = [fact for fact in args.fact if "=" not in fact]
     if wrong:
         parser.error(f"--fact {wrong[0]!r} is not NAME=VALUE")
-    try:
+
+    def work() -> int:
         results = results_lib.read_json(args.probe) if args.probe else None
         runs = [read_run(folder) for folder in args.runs]
         facts = dict(fact.split("=", 1) for fact in args.fact)
         with untrusted.interpreting(" or ".join(filter(None, [args.probe, *args.runs]))):
             text = build_report(runs, results, title=args.title, lead=args.lead, facts=facts)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    print(write_report(args.out, text))
+        print(write_report(args.out, text))
+        return 0
+
+    if code := run_command("surgrec_jax.evaluation.report", work, failed=2):
+        sys.exit(code)
 
 
 if __name__ == "__main__":

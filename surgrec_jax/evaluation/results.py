@@ -11,6 +11,7 @@ from surgrec_jax import untrusted
 from surgrec_jax.evaluation import bootstrap, metrics
 from surgrec_jax.evaluation.protocol import Answer, Problem
 from surgrec_jax.evaluation.protocols import PROTOCOLS
+from surgrec_jax.safety.errors import DataError, MissingError
 
 VERSION = 1
 
@@ -139,16 +140,16 @@ def describe_problem(problem: Problem) -> dict:
 
 
 def read_json(path: str | os.PathLike) -> dict:
-    """Reads results.json. Raises ValueError for a file of another version, FileNotFoundError with
+    """Reads results.json. Raises DataError for a file of another version, FileNotFoundError with
     the remedy."""
     path = pathlib.Path(path)
     if not path.exists():
-        raise FileNotFoundError(
+        raise MissingError(
             f"no probe results at {path}; make them with python -m surgrec_jax.probe"
         )
     results = untrusted.read_json(path)
     if results.get("version") != VERSION:
-        raise ValueError(f"{path} is not a results file of version {VERSION}; run the probe again")
+        raise DataError(f"{path} is not a results file of version {VERSION}; run the probe again")
     return results
 
 
