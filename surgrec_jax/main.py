@@ -19,7 +19,7 @@ from absl import app, flags
 from surgrec_jax import commands, together
 from surgrec_jax.commands import CONFIG, parse_flags, quiet
 from surgrec_jax.config import shared_values
-from surgrec_jax.safety.errors import UserError
+from surgrec_jax.safety.errors import UserError, out_of_memory
 from surgrec_jax.terminal import escape_output
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; the same command continues it")
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         try:
             return 0 if train.train(CONFIG.value, Path(WORKDIR.value)) else STOPPED
         except (MemoryError, RuntimeError) as error:  # JAX's own is a RuntimeError
-            if isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED"):
+            if out_of_memory(error):
                 raise UserError(f"{error} {MEMORY_REMEDY}") from error
             raise
 

@@ -124,6 +124,8 @@ def test_a_users_mistake_is_one_sentence(run, name, mistake, sentence):
 def test_no_memory_is_a_mistake_with_a_remedy(run):
     code, said = run("main", RuntimeError("RESOURCE_EXHAUSTED: out of memory"))
     assert code == 1 and "Traceback" not in said and "lower batch_size" in said
+    code, said = run("probe", MemoryError("Unable to allocate 9 TiB"))
+    assert code == 1 and said == "probe: out of memory: Unable to allocate 9 TiB\n"
 
 
 def test_a_file_system_error_without_words_is_a_bug():

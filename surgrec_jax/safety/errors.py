@@ -1,9 +1,10 @@
 """Mistakes that a user can mend, and how every command tells them from bugs.
 
 A `UserError` says in one sentence what is wrong and what to do; a command prints it and no
-traceback. The same holds for an `OSError` of the file system, which names a path and a reason. Any
-other exception is a bug: its traceback is shown, with a request to report it. Code that raises a
-plain `ValueError` therefore says "this cannot happen, whatever the user does".
+traceback. The same holds for an `OSError` of the file system, which names a path and a reason, and
+for memory that has run out. Any other exception is a bug: its traceback is shown, with a request
+to report it. Code that raises a plain `ValueError` therefore says "this cannot happen, whatever the
+user does".
 """
 
 import logging
@@ -44,7 +45,12 @@ def sentence(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         reason = error.strerror or str(error)
         return reason if error.filename is None else f"{error.filename}: {reason}"
-    return None
+    return f"out of memory: {error}" if out_of_memory(error) else None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the host, or a device of JAX, had no memory left."""
+    return isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
 
 
 def tell(program: str, error: BaseException) -> bool:
