@@ -19,7 +19,7 @@ from data_builders.common.frames import ReadReport
 from data_builders.common.isolate import read_apart, read_here
 from surgrec_jax import untrusted
 from surgrec_jax.safety import files
-from surgrec_jax.safety.errors import DataError
+from surgrec_jax.safety.errors import DataError, UserError
 
 FORMAT = 1  # raise it when the same inputs give other bytes
 SOURCE_BYTES_PER_SHARD = 256 * 2**20
@@ -171,6 +171,8 @@ def write_shard(
             result.file_bytes = temporary.stat().st_size
             temporary.replace(job.path)
         files.write_json(job.note, dataclasses.asdict(result))
+    except UserError:
+        raise
     except OSError as error:
         raise BuildError(disk_trouble(error.filename or job.path, error.strerror)) from error
     except RuntimeError as error:
