@@ -1,0 +1,263 @@
+"""The rooms of the house, the arrows between them, and their picture.
+
+    python -m tests.rooms docs/images/rooms.svg
+
+`ROOMS` is the plan: which modules are of a room, and which rooms those may import. The arrows that
+there are come from the imports of the files. tests/test_arrows.py holds the two against each other;
+docs/architecture.md shows the picture.
+"""
+
+import ast
+import functools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("surgrec_jax", "data_builders")
+# Every room may import these: they import nothing of the project.
+FOR_ALL = ("safety",)
+
+# room: (what it is for, prefixes of its modules, rooms that they may import)
+ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "command lines": (
+        "main, probe, benchmark, ...",
+        (
+            *(f"surgrec_jax.{name}" for name in ("main", "probe", "benchmark", "replay")),
+            *(f"surgrec_jax.{name}.__main__" for name in ("checkpoint", "convert", "curation")),
+        ),
+        (
+            *("commands", "hosts", "trainer", "checkpoint", "frozen", "records", "builds"),
+            *("evaluation", "audit", "curation", "convert", "runlog", "sharding"),
+        ),
+    ),
+    "bench": (
+        "measurements, as commands",
+        ("surgrec_jax.bench",),
+        (
+            *("commands", "trainer", "compile_report", "models", "objectives", "sharding"),
+            *("checkpoint", "frozen", "records", "sampling", "loading", "evaluation"),
+            *("curation", "convert", "sources", "builds", "video"),
+        ),
+    ),
+    "compile_report": (
+        "steps compiled for other machines",
+        ("surgrec_jax.compile_report",),
+        ("commands", "trainer", "objectives", "sharding"),
+    ),
+    "commands": ("flags and errors that all share", ("surgrec_jax.commands",), ("trainer",)),
+    "trainer": (
+        "train, state, config, inputs",
+        tuple(
+            f"surgrec_jax.{name}"
+            for name in (
+                *("train", "train_state", "setup", "config", "inputs", "optim", "warm_start"),
+                "snapshots",
+            )
+        ),
+        (
+            *("hosts", "runlog", "checkpoint", "frozen", "objectives", "models", "sharding"),
+            *("records", "sampling", "loading", "evaluation", "builds"),
+        ),
+    ),
+    "curation": (
+        "embeddings, clusters, mixture",
+        ("surgrec_jax.curation",),
+        ("frozen", "evaluation", "loading", "sampling", "records", "sharding"),
+    ),
+    "evaluation": (
+        "tasks, heads, metrics, report",
+        ("surgrec_jax.evaluation",),
+        ("frozen", "models", "loading", "records"),
+    ),
+    "convert": (
+        "published checkpoints, in and out",
+        ("surgrec_jax.convert",),
+        ("frozen", "checkpoint", "models", "hosts", "sharding"),
+    ),
+    "frozen": (
+        "encoder, classifier",
+        ("surgrec_jax.frozen",),
+        ("models", "checkpoint", "sharding"),
+    ),
+    "objectives": ("MAE, JEPA, fine-tuning", ("surgrec_jax.objectives",), ("models",)),
+    "models": ("transformers and their parts", ("surgrec_jax.models",), ("sharding",)),
+    "sharding": ("mesh and placement", ("surgrec_jax.sharding",), ()),
+    "checkpoint": ("saves, checksums, restores", ("surgrec_jax.checkpoint",), ()),
+    "hosts": ("several processes of one run", ("surgrec_jax.hosts",), ()),
+    "runlog": ("what a run writes of itself", ("surgrec_jax.runlog",), ()),
+    "loading": ("records to batches", ("surgrec_jax.data.loading",), ("sampling", "records")),
+    "sampling": ("draws, shares, the mixture", ("surgrec_jax.data.sampling",), ("records",)),
+    "audit": (
+        "splits, overlaps, duplicates",
+        ("surgrec_jax.audit",),
+        ("records", "frozen"),
+    ),
+    "builders": (
+        "a folder per data set",
+        ("data_builders",),
+        ("builder commands", "sources", "video", "labels", "records"),
+    ),
+    "builder commands": (
+        "build, check, list, audit",
+        ("data_builders.common.commands", "data_builders.__main__"),
+        ("builds", "sources", "video", "audit", "records"),
+    ),
+    "builds": (
+        "jobs, shards, summary",
+        ("data_builders.common.build",),
+        ("sources", "video", "records"),
+    ),
+    "sources": (
+        "videos, cases, splits",
+        ("data_builders.common.source",),
+        ("video", "labels", "audit", "records"),
+    ),
+    "video": (
+        "frames, clocks, filters",
+        ("data_builders.common.video",),
+        ("labels", "records"),
+    ),
+    "labels": ("tables and tracks", ("data_builders.common.labels",), ("records",)),
+    "records": ("schema and reading of data sets", ("surgrec_jax.records",), ()),
+    "safety": ("errors, untrusted files", ("surgrec_jax.safety",), ()),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the project by its full name."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+@functools.cache
+def room_of(module: str) -> str | None:
+    """The room of a module: that of the longest prefix; None where no room claims it."""
+    claims = [
+        (len(prefix), room)
+        for room, (_, prefixes, _) in ROOMS.items()
+        for prefix in prefixes
+        if module == prefix or module.startswith(prefix + ".")
+    ]
+    return max(claims)[1] if claims else None
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module of the project that a file imports, also inside functions and by name.
+
+    Raises:
+        AssertionError: a relative import, which hides where an arrow goes.
+    """
+    known = modules()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides where an arrow goes"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # importlib.import_module("..."), python -m ...
+            names = [node.value] if node.value in known else []
+        else:
+            continue
+        for name in names:
+            while name not in known and "." in name:
+                name = name.rpartition(".")[0]  # a class or function of a module
+            if name in known and name not in PACKAGES:
+                yield name
+
+
+def arrows() -> dict[tuple[str, str], list[str]]:
+    """(room, imported room) -> "module imports module" for every arrow between two rooms."""
+    drawn: dict[tuple[str, str], list[str]] = {}
+    for module, path in modules().items():
+        room = room_of(module)
+        for target in imported(path):
+            other = room_of(target)
+            if room is not None and other is not None and other != room:
+                drawn.setdefault((room, other), []).append(f"{module} imports {target}")
+    return drawn
+
+
+def layers(edges: set[tuple[str, str]]) -> dict[str, int]:
+    """Room -> its height: 0 imports nothing, every other stands above all that it imports.
+
+    Raises:
+        ValueError: the rooms of a circle.
+    """
+    height: dict[str, int] = {}
+    while len(height) < len(ROOMS):
+        ready = [
+            room
+            for room in ROOMS
+            if room not in height and all(b in height for a, b in edges if a == room)
+        ]
+        if not ready:
+            raise ValueError(f"a circle among {sorted(set(ROOMS) - set(height))}")
+        for room in ready:
+            height[room] = 1 + max((height[b] for a, b in edges if a == room), default=-1)
+    return height
+
+
+def direct(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """The arrows that no path over other rooms replaces: what a reader needs to see the order."""
+    below: dict[str, set[str]] = {}
+    for room in sorted(ROOMS, key=layers(edges).__getitem__):
+        straight = {b for a, b in edges if a == room}
+        below[room] = straight.union(*(below[b] for b in straight))
+    return {
+        (a, b) for a, b in edges if not any(b in below[c] for d, c in edges if d == a and c != b)
+    }
+
+
+def picture() -> str:
+    """The rooms in layers as SVG, an arrow for every one of `direct`."""
+    edges = {pair for pair in arrows() if not set(pair) & set(FOR_ALL)}
+    height = layers(edges)
+    for room in FOR_ALL:
+        height[room] = -1
+    rows: dict[int, list[str]] = {}
+    for room in ROOMS:
+        rows.setdefault(height[room], []).append(room)
+    wide, tall, gap_x, gap_y, margin = 190, 52, 18, 46, 20
+    width = 2 * margin + max(map(len, rows.values())) * (wide + gap_x) - gap_x
+    top = max(rows)
+    place, boxes = {}, []
+    for level, row in sorted(rows.items(), reverse=True):
+        left = (width - len(row) * (wide + gap_x) + gap_x) / 2
+        y = margin + (top - level) * (tall + gap_y)
+        for number, room in enumerate(row):
+            x = left + number * (wide + gap_x)
+            place[room] = (x + wide / 2, y)
+            words = escape(ROOMS[room][0])
+            boxes.append(
+                f'<rect x="{x:g}" y="{y:g}" width="{wide}" height="{tall}" rx="6"/>'
+                f'<text x="{x + wide / 2:g}" y="{y + 21:g}" class="name">{escape(room)}</text>'
+                f'<text x="{x + wide / 2:g}" y="{y + 39:g}">{words}</text>'
+            )
+    lines = []
+    for a, b in sorted(direct(edges)):
+        (x1, y1), (x2, y2) = place[a], place[b]
+        y1, middle = y1 + tall, (y1 + tall + y2) / 2
+        lines.append(f'<path d="M{x1:g} {y1:g}C{x1:g} {middle:g} {x2:g} {middle:g} {x2:g} {y2:g}"/>')
+    bottom = 2 * margin + (top - min(rows)) * (tall + gap_y) + tall
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {bottom:g}" '
+        f'width="{width:g}" height="{bottom:g}">\n'
+        "<style>svg{background:#fff}rect{fill:#f2f6fa;stroke:#5b7690}"
+        "path{fill:none;stroke:#5b7690;stroke-opacity:.55;marker-end:url(#tip)}"
+        "text{font:11px sans-serif;text-anchor:middle;fill:#33414e}"
+        ".name{font:bold 14px sans-serif;fill:#111}</style>\n"
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" style="fill:#5b7690"/></marker>'
+        "</defs>\n" + "\n".join(lines + boxes) + "\n</svg>\n"
+    )
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(picture(), encoding="utf-8")
