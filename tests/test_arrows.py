@@ -14,6 +14,8 @@ ALLOWED = {
     "surgrec_jax.sharding": (),
     "surgrec_jax.terminal": (),
     "surgrec_jax.untrusted": (),
+    "surgrec_jax.safety": ("surgrec_jax.safety",),
+    "surgrec_jax.lineage": (),
     "surgrec_jax.models": ("surgrec_jax.models", "surgrec_jax.sharding"),
     "surgrec_jax.objectives": ("surgrec_jax.objectives", "surgrec_jax.models"),
     "surgrec_jax.optim": (),
@@ -21,6 +23,20 @@ ALLOWED = {
         "surgrec_jax.objectives",
         "surgrec_jax.optim",
         "surgrec_jax.sharding",
+    ),
+    "surgrec_jax.setup": (
+        "surgrec_jax.config",
+        "surgrec_jax.objectives",
+        "surgrec_jax.optim",
+        "surgrec_jax.sharding",
+        "surgrec_jax.train_state",
+    ),
+    "surgrec_jax.warm_start": (
+        "surgrec_jax.checkpoint",
+        "surgrec_jax.config",
+        "surgrec_jax.encoder",
+        "surgrec_jax.lineage",
+        "surgrec_jax.objectives",
     ),
     "surgrec_jax.data": ("surgrec_jax.data",),
     "surgrec_jax.metrics": ("surgrec_jax.appending",),
@@ -38,6 +54,7 @@ ALLOWED = {
         "surgrec_jax.classifier",
         "surgrec_jax.models",
         "surgrec_jax.metrics",
+        "surgrec_jax.objectives",
     ),
     "surgrec_jax.curation.__main__": ("surgrec_jax", "data_builders.common.records"),
     "surgrec_jax.curation": (
@@ -62,10 +79,11 @@ ALLOWED = {
 # What every room may import: leaves that import nothing of the project.
 OF_ALL = (
     "surgrec_jax.__version__",
+    "surgrec_jax.safety",
     "surgrec_jax.terminal",
     "surgrec_jax.untrusted",
 )
-CORE = ("models", "objectives", "optim", "train_state", "sharding", "flops", "encoder")
+CORE = ("models", "objectives", "optim", "train_state", "sharding", "encoder")
 
 
 def modules():

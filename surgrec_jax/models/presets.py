@@ -7,6 +7,8 @@ import dataclasses
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from surgrec_jax.safety.errors import ConfigError
+
 # ImageNet statistics of RGB in [0, 1]: the input normalisation of both reference recipes.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -154,7 +156,7 @@ def preset(name: str, **changes) -> ViTConfig:
         ValueError: an unknown size.
     """
     if name not in PRESETS:
-        raise ValueError(f"model preset {name!r}: choose from {tuple(PRESETS)}")
+        raise ConfigError(f"model.preset={name!r}: choose from {tuple(PRESETS)}")
     width, depth, heads, mlp_dim = PRESETS[name]
     sizes = {"width": width, "depth": depth, "heads": heads, "mlp_dim": mlp_dim}
     return ViTConfig(**(sizes | changes))

@@ -1,0 +1,1 @@
+"""What every room may use to meet the world outside; it imports nothing of the project."""
