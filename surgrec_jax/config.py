@@ -18,7 +18,8 @@ from surgrec_jax import optim, sharding, untrusted
 from surgrec_jax.models.attention import check_device
 from surgrec_jax.models.presets import Compute, ViTConfig, preset
 from surgrec_jax.objectives import Objective, Question, earlier, find_objective
-from surgrec_jax.safety.errors import ConfigError
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 FILE = "config.json"
 # model.preset of runs that take their architecture from `init_from` (see warm_start).
@@ -212,13 +213,11 @@ def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> N
     if not begun(workdir) or not path.exists():
         if not write:
             return
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(now, indent=2) + "\n")
-        temporary.replace(path)
+        files.write_json(path, now)
         return
     try:
         before = flatten(read_kept(path))
-    except ValueError as error:
+    except DataError as error:
         raise ConfigError(
             f"{path} cannot be read ({error}): restore it from a checkpoint's config or a copy"
         ) from error

@@ -115,7 +115,7 @@ def open_manifest(config: ConfigDict, sources: list[Source]) -> Manifest | None:
     """The manifest of `config.data`, None where there is none.
 
     Raises:
-        ConfigError: sources with weights besides. CurationError, FileNotFoundError: a manifest that
+        ConfigError: sources with weights besides. DataError, FileNotFoundError: a manifest that
             cannot be used, or is not of these sources.
     """
     if not config.data.manifest:
@@ -153,8 +153,7 @@ def open_question(config: ConfigDict) -> Question | None:
     """What the objective asks of the training sources' labels; None where it needs none.
 
     Raises:
-        ConfigError: no such objective or frame, or sources with other classes. ValueError: no such
-            label.
+        ConfigError: no such objective, frame or label, or sources with other classes.
     """
     if not objective_kind(config).needs_labels:
         return None

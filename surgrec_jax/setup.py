@@ -25,7 +25,7 @@ def make_mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -
     """The mesh of `config.mesh`, over all devices where none are given.
 
     Raises:
-        ValueError: the devices or the batch do not divide over it.
+        ConfigError: the devices or the batch do not divide over it.
     """
     mesh = sharding.make_mesh(config.mesh.fsdp, devices)
     sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
@@ -96,7 +96,7 @@ def build_setup(config: ConfigDict, mesh: Mesh, question: Question | None = None
         question: what is asked of the labels, for an objective that needs them.
 
     Raises:
-        ConfigError, ValueError: values that are not possible, or not on these devices.
+        ConfigError: values that are not possible, or not on these devices.
     """
     with jax.set_mesh(mesh):
         compute = cfg.make_compute(config)

@@ -49,8 +49,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         True when all steps are done, False when stopped by a signal or `config.stop_after`.
 
     Raises:
-        ConfigError, CheckpointError, WorkdirInUseError, ValueError, OSError: one sentence each,
-            with the remedy.
+        UserError, OSError: one sentence each, with the remedy.
         NonFiniteError: the run's numbers broke; the ids of the batch are saved in the workdir.
     """
     cfg.check_numbers(config)

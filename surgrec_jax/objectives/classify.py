@@ -65,7 +65,7 @@ class Classify(base.Objective):
     """Cross-entropy of a clip's label: softmax for one track, sigmoids for several binary ones.
 
     Raises:
-        ValueError: a question without two classes.
+        ConfigError: a question without two classes.
     """
 
     name = "classify"

@@ -62,7 +62,7 @@ class JEPA(base.Objective):
     """Predict an EMA encoder's tokens of hidden regions from the tokens of the visible ones.
 
     Raises:
-        ValueError: a mask that hardly ever fits the grid.
+        ConfigError: a mask that hardly ever fits the grid.
     """
 
     name = "jepa"

@@ -1,1 +1,1 @@
-"""What every room may use to meet the world outside; it imports nothing of the project."""
+"""What keeps users and their files safe: errors they can mend, bounded readers, whole files."""
