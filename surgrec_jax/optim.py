@@ -68,11 +68,6 @@ def cosine(start: float, end: float, total: int) -> Schedule:
     return schedule
 
 
-def linear(start: float, end: float, total: int) -> Schedule:
-    """Linear from start to end over `total` steps, then constant."""
-    return optax.linear_schedule(start, end, total)
-
-
 @dataclasses.dataclass(frozen=True)
 class AdamW:
     """AdamW (Loshchilov and Hutter 2019) as the recipes use it.

@@ -9,7 +9,7 @@ import pytest
 from surgrec_jax import optim, sharding, train_state
 from surgrec_jax.compile_report import hlo
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.objectives import make_objective
+from surgrec_jax.objectives import find_objective
 
 DEPTH, NARROW_DEPTH = 3, 5
 ENCODER = ViTConfig(
@@ -32,7 +32,7 @@ FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes"
 
 def compiled_text(name, fsdp, remat, encoder=ENCODER):
     mesh = sharding.make_mesh(fsdp)
-    objective = make_objective(name, encoder, OPTIONS[name], Compute(remat=remat))
+    objective = find_objective(name).from_config(encoder, OPTIONS[name], Compute(remat=remat))
     tx = optim.AdamW(
         lr=lambda s: 1e-3, weight_decay=lambda s: 0.05, decayed=objective.decayed
     ).build()

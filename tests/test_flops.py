@@ -4,9 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from surgrec_jax import flops
 from surgrec_jax.models.presets import MAE_DECODERS, Compute, ViTConfig, preset
-from surgrec_jax.objectives import make_objective
+from surgrec_jax.objectives import find_objective
 
 MASKS = (
     {"blocks": 8, "scale": 0.15, "context": 40, "target": 96},
@@ -17,7 +16,7 @@ MASKS = (
 def mae(name):
     depth, width, heads = MAE_DECODERS[name]
     options = {"decoder_depth": depth, "decoder_width": width, "decoder_heads": heads}
-    return make_objective("mae", preset(name), options, Compute())
+    return find_objective("mae").from_config(preset(name), options, Compute())
 
 
 # GFLOP per clip and step of VideoMAE at 16 x 224, counted by hand for its code, which embeds all
@@ -26,12 +25,12 @@ def mae(name):
 def test_mae_cost_is_videomaes_less_the_hidden_patches(name, gflop):
     objective = mae(name)
     saved = 2 * 2 * (1568 - 160) * objective.encoder.width * 1536
-    assert (flops.step_flops(objective) + saved) / 1e9 == pytest.approx(gflop, abs=0.6)
+    assert (objective.flops() + saved) / 1e9 == pytest.approx(gflop, abs=0.6)
 
 
 def test_jepa_cost_by_hand():
-    objective = make_objective(
-        "jepa", preset("L", position="rope_3d", init="trunc_normal"), {"masks": MASKS}, Compute()
+    objective = find_objective("jepa").from_config(
+        preset("L", position="rope_3d", init="trunc_normal"), {"masks": MASKS}, Compute()
     )
 
     def block(n, d):
@@ -42,7 +41,7 @@ def test_jepa_cost_by_hand():
         total += 2 * (2 * context * 1024 * 1536)
         total += 3 * (24 * block(context, 1024) + 2 * context * 1024 * 384)
         total += 3 * (12 * block(context + target, 384) + 2 * target * 384 * 1024)
-    assert flops.step_flops(objective) == pytest.approx(total, rel=1e-12)
+    assert objective.flops() == pytest.approx(total, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["mae", "jepa"])
@@ -56,12 +55,12 @@ def test_xla_counts_the_same_when_nothing_is_a_loop(name):
         masks = ({"blocks": 2, "scale": 0.2, "context": 12, "target": 10},)
         options = {"masks": masks, "predictor_depth": 2, "predictor_width": 96}
     compute = Compute(unroll=3, attention="einsum")
-    objective = make_objective(name, encoder, options, compute)
+    objective = find_objective(name).from_config(encoder, options, compute)
     params = objective.init(jax.random.key(0))
     batch = {"video": np.zeros((2, 8, 96, 96, 3), np.uint8)}
     keys = jax.random.split(jax.random.key(0), 2)
     step = jax.jit(jax.value_and_grad(lambda p, t: objective.loss(p, batch, keys, t), has_aux=True))
     compiled = step.lower(params, objective.target_of(params)).compile()
     counted = compiled.cost_analysis()["flops"] / 2
-    assert flops.step_flops(objective) == pytest.approx(counted, rel=0.12)
-    assert flops.step_flops(objective) < counted
+    assert objective.flops() == pytest.approx(counted, rel=0.12)
+    assert objective.flops() < counted

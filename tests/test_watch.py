@@ -6,7 +6,7 @@ import pytest
 
 from surgrec_jax import metrics, sharding
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.objectives import make_objective
+from surgrec_jax.objectives import find_objective
 from surgrec_jax.watch import Watch
 
 ENCODER = ViTConfig(48, 1, 4, 96, num_frames=4, image_size=(32, 32), patch=8, position="rope_3d")
@@ -16,7 +16,7 @@ CLIPS, DEVICES = 64, 2
 
 def test_the_collapse_monitor_never_holds_all_tokens_of_a_batch(tmp_path):
     """A step holds a tenth of them, or those of a microbatch."""
-    objective = make_objective("mae", ENCODER, OPTIONS, Compute())
+    objective = find_objective("mae").from_config(ENCODER, OPTIONS, Compute())
     mesh = sharding.make_mesh(devices=jax.devices()[:DEVICES])
     clips = np.random.default_rng(0).integers(0, 256, (CLIPS, 4, 32, 32, 3), np.uint8)
     params = jax.jit(objective.init)(jax.random.key(0))

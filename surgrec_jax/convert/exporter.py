@@ -20,7 +20,8 @@ from surgrec_jax.convert.torch_file import write_torch
 from surgrec_jax.encoder import config_from_meta
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.position import sincos_3d
-from surgrec_jax.models.presets import MAE_DECODERS, ViTConfig
+from surgrec_jax.models.presets import ViTConfig
+from surgrec_jax.objectives.earlier import parts_of
 
 FORMATS = ("transformers", "videomae", "vjepa2", "vjepa1")
 DEFAULT_FILE = {"videomae": "checkpoint.pth", "vjepa2": "latest.pt", "vjepa1": "latest.pt"}
@@ -42,6 +43,7 @@ class Model:
 
     Raises:
         CheckpointError: it cannot be read.
+        ConvertError: it has parts that no format holds.
     """
 
     def __init__(
@@ -56,6 +58,12 @@ class Model:
         self.meta = checkpoint.read_meta(self.location)
         self.encoder = config_from_meta(self.meta)
         parts = parts_of(self.meta) if whole else {}
+        others = sorted(parts.keys() - {"decoder", "predictor", "head"})
+        if others:
+            raise ConvertError(
+                f"no format has a place for the {', '.join(others)} of {self.location.path}; leave "
+                "out --whole for the encoder alone"
+            )
         self.decoder, self.predictor = parts.get("decoder"), parts.get("predictor")
         self.head = HeadConfig(**parts["head"]) if "head" in parts else None
         classifier = self.meta.get("classifier", {})
@@ -103,26 +111,6 @@ class Model:
             for path, value in self.params.items()
             if path.startswith("params/") and path.split("/")[1] not in names
         }
-
-
-def parts_of(meta: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Sizes of what a checkpoint has besides the encoder: from its import, or from its config."""
-    if "parts" in meta:
-        return meta["parts"]
-    config = meta["config"]
-    if config["objective"] == "mae":
-        usual = MAE_DECODERS.get(config["model"]["preset"], (None, None, None))
-        given = config["mae"]
-        sizes = {
-            k: given.get(f"decoder_{k}") or v
-            for k, v in zip(("depth", "width", "heads"), usual, strict=True)
-        }
-        return {"decoder": sizes | {"mlp_dim": given.get("decoder_mlp_dim")}}
-    if config["objective"] == "jepa":
-        given = config["jepa"]
-        sizes = {k: given[f"predictor_{k}"] for k in ("depth", "width", "heads")}
-        return {"predictor": sizes | {"num_masks": len(given["masks"])}}
-    return {"head": meta["classifier"]["head"]}
 
 
 def export_checkpoint(

@@ -20,6 +20,7 @@ from surgrec_jax.convert.resize import can_extend, resize
 from surgrec_jax.convert.strict import ConvertError, to_params
 from surgrec_jax.encoder import config_from_meta, load_encoder, meta_of
 from surgrec_jax.models.presets import ViTConfig
+from surgrec_jax.objectives import OBJECTIVES
 
 
 def import_file(
@@ -74,7 +75,7 @@ def import_file(
     if expect is None and recorded.exists() and not below:
         verified[recorded.name] = verify.check(recorded, plan.encoder, _evaluated(trees))
     encoder, method = resize(plan, trees, options)
-    if plan.objective == "jepa":
+    if _uses_target(plan):
         _add_target(trees, options)
     if expect not in (None, "none"):
         verified[Path(expect).name] = verify.check(expect, encoder, _evaluated(trees))
@@ -136,6 +137,11 @@ def _of_two(plan: Plan) -> bool:
     return plan.family in vjepa.POSITION
 
 
+def _uses_target(plan: Plan) -> bool:
+    """Whether the objective that can go on from this import has an EMA target."""
+    return plan.objective in OBJECTIVES and OBJECTIVES[plan.objective].uses_target
+
+
 def _evaluated(trees: dict[str, Any]) -> dict[str, Any]:
     """The encoder that `load_encoder` takes."""
     return trees["target_params" if "target_params" in trees else "params"]["encoder"]
@@ -152,7 +158,7 @@ def on_host(flat: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 
 
 def _add_target(trees: dict[str, Any], options: ImportOptions) -> None:
-    """JEPA checkpoints have an EMA target; `load_encoder` takes it, training continues from it."""
+    """Makes the EMA target that `load_encoder` takes, and training continues from."""
     if "target_params" not in trees or options.encoder == "online":
         trees["target_params"] = {"encoder": trees["params"]["encoder"]}
 
@@ -166,7 +172,7 @@ def _meta(
     return {
         "name": Path(file.name).stem,
         "objective": plan.objective,
-        "uses_target": plan.objective == "jepa",
+        "uses_target": _uses_target(plan),
         "parts": parts,
         "import": {
             "file": Path(file.name).name,

@@ -4,6 +4,7 @@ Clips are decoded by a few threads straight into their places in the batch.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,14 +12,26 @@ from surgrec_jax.data import clips, storage
 from surgrec_jax.data.augment import rand_augment
 from surgrec_jax.data.clips import ClipSpec, SmallFramesError
 from surgrec_jax.data.faults import BadRecord, BadRecordsError
-from surgrec_jax.data.permute import hash64
 from surgrec_jax.data.records import DamagedRecordError, Record, Source
 from surgrec_jax.data.sampling import Sampler
 from surgrec_jax.data.threads import Threads
 from surgrec_jax.data.transforms import crop_resize_flip, spread_crops
 
-_EVAL_STREAM = 4  # sampling.py uses the others
 ATTEMPTS = 32  # spares tried for one draw; with a tenth of all records bad, 1e-32 need more
+
+
+@dataclasses.dataclass
+class _Draw:
+    """A global draw, and the record that is loaded for it: a spare where the drawn one is bad."""
+
+    draw: int
+    leaf: int
+    seed: np.uint64
+    source: int
+    record: int
+    start: int = 0
+    label: Sequence[int] = ()
+    bad: list[BadRecord] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,57 +52,61 @@ class TrainLoader:
     label_frame: str = "centre"
 
     def __call__(self, step: int) -> dict:
-        count = self.draws_per_step // self.process_count
-        first = int(step) * self.draws_per_step + self.process_index * count
-        index = np.arange(first, first + count)
-        draws = self.sampler.draws(index)
-        chosen = [(int(s), int(r)) for s, r in zip(draws.source, draws.record, strict=True)]
-        video = _empty_video(count * self.repeats, self.clip)
-        start = np.empty(count, np.int32)
-        label = np.empty((count, len(self.tracks)), np.int32)
-        bad: list[list[BadRecord]] = [[] for _ in range(count)]
-
-        def load(i: int) -> None:
-            """Clip i, or that of the first spare that can be used."""
-            seed = draws.seed[i]
-            while True:
-                source, number = self.sources[chosen[i][0]], chosen[i][1]
-                try:
-                    start[i], label[i], frames = self._frames(source, number, seed)
-                    break
-                except (DamagedRecordError, SmallFramesError) as error:
-                    if not self.skip:
-                        raise
-                    bad[i].append(
-                        BadRecord(source.label, number, getattr(error, "fault", str(error)))
-                    )
-                if len(bad[i]) > ATTEMPTS:
-                    raise BadRecordsError(
-                        f"draw {index[i]} and {ATTEMPTS} more in its place hit bad records; the "
-                        f"last: {bad[i][-1].why}"
-                    )
-                spare = self.sampler.spare(int(index[i]), int(draws.leaf[i]), len(bad[i]))
-                chosen[i], seed = (spare.source, spare.record), np.uint64(spare.seed)
-            for r in range(self.repeats):
-                rng = _generator(seed, 1 + r)
-                box, flip = clips.pick_box(rng, *frames[0].shape[:2], self.clip)
-                crop_resize_flip(frames, box, video[i * self.repeats + r], flip)
-                if self.clip.augment:
-                    rand_augment(rng, video[i * self.repeats + r], self.clip.augment)
-
-        def describe(i: int) -> str:
-            return self.sources[chosen[i][0]].where(chosen[i][1])
-
-        self.threads.run(load, count, describe)
-        source, record = np.array(chosen, np.int64).T
-        ids = {"draw": index, "source": source.astype(np.int32), "record": record, "start": start}
-        if self.tracks:
-            ids["label"] = label
+        draws = self._draws(int(step))
+        video = _empty_video(len(draws) * self.repeats, self.clip)
+        views = video.reshape(len(draws), self.repeats, *video.shape[1:])
+        self.threads.run(
+            lambda i: self._load(draws[i], views[i]),
+            len(draws),
+            lambda i: self.sources[draws[i].source].where(draws[i].record),
+        )
+        kinds = {"draw": np.int64, "source": np.int32, "record": np.int64, "start": np.int32}
+        kinds |= {"label": np.int32} if self.tracks else {}
+        ids = {k: np.array([getattr(d, k) for d in draws], kind) for k, kind in kinds.items()}
         return {
             "video": video,
             **{k: np.repeat(v, self.repeats, 0) for k, v in ids.items()},
-            "bad": tuple(entry for met in bad for entry in met),
+            "bad": tuple(entry for d in draws for entry in d.bad),
         }
+
+    def _draws(self, step: int) -> list[_Draw]:
+        """This process's draws of a step."""
+        count = self.draws_per_step // self.process_count
+        first = step * self.draws_per_step + self.process_index * count
+        index = np.arange(first, first + count)
+        d = self.sampler.draws(index)
+        drawn = zip(index, d.leaf, d.seed, d.source, d.record, strict=True)
+        return [_Draw(int(i), int(f), seed, int(s), int(r)) for i, f, seed, s, r in drawn]
+
+    def _load(self, draw: _Draw, views: np.ndarray) -> None:
+        """Fills the views [repeats, T, S, S, 3] of a draw."""
+        frames = self._usable(draw)
+        for r, view in enumerate(views):
+            rng = _generator(draw.seed, 1 + r)
+            box, flip = clips.pick_box(rng, *frames[0].shape[:2], self.clip)
+            crop_resize_flip(frames, box, view, flip)
+            if self.clip.augment:
+                rand_augment(rng, view, self.clip.augment)
+
+    def _usable(self, draw: _Draw) -> list[np.ndarray]:
+        """The frames of a draw, or of the first spare that can be used, which takes its place."""
+        while True:
+            source = self.sources[draw.source]
+            try:
+                draw.start, draw.label, frames = self._frames(source, draw.record, draw.seed)
+                return frames
+            except (DamagedRecordError, SmallFramesError) as error:
+                if not self.skip:
+                    raise
+                why = getattr(error, "fault", str(error))
+                draw.bad.append(BadRecord(source.label, draw.record, why))
+            if len(draw.bad) > ATTEMPTS:
+                raise BadRecordsError(
+                    f"draw {draw.draw} and {ATTEMPTS} more in its place hit bad records; the "
+                    f"last: {draw.bad[-1].why}"
+                )
+            spare = self.sampler.spare(draw.draw, draw.leaf, len(draw.bad))
+            draw.source, draw.record, draw.seed = spare.source, spare.record, np.uint64(spare.seed)
 
     def _frames(self, source: Source, number: int, seed: np.uint64) -> tuple[int, list, list]:
         """Start, label per track, and decoded frames of a clip.
@@ -128,11 +145,9 @@ class EvalLoader:
 
     source: Source
     clip: ClipSpec
-    tracks: tuple[str, ...]
     records: np.ndarray
     counts: np.ndarray  # clips of each of `records`, at least 1
     batch_size: int
-    seed: int | None
     crops: int
     threads: Threads
     patience_s: float
@@ -170,11 +185,7 @@ class EvalLoader:
 
     def _clip(self, record: Record, number: int, view: int, count: int, out: np.ndarray) -> dict:
         starts = clips.num_starts(record.times, self.clip)
-        if self.seed is None:
-            start = int((view + 0.5) * starts / count)
-        else:
-            key = hash64(self.seed, _EVAL_STREAM, np.int64(number), np.int64(view))
-            start = int(_generator(key, 0).integers(starts))
+        start = int((view + 0.5) * starts / count)
         frames = clips.decode_clip(self.source, number, record, start, self.clip)
         for view_of, box in zip(out, spread_crops(*frames[0].shape[:2], self.crops), strict=True):
             crop_resize_flip(frames, box, view_of)
@@ -187,8 +198,8 @@ class EvalLoader:
             "video_id": record.video_id,
             "start": np.int32(start),
             "time": record.times[centre],
-            **{("labels", t): record.labels[t][centre] for t in self.tracks},
-            **{("last_labels", t): record.labels[t][last] for t in self.tracks},
+            **{("labels", t): record.labels[t][centre] for t in self.source.tracks},
+            **{("last_labels", t): record.labels[t][last] for t in self.source.tracks},
             **{("video_labels", v): np.int64(x) for v, x in record.video_labels.items()},
         }
 

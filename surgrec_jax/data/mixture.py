@@ -1,4 +1,4 @@
-"""Weights of sources, domains and leaves: what the sampler is asked to realise."""
+"""Weights of sources: what the sampler is asked to realise."""
 
 from collections.abc import Sequence
 
@@ -25,47 +25,3 @@ def temperature_shares(sizes: Sequence[float], alpha: float) -> np.ndarray:
     full = n > 0
     p[full] = (n[full] / n.max()) ** alpha
     return p / p.sum()
-
-
-def grouped_shares(
-    group_of: Sequence[int], group_weights: Sequence[float], weights: Sequence[float]
-) -> np.ndarray:
-    """Two levels in one: the share of thing j is its group's share times its share in the group.
-
-    For example sources within domains (`group_of` = domain of every source, `weights` = records per
-    source, `group_weights` = temperature shares of the domains), or leaves within sources.
-
-    Args:
-      group_of: integer [N] in [0, G).
-      group_weights: [G], any scale.
-      weights: [N], any scale within a group.
-
-    Returns:
-      float64 [N] summing to one.
-
-    Raises:
-      ValueError: an entry that is negative or not finite, or a group of positive weight none of
-        whose members has any; the first is named.
-    """
-    group = np.asarray(group_of, np.int64)
-    g, w = np.asarray(group_weights, np.float64), np.asarray(weights, np.float64)
-    if group.shape != w.shape or group.ndim != 1:
-        raise ValueError(f"{len(group)} groups given for {len(w)} weights; they must match")
-    if group.size and (group.min() < 0 or group.max() >= len(g)):
-        raise ValueError(
-            f"group numbers must lie in [0, {len(g)}), got {group.min()}..{group.max()}"
-        )
-    for name, values in (("group_weights", g), ("weights", w)):
-        bad = ~np.isfinite(values) | (values < 0)
-        if bad.any():
-            j = int(np.argmax(bad))
-            raise ConfigError(f"{name}: entry {j} is {values[j]}; use finite numbers >= 0")
-    total = np.bincount(group, w, len(g))
-    hollow = (g > 0) & (total == 0)
-    if hollow.any():
-        j = int(np.argmax(hollow))
-        raise ConfigError(f"group {j} has weight {g[j]} but no member with weight; set it to 0")
-    if not g.any():
-        raise ConfigError(f"group_weights: all {len(g)} entries are zero; one must be positive")
-    share = g / g.sum()
-    return np.where(w > 0, share[group] * w / np.where(total > 0, total, 1)[group], 0.0)

@@ -19,7 +19,7 @@ from surgrec_jax.data.leaves import Leaves
 from surgrec_jax.data.permute import hash64, permute
 from surgrec_jax.data.shares import MAX_DRAW, plan_stages
 
-_BLOCK_STREAM, _LEAF_STREAM, _SEED_STREAM = 1, 2, 3  # 4: loaders.py
+_BLOCK_STREAM, _LEAF_STREAM, _SEED_STREAM = 1, 2, 3
 _SPARE_STREAM = 5
 _SPARES_OF_LEAF = 4  # so often a spare comes from the draw's own leaf
 

@@ -16,6 +16,7 @@ from surgrec_jax.evaluation.page import card, details, page, pairs
 from surgrec_jax.evaluation.report_results import MODEL_COLOURS, results_section
 from surgrec_jax.evaluation.run_logs import RunLog, read_run
 from surgrec_jax.evaluation.svg import Curve, curves, escape
+from surgrec_jax.objectives import OBJECTIVES
 from surgrec_jax.safety import files
 from surgrec_jax.safety.errors import run_command
 from surgrec_jax.terminal import escape_output
@@ -31,10 +32,6 @@ _CURVES = (
     ("clips per second", "clips_per_s", False),
     ("share of time waiting for data", "data_wait", False),
 )
-_CAPTIONS = {  # rows of the pictures, as the objectives draw them
-    "mae": "the clip, what the encoder sees of it, the reconstruction",
-    "jepa": "the clip, its features (three principal components as red, green, blue)",
-}
 
 
 def curves_section(runs: Sequence[RunLog]) -> str:
@@ -75,10 +72,11 @@ def pictures_section(runs: Sequence[RunLog]) -> str:
     """Images the runs wrote (reconstructions, feature maps): first and last of each kind."""
     figures = []
     for run in runs:
-        objective = (run.config or {}).get("objective")
+        objective = OBJECTIVES.get(str((run.config or {}).get("objective")))
+        rows = ", ".join(objective.rows) if objective else ""
         for picture in run.pictures:
             step = f", step {picture.step}" if picture.step >= 0 else ""
-            what = picture.name or _CAPTIONS.get(str(objective), "")
+            what = picture.name or rows
             text = escape(f"{run.name}{step}{': ' if what else ''}{what}")
             figures.append(
                 card(

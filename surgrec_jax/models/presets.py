@@ -158,7 +158,7 @@ def preset(name: str, **changes) -> ViTConfig:
         ConfigError: an unknown size.
     """
     if name not in PRESETS:
-        raise ConfigError(f"model preset {name!r}: choose from {tuple(PRESETS)}")
+        raise ConfigError(f"model.preset={name!r}: choose from {tuple(PRESETS)}")
     width, depth, heads, mlp_dim = PRESETS[name]
     sizes = {"width": width, "depth": depth, "heads": heads, "mlp_dim": mlp_dim}
     return ViTConfig(**(sizes | changes))

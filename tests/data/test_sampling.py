@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from surgrec_jax.data.leaves import Leaves, integer_counts, write_order
-from surgrec_jax.data.mixture import grouped_shares, temperature_shares
+from surgrec_jax.data.mixture import temperature_shares
 from surgrec_jax.data.permute import hash64, permute
 from surgrec_jax.data.sampling import Sampler
 from surgrec_jax.data.shares import MAX_DRAW, UNITS, carried
@@ -210,15 +210,13 @@ def test_write_order_in_chunks_equals_a_stable_sort(tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.diff(starts), np.bincount(leaf_of, minlength=10))
 
 
-def test_temperature_and_groups_against_numpy():
+def test_temperature_against_numpy():
     n = np.array([9000.0, 700, 0, 3])
     for alpha in (0.0, 0.5, 1.0):
         powers = np.where(n > 0, n**alpha, 0)
         np.testing.assert_allclose(temperature_shares(n, alpha), powers / powers.sum(), rtol=1e-12)
-    got = grouped_shares((0, 0, 1, 2), (0.5, 0.25, 0), (3, 1, 8, 5))
-    np.testing.assert_allclose(got, np.array([0.5 * 0.75, 0.5 * 0.25, 0.25, 0]) / 0.75)
     realised = np.bincount(
-        sampler((9, 9, 9, 9), got, block=960).draws(np.arange(960)).leaf, minlength=4
+        sampler((9, 9, 9, 9), (3, 1, 2, 0), block=960).draws(np.arange(960)).leaf, minlength=4
     )
     assert realised.tolist() == [480, 160, 320, 0]
 
@@ -289,5 +287,3 @@ def test_other_errors_are_named(tmp_path):
         stale.draws(np.arange(1000))
     with pytest.raises(ValueError, match="record weight 1 is -1.0"):
         integer_counts([1, -1])
-    with pytest.raises(ValueError, match="group 1 has weight 1.0 but no member"):
-        grouped_shares((0, 0), (1, 1), (1, 1))
