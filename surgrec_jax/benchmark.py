@@ -9,12 +9,11 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from surgrec_jax import audits, benchmark_finetune, commands
-from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.classifier import load_fitting
-from surgrec_jax.commands import CONFIG, items, parse_flags
+from surgrec_jax.commands import CONFIG, items, parse_flags, quiet
 from surgrec_jax.data.locate import build_command
 from surgrec_jax.data.records import Source, open_source
 from surgrec_jax.evaluation import report, report_benchmark, report_frames, results, vlm_column
@@ -23,6 +22,8 @@ from surgrec_jax.evaluation.compare import compare
 from surgrec_jax.evaluation.rules import Settings, parse_clip
 from surgrec_jax.evaluation.task_list import offered_tasks, select_tasks, wanted_sources
 from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import ConfigError, UserError, run_command
 from surgrec_jax.terminal import escape_output
 
 flags.adopt_module_key_flags(commands)  # --help lists them
@@ -43,7 +44,7 @@ def candidates(text: str, key: str = "checkpoints") -> list[Candidate]:
       key: of the config, for error messages.
 
     Raises:
-      ValueError: no encoder is named. CheckpointError: a checkpoint cannot be read.
+      ConfigError: no encoder is named. CheckpointError: a checkpoint cannot be read.
     """
     loaded = []
     for part in items(text):
@@ -52,11 +53,11 @@ def candidates(text: str, key: str = "checkpoints") -> list[Candidate]:
         if there or not sign:
             name, path = "", part
         if ":" in path and not sign and not there:
-            raise ValueError(f"{key}={part}: give NAME=RUN, with = after the name")
+            raise ConfigError(f"{key}={part}: give NAME=RUN, with = after the name")
         encoder, classifier = load_fitting(path)
         loaded.append(Candidate(name or encoder.name, encoder, path, classifier))
     if not loaded:
-        raise ValueError(f"nothing to compare: give --config.{key}=NAME=RUN[,NAME=RUN...]")
+        raise ConfigError(f"nothing to compare: give --config.{key}=NAME=RUN[,NAME=RUN...]")
     return loaded
 
 
@@ -100,7 +101,7 @@ def run(config) -> pathlib.Path:
     if not sources:
         for entry in missing:
             print(f"missing: {entry['source']}: {entry['reason']}", file=sys.stderr)
-        raise ValueError("none of the data sets is prepared: nothing to compare on")
+        raise ConfigError("none of the data sets is prepared: nothing to compare on")
     out, train = pathlib.Path(config.out), None
     if settings.rules.finetune:
         train = functools.partial(benchmark_finetune.fine_tune, config=config, out=out)
@@ -117,7 +118,7 @@ def run(config) -> pathlib.Path:
     measured |= {"missing": missing, "notes": sentences + measured["notes"]}
     if config.frames_in_report:
         report_frames.add_frames(measured, sources, out / "frames")
-    results.write_json(out / "results.json", measured)
+    files.write_json(out / "results.json", measured)
     (out / "results.md").write_text(results.markdown(measured), encoding="utf-8")
     page = report_benchmark.build(measured, out / "frames")
     written = report.write_report(out / "index.html", page)
@@ -137,7 +138,7 @@ def _tasks(
     known = {task.name for tasks in offered.values() for task in tasks}
     unknown = [task for task in wanted if task not in known]
     if unknown or not wanted:
-        raise ValueError(
+        raise ConfigError(
             f"no source has a task {', '.join(map(repr, unknown)) or '(none given)'}; there are: "
             f"{', '.join(sorted(known))}, or all"
         )
@@ -153,7 +154,7 @@ def _open(
     for name, of_source in tasks.items():
         try:
             opened[name] = open_splits(data_dir, name, of_source)
-        except (FileNotFoundError, ValueError) as error:
+        except (UserError, FileNotFoundError) as error:
             source, _, config = name.partition("/")
             command = build_command(source, data_dir, config or None)
             missing.append({"source": name, "reason": str(error), "command": command})
@@ -163,17 +164,15 @@ def _open(
 def main(argv: Sequence[str]) -> int:
     """Compares; wrong values and missing data end in one sentence and exit code 1."""
     del argv
-    logging.set_verbosity(logging.WARNING)
+    quiet()
     os.environ.setdefault("TQDM_MININTERVAL", "1")
-    try:
+
+    def work() -> int:
         run(CONFIG.value)
-    except (CheckpointError, ValueError, OSError) as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nbenchmark: stopped; the same command goes on with what is there", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    stopped = "benchmark: stopped; the same command goes on with what is there"
+    return run_command("benchmark", work, interrupted=stopped)
 
 
 if __name__ == "__main__":

@@ -6,21 +6,20 @@ A probe is a benchmark of one source that keeps the predictions.
 
 import functools
 import pathlib
-import sys
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 
 from surgrec_jax import audits, commands
 from surgrec_jax.benchmark import candidates, open_splits, print_results, settings_of
-from surgrec_jax.checkpoint import CheckpointError
-from surgrec_jax.commands import CONFIG, items, parse_flags
-from surgrec_jax.evaluation import results
+from surgrec_jax.commands import CONFIG, items, parse_flags, quiet
 from surgrec_jax.evaluation.cells import Cell
 from surgrec_jax.evaluation.columns import MAJORITY, Group, groups
 from surgrec_jax.evaluation.compare import compare
 from surgrec_jax.evaluation.task_list import offered_tasks, select_tasks, wanted_sources
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import ConfigError, UserError, run_command
 from surgrec_jax.terminal import escape_output
 
 flags.adopt_module_key_flags(commands)  # --help lists them
@@ -50,7 +49,7 @@ def run(config) -> pathlib.Path:
     settings = settings_of(config)
     source, *more = wanted_sources(items(config.source), settings.rules.published)
     if more:
-        raise ValueError(
+        raise ConfigError(
             f"source={config.source!r} is {1 + len(more)} data sets and a probe is of one; of "
             "several: python -m surgrec_jax.benchmark"
         )
@@ -71,29 +70,27 @@ def run(config) -> pathlib.Path:
     measured |= {"notes": measured["notes"] + sentences, "source": splits[tasks[0].splits[0]].name}
     measured["data"] = measured["data"][source]
     np.savez_compressed(out / "predictions.npz", **predictions(cells, groups(encoders, settings)))
-    results.write_json(out / "results.json", measured)
+    files.write_json(out / "results.json", measured)
     print_results(measured)
     written = f"{out / 'results.json'}, predictions.npz beside it"
     print(f"\nWritten in {measured['seconds']:.0f} s: {written}")
     if not {cell.column for cell in cells} & {encoder.name for encoder in encoders}:
         reasons = [entry["reason"] for entry in measured["refused"] + measured["failed"]]
-        raise ValueError(f"no encoder has a score: {reasons[0]}")
+        raise UserError(f"no encoder has a score: {reasons[0]}")
     return out / "results.json"
 
 
 def main(argv: Sequence[str]) -> int:
     """Probes; wrong values and missing data end in one sentence and exit code 1."""
     del argv
-    logging.set_verbosity(logging.WARNING)
-    try:
+    quiet()
+
+    def work() -> int:
         run(CONFIG.value)
-    except (CheckpointError, ValueError, OSError) as error:
-        print(f"probe: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nprobe: stopped; the same command goes on with what is there", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    stopped = "probe: stopped; the same command goes on with what is there"
+    return run_command("probe", work, interrupted=stopped)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from surgrec_jax.evaluation.heads import HEADS
 from surgrec_jax.evaluation.labelled_task import LabelledTask
 from surgrec_jax.evaluation.rules import Settings
 from surgrec_jax.evaluation.run_head import Answer, majority, run_head
-from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.evaluation.tasks import RefusedTaskError, Task
 
 
 def answer_task(
@@ -26,7 +26,8 @@ def answer_task(
       features: split -> feature name -> features.
 
     Raises:
-      ValueError: as `run_head`; under a protocol that trains whole encoders, a column whose
+      UserError: as `run_head`.
+      RefusedTaskError: under a protocol that trains whole encoders, a column whose
         classifier cannot answer the task.
     """
     if column.kind == "majority":
@@ -35,7 +36,7 @@ def answer_task(
     answers = _classify(labelled, column, features)
     if settings.rules.finetune and not answers:
         why = unfit(column, labelled.task, labelled.classes)
-        raise ValueError(why or f"{column.name} was not trained on this task")
+        raise RefusedTaskError(why or f"{column.name} was not trained on this task")
     for row, head, share in settings.rows():
         suffix = TOKENS if HEADS[head].tokens else ""
         parts = [

@@ -23,6 +23,7 @@ from surgrec_jax.evaluation.run_cells import (
 )
 from surgrec_jax.evaluation.summarise import summarise
 from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.safety.errors import UserError
 
 Train = Callable[[Candidate, Task], Candidate]
 
@@ -119,7 +120,7 @@ def _train_all(
     for one in encoders:
         try:
             trained.append(train(one, task))
-        except ValueError as error:
+        except UserError as error:
             failures.append(Failure(task.source, task.name, one.name, str(error)))
             _say(f"{task.title} x {one.name}: FAILED: {error}")
     return trained, failures

@@ -7,7 +7,8 @@ import numpy as np
 
 from surgrec_jax.evaluation import metrics
 from surgrec_jax.evaluation.features import Features
-from surgrec_jax.evaluation.tasks import Task, check_empty, check_splits, leaks
+from surgrec_jax.evaluation.tasks import RefusedTaskError, Task, check_empty, check_splits, leaks
+from surgrec_jax.safety.errors import ConfigError
 
 RESAMPLE = ("cases", "clips", "none")
 _MAX_DRAWS = 1000
@@ -75,7 +76,7 @@ class LabelledTask:
             return split.labels, split.case_id
         _, first, group = np.unique(split.video_id, return_index=True, return_inverse=True)
         if (split.labels != split.labels[first][group]).any():
-            raise ValueError(
+            raise RefusedTaskError(
                 f"task {self.task.name} has unit video, but {self.task.track!r} changes within a "
                 "video"
             )
@@ -121,8 +122,8 @@ def label_task(
 
     Raises:
       LeakedSplitError: splits share cases, and they must be clean.
-      ValueError: no such label, a split without a labelled clip, a label that changes within a
-        video of a task with that unit, or a training split with one class.
+      RefusedTaskError: no such label, a split without a labelled clip, a label that changes within
+        a video of a task with that unit, or a training split with one class.
     """
     tracks = task.tracks(available)
     parts = []
@@ -143,7 +144,7 @@ def label_task(
     for part in parts:
         labelled.units(part)  # finds a label that changes within a unit before any training
     if not task.multi_label and len(np.unique(labelled.train.labels)) < 2:
-        raise ValueError(f"task {task.name} refused: the training split has one class only")
+        raise RefusedTaskError(f"task {task.name} refused: the training split has one class only")
     return labelled
 
 
@@ -167,11 +168,11 @@ def train_weights(labelled: LabelledTask, seed: int, resample: str) -> np.ndarra
     counts the lost ones.
 
     Raises:
-      ValueError: unknown mode, or, for one class per clip, no such draw in 1000.
+      RefusedTaskError: for one class per clip, no such draw in 1000.
     """
     split = labelled.train
     if resample not in RESAMPLE:
-        raise ValueError(f"train_resample {resample!r} is not one of {', '.join(RESAMPLE)}")
+        raise ConfigError(f"train_resample {resample!r} is not one of {', '.join(RESAMPLE)}")
     if resample == "none":
         return np.ones(len(split.labels))
     rng = np.random.default_rng([seed, 101])
@@ -196,7 +197,7 @@ def train_weights(labelled: LabelledTask, seed: int, resample: str) -> np.ndarra
             weight_of = weights @ need
         if (weight_of[spread > attempt // _MAX_DRAWS] > 0).all():
             return weights
-    raise ValueError(
+    raise RefusedTaskError(
         f"task {labelled.task.name}: no draw of {resample} in {_MAX_DRAWS} keeps every training "
         "class "
         f"({len(cases)} cases, {len(records)} records); use train_resample=none"
@@ -211,10 +212,10 @@ def few_cases(labelled: LabelledTask, seed: int, share: float) -> np.ndarray:
     `missing_classes` counts them.
 
     Raises:
-      ValueError: a share outside (0, 1].
+      ConfigError: a share outside (0, 1].
     """
     if not 0 < share <= 1:
-        raise ValueError(f"share of cases {share}: must be above 0 and at most 1")
+        raise ConfigError(f"share of cases {share}: must be above 0 and at most 1")
     split = labelled.train
     cases, index = np.unique(split.case_id, return_inverse=True)
     rng = np.random.default_rng([seed, 103])

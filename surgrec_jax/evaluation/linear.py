@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from surgrec_jax.safety.errors import ConfigError, DataError
+
 L2_GRID = tuple(10.0**power for power in (-4, -3, -2, -1.5, -1, -0.5, 0, 1))
 STEPS = 150
 
@@ -46,7 +48,7 @@ class LinearModels:
     def scores(self, features: np.ndarray, index: int | None = None) -> np.ndarray:
         """Probabilities (or ridge outputs): float64 [G, M, C], or [M, C] of the model `index`."""
         if not np.isfinite(features).all():
-            raise ValueError("features contain NaN or infinity")
+            raise DataError("features contain NaN or infinity")
         kernel, bias = (
             (self.kernel, self.bias) if index is None else (self.kernel[index], self.bias[index])
         )
@@ -81,15 +83,13 @@ def _prepare(features: np.ndarray, targets: np.ndarray, weights: np.ndarray | No
         )
     if not np.isfinite(features).all():
         bad = int((~np.isfinite(features).all(1)).sum())
-        raise ValueError(
-            f"{bad} of {len(features)} training examples have NaN or infinite features"
-        )
+        raise DataError(f"{bad} of {len(features)} training examples have NaN or infinite features")
     weights = np.ones(len(features)) if weights is None else np.asarray(weights, np.float64)
     known = ~np.isnan(targets)
     weights = weights[:, None] * known  # [N, C]
     total = weights.sum(0)
     if (total <= 0).any():
-        raise ValueError(f"columns {np.flatnonzero(total <= 0).tolist()} have no labelled example")
+        raise DataError(f"columns {np.flatnonzero(total <= 0).tolist()} have no labelled example")
     weights = weights / total
     # One measure bounds the curvature of every column (columns differ only where labels are
     # missing).
@@ -199,10 +199,13 @@ def fit_ridge(
 ) -> LinearModels:
     """Minimises mean squared error + l2 |kernel|^2 in closed form, for every penalty of the grid.
 
-    Arguments as in fit_logistic, without unlabelled entries: a NaN target is an error here.
+    Arguments as in fit_logistic.
+
+    Raises:
+      ConfigError: an unlabelled entry (a NaN target), which this head cannot leave out.
     """
     if np.isnan(targets).any():
-        raise ValueError("ridge needs every target; leave unlabelled examples out")
+        raise ConfigError("ridge needs every target, and some labels are unknown: ask another head")
     ready = _prepare(features, targets, weights)
     weight = ready.weights[:, :1]  # all columns alike
     bias = (weight * ready.targets).sum(0)  # [C]; features are centred

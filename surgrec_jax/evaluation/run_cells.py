@@ -15,7 +15,8 @@ from surgrec_jax.evaluation.columns import Column, Group
 from surgrec_jax.evaluation.features import Features
 from surgrec_jax.evaluation.labelled_task import LabelledTask, label_task
 from surgrec_jax.evaluation.rules import Settings
-from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.evaluation.tasks import RefusedTaskError, Task
+from surgrec_jax.safety.errors import DataError, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +196,7 @@ class _Stage:
             drawn = [column for column in self.group.columns if column.encoders][:1]
         try:
             return self._extract_together(drawn), {}
-        except ValueError as error:
+        except UserError as error:
             if len(drawn) == 1:
                 return {}, {drawn[0].name: str(error)}
         features: dict[str, dict[str, Features]] = {}
@@ -203,7 +204,7 @@ class _Stage:
         for column in drawn:
             try:
                 own = self._extract_together([column])
-            except ValueError as error:
+            except UserError as error:
                 broken[column.name] = str(error)
                 continue
             for split, named in own.items():
@@ -226,7 +227,7 @@ class _Stage:
             return label_task(
                 settings.task(task), classes, any_features, clean=settings.rules.clean
             )
-        except ValueError as error:
+        except RefusedTaskError as error:
             return Refusal(task.source, task.name, str(error))
 
     def _compute(
@@ -240,12 +241,12 @@ class _Stage:
         """A cell, or why it cannot be computed."""
         try:
             if labelled is None or column.name in broken:
-                raise ValueError(broken.get(column.name) or next(iter(broken.values())))
+                raise DataError(broken.get(column.name) or next(iter(broken.values())))
             if column.kind == "vlm":
                 return self.table.asker.ask(labelled, self.sources)
             settings = self.table.settings
             answers = answer_task(labelled, column, features, settings)
             resamples, level = settings.resamples, settings.level
             return cells.make(labelled, column.name, answers, resamples=resamples, level=level)
-        except (ValueError, OSError) as error:
+        except (UserError, OSError) as error:
             return Failure(task.source, task.name, column.name, str(error))

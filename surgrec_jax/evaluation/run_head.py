@@ -22,6 +22,7 @@ from surgrec_jax.evaluation.labelled_task import (
     one_hot,
     train_weights,
 )
+from surgrec_jax.evaluation.tasks import RefusedTaskError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,7 @@ def run_head(
         pooled = labelled.pool(labelled.validation, scores[:, :cut])
         quality = np.array([labelled.score(task.metric, labelled.validation, s) for s in pooled])
         if np.isnan(quality).all():
-            raise ValueError(
+            raise RefusedTaskError(
                 f"task {task.name}: {task.metric} is undefined on the validation cases; it cannot "
                 "choose a hyper-parameter"
             )
