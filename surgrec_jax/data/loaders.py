@@ -11,13 +11,11 @@ from surgrec_jax.data import clips, storage
 from surgrec_jax.data.augment import rand_augment
 from surgrec_jax.data.clips import ClipSpec, SmallFramesError
 from surgrec_jax.data.faults import BadRecord, BadRecordsError
-from surgrec_jax.data.permute import hash64
 from surgrec_jax.data.records import DamagedRecordError, Record, Source
 from surgrec_jax.data.sampling import Sampler
 from surgrec_jax.data.threads import Threads
 from surgrec_jax.data.transforms import crop_resize_flip, spread_crops
 
-_EVAL_STREAM = 4  # sampling.py uses the others
 ATTEMPTS = 32  # spares tried for one draw; with a tenth of all records bad, 1e-32 need more
 
 
@@ -128,11 +126,9 @@ class EvalLoader:
 
     source: Source
     clip: ClipSpec
-    tracks: tuple[str, ...]
     records: np.ndarray
     counts: np.ndarray  # clips of each of `records`, at least 1
     batch_size: int
-    seed: int | None
     crops: int
     threads: Threads
     patience_s: float
@@ -169,12 +165,7 @@ class EvalLoader:
         }
 
     def _clip(self, record: Record, number: int, view: int, count: int, out: np.ndarray) -> dict:
-        starts = clips.num_starts(record.times, self.clip)
-        if self.seed is None:
-            start = int((view + 0.5) * starts / count)
-        else:
-            key = hash64(self.seed, _EVAL_STREAM, np.int64(number), np.int64(view))
-            start = int(_generator(key, 0).integers(starts))
+        start = int((view + 0.5) * clips.num_starts(record.times, self.clip) / count)
         frames = clips.decode_clip(self.source, number, record, start, self.clip)
         for view_of, box in zip(out, spread_crops(*frames[0].shape[:2], self.crops), strict=True):
             crop_resize_flip(frames, box, view_of)
@@ -187,8 +178,8 @@ class EvalLoader:
             "video_id": record.video_id,
             "start": np.int32(start),
             "time": record.times[centre],
-            **{("labels", t): record.labels[t][centre] for t in self.tracks},
-            **{("last_labels", t): record.labels[t][last] for t in self.tracks},
+            **{("labels", t): ids[centre] for t, ids in record.labels.items()},
+            **{("last_labels", t): ids[last] for t, ids in record.labels.items()},
             **{("video_labels", v): np.int64(x) for v, x in record.video_labels.items()},
         }
 

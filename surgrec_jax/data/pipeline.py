@@ -136,17 +136,12 @@ def train_batches(
 def eval_clips(
     source: Source,
     clip: ClipSpec,
-    tracks: Sequence[str] | None = None,
     clips_per_record: int | Sequence[int] = 1,
     *,
     crops: int = 1,
     batch_size: int = 32,
-    seed: int | None = None,
     records: Sequence[int] | None = None,
-    num_workers: int = 0,
     num_threads: int = 2,
-    prefetch: int = 2,
-    timeout_s: float = TIMEOUT_S,
 ) -> Batches:
     """Every record once, in order, as `clips_per_record` clips (of each, or one number for each of
     `records`) with labels, for probing.
@@ -154,11 +149,11 @@ def eval_clips(
     Square crops of the short side and no flip, whatever `clip` says: the centre, or `crops` evenly
     spaced ones along the long side. Frames smaller than the clip are enlarged, and that is logged:
     a frozen encoder has its size, and a data set its own. The clips of a record start at evenly
-    spaced frames, or, with a seed, at random ones (a function of seed, record and view).
+    spaced frames.
 
     Args:
-      tracks: label tracks to return; None: all of the source.
       records: which records, e.g. a process's part; None: all.
+      num_threads: decoding threads; 0: decode while the caller waits.
 
     Returns:
       A closable iterator of dicts; the last batch may be short:
@@ -172,14 +167,9 @@ def eval_clips(
       one out; StorageError, StalledError and WorkerDiedError as in `train_batches`.
 
     Raises:
-      ValueError: a track the source does not have, no clips.
+      ConfigError: no clips, crops or batch size.
       IndexError: a record that does not exist.
     """
-    tracks = tuple(source.tracks) if tracks is None else tuple(tracks)
-    unknown = [t for t in tracks if t not in source.tracks]
-    if unknown:
-        has = ", ".join(source.tracks) or "none"
-        raise ConfigError(f"source {source.name} has no label track {unknown[0]!r}; it has: {has}")
     if min(np.min(clips_per_record, initial=1), crops, batch_size) < 1:
         raise ConfigError(
             f"clips_per_record {clips_per_record}, crops {crops} and batch_size {batch_size} must "
@@ -194,16 +184,14 @@ def eval_clips(
     counts = np.broadcast_to(clips_per_record, records.shape)
     clip = dataclasses.replace(clip, crop="center", flip=False)
     try:
-        clips.check_sizes(source, clip, patience_s=timeout_s)
+        clips.check_sizes(source, clip, patience_s=TIMEOUT_S)
     except clips.SmallFramesError:
         size = clip.size
         logging.warning("%s: frames smaller than clips of %d pixels are enlarged", source, size)
-    load = EvalLoader(
-        source, clip, tracks, records, counts, batch_size, seed, crops,
-        Threads(num_threads, timeout_s), timeout_s,
-    )  # fmt: skip
+    threads = Threads(num_threads, TIMEOUT_S)
+    load = EvalLoader(source, clip, records, counts, batch_size, crops, threads, TIMEOUT_S)
     batches = range(-(-int(counts.sum()) // batch_size))
-    return _iterate(load, batches, num_workers, prefetch, None)
+    return _iterate(load, batches, num_workers=0, prefetch=2, bad=None)
 
 
 def _iterate(

@@ -227,26 +227,20 @@ def test_eval_clips_do_not_depend_on_batches_or_threads(sources):
             got = list(b)
         return np.concatenate([x["video"] for x in got]), np.concatenate([x["start"] for x in got])
 
-    for seed in (None, 7):
-        video, start = views(40, seed=seed)
-        for kwargs in ({"num_threads": 0}, {"num_threads": 3, "num_workers": 1 if seed else 0}):
-            again, starts = views(7, seed=seed, **kwargs)
-            np.testing.assert_array_equal(again, video)
-            np.testing.assert_array_equal(starts, start)
-    assert len(set(start.tolist())) > 6  # random starts
-    part, _ = views(5, seed=7, records=[4, 9])
+    video, start = views(40)
+    for num_threads in (0, 3):
+        again, starts = views(7, num_threads=num_threads)
+        np.testing.assert_array_equal(again, video)
+        np.testing.assert_array_equal(starts, start)
+    part, _ = views(5, records=[4, 9])
     np.testing.assert_array_equal(part, video[[8, 9, 18, 19]])
 
 
 def test_eval_clips_refuse_what_is_not_there(sources):
-    with pytest.raises(ValueError, match="no label track 'tool'; it has: phase"):
-        eval_clips(sources[0], WHOLE, ["tool"])
     with pytest.raises(IndexError, match="records 0 to 5, not 6"):
         eval_clips(sources[1], WHOLE, records=[0, 6])
     with pytest.raises(ValueError, match="must be at least 1"):
         eval_clips(sources[1], WHOLE, clips_per_record=[1, 0], records=[0, 1])
-    with eval_clips(sources[1], WHOLE, [], batch_size=6) as batches:
-        assert next(batches)["labels"] == {}
     with eval_clips(sources[1], WHOLE, records=[]) as batches:
         assert list(batches) == []
 
