@@ -12,37 +12,25 @@ Ends in results.json, results.md and index.html in --config.out. The same comman
 was stopped; a cell is computed again only if what it depends on has changed.
 """
 
-import ml_collections
+from ml_collections import ConfigDict
+
+from configs.evaluation import evaluation
 
 VARIANTS = ("default", "tiny")
 
 
-def get_config(variant: str = "default") -> ml_collections.ConfigDict:
+def get_config(variant: str = "default") -> ConfigDict:
     """The config of a variant; lists are written with commas on the command line."""
     if variant not in VARIANTS:
         raise ValueError(f"configs/benchmark.py has no variant {variant!r}: choose from {VARIANTS}")
-    config = ml_collections.ConfigDict()
-    config.checkpoints = ""  # NAME=WORKDIR or just WORKDIR (or a checkpoint step), with commas
-    config.out = "runs/benchmark"  # cells/, features/, results.json, results.md, index.html
-
-    config.protocol = "v2"  # v2, v1 (as published, faults included), few-shot, fine-tune
-    config.finetune = "configs/finetune.py"  # how protocol fine-tune trains; or ...py:tiny
+    config = evaluation()  # values that the probe has too
+    config.checkpoints = ""  # WORKDIR or NAME=WORKDIR (or a checkpoint step), with commas
+    config.out = "runs/benchmark"
     config.sources = "sixteen"  # data sets as name or name/config; sixteen = those of the benchmark
-    config.data_dir = "data"
-    config.tasks = "all"  # of every source, by name; see surgrec_jax/evaluation/task_list.py
-    config.clip = ""  # FRAMESxSIDE@FPS that every encoder must take; empty = each its own
-
-    config.heads = "linear,knn"  # see surgrec_jax/evaluation/heads.py; the first one leads
-    config.clips_per_record = 2  # evenly spaced over the stored segment
-    config.crops = 1  # squares along the long side of every clip
-    config.seeds = 3  # probe seeds: which training cases are drawn, initial values
-    config.init_seeds = 2  # random-initialised encoders of the same shape
-    config.train_resample = "cases"  # what a seed draws: cases, clips (one per record), none
-    config.resamples = 2000  # bootstrap draws of test cases
-    config.level = 0.95  # coverage of the intervals
+    config.finetune = "configs/finetune.py"  # how protocol fine-tune trains; or ...py:tiny
     config.frames_in_report = True  # pictures of the hardest cases; False for gated data
 
-    config.vlm = ml_collections.ConfigDict()
+    config.vlm = ConfigDict()
     config.vlm.name = ""  # column of a vision-language model; empty = none
     config.vlm.endpoint = ""  # an OpenAI-compatible address, e.g. http://localhost:8000/v1
     config.vlm.model = ""  # the model's name there

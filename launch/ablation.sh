@@ -39,9 +39,11 @@ for seed in 0 1 2; do
   done
 done
 
-names=$(printf '%s,' {unbalanced,domains,clusters,capped}-{0,1,2})
-checkpoints=$(printf "$out/%s," {unbalanced,domains,clusters,capped}-{0,1,2})
+checkpoints=
+for run in {unbalanced,domains,clusters,capped}-{0,1,2}; do
+  checkpoints+="$run=$out/$run,"
+done
 $python -m surgrec_jax.probe --config=configs/probe.py:tiny --config.source=phantom_surgery/balanced \
-  --config.checkpoint="${checkpoints%,}" --config.names="${names%,}" --config.tasks=phase,domain \
+  --config.checkpoint="$checkpoints" --config.tasks=phase,domain \
   --config.heads=linear --config.clips_per_record=3 --config.out="$out/probe"
 $python -m surgrec_jax.bench ablation --predictions="$out/probe/predictions.npz" --json="$out/ablation.json"

@@ -11,8 +11,8 @@ $python -m data_builders build phantom_surgery --config tiny --data_dir data
 for objective in mae jepa; do
   $python -m surgrec_jax.main --config=configs/$objective.py:tiny --workdir="$out/$objective"
 done
-$python -m surgrec_jax.probe --config=configs/probe.py:tiny --config.names=MAE,JEPA \
-  --config.checkpoint="$out/mae,$out/jepa" --config.out="$out/probe"
+$python -m surgrec_jax.probe --config=configs/probe.py:tiny --config.out="$out/probe" \
+  --config.checkpoint="MAE=$out/mae,JEPA=$out/jepa"
 $python -m surgrec_jax.evaluation.report --runs "$out/mae" "$out/jepa" \
   --probe "$out/probe/results.json" --out "$out/index.html" \
   --lead "Phantom data, not clinical: what tiny encoders learn in minutes from drawn surgery." \

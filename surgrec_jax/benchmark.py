@@ -7,7 +7,6 @@ import functools
 import os
 import pathlib
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
 from absl import app, flags
@@ -17,21 +16,12 @@ from surgrec_jax.classifier import load_fitting
 from surgrec_jax.commands import CONFIG, items, parse_flags, quiet
 from surgrec_jax.data.locate import build_command
 from surgrec_jax.data.records import Source, open_source
-from surgrec_jax.evaluation import (
-    assemble,
-    columns,
-    matrix,
-    report,
-    report_benchmark,
-    report_frames,
-    results,
-    runner,
-    vlm_column,
-)
-from surgrec_jax.evaluation.protocols import Settings
+from surgrec_jax.evaluation import report, report_benchmark, report_frames, results, vlm_column
+from surgrec_jax.evaluation.columns import Candidate
+from surgrec_jax.evaluation.compare import compare
+from surgrec_jax.evaluation.rules import Settings, parse_clip
 from surgrec_jax.evaluation.task_list import offered_tasks, select_tasks, wanted_sources
 from surgrec_jax.evaluation.tasks import Task
-from surgrec_jax.probe import settings_of
 from surgrec_jax.safety import files
 from surgrec_jax.safety.errors import ConfigError, UserError, run_command
 from surgrec_jax.terminal import escape_output
@@ -39,30 +29,43 @@ from surgrec_jax.terminal import escape_output
 flags.adopt_module_key_flags(commands)  # --help lists them
 
 
-def candidates(text: str) -> list[columns.Candidate]:
-    """Encoders of "NAME=RUN,RUN,...".
+def settings_of(config) -> Settings:
+    """Settings of a config, with the values that its protocol fixes."""
+    values = {field.name: config[field.name] for field in dataclasses.fields(Settings)
+              if field.name in config}  # fmt: skip
+    values |= {"heads": items(config.heads), "clip": parse_clip(config.clip)}
+    return Settings(**values).under(config.protocol)
+
+
+def candidates(text: str, key: str = "checkpoints") -> list[Candidate]:
+    """The encoders of "NAME=RUN,RUN,..."; one without a name is called after the encoder.
+
+    Args:
+      key: of the config, for error messages.
 
     Raises:
-      ConfigError: none given. CheckpointError: one cannot be read.
+      ConfigError: no encoder is named. CheckpointError: a checkpoint cannot be read.
     """
-    found = []
+    loaded = []
     for part in items(text):
         name, sign, path = part.partition("=")
-        name, path = (name, path) if sign else ("", part)
-        if ":" in part and not sign and not os.path.exists(path):
-            raise ConfigError(f"checkpoints={part}: give NAME=RUN, with = after the name")
+        there = os.path.exists(part)  # a path may hold = or :
+        if there or not sign:
+            name, path = "", part
+        if ":" in path and not sign and not there:
+            raise ConfigError(f"{key}={part}: give NAME=RUN, with = after the name")
         encoder, classifier = load_fitting(path)
-        found.append(columns.Candidate(name or encoder.name, encoder, path, classifier))
-    if not found:
-        raise ConfigError("nothing to compare: give --config.checkpoints=NAME=RUN[,NAME=RUN...]")
-    return found
+        loaded.append(Candidate(name or encoder.name, encoder, path, classifier))
+    if not loaded:
+        raise ConfigError(f"nothing to compare: give --config.{key}=NAME=RUN[,NAME=RUN...]")
+    return loaded
 
 
 def open_splits(data_dir: str, name: str, tasks: Sequence[Task]) -> dict[str, Source]:
     """Split -> source, training first.
 
     Raises:
-      FileNotFoundError: not prepared. ValueError: no such split.
+      FileNotFoundError: the data set is not prepared. ValueError: it has no such split.
     """
     base, _, config = name.partition("/")
     splits = dict.fromkeys(split for task in tasks for split in task.splits)
@@ -71,101 +74,10 @@ def open_splits(data_dir: str, name: str, tasks: Sequence[Task]) -> dict[str, So
     }
 
 
-def run(config) -> pathlib.Path:
-    """Runs the benchmark as a config says; returns the results file."""
-    start = time.monotonic()
-    settings = settings_of(config)
-    out = pathlib.Path(config.out)
-    names = wanted_sources(items(config.sources), settings.rules.published)
-    offered, said = offered_tasks(names, config.data_dir)
-    asked = _tasks(offered, items(config.tasks))
-    given = candidates(config.checkpoints)
-    found = columns.groups(given, settings)
-    asker = None
-    if config.vlm.name:
-        asker = vlm_column.from_config(config.vlm, settings, found[0].clip)
-    table = columns.ordered(found) + ([asker.column] if asker else [])
-    opened, missing = _open(config.data_dir, asked)
-    if not opened:
-        for entry in missing:
-            _say(f"missing: {entry['source']}: {entry['reason']}")
-        raise ConfigError("none of the data sets is prepared: nothing to compare on")
-    out.mkdir(parents=True, exist_ok=True)
-    width = len(table)
-    if settings.rules.finetune:  # of the baselines only the majority
-        width = 1 + len(given) + (asker is not None)
-    total = sum(len(asked[name]) for name in opened) * width
-    progress = matrix.Progress(total, _say)
-    cells, failures = [], []
-    kept = audits.Audits(out / "audits", config.data_dir)
-    verdicts: dict[str, dict] = {}
-    overlaps: dict[str, dict] = {group_name: {} for group_name in _encoders(found)}
-    metas = {c.name: c.encoders[c.name].__self__.meta for c in table if c.kind == "encoder"}
-    column, ask = ([asker.column], asker.ask) if asker else ([], None)
-    for name, sources in opened.items():
-        for some, groups in _rounds(asked[name], given, found, settings, config, failures):
-            made, failed = matrix.run_source(
-                some, sources, groups, settings, out, progress, asked=column, ask=ask
-            )
-            cells += made
-            failures += failed
-        first = next(iter(sources.values()))
-        verdicts[name] = kept.verdict(first)
-        for model, meta in metas.items():
-            overlaps[model][name] = kept.overlap(meta, first)
-    tests = {name: sources[asked[name][0].splits[2]] for name, sources in opened.items()}
-    classes = {(c.task["source"], c.task["name"]): c.task.get("classes") for c in cells}
-    every = [task for name in opened for task in asked[name]]
-    scored = [(t, classes[t.source, t.name]) for t in every if classes.get((t.source, t.name))]
-    measured = assemble.assemble(
-        cells,
-        failures,
-        table,
-        settings,
-        protocol={**dataclasses.asdict(settings), "title": settings.rules.title},
-        environment=runner.environment(),
-        notes=said + runner.notes(tests, found, settings, scored),
-        data={
-            name: {split: source.fingerprint for split, source in sources.items()}
-            for name, sources in opened.items()
-        },
-        missing=missing,
-        audit=verdicts,
-        overlap=overlaps,
-        seconds=round(time.monotonic() - start, 1),
-    )
-    if config.frames_in_report:
-        report_frames.add_frames(measured, opened, out / "frames")
-    return _write(out, measured, overlaps)
-
-
-def _rounds(tasks, given, found, settings: Settings, config, failures: list):
-    """(tasks, groups) that are asked together: all at once, or each task of encoders that were
-    trained on it."""
-    if not settings.rules.finetune:
-        yield tasks, found
-        return
-    for task in tasks:
-        trained = []
-        for one in given:
-            try:
-                out = pathlib.Path(config.out)
-                trained.append(benchmark_finetune.fine_tune(one, task, config, out))
-            except UserError as error:
-                failures.append(matrix.Failure(task.source, task.name, one.name, str(error)))
-                _say(f"{task.title} x {one.name}: FAILED: {error}")
-        if trained:
-            yield [task], columns.groups(trained, settings)
-
-
-def _write(out: pathlib.Path, measured: Mapping, overlaps: Mapping) -> pathlib.Path:
-    files.write_json(out / "results.json", measured)
-    text = results.markdown(measured)
-    (out / "results.md").write_text(text, encoding="utf-8")
-    page = report_benchmark.build(measured, out / "frames")
-    written = report.write_report(out / "index.html", page)
+def print_results(measured: Mapping) -> None:
+    """Prints the table and everything that was not scored."""
     print(results.table(measured))
-    for line in audits.lines(overlaps):
+    for line in audits.lines(measured["overlap"]):
         print(line)
     for entry in measured["missing"]:
         print(f"missing: {entry['source']}: {entry['reason']}")
@@ -173,6 +85,44 @@ def _write(out: pathlib.Path, measured: Mapping, overlaps: Mapping) -> pathlib.P
         print(f"refused: {entry['source']}: {entry['reason']}")
     for entry in measured["failed"]:
         print(f"FAILED: {entry['source']} {entry['task']} x {entry['column']}: {entry['reason']}")
+
+
+def run(config) -> pathlib.Path:
+    """Runs the benchmark that a config describes; returns the results file."""
+    settings = settings_of(config)
+    names = wanted_sources(items(config.sources), settings.rules.published)
+    offered, sentences = offered_tasks(names, config.data_dir)
+    tasks = _tasks(offered, items(config.tasks))
+    encoders = candidates(config.checkpoints)
+    asker = None
+    if config.vlm.name:
+        asker = vlm_column.from_config(config.vlm, settings, encoders[0].encoder.clip)
+    sources, missing = _open(config.data_dir, tasks)
+    if not sources:
+        for entry in missing:
+            print(f"missing: {entry['source']}: {entry['reason']}", file=sys.stderr)
+        raise ConfigError("none of the data sets is prepared: nothing to compare on")
+    out, train = pathlib.Path(config.out), None
+    if settings.rules.finetune:
+        train = functools.partial(benchmark_finetune.fine_tune, config=config, out=out)
+    measured, _ = compare(
+        encoders,
+        tasks,
+        sources,
+        settings,
+        out,
+        audits.Audits(out / "audits", config.data_dir),
+        asker=asker,
+        train=train,
+    )
+    measured |= {"missing": missing, "notes": sentences + measured["notes"]}
+    if config.frames_in_report:
+        report_frames.add_frames(measured, sources, out / "frames")
+    files.write_json(out / "results.json", measured)
+    (out / "results.md").write_text(results.markdown(measured), encoding="utf-8")
+    page = report_benchmark.build(measured, out / "frames")
+    written = report.write_report(out / "index.html", page)
+    print_results(measured)
     print(
         f"\nWritten in {measured['seconds']:.0f} s: {out / 'results.json'}, results.md, {written}"
     )
@@ -196,25 +146,19 @@ def _tasks(
     return {name: select_tasks(name, some, offered[name]) for name, some in chosen.items() if some}
 
 
-def _open(data_dir: str, asked: Mapping[str, Sequence[Task]]):
+def _open(
+    data_dir: str, tasks: Mapping[str, Sequence[Task]]
+) -> tuple[dict[str, dict[str, Source]], list[dict]]:
     """The prepared sources, and those that are missing with the reason and the remedy."""
     opened, missing = {}, []
-    for name, tasks in asked.items():
+    for name, of_source in tasks.items():
         try:
-            opened[name] = open_splits(data_dir, name, tasks)
+            opened[name] = open_splits(data_dir, name, of_source)
         except (UserError, FileNotFoundError) as error:
             source, _, config = name.partition("/")
             command = build_command(source, data_dir, config or None)
             missing.append({"source": name, "reason": str(error), "command": command})
     return opened, missing
-
-
-def _encoders(found: Sequence[columns.Group]) -> list[str]:
-    return [column.name for group in found for column in group.columns if column.kind == "encoder"]
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -20,8 +20,8 @@ from surgrec_jax.compile_report import __main__ as compile_report
 from surgrec_jax.convert import __main__ as convert
 from surgrec_jax.curation import __main__ as curation
 from surgrec_jax.data import example
-from surgrec_jax.evaluation import columns, heads, matrix
-from surgrec_jax.evaluation.protocols import Settings
+from surgrec_jax.evaluation import columns, heads, run_cells
+from surgrec_jax.evaluation.rules import Settings
 from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.safety import errors
 from surgrec_jax.safety.errors import ConfigError, DataError, MissingError, UserError
@@ -188,7 +188,7 @@ GROUP = columns.Group((4, 32, 4.0), None, (COLUMN,))
 
 @pytest.fixture
 def run_source(monkeypatch, tmp_path):
-    """A function that runs one task of one column: cells, failures and the files of cells."""
+    """A function that gives the outcomes of one task and column; the folder of cells; features."""
     features = {split: {"mine": found} for split, found in arrays.splits().items()}
     monkeypatch.setattr(columns, "extract", lambda *args: features)
     monkeypatch.setattr(columns.Column, "identity", lambda self: {"mine": "drawn"})
@@ -196,8 +196,9 @@ def run_source(monkeypatch, tmp_path):
     sources = dict.fromkeys(("train", "val", "test"), source)
 
     def call(task):
-        progress = matrix.Progress(1, lambda line: None)
-        return matrix.run_source([task], sources, [GROUP], SETTINGS, tmp_path, progress)
+        progress = run_cells.Progress(1, lambda line: None)
+        table = run_cells.Table(SETTINGS, tmp_path, None, progress)
+        return list(table.run_source([task], sources, [GROUP]))
 
     return call, tmp_path / "cells", features
 
@@ -218,27 +219,28 @@ def test_a_wrong_shape_in_a_head_is_no_refusal(run_source, monkeypatch):
 def test_a_bug_in_making_the_task_is_no_refusal(run_source, monkeypatch):
     call, saved, _ = run_source
 
-    def build(*args):
+    def build(*args, clean):
         raise ValueError("operands could not be broadcast")
 
-    monkeypatch.setattr(matrix.runner, "build", build)
+    monkeypatch.setattr(run_cells, "label_task", build)
     with pytest.raises(ValueError, match="operands"):
         call(arrays.TASK)
     assert not saved.exists()
 
 
-def test_the_benchmarks_own_refusal_is_kept(run_source):
+def test_the_benchmarks_own_refusal_is_an_outcome_and_no_cell(run_source):
     call, saved, _ = run_source
-    (cell,), failures = call(Task("steps", "made", "steps", "macro_f1", "clip"))
-    assert "has no label 'steps'" in cell.refused and not failures
-    assert len(list(saved.glob("*.json"))) == 1
+    (refusal,) = call(Task("steps", "made", "steps", "macro_f1", "clip"))
+    assert isinstance(refusal, run_cells.Refusal) and "has no label 'steps'" in refusal.reason
+    assert not saved.exists()
 
 
 def test_features_that_cannot_be_used_are_a_failure_and_no_cell(run_source):
     call, saved, features = run_source
     features["train"]["mine"].features[:] = np.nan
-    cells, (failure,) = call(arrays.TASK)
-    assert "NaN" in failure.reason and not cells and not saved.exists()
+    (failure,) = call(arrays.TASK)
+    assert isinstance(failure, run_cells.Failure) and "NaN" in failure.reason
+    assert not saved.exists()
 
 
 def test_a_bug_while_opening_a_source_is_not_called_missing(monkeypatch):

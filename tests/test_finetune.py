@@ -15,11 +15,14 @@ from surgrec_jax import checkpoint, encoder, lineage, replay, train
 from surgrec_jax.classifier import load_classifier, load_fitting
 from surgrec_jax.config import ConfigError, build_objective
 from surgrec_jax.data.records import open_source
-from surgrec_jax.evaluation.runner import Candidate, Settings, probe
+from surgrec_jax.evaluation.columns import Candidate
+from surgrec_jax.evaluation.rules import Settings
 from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.objectives import Question, find_objective
 from surgrec_jax.warm_start import WarmStart
+from surgrec_jax.objectives import make_objective
+from tests.evaluation.probing import probe_sources
 from tests.small_phantom import small_phantom
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -201,7 +204,7 @@ def test_from_checkpoint_to_the_table(pretrained, tmp_path):
     tasks = [phase, Task("action", "phantom_surgery", "action")]
     settings = Settings(heads=("linear",), seeds=1, init_seeds=1, clips_per_record=1, resamples=50)
     candidate = Candidate("mine", one.encoder, "here", one)
-    found, predictions = probe([candidate], splits, tasks, settings)
+    found, predictions = probe_sources([candidate], splits, tasks, settings, tmp_path / "probe")
     phase, action = found["tasks"]
     assert set(phase["heads"]["fine-tuned"]) == {"majority", "mine"}
     assert "fine-tuned" not in action["heads"]

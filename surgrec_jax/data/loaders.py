@@ -184,8 +184,7 @@ class EvalLoader:
         }
 
     def _clip(self, record: Record, number: int, view: int, count: int, out: np.ndarray) -> dict:
-        starts = clips.num_starts(record.times, self.clip)
-        start = int((view + 0.5) * starts / count)
+        start = int((view + 0.5) * clips.num_starts(record.times, self.clip) / count)
         frames = clips.decode_clip(self.source, number, record, start, self.clip)
         for view_of, box in zip(out, spread_crops(*frames[0].shape[:2], self.crops), strict=True):
             crop_resize_flip(frames, box, view_of)
@@ -198,8 +197,8 @@ class EvalLoader:
             "video_id": record.video_id,
             "start": np.int32(start),
             "time": record.times[centre],
-            **{("labels", t): record.labels[t][centre] for t in self.source.tracks},
-            **{("last_labels", t): record.labels[t][last] for t in self.source.tracks},
+            **{("labels", t): ids[centre] for t, ids in record.labels.items()},
+            **{("last_labels", t): ids[last] for t, ids in record.labels.items()},
             **{("video_labels", v): np.int64(x) for v, x in record.video_labels.items()},
         }
 

@@ -154,6 +154,7 @@ def eval_clips(
 
     Args:
       records: which records, e.g. a process's part; None: all.
+      num_threads: decoding threads; 0: decode while the caller waits.
 
     Returns:
       A closable iterator of dicts; the last batch may be short:
@@ -167,7 +168,7 @@ def eval_clips(
       one out; StorageError, StalledError and WorkerDiedError as in `train_batches`.
 
     Raises:
-      ConfigError: no clips.
+      ConfigError: no clips, crops or batch size.
       IndexError: a record that does not exist.
     """
     if min(np.min(clips_per_record, initial=1), crops, batch_size) < 1:
@@ -188,11 +189,10 @@ def eval_clips(
     except clips.SmallFramesError:
         size = clip.size
         logging.warning("%s: frames smaller than clips of %d pixels are enlarged", source, size)
-    load = EvalLoader(
-        source, clip, records, counts, batch_size, crops, Threads(num_threads, TIMEOUT_S), TIMEOUT_S
-    )  # fmt: skip
+    threads = Threads(num_threads, TIMEOUT_S)
+    load = EvalLoader(source, clip, records, counts, batch_size, crops, threads, TIMEOUT_S)
     batches = range(-(-int(counts.sum()) // batch_size))
-    return _iterate(load, batches, 0, PREFETCH, None)
+    return _iterate(load, batches, num_workers=0, prefetch=PREFETCH, bad=None)
 
 
 def _iterate(

@@ -18,7 +18,8 @@ import numpy as np
 
 from surgrec_jax import untrusted
 from surgrec_jax.evaluation import bootstrap, metrics, results
-from surgrec_jax.evaluation.protocol import Answer, Problem
+from surgrec_jax.evaluation.labelled_task import LabelledTask
+from surgrec_jax.evaluation.run_head import Answer
 from surgrec_jax.safety import files
 
 VERSION = 3  # raise when the meaning of a cell changes
@@ -31,9 +32,8 @@ class Cell:
 
     Attributes:
       column: its name.
-      task: `results.describe_problem`, or the task's names where it was refused.
-      heads: row of the table -> `results.summarise`; empty where it was refused.
-      refused: why the task cannot be asked; "" where it could.
+      task: `results.describe_task`.
+      heads: row of the table -> `results.summarise`.
       arrays: labels, case_id, video_id, time, record of the test units; "scores/<row>" float32 [S,
         U, C]; "draws/<row>" float64 [1 + R], the score as it is and `bootstrap.Samples.draws`.
       extra: more that the report shows (language models: answers that could not be parsed).
@@ -42,7 +42,6 @@ class Cell:
     column: str
     task: dict
     heads: dict
-    refused: str = ""
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     extra: dict = dataclasses.field(default_factory=dict)
 
@@ -55,31 +54,31 @@ class Cell:
 
 
 def make(
-    problem: Problem,
+    labelled: LabelledTask,
     column: str,
-    given: Mapping[str, Answer],
+    answers: Mapping[str, Answer],
     *,
     resamples: int,
     level: float,
     extra: dict | None = None,
 ) -> Cell:
     """Scores the answers of one column."""
-    labels, cases = problem.units(problem.test)
-    order = problem.order(problem.test)
-    split = problem.test
+    labels, cases = labelled.units(labelled.test)
+    order = labelled.order(labelled.test)
+    split = labelled.test
     records = split.record
-    if problem.task.unit == "video":
+    if labelled.task.unit == "video":
         _, first = np.unique(split.video_id, return_index=True)
         records = split.record[first]
     arrays = {"labels": labels, "case_id": cases, "record": records}
     arrays |= {"video_id": order.video_id, "time": order.time}
     heads = {}
-    for row, answer in given.items():
-        samples = results.resample(problem, answer, resamples)
-        heads[row] = results.summarise(problem, answer, samples, None, level)
+    for row, answer in answers.items():
+        samples = results.resample(labelled, answer, resamples)
+        heads[row] = results.summarise(labelled, answer, samples, level=level)
         arrays[f"scores/{row}"] = answer.scores.astype(np.float32)
         arrays[f"draws/{row}"] = np.append(samples.value, samples.draws)
-    return Cell(column, results.describe_problem(problem), heads, "", arrays, extra or {})
+    return Cell(column, results.describe_task(labelled), heads, arrays, extra or {})
 
 
 def _digest(key: Mapping) -> str:
@@ -109,8 +108,8 @@ def save(folder: str | os.PathLike, key: Mapping, cell: Cell) -> pathlib.Path:
 
 
 def load(folder: str | os.PathLike, key: Mapping) -> Cell | None:
-    """The cell of `key`; None, with a logged warning if there is a file, where it is not there, of
-    another version or damaged."""
+    """The cell of `key`; None where it is not there and, with a logged warning, where its file is
+    damaged, of another version or without scores."""
     base = pathlib.Path(folder) / f"{_stem(key)}.{_digest(key)}.json"
     if not base.exists():
         return None
@@ -118,8 +117,10 @@ def load(folder: str | os.PathLike, key: Mapping) -> Cell | None:
         stored = untrusted.read_json(base)
         if stored["version"] != VERSION or stored["key"] != json.loads(json.dumps(key)):
             raise ValueError(f"it is of version {stored['version']}, this one writes {VERSION}")
+        if stored.get("refused"):
+            raise ValueError("it holds no scores but a refusal, as earlier versions kept them")
         arrays = untrusted.read_arrays(base.with_suffix(".npz"))
-        fields = {name: stored[name] for name in ("column", "task", "heads", "refused", "extra")}
+        fields = {name: stored[name] for name in ("column", "task", "heads", "extra")}
         for row in fields["heads"]:
             if arrays[f"draws/{row}"].ndim != 1 or arrays[f"scores/{row}"].ndim != 3:
                 raise ValueError(f"its arrays of {row} have another shape")

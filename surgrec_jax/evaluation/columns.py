@@ -17,7 +17,7 @@ from surgrec_jax.evaluation.clips import crops_apart, labelled_clips, spread_ove
 from surgrec_jax.evaluation.feature_cache import cached_extract
 from surgrec_jax.evaluation.features import Encode, Features
 from surgrec_jax.evaluation.heads import HEADS
-from surgrec_jax.evaluation.protocols import Settings
+from surgrec_jax.evaluation.rules import Settings
 from surgrec_jax.safety.errors import ConfigError
 
 TOKENS = " tokens"  # after a column's name: its tokens, beside its pooled features
@@ -28,8 +28,13 @@ KINDS = ("majority", "pixels", "random", "encoder", "vlm")  # in the order of th
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """An encoder to probe: its column name and where it came from (text for the report); where
-    it was fine-tuned, with its classifier."""
+    """An encoder to compare.
+
+    Attributes:
+      name: of its column.
+      checkpoint: where it came from, a text for the report.
+      classifier: its own, where it was fine-tuned.
+    """
 
     name: str
     encoder: Encoder
@@ -60,15 +65,18 @@ class Column:
         return {"name": self.name, "kind": self.kind, **self.facts}
 
     def identity(self) -> dict[str, str]:
-        """What its features depend on besides the clips: feature name -> text."""
-        return {
-            name: identity(encode) for name, encode in (self.encoders | self.answering()).items()
-        }
+        """Feature name -> a text that identifies what gives the features, besides the clips."""
+        return {name: identity(encode) for name, encode in self.outputs().items()}
 
-    def answering(self) -> dict[str, Encode]:
-        """Feature name -> class probabilities, where it has a classifier."""
-        one = self.classifier
-        return {} if one is None else {self.name + PROBABILITIES: one.probabilities}
+    def outputs(self, tokens: bool = False) -> dict[str, Encode]:
+        """Feature name -> function: pooled features, tokens where they are wanted, and the class
+        probabilities of a classifier."""
+        found = dict(self.encoders)
+        if tokens and self.kind != "pixels":  # whose principal components are its token
+            found |= {name + TOKENS: e.__self__.tokens for name, e in self.encoders.items()}
+        if self.classifier:
+            found[self.name + PROBABILITIES] = self.classifier.probabilities
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +110,7 @@ def groups(candidates: Sequence[Candidate], settings: Settings) -> list[Group]:
         raise ConfigError(f"encoders need different names, got {', '.join(names) or 'none'}")
     taken = sorted({"majority", "pixels", "random"} & set(names))
     if taken:
-        raise ConfigError(f"the name {taken[0]!r} belongs to a baseline; choose another in names")
+        raise ConfigError(f"the name {taken[0]!r} belongs to a baseline; give another as NAME=RUN")
     by_clip: dict[tuple, list[Candidate]] = {}
     for one in candidates:
         if settings.clip and tuple(one.encoder.clip) != tuple(settings.clip):
@@ -113,17 +121,17 @@ def groups(candidates: Sequence[Candidate], settings: Settings) -> list[Group]:
                 )
             )
         by_clip.setdefault(tuple(one.encoder.clip), []).append(one)
-    found = []
+    made = []
     for clip, alike in by_clip.items():
         suffix = " {}x{}@{:g}".format(*clip) if len(by_clip) > 1 else ""
         columns = (MAJORITY, *_columns(alike, settings.init_seeds, suffix))
-        found.append(Group(clip, alike[0].encoder, columns))
-    return found
+        made.append(Group(clip, alike[0].encoder, columns))
+    return made
 
 
-def ordered(found: Sequence[Group]) -> list[Column]:
+def ordered(groups: Sequence[Group]) -> list[Column]:
     """All columns of the groups in the order of the table, the majority once."""
-    columns = {column.name: column for group in found for column in group.columns}
+    columns = {column.name: column for group in groups for column in group.columns}
     return sorted(columns.values(), key=lambda column: KINDS.index(column.kind))
 
 
@@ -163,12 +171,13 @@ def _columns(group: Sequence[Candidate], init_seeds: int, suffix: str) -> list[C
 
 
 def identity(encode: Encode) -> str:
-    """What identifies features in the cache: weights and precision, or the baseline's settings."""
+    """A text that identifies features in the cache: weights and precision, or the baseline's
+    settings."""
     if encode is baselines.pixels:
         return f"pixels {baselines.PIXEL_FRAMES} {baselines.PIXEL_SIZE}"
-    asked = encode.__self__  # an Encoder or a Classifier
-    compute = getattr(asked, "encoder", asked).compute
-    return f"{asked.fingerprint} {compute} {encode.__name__}"
+    owner = encode.__self__  # an Encoder or a Classifier
+    compute = getattr(owner, "encoder", owner).compute
+    return f"{owner.fingerprint} {compute} {encode.__name__}"
 
 
 def extract(
@@ -185,66 +194,82 @@ def extract(
       sources: split -> source, the training split first.
       cache: folder of cached features, None = no cache.
     """
-    frames, size, fps = group.clip
-    clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
-    encoders = {name: encode for column in columns for name, encode in column.encoders.items()}
-    with_tokens = any(HEADS[head].tokens for head in settings.heads)
-    tokens = {
-        name + TOKENS: encode.__self__.tokens
-        for name, encode in encoders.items()
-        if with_tokens and encode is not baselines.pixels
+    tokens = any(HEADS[head].tokens for head in settings.heads)
+    outputs = {
+        name: encode for column in columns for name, encode in column.outputs(tokens).items()
     }
-    encoders |= tokens
-    encoders |= {name: ask for column in columns for name, ask in column.answering().items()}
-    crops, apart = settings.crops, settings.clips_per_video > 0
-    per = "clips_per_video" if apart else "clips_per_record"
-    view = {**dataclasses.asdict(clip), per: getattr(settings, per), "crops": crops}
-    found = {}
+    features = {}
     for split, source in sources.items():
-        if apart:
-            chosen, counts = spread_over_videos(source, clip, settings.clips_per_video)
-        else:
-            chosen = np.arange(len(source))
-            counts = np.full(len(source), settings.clips_per_record)
-
-        def batches(
-            some: range, source=source, split=split, chosen=chosen, counts=counts
-        ) -> Iterator[dict]:
-            here = slice(some.start, some.stop)
-            size = max(1, group.like.batch_size // crops)
-            shown = labelled_clips(
-                source, clip, counts[here], crops=crops, batch_size=size, records=chosen[here]
-            )
-            return tqdm.tqdm(
-                map(crops_apart, shown) if apart and crops > 1 else shown,
-                desc=f"features of {source.name}/{split}, records {some.start}-{some.stop} of "
-                f"{len(chosen)}",
-                total=math.ceil(counts[here].sum() / size),
-                disable=None,
-            )
-
-        found[split] = cached_extract(
-            encoders,
-            {name: identity(encode) for name, encode in encoders.items()},
-            batches,
-            records=len(chosen),
+        clips = _Clips(source, split, group, settings)
+        features[split] = cached_extract(
+            outputs,
+            {name: identity(encode) for name, encode in outputs.items()},
+            clips.batches,
+            records=len(clips.records),
             data=source.fingerprint,
-            view=view,
+            view=clips.view,
             folder=cache,
-            tokens=frozenset(tokens),
+            tokens=frozenset(name + TOKENS for column in columns for name in column.encoders),
         )
     train = next(iter(sources))
     for column in columns:
         if column.kind == "pixels":
-            project_pixels(found, column.name, train)
-    return found
+            project_pixels(features, column.name, train)
+    return features
 
 
-def project_pixels(found: Mapping[str, dict[str, Features]], name: str, train: str) -> None:
+class _Clips:
+    """The clips of a split that a group of encoders is shown.
+
+    Attributes:
+      view: a JSON-able description of how the clips are cut.
+      records: int [n], the records that give clips.
+    """
+
+    def __init__(self, source: Source, split: str, group: Group, settings: Settings):
+        frames, size, fps = group.clip
+        self.source, self.title = source, f"{source.name}/{split}"
+        self.clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
+        self.crops, self.apart = settings.crops, settings.clips_per_video > 0
+        self.batch_size = max(1, group.like.batch_size // self.crops)
+        if self.apart:
+            per = {"clips_per_video": settings.clips_per_video}
+            self.records, self.counts = spread_over_videos(
+                source, self.clip, settings.clips_per_video
+            )
+        else:
+            per = {"clips_per_record": settings.clips_per_record}
+            self.records = np.arange(len(source))
+            self.counts = np.full(len(source), settings.clips_per_record)
+        self.view = {**dataclasses.asdict(self.clip), **per, "crops": self.crops}
+
+    def batches(self, stretch: range) -> Iterator[dict]:
+        """Batches of the clips of some of the records, under a progress bar."""
+        here = slice(stretch.start, stretch.stop)
+        batches = labelled_clips(
+            self.source,
+            self.clip,
+            self.counts[here],
+            crops=self.crops,
+            batch_size=self.batch_size,
+            records=self.records[here],
+        )
+        if self.apart and self.crops > 1:
+            batches = map(crops_apart, batches)
+        return tqdm.tqdm(
+            batches,
+            desc=f"features of {self.title}, records {stretch.start}-{stretch.stop} of "
+            f"{len(self.records)}",
+            total=math.ceil(self.counts[here].sum() / self.batch_size),
+            disable=None,
+        )
+
+
+def project_pixels(features: Mapping[str, dict[str, Features]], name: str, train: str) -> None:
     """Turns pixels into their principal components, fitted on the split `train`, in place; as
     tokens they are one token a clip."""
-    pca = baselines.fit_pca(found[train][name].features)
-    for named in found.values():
-        rows = named[name].with_features(pca(named[name].features))
-        named[name] = rows
-        named[name + TOKENS] = rows.with_features(rows.features[:, None])
+    pca = baselines.fit_pca(features[train][name].features)
+    for of_split in features.values():
+        rows = of_split[name].with_features(pca(of_split[name].features))
+        of_split[name] = rows
+        of_split[name + TOKENS] = rows.with_features(rows.features[:, None])

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surgrec_jax.safety.errors import DataError
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 L2_GRID = tuple(10.0**power for power in (-4, -3, -2, -1.5, -1, -0.5, 0, 1))
 STEPS = 150
@@ -37,8 +37,6 @@ class LinearModels:
       kernel: float [G, D, C].
       bias: float [G, C].
       link: "softmax", "sigmoid" or "identity" (ridge).
-      residual: float [G], largest last step of any coefficient of the optimiser (0 for closed
-        form).
     """
 
     mean: np.ndarray
@@ -46,7 +44,6 @@ class LinearModels:
     kernel: np.ndarray
     bias: np.ndarray
     link: str
-    residual: np.ndarray
 
     def scores(self, features: np.ndarray, index: int | None = None) -> np.ndarray:
         """Probabilities (or ridge outputs): float64 [G, M, C], or [M, C] of the model `index`."""
@@ -120,8 +117,7 @@ def _descend(rotated, targets, weights, eigen, mass, l2, start, *, link: str, st
     """Accelerated majorise-minimise for every penalty at once.
 
     rotated [N, D], targets and weights [N, C], eigen [D], mass [] (sum of the bounding measure), l2
-    [G], start [D + 1, C]. Returns coefficients [G, D + 1, C] (last row = bias) and the last step's
-    size [G].
+    [G], start [D + 1, C]. Returns coefficients [G, D + 1, C] (last row = bias).
     """
     design = jnp.concatenate([rotated, jnp.ones((len(rotated), 1), rotated.dtype)], 1)  # [N, D + 1]
     curvature = 0.5 if link == "softmax" else 0.25
@@ -139,10 +135,10 @@ def _descend(rotated, targets, weights, eigen, mass, l2, start, *, link: str, st
             momentum = jnp.where(restart, 1.0, momentum)
             faster = 0.5 * (1 + jnp.sqrt(1 + 4 * momentum**2))
             rate = jnp.where(restart, 0.0, (momentum - 1) / faster)
-            return (new, new + rate * (new - coef), faster), jnp.abs(new - coef).max()
+            return (new, new + rate * (new - coef), faster), None
 
-        (coef, _, _), moved = jax.lax.scan(step, (start, start, 1.0), None, length=steps)
-        return coef, moved[-1]
+        (coef, _, _), _ = jax.lax.scan(step, (start, start, 1.0), None, length=steps)
+        return coef
 
     return jax.vmap(solve)(l2)
 
@@ -167,7 +163,7 @@ def fit_logistic(
       multi_label: independent sigmoids in place of a softmax.
       weights: float [N] >= 0, how often each example counts; None = once.
       l2: penalties, each > 0. The bias is not penalised.
-      steps: of the optimiser; `residual` of the result says how far it still moved.
+      steps: of the optimiser.
       seed: of the initial coefficients (normal, 0.01). The problem is convex: with enough steps it
         does not matter.
 
@@ -183,7 +179,7 @@ def fit_logistic(
     )
     link = "sigmoid" if multi_label else "softmax"
     as32 = functools.partial(jnp.asarray, dtype=jnp.float32)
-    coef, moved = _descend(
+    coef = _descend(
         *map(as32, (ready.rotated, ready.targets, ready.weights, ready.eigen)),
         *map(as32, (ready.weights.max(1).sum(), tuple(l2), start)),
         link=link,
@@ -191,7 +187,7 @@ def fit_logistic(
     )
     coef = np.asarray(coef, np.float64)
     kernel = ready.basis @ coef[:, :-1]
-    return LinearModels(ready.mean, ready.std, kernel, coef[:, -1], link, np.asarray(moved))
+    return LinearModels(ready.mean, ready.std, kernel, coef[:, -1], link)
 
 
 def fit_ridge(
@@ -203,10 +199,13 @@ def fit_ridge(
 ) -> LinearModels:
     """Minimises mean squared error + l2 |kernel|^2 in closed form, for every penalty of the grid.
 
-    Arguments as in fit_logistic, without unlabelled entries: a NaN target is an error here.
+    Arguments as in fit_logistic.
+
+    Raises:
+      ConfigError: an unlabelled entry (a NaN target), which this head cannot leave out.
     """
     if np.isnan(targets).any():
-        raise ValueError("ridge needs every target; leave unlabelled examples out")
+        raise ConfigError("ridge needs every target, and some labels are unknown: ask another head")
     ready = _prepare(features, targets, weights)
     weight = ready.weights[:, :1]  # all columns alike
     bias = (weight * ready.targets).sum(0)  # [C]; features are centred
@@ -219,5 +218,4 @@ def fit_ridge(
         kernel,
         np.broadcast_to(bias, (len(l2), len(bias))),
         "identity",
-        np.zeros(len(l2)),
     )

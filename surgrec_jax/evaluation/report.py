@@ -109,7 +109,7 @@ def runs_section(runs: Sequence[RunLog], results: Mapping | None, facts: Mapping
     if results is not None:
         kept = {
             k: results[k]
-            for k in ("created", "seconds", "source", "data", "protocol", "environment", "models")
+            for k in ("created", "seconds", "data", "protocol", "environment", "models")
         }
         text = json.dumps(kept, indent=1, sort_keys=True)
         block = details("protocol, models and versions", f"<pre>{escape(text)}</pre>")

@@ -19,7 +19,7 @@ from surgrec_jax.evaluation.svg import Bar, bars, clip_text, escape
 
 
 def build(results: Mapping, frames: pathlib.Path) -> str:
-    """The page of results made by `assemble.assemble`.
+    """The page of results made by `summarise.summarise`.
 
     Args:
       results: as plain data; all text in it is escaped here.

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation import metrics
 from surgrec_jax.evaluation.page import card, details, html_table
-from surgrec_jax.evaluation.protocols import PROTOCOLS
 from surgrec_jax.evaluation.results import caption
+from surgrec_jax.evaluation.rules import RULES
 from surgrec_jax.evaluation.svg import Bar, bars, escape
 
 MODEL_COLOURS = 6  # classes m0..m5 of the page's style
@@ -117,12 +117,12 @@ def results_section(results: Mapping) -> str:
     names = [model["name"] for model in results["models"]]
     css = colours(results["models"])
     heads = list(dict.fromkeys(head for task in results["tasks"] for head in task["heads"]))
-    what = "fine-tuned" if PROTOCOLS[results["protocol"]["protocol"]].finetune else "frozen"
+    what = "fine-tuned" if RULES[results["protocol"]["protocol"]].finetune else "frozen"
     parts = [f"<h2>What the {what} encoders know</h2>"]
     parts += [f'<p><span class="badge">{escape(note)}</span></p>' for note in results["notes"]]
+    sources = ", ".join(dict.fromkeys(task["source"] for task in results["tasks"]))
     parts.append(
-        f'<p class="soft">Held-out cases of {escape(results["source"])}. '
-        f"{escape(caption(results))}</p>"
+        f'<p class="soft">Held-out cases of {escape(sources)}. {escape(caption(results))}</p>'
     )
     said = findings(results, heads[0])
     if said:

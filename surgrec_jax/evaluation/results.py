@@ -1,4 +1,4 @@
-"""Results of probing as plain data: what stands in results.json, and the table on the terminal."""
+"""Results of a comparison as plain data: the entries of results.json, and the table as text."""
 
 import math
 import os
@@ -9,8 +9,9 @@ import numpy as np
 
 from surgrec_jax import untrusted
 from surgrec_jax.evaluation import bootstrap, metrics
-from surgrec_jax.evaluation.protocol import Answer, Problem
-from surgrec_jax.evaluation.protocols import PROTOCOLS
+from surgrec_jax.evaluation.labelled_task import LabelledTask
+from surgrec_jax.evaluation.rules import RULES
+from surgrec_jax.evaluation.run_head import Answer
 from surgrec_jax.safety.errors import DataError, MissingError
 
 VERSION = 1
@@ -20,69 +21,65 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def resample(problem: Problem, answer: Answer, num_resamples: int) -> bootstrap.Samples:
+def resample(labelled: LabelledTask, answer: Answer, num_resamples: int) -> bootstrap.Samples:
     """Headline scores of an answer in resamples of the test cases."""
-    labels, cases = problem.units(problem.test)
+    labels, cases = labelled.units(labelled.test)
     return bootstrap.resample(
-        problem.task.metric,
+        labelled.task.metric,
         labels,
         answer.scores,
         cases,
         num_resamples=num_resamples,
-        order=problem.order(problem.test),
-        num_classes=len(problem.classes),
+        order=labelled.order(labelled.test),
+        num_classes=len(labelled.classes),
     )
 
 
 def summarise(
-    problem: Problem,
+    labelled: LabelledTask,
     answer: Answer,
     samples: bootstrap.Samples,
-    reference: bootstrap.Samples | None = None,
     level: float = 0.95,
 ) -> dict:
     """Score, spread, interval and details of one answer.
 
     Args:
-      problem, answer: what was asked and answered.
-      samples: `resample(problem, answer, ...)`.
-      reference: the same of the random-initialised encoder; adds the paired difference to it.
+      labelled, answer: the task and the answer to it.
+      samples: `resample(labelled, answer, ...)`.
       level: coverage of the intervals.
 
     Returns:
       A JSON-able dict: "mean" and "std" of the headline metric over seeds, "seeds" (each),
       "interval" over test cases of the mean, "metrics" (all that fit), "per_class" (mean over
-      seeds), "chosen", "validation", "minus_random".
+      seeds), "chosen", "validation", "missing_classes", "train_cases".
     """
-    task = problem.task
-    labels, _ = problem.units(problem.test)
+    task = labelled.task
+    labels, _ = labelled.units(labelled.test)
     each = {
-        name: [problem.score(name, problem.test, s) for s in answer.scores] for name in task.metrics
+        name: [labelled.score(name, labelled.test, s) for s in answer.scores]
+        for name in task.metrics
     }
     values = each[task.metric]
-    result = {
+    return {
         "mean": _number(np.mean(values)),
         "std": _number(np.std(values, ddof=1)) if len(values) > 1 else None,
         "seeds": [_number(v) for v in values],
         "interval": samples.interval(level).as_dict(),
-        "metrics": {name: _number(np.mean(found)) for name, found in each.items()},
-        "per_class": _per_class(problem, labels, answer.scores),
+        "metrics": {name: _number(np.mean(of_seeds)) for name, of_seeds in each.items()},
+        "per_class": _per_class(labelled, labels, answer.scores),
         "chosen": list(answer.chosen),
         "validation": list(answer.validation),
         "missing_classes": list(answer.missing),
         "train_cases": list(answer.train_cases),
     }
-    if reference is not None:
-        result["minus_random"] = (samples - reference).interval(level).as_dict()
-    return result
 
 
-def _per_class(problem: Problem, labels: np.ndarray, scores: np.ndarray) -> dict[str, dict]:
+def _per_class(labelled: LabelledTask, labels: np.ndarray, scores: np.ndarray) -> dict[str, dict]:
     """Class -> support and mean over seeds of precision, recall, jaccard, f1 (or average
     precision)."""
-    if problem.task.multi_label:
+    if labelled.task.multi_label:
         table = {}
-        for k, name in enumerate(problem.classes):
+        for k, name in enumerate(labelled.classes):
             known = labels[:, k] >= 0
             values = [metrics.average_precision(labels[known, k], s[known, k]) for s in scores]
             table[name] = {
@@ -90,7 +87,7 @@ def _per_class(problem: Problem, labels: np.ndarray, scores: np.ndarray) -> dict
                 "average_precision": _number(np.mean(values)),
             }
         return table
-    each = [metrics.per_class(c) for c in confusions(problem, scores)]
+    each = [metrics.per_class(c) for c in confusions(labelled, scores)]
     return {
         name: {
             "support": int(each[0]["support"][k]),
@@ -99,23 +96,23 @@ def _per_class(problem: Problem, labels: np.ndarray, scores: np.ndarray) -> dict
                 for key in ("precision", "recall", "jaccard", "f1")
             },
         }
-        for k, name in enumerate(problem.classes)
+        for k, name in enumerate(labelled.classes)
     }
 
 
-def confusions(problem: Problem, scores: np.ndarray) -> list[np.ndarray]:
+def confusions(labelled: LabelledTask, scores: np.ndarray) -> list[np.ndarray]:
     """A confusion matrix [C, P] per seed of scores [S, U, P] on the test split."""
-    labels, _ = problem.units(problem.test)
-    count, answers = len(problem.classes), scores.shape[-1]
+    labels, _ = labelled.units(labelled.test)
+    count, answers = len(labelled.classes), scores.shape[-1]
     return [metrics.confusion_matrix(labels, s.argmax(1), count, answers) for s in scores]
 
 
-def describe_problem(problem: Problem) -> dict:
+def describe_task(labelled: LabelledTask) -> dict:
     """Counts per split, classes and unseen classes of a task, JSON-able."""
-    task = problem.task
+    task = labelled.task
     counts = {}
     for role in ("train", "validation", "test"):
-        split = getattr(problem, role)
+        split = getattr(labelled, role)
         counts[role] = {
             "cases": len(np.unique(split.case_id)),
             "videos": len(np.unique(split.video_id)),
@@ -132,10 +129,10 @@ def describe_problem(problem: Problem) -> dict:
         "kind": task.kind,
         "domain": task.domain,
         "splits": list(task.splits),
-        "classes": list(problem.classes),
+        "classes": list(labelled.classes),
         "counts": counts,
-        "unseen_test_classes": list(problem.unseen),
-        "leaks": list(problem.leaks),
+        "unseen_test_classes": list(labelled.unseen),
+        "leaks": list(labelled.leaks),
     }
 
 
@@ -200,8 +197,8 @@ def lines(results: Mapping) -> list[list[str]]:
 
 
 def _spread_words(protocol: Mapping) -> str:
-    """What a score and its ± are, in words."""
-    rules = PROTOCOLS[protocol["protocol"]]
+    """A score and its ± in words."""
+    rules = RULES[protocol["protocol"]]
     if rules.finetune:
         return "of one training run each"
     drawn = {
@@ -215,13 +212,13 @@ def _spread_words(protocol: Mapping) -> str:
 
 
 def caption(results: Mapping) -> str:
-    """What the numbers are, in words for every table and page."""
+    """The meaning of the numbers, in words for every table and page."""
     protocol = results["protocol"]
     text = (
         f"Scores in percent, {_spread_words(protocol)}; then the {100 * protocol['level']:.0f} % "
         "bootstrap interval over test cases (not clips)"
     )
-    if not PROTOCOLS[protocol["protocol"]].finetune:  # which has neither
+    if not RULES[protocol["protocol"]].finetune:  # which has neither
         text += (
             "; then the paired difference to a random-initialised encoder of the same shape "
             f"({protocol['init_seeds']:d} initialisations). Hyper-parameters are chosen on "

@@ -21,7 +21,7 @@ KINDS = (
 
 
 class RefusedTaskError(UserError, ValueError):
-    """A task that a data set or a column cannot be asked; the benchmark keeps the reason."""
+    """A task that cannot be scored on a data set or for a column; tables list the reason."""
 
 
 class LeakedSplitError(RefusedTaskError):
@@ -97,7 +97,7 @@ class Task:
         """Names of this task's tracks among `available` (name -> class names).
 
         Raises:
-          ValueError: none matches, or a track of a multi-label task is not binary.
+          RefusedTaskError: none matches, or a track of a multi-label task is not binary.
         """
         names = tuple(sorted(fnmatch.filter(available, self.track)))
         if not names:
@@ -118,8 +118,8 @@ class Task:
         """Labels of clips [M, K], one column per track, at the frame that this task scores.
 
         Raises:
-          ValueError: the clips lack such labels, or a task of frames is asked of a label that has
-            no value per frame.
+          RefusedTaskError: the clips lack such labels, or a task of frames is asked of a label that
+            has no value per frame.
         """
         suffix = LAST if self.frame == "last" else ""
         missing = [track for track in tracks if track + suffix not in labels]
@@ -181,7 +181,7 @@ def check_splits(task: Task, cases: Mapping[str, np.ndarray]) -> None:
 
     Raises:
       LeakedSplitError: a case stands in two splits; the message names the splits and the cases.
-      ValueError: a split has no labelled example.
+      RefusedTaskError: a split has no labelled example.
     """
     check_empty(task, cases)
     if found := leaks(task, cases):

@@ -15,9 +15,9 @@ from surgrec_jax.data.decode import decode_frames
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation import cells, vlm, vlm_answers
 from surgrec_jax.evaluation.columns import FINE_TUNED, Column
-from surgrec_jax.evaluation.problem import Problem, Split
-from surgrec_jax.evaluation.protocol import Answer
-from surgrec_jax.evaluation.protocols import Settings
+from surgrec_jax.evaluation.labelled_task import LabelledTask, Split
+from surgrec_jax.evaluation.rules import Settings
+from surgrec_jax.evaluation.run_head import Answer
 from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.safety.errors import ConfigError, DataError
 
@@ -60,7 +60,7 @@ class Asker:
             key["answers"] = digest.hexdigest()
         return Column(self.name, "vlm", facts={"key": key})
 
-    def ask(self, problem: Problem, column: Column, sources: Mapping[str, Source]) -> cells.Cell:
+    def ask(self, labelled: LabelledTask, sources: Mapping[str, Source]) -> cells.Cell:
         """The cell of a task.
 
         Raises:
@@ -68,17 +68,17 @@ class Asker:
           ValueError: no saved answer fits the task, or the folder holds something else, such as
             another model's answers.
         """
-        task = problem.task
-        total = len(_units(problem))
-        problem = _some_units(problem, self.max_units)
-        units = _units(problem)
+        task = labelled.task
+        total = len(_units(labelled))
+        labelled = _some_units(labelled, self.max_units)
+        units = _units(labelled)
         path = vlm_answers.path_of(self.folder, task.source, task.name)
         about = self._about(task)
         saved = self._saved(path, about)
         source = sources[task.splits[2]]
         listed = vlm_answers.path_of(self.folder, task.source, task.name, ".units")
         questions = [
-            vlm.question(task.kind, problem.classes, task.multi_label, p, self.frames)
+            vlm.question(task.kind, labelled.classes, task.multi_label, p, self.frames)
             for p in range(self.phrasings)
         ]
         if self.endpoint is None and not any((unit, 0) in saved for unit in units):
@@ -90,15 +90,15 @@ class Asker:
         if self.endpoint is not None:
             missing = [u for u in units if any((u, p) not in saved for p in range(self.phrasings))]
             for unit in tqdm.tqdm(missing, desc=f"asking {self.name}: {task.title}", disable=None):
-                pictures = self._pictures(problem, source, units[unit])
+                pictures = self._pictures(labelled, source, units[unit])
                 for p, asked in enumerate(questions):
                     if (unit, p) not in saved:
                         saved[unit, p] = self.endpoint.ask(asked.text, pictures)
                         vlm_answers.append(path, unit, p, saved[unit, p], about)
-        scores, facts = _read_answers(list(units), questions, saved, len(problem.classes))
+        scores, facts = _read_answers(list(units), questions, saved, len(labelled.classes))
         row = next((row for row, _, _ in self.settings.rows()), FINE_TUNED)
         return cells.make(
-            problem,
+            labelled,
             self.name,
             {row: Answer(scores)},
             resamples=self.settings.resamples,
@@ -132,10 +132,10 @@ class Asker:
         rows = [{"questions": [asked.text for asked in questions]}]
         vlm_answers.write_units(path, rows + [{"unit": unit} for unit in units])
 
-    def _pictures(self, problem: Problem, source: Source, rows: np.ndarray) -> list[bytes]:
+    def _pictures(self, labelled: LabelledTask, source: Source, rows: np.ndarray) -> list[bytes]:
         """JPEG pictures of a unit: frames spread over its clip, or over the clips of its video."""
-        split = problem.test
-        if problem.task.unit == "video":
+        split = labelled.test
+        if labelled.task.unit == "video":
             at = rows[np.linspace(0, len(rows) - 1, self.frames).round().astype(int)]
             wanted = [(int(split.record[i]), float(split.time[i])) for i in at]
         else:
@@ -201,10 +201,10 @@ def picture(source: Source, record: int, time: float | None, side: int) -> bytes
     return data.tobytes()
 
 
-def _units(problem: Problem) -> dict[str, np.ndarray]:
-    """Unit name -> rows of the test split, in the order of the problem's units."""
-    split = problem.test
-    if problem.task.unit == "video":
+def _units(labelled: LabelledTask) -> dict[str, np.ndarray]:
+    """Unit name -> rows of the test split, in the order of the units."""
+    split = labelled.test
+    if labelled.task.unit == "video":
         videos = np.unique(split.video_id)
         return {str(v): np.flatnonzero(split.video_id == v) for v in videos}
     found: dict[str, np.ndarray] = {}
@@ -217,12 +217,12 @@ def _units(problem: Problem) -> dict[str, np.ndarray]:
     return found
 
 
-def _some_units(problem: Problem, limit: int) -> Problem:
-    """The problem with at most `limit` test units, spread over the cases; 0 = all."""
-    units = list(_units(problem).values())
+def _some_units(labelled: LabelledTask, limit: int) -> LabelledTask:
+    """The task with at most `limit` test units, spread over the cases; 0 = all."""
+    units = list(_units(labelled).values())
     if not limit or len(units) <= limit:
-        return problem
-    cases = problem.test.case_id[[rows[0] for rows in units]]
+        return labelled
+    cases = labelled.test.case_id[[rows[0] for rows in units]]
     rng = np.random.default_rng([len(units), limit])
     order = rng.permutation(len(units))
     turn = np.zeros(len(units), int)  # which unit of its case: first all cases once
@@ -232,9 +232,9 @@ def _some_units(problem: Problem, limit: int) -> Problem:
     chosen = sorted(order[np.argsort(turn[order], kind="stable")][:limit])
     rows = np.sort(np.concatenate([units[i] for i in chosen]))
     arrays = ("rows", "labels", "case_id", "video_id", "record", "view", "time")
-    kept = {field: getattr(problem.test, field)[rows] for field in arrays}
-    test: Split = dataclasses.replace(problem.test, **kept)
-    return dataclasses.replace(problem, test=test)
+    kept = {field: getattr(labelled.test, field)[rows] for field in arrays}
+    test: Split = dataclasses.replace(labelled.test, **kept)
+    return dataclasses.replace(labelled, test=test)
 
 
 def _read_answers(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from surgrec_jax.evaluation import problem
+from surgrec_jax.evaluation import labelled_task
 from surgrec_jax.evaluation.features import Features
 from surgrec_jax.evaluation.tasks import Task
 
@@ -41,6 +41,6 @@ def splits(**options):
     return {split: features(split, **options) for split in ("train", "val", "test")}
 
 
-def made_problem(task=TASK, **options):
+def made_task(task=TASK, **options):
     found = splits(**options)
-    return problem.build_problem(task, TRACKS, found), found
+    return labelled_task.label_task(task, TRACKS, found), found

@@ -6,22 +6,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from arrays import TASK, TRACKS, made_problem
+from arrays import TASK, TRACKS, made_task
 
 from surgrec_jax.evaluation import (
-    assemble,
     baselines,
     cells,
-    details,
-    matrix,
-    protocol,
     report_benchmark,
+    report_facts,
     results,
+    run_cells,
+    run_head,
+    summarise,
 )
 from surgrec_jax.evaluation.columns import Column, Group
-from surgrec_jax.evaluation.matrix import Failure
-from surgrec_jax.evaluation.problem import build_problem
-from surgrec_jax.evaluation.protocols import Settings
+from surgrec_jax.evaluation.labelled_task import label_task
+from surgrec_jax.evaluation.rules import Settings
+from surgrec_jax.evaluation.run_cells import Failure, Refusal
 from surgrec_jax.evaluation.tasks import Task
 
 SETTINGS = Settings(heads=("ridge",), seeds=2, init_seeds=1, resamples=200)
@@ -38,47 +38,46 @@ def key(column="good", **more):
     return {"source": "made", "task": "phase", "column": column, **more}
 
 
-def answers(problem, noise, seed=0):
+def answers(labelled, noise, seed=0):
     """Right answers with a share of others."""
-    labels, _ = problem.units(problem.test)
+    labels, _ = labelled.units(labelled.test)
     rng = np.random.default_rng([seed])
     wrong = rng.random((2, len(labels))) < noise
     said = np.where(wrong, rng.integers(0, 3, (2, len(labels))), labels)
-    return protocol.Answer(np.eye(3)[said], (1.0, 1.0), (0.5, 0.5))
+    return run_head.Answer(np.eye(3)[said], (1.0, 1.0), (0.5, 0.5))
 
 
-def make(problem, column, noise, seed=0):
-    given = {"ridge": answers(problem, noise, seed)}
-    return cells.make(problem, column, given, resamples=200, level=0.95)
+def make(labelled, column, noise, seed=0):
+    given = {"ridge": answers(labelled, noise, seed)}
+    return cells.make(labelled, column, given, resamples=200, level=0.95)
 
 
-def talk(problem):
+def talk(labelled):
     """A language model: right in one phrasing, without an answer in the other."""
-    labels, _ = problem.units(problem.test)
+    labels, _ = labelled.units(labelled.test)
     scores = np.stack([np.eye(4)[labels], np.eye(4)[np.full(len(labels), 3)]])
     facts = {"units": 72, "total": 99, "phrasings": 2, "unparseable": [0.0, 1.0], "missing": 3}
     extra = {"vlm": {**facts, "examples": ["I think <u>so</u>"]}, "row": "ridge"}
-    given = {"ridge": protocol.Answer(scores)}
-    return cells.make(problem, "talker", given, resamples=200, level=0.95, extra=extra)
+    given = {"ridge": run_head.Answer(scores)}
+    return cells.make(labelled, "talker", given, resamples=200, level=0.95, extra=extra)
 
 
 @pytest.fixture(scope="module")
 def measured():
-    problem, _ = made_problem()
+    labelled, _ = made_task()
     found = [
         cells.make(
-            problem, "majority", {"ridge": protocol.majority(problem)}, resamples=200, level=0.95
+            labelled, "majority", {"ridge": run_head.majority(labelled)}, resamples=200, level=0.95
         ),
-        make(problem, "random", 0.9, 1),
-        make(problem, "good", 0.1, 2),
-        make(problem, "<b>bad</b>", 0.9, 3),
-        talk(problem),
-        cells.Cell("good", {"source": "leaky", "name": "x", "domain": "any"}, {}, "shares cases"),
+        make(labelled, "random", 0.9, 1),
+        make(labelled, "good", 0.1, 2),
+        make(labelled, "<b>bad</b>", 0.9, 3),
+        talk(labelled),
+        Refusal("leaky", "x", "shares cases"),
+        Failure("made", "tools", "good", "NaN <i>features</i>"),
     ]
-    failures = [Failure("made", "tools", "good", "NaN <i>features</i>")]
-    return assemble.assemble(
+    return summarise.summarise(
         found,
-        failures,
         COLUMNS,
         SETTINGS,
         protocol={**vars(SETTINGS), "title": "v2"},
@@ -93,8 +92,8 @@ def measured():
 
 
 def test_a_cell_comes_back_as_it_was_and_only_for_its_key(tmp_path, caplog):
-    problem, _ = made_problem()
-    cell = make(problem, "good", 0.2)
+    labelled, _ = made_task()
+    cell = make(labelled, "good", 0.2)
     path = cells.save(tmp_path, key(data={"test": "1"}), cell)
     again = cells.load(tmp_path, key(data={"test": "1"}))
     assert again.heads == json.loads(json.dumps(cell.heads))
@@ -112,15 +111,15 @@ def test_baselines_of_another_clip_are_other_cells():
     pixels = Column("pixels", "pixels", {"pixels": baselines.pixels})
     short, long = (Group(clip, None, ()) for clip in ((8, 64, 4.0), (16, 64, 4.0)))
     for column in (Column("majority", "majority"), pixels):
-        keys = [matrix.key(TASK, column, group, sources, SETTINGS) for group in (short, long)]
+        keys = [run_cells.key(TASK, column, group, sources, SETTINGS) for group in (short, long)]
         assert keys[0] != keys[1]
         assert json.loads(json.dumps(keys[0])) == keys[0]
 
 
 @pytest.mark.parametrize("harm", ["truncate", "version", "arrays", "missing"])
 def test_a_damaged_cell_is_computed_again_with_a_warning(tmp_path, caplog, harm):
-    problem, _ = made_problem()
-    path = cells.save(tmp_path, key(), make(problem, "good", 0.2))
+    labelled, _ = made_task()
+    path = cells.save(tmp_path, key(), make(labelled, "good", 0.2))
     if harm == "truncate":
         path.write_text(path.read_text()[:-40])
     elif harm == "version":
@@ -152,7 +151,7 @@ def test_pairs_and_differences_are_those_of_the_same_resamples(measured):
 
 
 def test_encoders_scored_on_other_cases_are_not_paired():
-    problem, found = made_problem()
+    labelled, found = made_task()
 
     def without(case):  # none of its clips has a label under this encoder's clip
         labels = {
@@ -160,14 +159,14 @@ def test_encoders_scored_on_other_cases_are_not_paired():
             for track, ids in found["test"].labels.items()
         }
         test = dataclasses.replace(found["test"], labels=labels)
-        return build_problem(TASK, TRACKS, {**found, "test": test})
+        return label_task(TASK, TRACKS, {**found, "test": test})
 
     made = [make(without("test-1"), "good", 0.1), make(without("test-0"), "<b>bad</b>", 0.9)]
-    result = assemble.assemble(made, [], COLUMNS, SETTINGS)
+    result = summarise.summarise(made, COLUMNS, SETTINGS)
     (pair,) = result["pairs"]
     assert pair["value"] is None and pair["reason"].endswith("labelled clips of test-0, test-1")
     assert "labelled clips of test-0, test-1" in report_benchmark._pairs(result)
-    result = assemble.assemble([make(problem, "good", 0.1), made[1]], [], COLUMNS, SETTINGS)
+    result = summarise.summarise([make(labelled, "good", 0.1), made[1]], COLUMNS, SETTINGS)
     assert result["pairs"][0]["reason"].endswith("labelled clips of test-0")
     with pytest.raises(ValueError, match="cannot pair other cases: test-0, test-1"):
         made[0].samples("ridge") - made[1].samples("ridge")
@@ -176,11 +175,11 @@ def test_encoders_scored_on_other_cases_are_not_paired():
 def test_a_task_without_a_majority_score_counts_for_its_domain():
     skill = Task("skill", "made", "skill", "spearman", "video", ordered=True, domain="open")
     found = []
-    for problem in (made_problem(skill)[0], made_problem()[0]):
-        constant = {"ridge": protocol.majority(problem)}
-        found.append(cells.make(problem, "majority", constant, resamples=200, level=0.95))
-        found += [make(problem, "random", 0.5, 1), make(problem, "good", 0.1, 2)]
-    result = assemble.assemble(found, [], COLUMNS, SETTINGS)
+    for labelled in (made_task(skill)[0], made_task()[0]):
+        constant = {"ridge": run_head.majority(labelled)}
+        found.append(cells.make(labelled, "majority", constant, resamples=200, level=0.95))
+        found += [make(labelled, "random", 0.5, 1), make(labelled, "good", 0.1, 2)]
+    result = summarise.summarise(found, COLUMNS, SETTINGS)
     assert result["tasks"][0]["heads"]["ridge"]["majority"]["mean"] is None
     domains = {entry["domain"]: entry for entry in result["domains"]}
     assert {name: entry["tasks"] for name, entry in domains.items()} == {
@@ -213,8 +212,8 @@ def test_details_show_the_leader_its_ribbons_and_its_hardest_cases(measured):
     assert errors == sorted(errors, reverse=True) and errors[0] > 0
     example = found["hardest"][0]["examples"][0]
     assert example["truth"] != example["answer"]
-    perfect = {"good": make(made_problem()[0], "good", 0.0)}
-    assert details.of_task(perfect, COLUMNS[2:3], "ridge")["hardest"] == []
+    perfect = {"good": make(made_task()[0], "good", 0.0)}
+    assert report_facts.of_task(perfect, COLUMNS[2:3], "ridge")["hardest"] == []
 
 
 def test_the_page_is_whole_and_escaped(measured, tmp_path):
@@ -234,8 +233,8 @@ def test_the_page_is_whole_and_escaped(measured, tmp_path):
 
 
 def test_frames_are_scored_under_the_metric_that_leads():
-    problem, _ = made_problem()
-    cell = make(problem, "good", 0.0)
+    labelled, _ = made_task()
+    cell = make(labelled, "good", 0.0)
     assert cell.task["metric"] == TASK.metric
     assert cell.heads["ridge"]["mean"] == 1.0
     assert cell.heads["ridge"]["metrics"]["edit_score"] == 1.0

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from surgrec_jax.evaluation import knn, linear
 
 
-def problem(seed=0, count=400, width=12, classes=4):
+def labelled(seed=0, count=400, width=12, classes=4):
     rng = np.random.default_rng([seed])
     labels = rng.integers(0, classes, count)
     mixing = rng.standard_normal((width, width)) * np.logspace(0, -2, width)
@@ -17,7 +17,7 @@ def problem(seed=0, count=400, width=12, classes=4):
 
 
 def test_logistic_equals_scikit_learn_for_every_penalty():
-    features, labels, targets = problem()
+    features, labels, targets = labelled()
     models = linear.fit_logistic(features, targets, steps=3000)
     quick = linear.fit_logistic(features, targets)
     standard = (features - features.mean(0)) / features.std(0)
@@ -32,7 +32,7 @@ def test_logistic_equals_scikit_learn_for_every_penalty():
 
 
 def test_multi_label_equals_one_logistic_regression_per_label_with_gaps():
-    features, labels, _ = problem(1)
+    features, labels, _ = labelled(1)
     rng = np.random.default_rng([7])
     targets = np.stack([labels % 2, labels > 1, rng.random(400) < 0.3], 1).astype(float)
     models = linear.fit_logistic(features, targets, multi_label=True, l2=(0.01, 0.3))
@@ -54,7 +54,7 @@ def test_multi_label_equals_one_logistic_regression_per_label_with_gaps():
 
 
 def test_ridge_equals_scikit_learn():
-    features, labels, targets = problem(2)
+    features, labels, targets = labelled(2)
     models = linear.fit_ridge(features, targets, l2=(0.001, 0.1, 3.0))
     standard = (features - features.mean(0)) / features.std(0)
     for i, penalty in enumerate((0.001, 0.1, 3.0)):
@@ -64,7 +64,7 @@ def test_ridge_equals_scikit_learn():
 
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_grid_trained_at_once_equals_each_penalty_alone(multi_label):
-    features, _, targets = problem(3)
+    features, _, targets = labelled(3)
     together = linear.fit_logistic(features, targets, multi_label=multi_label)
     for i, penalty in enumerate(linear.L2_GRID):
         alone = linear.fit_logistic(features, targets, multi_label=multi_label, l2=(penalty,))
@@ -75,7 +75,7 @@ def test_grid_trained_at_once_equals_each_penalty_alone(multi_label):
 
 @pytest.mark.parametrize("fit", [linear.fit_logistic, linear.fit_ridge])
 def test_weights_equal_repeated_examples(fit):
-    features, _, targets = problem(4)
+    features, _, targets = labelled(4)
     weights = np.random.default_rng([1]).integers(0, 3, 400)
     rows = np.repeat(np.arange(400), weights)
     weighted = fit(features, targets, weights=weights)
@@ -84,7 +84,7 @@ def test_weights_equal_repeated_examples(fit):
 
 
 def test_more_features_than_examples_and_constant_features():
-    features, labels, targets = problem(5, count=30, width=100)
+    features, labels, targets = labelled(5, count=30, width=100)
     features[:, 3] = 7.0
     models = linear.fit_logistic(features, targets)
     assert np.isfinite(models.scores(features)).all()
@@ -134,7 +134,7 @@ def test_knn_leaves_unlabelled_entries_out_and_is_chunked_exactly():
 
 
 def test_bad_features_are_refused():
-    features, _, targets = problem(6, count=20)
+    features, _, targets = labelled(6, count=20)
     features[3, 2] = np.nan
     with pytest.raises(ValueError, match="1 of 20 training examples have NaN"):
         linear.fit_logistic(features, targets)

@@ -12,6 +12,7 @@ from data_builders.common.cli import main as builders
 from surgrec_jax import benchmark, probe
 from surgrec_jax.evaluation.own_tasks import from_labels, own_tasks
 from surgrec_jax.evaluation.task_list import offered_tasks, wanted_sources
+from surgrec_jax.safety.errors import UserError
 
 PRESENCE, PHASES = ("absent", "present"), ("closure", "prep")
 COLOURS = {"colon": (40, 40, 220), "liver": (40, 220, 40)}
@@ -138,3 +139,42 @@ def test_own_videos_get_a_score_from_probe_and_benchmark(data, tmp_path, capsys)
     assert {task["domain"] for task in found["tasks"]} == {"laparoscopy"}
     assert found["notes"][0].startswith("tasks of my_hospital from its labels")
     assert "mine" in found["tasks"][0]["heads"]["ridge"] and not found["failed"]
+
+
+def write_one_unusable_label(root):
+    """Six videos that tell a tool by their colour; all training cases are of one skill."""
+    rows = ["path,case_id,split,start_s,end_s,skill,tool_hook,tool_clip"]
+    for k, split in enumerate(("train", "train", "val", "val", "test", "test")):
+        name, colour = f"op{k}.mp4", list(COLOURS.values())[k % 2]
+        writer = cv2.VideoWriter(str(root / name), cv2.VideoWriter_fourcc(*"mp4v"), 8, (64, 48))
+        for _ in range(32):
+            writer.write(np.full((48, 64, 3), colour, np.uint8))
+        writer.release()
+        skill = "expert" if split == "train" or k % 2 else "novice"
+        hook, clip = ("present", "absent")[k % 2], ("absent", "present")[k % 2]
+        rows += [f"{name},p{k},{split},,,{skill},,", f"{name},p{k},{split},0,4,,{hook},{clip}"]
+    (root / "ev.csv").write_text("\n".join(rows))
+
+
+@pytest.mark.slow
+def test_a_label_that_cannot_be_scored_is_listed_and_the_others_are_scored(tmp_path, capsys):
+    write_one_unusable_label(tmp_path)
+    command = ["build", "video_folder", "--manual_dir", tmp_path, "--data_dir", tmp_path / "data"]
+    command += ["--name", "ev", "--labels", tmp_path / "ev.csv", "--workers", 1, "--fps", 4]
+    assert builders([str(part) for part in (*command, "--frames", 8)]) == 0
+    workdir = save_encoder(tmp_path / "one", [])
+    small = {"heads": "ridge", "seeds": 1, "init_seeds": 1, "resamples": 50}
+    config = probe_config(tmp_path / "data", source="ev", checkpoint=f"mine={workdir}", **small)
+    found = json.loads(probe.run(config).read_text())
+    (task,) = found["tasks"]
+    assert task["name"] == "tool" and set(task["heads"]["ridge"]) >= {"majority", "random", "mine"}
+    reason = "task skill refused: the training split has one class only"
+    assert found["refused"] == [{"source": "ev", "task": "skill", "reason": reason}]
+    assert f"refused: ev: {reason}" in capsys.readouterr().out
+    with np.load(workdir / "probe" / "predictions.npz") as arrays:
+        assert "tool/ridge/mine" in arrays and not any(key.startswith("skill") for key in arrays)
+
+    # Where nothing can be scored the command fails, with the reason.
+    config.task = "skill"
+    with pytest.raises(UserError, match=f"no encoder has a score: {reason}"):
+        probe.run(config)

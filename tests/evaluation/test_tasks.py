@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from data_builders.common.registry import builder_class, sources
-from surgrec_jax.evaluation import metrics, problem
+from surgrec_jax.evaluation import labelled_task, metrics
 from surgrec_jax.evaluation.features import Features
-from surgrec_jax.evaluation.protocols import PROTOCOLS, Settings, parse_clip
+from surgrec_jax.evaluation.rules import RULES, Settings, parse_clip
 from surgrec_jax.evaluation.task_list import PUBLISHED, SIXTEEN, TASKS, select_tasks, tasks_of
 from surgrec_jax.evaluation.tasks import LeakedSplitError, Task
 
@@ -89,7 +89,7 @@ def test_frames_are_scored_by_the_clips_last_frame_and_gaps_are_counted():
         split: features(split, [0, 1, 2, 0, 1, 2], videos, videos, last=[1, 1, -1, 0, 2, -1])
         for split in ("train", "val", "test")
     }
-    built = problem.build_problem(Task("p", "s", "phase", "video_f1", "frame"), TRACKS, one)
+    built = labelled_task.label_task(Task("p", "s", "phase", "video_f1", "frame"), TRACKS, one)
     np.testing.assert_array_equal(built.test.labels, [1, 1, 0, 2])
     assert (built.test.unlabelled_clips, built.test.unlabelled_videos) == (2, 1)
     scores = np.eye(3)[[1, 0, 0, 2]]
@@ -102,8 +102,8 @@ def test_leaks_are_refused_or_told():
     made = {split: features("", [0, 1, 2, 0], cases, cases) for split in ("train", "val", "test")}
     task = Task("p", "s", "phase")
     with pytest.raises(LeakedSplitError, match=r"val and test hold the same cases.*protocol v1"):
-        problem.build_problem(task, TRACKS, made)
-    dirty = problem.build_problem(task, TRACKS, made, clean=False)
+        labelled_task.label_task(task, TRACKS, made)
+    dirty = labelled_task.label_task(task, TRACKS, made, clean=False)
     assert len(dirty.leaks) == 3
     assert "4 of the 4 cases of test are also in train (0, 1, 2, 3)" in dirty.leaks[1]
 
@@ -112,20 +112,21 @@ def test_few_cases_are_whole_cases_with_two_classes():
     cases = np.repeat(np.arange(20), 4)
     labels = np.where(cases < 18, cases % 2, 2)  # class 2 only in two cases
     made = {split: features(split, labels, cases, cases) for split in ("train", "val", "test")}
-    built = problem.build_problem(Task("p", "s", "phase"), TRACKS, made)
+    built = labelled_task.label_task(Task("p", "s", "phase"), TRACKS, made)
     missing = 0
     for seed in range(10):
-        weights = problem.few_cases(built, seed, 0.1)
+        weights = labelled_task.few_cases(built, seed, 0.1)
         chosen = np.unique(cases[weights > 0])
         assert len(chosen) == 2 and set(weights) == {0.0, 1.0}
         assert (weights == np.isin(cases, chosen)).all()  # whole cases
         assert len(np.unique(labels[weights > 0])) == 2
-        missing += problem.missing_classes(built, weights)
+        missing += labelled_task.missing_classes(built, weights)
     assert missing == 10  # of three test classes one is always untaught
-    one_class_each = problem.few_cases(built, 0, 0.01)  # 1 of 20 cases has one class: one more
+    # One of 20 cases has one class, so one more is drawn.
+    one_class_each = labelled_task.few_cases(built, 0, 0.01)
     assert len(np.unique(cases[one_class_each > 0])) == 2
     with pytest.raises(ValueError, match="share of cases 1.5"):
-        problem.few_cases(built, 0, 1.5)
+        labelled_task.few_cases(built, 0, 1.5)
 
 
 def test_protocols_fix_what_they_fix():
@@ -136,7 +137,7 @@ def test_protocols_fix_what_they_fix():
     assert [row for row, _, _ in few.rows()] == [
         *("linear", "linear, 10% of cases", "linear, 5% of cases", "linear, 1% of cases")
     ]
-    assert set(PROTOCOLS) == {"v1", "v2", "few-shot", "fine-tune"}
+    assert set(RULES) == {"v1", "v2", "few-shot", "fine-tune"}
     with pytest.raises(ValueError, match="protocol='v3'"):
         Settings().under("v3")
     assert parse_clip("16x224@4") == (16, 224, 4.0) and parse_clip("") is None

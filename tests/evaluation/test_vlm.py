@@ -9,10 +9,10 @@ import threading
 import cv2
 import numpy as np
 import pytest
-from arrays import TASK, made_problem
+from arrays import TASK, made_task
 
 from surgrec_jax.evaluation import vlm, vlm_answers, vlm_column
-from surgrec_jax.evaluation.protocols import Settings
+from surgrec_jax.evaluation.rules import Settings
 from surgrec_jax.evaluation.tasks import Task
 
 ONE = vlm.question("phase", ("CalotTriangle", "clip_cut", "packing"), False, 0, 4)
@@ -157,12 +157,12 @@ def asker(folder, server=None, *, settings=SETTINGS, clip=(8, 32, 4.0), **option
     return vlm_column.Asker("VLM", settings, clip, reached, folder, **options)
 
 
-def ask(one, problem):
-    return one.ask(problem, one.column, {"test": Stored()})
+def ask(one, labelled):
+    return one.ask(labelled, {"test": Stored()})
 
 
 def test_a_model_that_sees_the_record_is_scored_and_goes_on_where_it_stopped(server, tmp_path):
-    problem, found = made_problem()
+    labelled, found = made_task()
     truth = found["test"].labels["phase"]
     stop = [5]
 
@@ -178,13 +178,13 @@ def test_a_model_that_sees_the_record_is_scored_and_goes_on_where_it_stopped(ser
     server.reply = reply
     one = asker(tmp_path, server, frames=2, phrasings=2)
     with pytest.raises(vlm.EndpointError, match="quota"):
-        ask(one, problem)
+        ask(one, labelled)
     (path,) = tmp_path.glob("made--phase.jsonl")
     assert len(vlm_answers.read(path)[0]) == 5
     with open(path, "a") as file:
         file.write('{"unit": "half a li')  # killed while it wrote
     stop[0], server.seen = 10_000, []
-    cell = ask(one, problem)
+    cell = ask(one, labelled)
     assert len(server.seen) == 2 * 72 - 5
     assert len(server.seen[0][2]["messages"][0]["content"]) == 3  # two pictures and the question
     facts = cell.extra["vlm"]
@@ -193,30 +193,30 @@ def test_a_model_that_sees_the_record_is_scored_and_goes_on_where_it_stopped(ser
     entry = cell.heads["ridge"]
     assert entry["seeds"][0] == 1.0 and entry["seeds"][1] < 1.0
     assert entry["metrics"]["top1"] == pytest.approx((1 + 66 / 72) / 2)
-    ask(one, problem)
+    ask(one, labelled)
     assert len(server.seen) == 2 * 72 - 5  # nothing is asked twice
 
 
 def test_answers_of_another_model_or_about_other_pictures_are_not_taken(server, tmp_path):
-    problem, _ = made_problem()
+    labelled, _ = made_task()
     server.reply = lambda text, pictures: (200, says("1"))
     about = {"frames": 1, "phrasings": 1, "max_units": 6}
-    ask(asker(tmp_path, server, **about), problem)
-    ask(asker(tmp_path, **about), problem)  # the folder alone
+    ask(asker(tmp_path, server, **about), labelled)
+    ask(asker(tmp_path, **about), labelled)  # the folder alone
     assert len(server.seen) == 6
     other = dataclasses.replace(
         asker(tmp_path, **about), endpoint=vlm.Endpoint(server.address, "another")
     )
     with pytest.raises(ValueError, match='"model": "m".*asked is {"model": "another".*folder'):
-        ask(other, problem)
+        ask(other, labelled)
     for reached in (server, None):
         with pytest.raises(ValueError, match='"frames": 1.*"frames": 2'):
-            ask(asker(tmp_path, reached, **about | {"frames": 2}), problem)
+            ask(asker(tmp_path, reached, **about | {"frames": 2}), labelled)
     (path,) = tmp_path.glob("made--phase.jsonl")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(ValueError, match="about what it does not say"):
-        ask(asker(tmp_path, server, **about), problem)
-    ask(asker(tmp_path, **about), problem)
+        ask(asker(tmp_path, server, **about), labelled)
+    ask(asker(tmp_path, **about), labelled)
     assert len(server.seen) == 6
 
 
@@ -226,27 +226,27 @@ def test_answers_hold_for_the_clips_that_their_pictures_depend_on(server, tmp_pa
     skill = Task("skill", "made", "skill", unit="video", ordered=True)
     more = dataclasses.replace(SETTINGS, clips_per_record=3)
     for task, refuses in ((TASK, False), (skill, True)):
-        problem, _ = made_problem(task)
+        labelled, _ = made_task(task)
         server.seen = []
-        ask(asker(tmp_path, server, **about), problem)
-        ask(asker(tmp_path, server, clip=(8, 64, 4.0), **about), problem)  # the encoder's side
+        ask(asker(tmp_path, server, **about), labelled)
+        ask(asker(tmp_path, server, clip=(8, 64, 4.0), **about), labelled)  # the encoder's side
         with pytest.raises(ValueError, match=r'"clip": \[8, 2.0\].*another folder'):
-            ask(asker(tmp_path, server, clip=(8, 32, 2.0), **about), problem)
+            ask(asker(tmp_path, server, clip=(8, 32, 2.0), **about), labelled)
         other = asker(tmp_path, server, settings=more, **about)  # other centres in a video
         if refuses:
             with pytest.raises(ValueError, match='"clips_per_record": 2.*"clips_per_record": 3'):
-                ask(other, problem)
+                ask(other, labelled)
         else:
-            ask(other, problem)
+            ask(other, labelled)
         assert len(server.seen) == 2
 
 
 def test_saved_answers_alone_are_enough_and_gaps_are_counted(tmp_path):
     task = Task("tools", "made", "tool_*", "mean_average_precision", kind="instruments")
-    problem, found = made_problem(task)
+    labelled, found = made_task(task)
     one = asker(tmp_path, phrasings=1)
     with pytest.raises(ValueError, match="holds no answer about the 72 test units"):
-        ask(one, problem)
+        ask(one, labelled)
     (listed,) = tmp_path.glob("*.units.jsonl")
     rows = [json.loads(line) for line in listed.read_text().splitlines()]
     assert "1. x" in rows[0]["questions"][0] and len(rows) == 73
@@ -256,19 +256,19 @@ def test_saved_answers_alone_are_enough_and_gaps_are_counted(tmp_path):
         said = ", ".join(str(k + 1) for k in np.flatnonzero(label)) or "0"
         vlm_answers.append(path, row["unit"], 0, said)
     before = one.column.facts["key"]
-    cell = ask(one, problem)
+    cell = ask(one, labelled)
     assert cell.extra["vlm"]["missing"] == 1
     assert cell.heads["ridge"]["mean"] > 0.9
     vlm_answers.append(path, rows[-1]["unit"], 0, "<script>alert(1)</script>")
     assert one.column.facts["key"] != before  # other answers are another cell
-    assert ask(one, problem).extra["vlm"]["unparseable"] == [pytest.approx(1 / 72)]
+    assert ask(one, labelled).extra["vlm"]["unparseable"] == [pytest.approx(1 / 72)]
 
 
 def test_a_limited_number_of_units_covers_all_cases(tmp_path):
-    problem, _ = made_problem()
-    some = vlm_column._some_units(problem, 9)
+    labelled, _ = made_task()
+    some = vlm_column._some_units(labelled, 9)
     assert len(some.test.rows) == 9 and len(set(some.test.case_id)) == 6
-    video = made_problem(Task("skill", "made", "skill", unit="video", ordered=True))[0]
+    video = made_task(Task("skill", "made", "skill", unit="video", ordered=True))[0]
     assert len(set(vlm_column._some_units(video, 4).test.video_id)) == 4
 
 

@@ -19,11 +19,11 @@ from surgrec_jax.checkpoint import Checkpoints, manifest
 from surgrec_jax.curation import shards
 from surgrec_jax.curation.manifest import content_hash, order_path, read_manifest, write_manifest
 from surgrec_jax.encoder import load_encoder, meta_of
-from surgrec_jax.evaluation import cells, feature_cache, protocol, report, vlm_answers
+from surgrec_jax.evaluation import cells, feature_cache, report, run_head, vlm_answers
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.models.vit import init_encoder
 from surgrec_jax.safety.errors import UserError
-from tests.evaluation.arrays import features, made_problem
+from tests.evaluation.arrays import features, made_task
 from tests.evaluation.test_report import measured
 from tests.faults.fuzz_mutate import mutate, mutate_json, mutate_text
 
@@ -134,10 +134,10 @@ def _write(root: Path) -> dict[str, Callable[[Path], object]]:
         shards.write_shard(path, np.ones((count, 8), np.float16), facts)
     feature_cache.save_shard(root / "cache", 0, features("test"))
 
-    problem, _ = made_problem()
-    given = {"ridge": protocol.majority(problem)}
+    labelled, _ = made_task()
+    given = {"ridge": run_head.majority(labelled)}
     cells.save(
-        root / "cells", KEY, cells.make(problem, "majority", given, resamples=50, level=0.95)
+        root / "cells", KEY, cells.make(labelled, "majority", given, resamples=50, level=0.95)
     )
     run = root / "report" / "run"
     run.mkdir()

@@ -7,14 +7,18 @@ import re
 import jax
 import numpy as np
 import pytest
-from arrays import made_problem
+from arrays import made_task
+from probing import probe_sources
 
 from data_builders.common.build import build
 from surgrec_jax.classifier import Classifier
 from surgrec_jax.data.records import open_source
 from surgrec_jax.encoder import Encoder, random_encoder
-from surgrec_jax.evaluation import columns, report, results, runner
-from surgrec_jax.evaluation.runner import Candidate, Settings, probe
+from surgrec_jax.evaluation import columns, report, results
+from surgrec_jax.evaluation.answers import answer_task
+from surgrec_jax.evaluation.columns import Candidate
+from surgrec_jax.evaluation.notes import notes
+from surgrec_jax.evaluation.rules import Settings
 from surgrec_jax.evaluation.task_list import select_tasks
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.presets import preset
@@ -49,7 +53,7 @@ def test_probe_of_the_phantom_corpus(sources, encoder, tmp_path):
         Candidate("same as random", random_encoder(like=encoder, seed=0), "there"),
     ]
     tasks = select_tasks("phantom_surgery", ("phase", "instruments", "domain", "skill"))
-    found, predictions = probe(candidates, sources, tasks, SETTINGS, cache=tmp_path)
+    found, predictions = probe_sources(candidates, sources, tasks, SETTINGS, tmp_path)
 
     assert [m["name"] for m in found["models"]] == [
         "majority", "pixels", "random", "mine", "same as random",
@@ -81,20 +85,20 @@ def test_probe_of_the_phantom_corpus(sources, encoder, tmp_path):
     assert "same as random" in results.table(results.read_json(tmp_path / "results.json"))
     assert "<table>" in report.build_report([], found, title="t")
 
-    second, _ = probe(candidates, sources, tasks, SETTINGS, cache=tmp_path)
+    second, _ = probe_sources(candidates, sources, tasks, SETTINGS, tmp_path)
     for part in (found, second):
         part.pop("seconds"), part.pop("created")
     assert json.dumps(found, sort_keys=True) == json.dumps(second, sort_keys=True)
 
 
 @pytest.mark.slow
-def test_encoders_with_another_clip_have_their_own_baselines(sources, encoder):
+def test_encoders_with_another_clip_have_their_own_baselines(sources, encoder, tmp_path):
     other = preset("Ti", num_frames=2, image_size=(16, 16), patch=8, depth=1)
     params = init_encoder(other, jax.random.key(1))
     small = Encoder(other, params, fps=2.0, name="small", batch_size=16)
     candidates = [Candidate("a", encoder, "x"), Candidate("b", small, "y")]
     tasks = select_tasks("phantom_surgery", ("domain",))
-    found, predictions = probe(candidates, sources, tasks, SETTINGS)
+    found, predictions = probe_sources(candidates, sources, tasks, SETTINGS, tmp_path)
     assert [m["name"] for m in found["models"]] == [
         "majority", "pixels 4x32@4", "pixels 2x16@2", "random like a", "random like b", "a", "b",
     ]  # fmt: skip
@@ -115,21 +119,21 @@ def test_random_columns_are_drawn_anew_for_every_seed(encoder):
 
 
 def test_a_classifier_of_other_classes_or_another_frame_is_not_asked_and_it_is_said(encoder):
-    problem, features = made_problem()  # unit "frame": scored by the last frame
+    labelled, features = made_task()  # unit "frame": scored by the last frame
     found = {split: {"a": f, "a" + columns.PROBABILITIES: f} for split, f in features.items()}
     meta = {"tracks": ["phase"], "multi_label": False}
-    asked = [(problem.task, problem.classes)]
+    asked = [(labelled.task, labelled.classes)]
     whole = SETTINGS.under("fine-tune")
 
-    def group(frame, classes=problem.classes):
+    def group(frame, classes=labelled.classes):
         given = meta | {"frame": frame, "classes": classes}
         one = Classifier(encoder, HeadConfig("linear", 3), {}, given)
         (made,) = columns.groups([Candidate("a", encoder, "x", one)], SETTINGS)
         return made
 
     fit = group("last")
-    assert list(runner.answers(problem, fit.columns[-1], found, whole)) == ["fine-tuned"]
-    assert not runner.notes({}, [fit], SETTINGS, asked)
+    assert list(answer_task(labelled, fit.columns[-1], found, whole)) == ["fine-tuned"]
+    assert not notes({}, [fit], SETTINGS, asked)
     frame = "a was fine-tuned on the label of a clip's centre frame, .*classify.frame=last"
     classes = "a was fine-tuned on the classes x, y, task phase of made has a, b, c: "
     for unfit, said in (
@@ -138,14 +142,14 @@ def test_a_classifier_of_other_classes_or_another_frame_is_not_asked_and_it_is_s
         (group("centre", ("x", "y")), classes),  # which no other frame would mend
     ):
         with pytest.raises(ValueError, match=said):
-            runner.answers(problem, unfit.columns[-1], found, whole)
-        given = runner.answers(problem, unfit.columns[-1], found, SETTINGS)
+            answer_task(labelled, unfit.columns[-1], found, whole)
+        given = answer_task(labelled, unfit.columns[-1], found, SETTINGS)
         assert list(given) == ["linear", "knn"]
-        (note,) = runner.notes({}, [unfit], SETTINGS, asked)
+        (note,) = notes({}, [unfit], SETTINGS, asked)
         assert re.search(said, note)
 
 
-def test_wrong_settings_and_names_are_refused(encoder):
+def test_wrong_settings_and_names_are_refused(encoder, tmp_path):
     with pytest.raises(ValueError, match="choose from linear, "):
         Settings(heads=("linaer",))
     with pytest.raises(ValueError, match="seeds=0"):
@@ -154,5 +158,5 @@ def test_wrong_settings_and_names_are_refused(encoder):
         Settings(train_resample="videos")
     twice = [Candidate("a", encoder, "x"), Candidate("a", encoder, "y")]
     with pytest.raises(ValueError, match="different names"):
-        probe(twice, {}, (), Settings())
+        probe_sources(twice, {}, (), Settings(), tmp_path)
     assert np.isfinite(encoder.features(np.zeros((1, 4, 32, 32, 3), np.uint8))).all()

@@ -1,27 +1,28 @@
-"""The rules of a comparison, by name, and the settings of a probe."""
+"""The rules of a comparison, by the name of its protocol, and the settings of a comparison."""
 
 import dataclasses
 
 from surgrec_jax.evaluation.heads import HEADS
-from surgrec_jax.evaluation.problem import RESAMPLE
+from surgrec_jax.evaluation.labelled_task import RESAMPLE
+from surgrec_jax.evaluation.tasks import RefusedTaskError, Task
 from surgrec_jax.safety.errors import ConfigError
 
 CLIP = tuple[int, int, float]  # (frames, side in pixels, frames per second)
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
-    """What a protocol fixes; None leaves a value to the settings.
+class Rules:
+    """The values that a protocol fixes; None leaves a value to the settings.
 
     Attributes:
-      title: what reports print.
+      title: of the protocol, in reports.
       notes: sentences that reports print with every table.
       clean: refuse splits that share cases, and validation that is the test.
       published: ask the published clips (configuration surgrec_v1 of a source), not the source.
       metric: the headline metric of all tasks.
       heads, clips_per_video, crops, train_resample: as in Settings.
       shares: of the training cases, a row of the table each.
-      finetune: train the whole encoder, not a head.
+      finetune: the whole encoder is trained, not a head.
     """
 
     title: str
@@ -37,9 +38,9 @@ class Protocol:
     finetune: bool = False
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    "v2": Protocol("v2: clean labels, splits by case, choices on validation cases"),
-    "v1": Protocol(
+RULES: dict[str, Rules] = {
+    "v2": Rules("v2: clean labels, splits by case, choices on validation cases"),
+    "v1": Rules(
         "v1: the published SurgRec protocol, its faults included",
         notes=(
             "Protocol v1 repeats the published SurgRec protocol, faults included: its clips, "
@@ -61,7 +62,7 @@ PROTOCOLS: dict[str, Protocol] = {
         crops=3,
         train_resample="none",
     ),
-    "few-shot": Protocol(
+    "few-shot": Rules(
         "few-shot: 1, 5, 10 and 100 % of the training cases",
         notes=(
             "Every seed draws its own cases, at least one, without replacement (at 100 %: all, "
@@ -71,7 +72,7 @@ PROTOCOLS: dict[str, Protocol] = {
         train_resample="none",
         shares=(0.01, 0.05, 0.1, 1.0),
     ),
-    "fine-tune": Protocol(
+    "fine-tune": Rules(
         "fine-tune: the whole encoder is trained on every task",
         notes=(
             "The whole encoder is trained on the training cases (configs/finetune.py), on the "
@@ -85,7 +86,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to probe; the fields of configs/probe.py of the same names.
+    """The settings of a comparison; configs/evaluation.py explains the values of the same names.
 
     Attributes:
       clip: (frames, side, fps) that every encoder must take; None: each encoder sees clips of its
@@ -109,8 +110,8 @@ class Settings:
     shares: tuple[float, ...] = (1.0,)
 
     def __post_init__(self):
-        if self.protocol not in PROTOCOLS:
-            raise ConfigError(f"protocol={self.protocol!r}: choose from {', '.join(PROTOCOLS)}")
+        if self.protocol not in RULES:
+            raise ConfigError(f"protocol={self.protocol!r}: choose from {', '.join(RULES)}")
         unknown = [head for head in self.heads if head not in HEADS]
         if unknown or not self.heads:
             raise ConfigError(f"heads {self.heads}: choose from {', '.join(HEADS)}")
@@ -125,23 +126,31 @@ class Settings:
             raise ConfigError(f"shares={self.shares}: each must be above 0 and at most 1")
 
     @property
-    def rules(self) -> Protocol:
-        return PROTOCOLS[self.protocol]
+    def rules(self) -> Rules:
+        return RULES[self.protocol]
 
     def under(self, protocol: str) -> "Settings":
-        """These settings with what a protocol fixes."""
-        if protocol not in PROTOCOLS:
-            raise ConfigError(f"protocol={protocol!r}: choose from {', '.join(PROTOCOLS)}")
-        rules = PROTOCOLS[protocol]
-        fixed = {
-            field: getattr(rules, field)
-            for field in ("heads", "clips_per_video", "crops", "train_resample", "shares")
-            if getattr(rules, field) is not None
-        }
-        return dataclasses.replace(self, protocol=protocol, **fixed)
+        """These settings with the values that a protocol fixes."""
+        chosen = dataclasses.replace(self, protocol=protocol)
+        fields = ("heads", "clips_per_video", "crops", "train_resample", "shares")
+        fixed = {field: getattr(chosen.rules, field) for field in fields}
+        return dataclasses.replace(chosen, **{k: v for k, v in fixed.items() if v is not None})
+
+    def task(self, task: Task) -> Task:
+        """The task with the headline metric of the protocol.
+
+        Raises:
+          RefusedTaskError: the task has no such metric.
+        """
+        metric = self.rules.metric or task.metric
+        if metric not in task.metrics:
+            raise RefusedTaskError(
+                f"task {task.name} has no {metric}, which protocol {self.protocol} reports"
+            )
+        return dataclasses.replace(task, metric=metric)
 
     def rows(self) -> list[tuple[str, str, float]]:
-        """(row of the table, head, share of the training cases); none where encoders are trained
+        """(row of the table, head, share of the training cases); no row where encoders are trained
         whole."""
         if self.rules.finetune:
             return []

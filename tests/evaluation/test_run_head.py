@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from surgrec_jax.evaluation import protocol, results
+from surgrec_jax.evaluation import labelled_task, results, run_head
 from surgrec_jax.evaluation.features import Features
-from surgrec_jax.evaluation.protocols import Settings
+from surgrec_jax.evaluation.rules import Settings
 from surgrec_jax.evaluation.task_list import select_tasks
 from surgrec_jax.evaluation.tasks import LeakedSplitError, Task
 
@@ -47,20 +47,23 @@ def splits(make, seed=0, sizes=(1600, 600, 1600)):
 
 
 def ask(task, made, head, **options):
-    problem = protocol.build_problem(task, TRACKS, made)
+    labelled = labelled_task.label_task(task, TRACKS, made)
     features = {split: found.features for split, found in made.items()}
     options = {"seeds": range(2), **options}
-    return problem, protocol.run_head(head, problem, features, **options)
+    return labelled, run_head.run_head(head, labelled, features, **options)
 
 
-def summary(problem, answer, reference=None):
-    samples = results.resample(problem, answer, 300)
-    against = None if reference is None else results.resample(problem, reference, 300)
-    return results.summarise(problem, answer, samples, against)
+def summary(labelled, answer, reference=None):
+    samples = results.resample(labelled, answer, 300)
+    summary = results.summarise(labelled, answer, samples)
+    if reference is not None:
+        difference = samples - results.resample(labelled, reference, 300)
+        summary["minus_random"] = difference.interval().as_dict()
+    return summary
 
 
-def top1(problem, answer):
-    labels, _ = problem.units(problem.test)
+def top1(labelled, answer):
+    labels, _ = labelled.units(labelled.test)
     return [(scores.argmax(1) == labels).mean() for scores in answer.scores]
 
 
@@ -82,8 +85,8 @@ def test_label_noise_gives_the_accuracy_computed_by_hand(head):
         other = (clean + rng.integers(1, 4, count)) % 4
         return features, {"phase": np.where(rng.random(count) < noise, other, clean)}
 
-    problem, answer = ask(Task("phase", "s", "phase", metric="top1"), splits(make), head)
-    assert within(top1(problem, answer), 1 - noise, 1600), top1(problem, answer)
+    labelled, answer = ask(Task("phase", "s", "phase", metric="top1"), splits(make), head)
+    assert within(top1(labelled, answer), 1 - noise, 1600), top1(labelled, answer)
 
 
 @pytest.mark.parametrize("head", ["linear", "ridge"])
@@ -98,8 +101,8 @@ def test_feature_noise_gives_the_bayes_accuracy(head):
     bayes, _ = integrate.quad(
         lambda z: stats.norm.pdf(z - distance) * stats.norm.cdf(z) ** 3, -8, 10
     )
-    problem, answer = ask(Task("phase", "s", "phase", metric="top1"), splits(make), head)
-    assert within(top1(problem, answer), bayes, 1600), (top1(problem, answer), bayes)
+    labelled, answer = ask(Task("phase", "s", "phase", metric="top1"), splits(make), head)
+    assert within(top1(labelled, answer), bayes, 1600), (top1(labelled, answer), bayes)
 
 
 @pytest.mark.parametrize("head", ("linear", WITH_GRID, "ridge", "knn"))
@@ -107,9 +110,9 @@ def test_shuffled_labels_give_chance(head):
     def make(rng, count):
         return rng.standard_normal((count, 16)), {"phase": rng.integers(0, 4, count)}
 
-    problem, answer = ask(Task("phase", "s", "phase", metric="top1"), splits(make, seed=1), head)
-    assert within(top1(problem, answer), 0.25, 1600), top1(problem, answer)
-    entry = summary(problem, answer, protocol.majority(problem))
+    labelled, answer = ask(Task("phase", "s", "phase", metric="top1"), splits(make, seed=1), head)
+    assert within(top1(labelled, answer), 0.25, 1600), top1(labelled, answer)
+    entry = summary(labelled, answer, run_head.majority(labelled))
     assert entry["interval"]["low"] < 0.25 < entry["interval"]["high"]
     assert entry["minus_random"]["low"] < 0 < entry["minus_random"]["high"]
 
@@ -123,14 +126,14 @@ def test_multi_label_signal_and_chance(head):
         return features, {"instrument_hook": hook, "instrument_clip": clip}
 
     task = Task("tools", "s", "instrument_*", metric="mean_average_precision")
-    problem, answer = ask(task, splits(make, seed=2), head)
-    assert problem.classes == ("clip", "hook")
-    entry = summary(problem, answer)
+    labelled, answer = ask(task, splits(make, seed=2), head)
+    assert labelled.classes == ("clip", "hook")
+    entry = summary(labelled, answer)
     found = {k: v["average_precision"] for k, v in entry["per_class"].items()}
     assert found["hook"] > 0.99 and abs(found["clip"] - 0.2) < 0.06, found
-    floor = summary(problem, protocol.majority(problem))
+    floor = summary(labelled, run_head.majority(labelled))
     assert floor["per_class"]["hook"]["average_precision"] == pytest.approx(
-        (problem.test.labels[:, 1] == 1).mean()
+        (labelled.test.labels[:, 1] == 1).mean()
     )
 
 
@@ -141,11 +144,11 @@ def test_video_unit_averages_clips_and_refuses_labels_that_change():
 
     made = splits(make, seed=3)
     one, clip = ask(Task("skill", "s", "skill", metric="top1"), made, "linear")
-    problem, video = ask(Task("skill", "s", "skill", metric="top1", unit="video"), made, "linear")
+    labelled, video = ask(Task("skill", "s", "skill", metric="top1", unit="video"), made, "linear")
     assert video.scores.shape == (2, 80, 2) and clip.scores.shape == (2, 1600, 2)
     # A clip: Phi(0.7) = 0.758. The mean of 20 clips: Phi(0.7 sqrt(20)) = 0.999 at best.
     assert all(abs(value - stats.norm.cdf(0.7)) < 0.04 for value in top1(one, clip))
-    assert min(top1(problem, video)) > 0.95
+    assert min(top1(labelled, video)) > 0.95
     made["test"].labels["skill"][0] ^= 1
     with pytest.raises(ValueError, match="'skill' changes within a video"):
         ask(Task("skill", "s", "skill", unit="video"), made, "linear")
@@ -165,9 +168,9 @@ def test_leaked_split_is_refused_with_the_cases():
     with pytest.raises(
         LeakedSplitError, match=r"1 of the 21 cases of test are also in train \(train-4\)"
     ):
-        protocol.build_problem(Task("phase", "s", "phase"), TRACKS, made)
+        labelled_task.label_task(Task("phase", "s", "phase"), TRACKS, made)
     with pytest.raises(LeakedSplitError, match="val"):
-        protocol.build_problem(
+        labelled_task.label_task(
             Task("phase", "s", "phase"), TRACKS, {**plain(), "test": plain()["val"]}
         )
 
@@ -183,14 +186,14 @@ def test_hyper_parameter_is_chosen_on_validation_and_never_on_test():
     np.testing.assert_array_equal(first.scores, second.scores)
 
 
-@pytest.mark.parametrize("resample", protocol.RESAMPLE)
+@pytest.mark.parametrize("resample", labelled_task.RESAMPLE)
 def test_seeds_change_training_only_and_are_repeatable(resample):
-    problem, answer = ask(
+    labelled, answer = ask(
         Task("phase", "s", "phase"), plain(), "knn", seeds=(0, 1, 0), resample=resample
     )
     np.testing.assert_array_equal(answer.scores[0], answer.scores[2])
     assert (answer.scores[0] != answer.scores[1]).any() == (resample != "none")
-    weights = protocol.train_weights(problem, 1, resample)
+    weights = labelled_task.train_weights(labelled, 1, resample)
     if resample == "cases":
         per_case = weights.reshape(20, 10)
         assert (per_case == per_case[:, :1]).all() and per_case[:, 0].sum() == 20
@@ -203,8 +206,8 @@ def test_resampling_keeps_every_training_class():
     made = plain()
     made["train"].labels["phase"][:] %= 3
     made["train"].labels["phase"][:10] = 3  # class d in one case of 20 only
-    problem = protocol.build_problem(Task("phase", "s", "phase"), TRACKS, made)
-    assert all(protocol.train_weights(problem, s, "cases")[0] > 0 for s in range(20))
+    labelled = labelled_task.label_task(Task("phase", "s", "phase"), TRACKS, made)
+    assert all(labelled_task.train_weights(labelled, s, "cases")[0] > 0 for s in range(20))
 
 
 @pytest.mark.parametrize("head", ["linear", "knn"])
@@ -217,11 +220,11 @@ def test_many_labels_of_one_case_each_do_not_make_a_draw_impossible(head):
     made = {split: clips(features, split, 20, **rare) for split in ("train", "val", "test")}
     tracks = dict.fromkeys(rare, ("absent", "present"))
     task = Task("rare", "s", "rare_*", metric="mean_average_precision")
-    problem = protocol.build_problem(task, tracks, made)
-    weights = protocol.train_weights(problem, 0, "cases")
+    labelled = labelled_task.label_task(task, tracks, made)
+    weights = labelled_task.train_weights(labelled, 0, "cases")
     assert weights.sum() == 40 and weights @ rare["rare_often"] > 0
     found = {split: one.features for split, one in made.items()}
-    answer = protocol.run_head(head, problem, found, seeds=range(2))
+    answer = run_head.run_head(head, labelled, found, seeds=range(2))
     assert all(0 < lost < 19 for lost in answer.missing) and np.isfinite(answer.scores).all()
 
 
@@ -229,8 +232,8 @@ def test_the_majority_is_that_of_training():
     made = plain()
     made["train"].labels["phase"][:120] = 1
     made["test"].labels["phase"][:150] = 3
-    problem = protocol.build_problem(Task("phase", "s", "phase"), TRACKS, made)
-    assert (protocol.majority(problem).scores.argmax(-1) == 1).all()
+    labelled = labelled_task.label_task(Task("phase", "s", "phase"), TRACKS, made)
+    assert (run_head.majority(labelled).scores.argmax(-1) == 1).all()
 
 
 def test_the_majority_of_videos_counts_each_once():
@@ -245,8 +248,8 @@ def test_the_majority_of_videos_counts_each_once():
     skill[60:80] = 1
     for unit, answer in (("video", 0), ("clip", 1)):
         task = Task("skill", "s", "skill", metric="top1", unit=unit)
-        problem = protocol.build_problem(task, TRACKS, made)
-        assert (protocol.majority(problem).scores.argmax(-1) == answer).all()
+        labelled = labelled_task.label_task(task, TRACKS, made)
+        assert (run_head.majority(labelled).scores.argmax(-1) == answer).all()
 
 
 def test_few_shot_rows_are_of_the_cases_they_name():
@@ -263,10 +266,10 @@ def test_class_unseen_in_training_is_reported_and_counts_as_an_error():
     made = plain()
     labels = made["train"].labels["phase"]
     labels[labels == 3] = -1
-    problem, answer = ask(Task("phase", "s", "phase"), made, "linear")
-    assert problem.unseen == ("d",)
-    assert results.describe_problem(problem)["unseen_test_classes"] == ["d"]
-    entry = summary(problem, answer)
+    labelled, answer = ask(Task("phase", "s", "phase"), made, "linear")
+    assert labelled.unseen == ("d",)
+    assert results.describe_task(labelled)["unseen_test_classes"] == ["d"]
+    entry = summary(labelled, answer)
     assert entry["per_class"]["d"]["recall"] == 0
     assert entry["mean"] < 0.75
 
@@ -283,4 +286,4 @@ def test_tasks_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="no example labelled"):
         made = plain()
         made["val"].labels["phase"][:] = -1
-        protocol.build_problem(Task("phase", "s", "phase"), TRACKS, made)
+        labelled_task.label_task(Task("phase", "s", "phase"), TRACKS, made)

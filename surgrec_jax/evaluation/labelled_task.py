@@ -1,4 +1,4 @@
-"""A task with the labels of its splits: what is scored, and which training examples count."""
+"""A task with the labels of its splits, and the training examples that count for a seed."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -41,13 +41,13 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
-    """A task with the labels of its three splits; the same for every encoder that sees the same
+class LabelledTask:
+    """A task with the labels of its three splits. It is the same for all encoders that see the same
     clips.
 
     Attributes:
-      leaks: which splits share cases, in words; only a protocol that takes splits as they are lets
-        such a problem exist.
+      leaks: a sentence for each two splits that share cases; empty unless the protocol takes splits
+        as they are.
     """
 
     task: Task
@@ -62,15 +62,15 @@ class Problem:
         """Classes of the test split without a training example. They stay in the test and count as
         errors."""
         if self.task.multi_label:
-            taught = (self.train.labels == 1).any(0)
-            asked = (self.test.labels == 1).any(0)
+            in_train = (self.train.labels == 1).any(0)
+            in_test = (self.test.labels == 1).any(0)
         else:
             ids = np.arange(len(self.classes))
-            taught, asked = np.isin(ids, self.train.labels), np.isin(ids, self.test.labels)
-        return tuple(np.asarray(self.classes)[asked & ~taught].tolist())
+            in_train, in_test = np.isin(ids, self.train.labels), np.isin(ids, self.test.labels)
+        return tuple(np.asarray(self.classes)[in_test & ~in_train].tolist())
 
     def units(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """Labels [U] or [U, K] and case ids [U] of what is scored: clips, frames, or videos for
+        """Labels [U] or [U, K] and case ids [U] of the scored units: clips, frames, or videos for
         unit "video"."""
         if self.task.unit != "video":
             return split.labels, split.case_id
@@ -83,7 +83,7 @@ class Problem:
         return split.labels[first], split.case_id[first]
 
     def order(self, split: Split) -> metrics.Order:
-        """Where the scored units stand."""
+        """The video and the time of each scored unit."""
         if self.task.unit != "video":
             return metrics.Order(split.video_id, split.time)
         videos = np.unique(split.video_id)
@@ -92,10 +92,8 @@ class Problem:
     def score(self, metric: str, split: Split, scores: np.ndarray) -> float:
         """A metric of the units' scores [U, C]; columns beyond the classes are no answers."""
         labels, _ = self.units(split)
-        found = metrics.score(
-            metric, labels, scores, order=self.order(split), num_classes=len(self.classes)
-        )
-        return float(found)
+        order, count = self.order(split), len(self.classes)
+        return float(metrics.score(metric, labels, scores, order=order, num_classes=count))
 
     def pool(self, split: Split, scores: np.ndarray) -> np.ndarray:
         """Scores of clips [..., n, C] -> of units [..., U, C]: the mean over a video's clips for
@@ -107,14 +105,14 @@ class Problem:
         return (member / member.sum(1, keepdims=True)) @ scores
 
 
-def build_problem(
+def label_task(
     task: Task,
     available: Mapping[str, Sequence[str]],
     splits: Mapping[str, Features],
     *,
     clean: bool = True,
-) -> Problem:
-    """Labels of `task` in its splits; clips without a label are left out.
+) -> LabelledTask:
+    """The task with the labels of its splits; clips without a label are left out.
 
     Args:
       task: the task.
@@ -124,39 +122,41 @@ def build_problem(
 
     Raises:
       LeakedSplitError: splits share cases, and they must be clean.
-      ValueError: no such label, a split without a labelled clip, a label that changes within a
-        video of a task with that unit, or a training split with one class.
+      RefusedTaskError: no such label, a split without a labelled clip, a label that changes within
+        a video of a task with that unit, or a training split with one class.
     """
     tracks = task.tracks(available)
     parts = []
     for name in task.splits:
-        found = splits[name]
-        columns = task.columns(found.labels, tracks)  # [M, K]
+        clips = splits[name]
+        columns = task.columns(clips.labels, tracks)  # [M, K]
         rows = np.flatnonzero((columns >= 0).any(1))
         labels = columns[rows] if task.multi_label else columns[rows, 0]
-        fields = (found.case_id, found.video_id, found.record, found.view, found.time)
-        silent = len(np.unique(found.video_id)) - len(np.unique(found.video_id[rows]))
-        kept = (field[rows] for field in fields)
-        parts.append(Split(rows, labels, *kept, len(found) - len(rows), silent))
+        fields = (clips.case_id, clips.video_id, clips.record, clips.view, clips.time)
+        unlabelled_videos = len(np.unique(clips.video_id)) - len(np.unique(clips.video_id[rows]))
+        columns_of_rows = (field[rows] for field in fields)
+        parts.append(
+            Split(rows, labels, *columns_of_rows, len(clips) - len(rows), unlabelled_videos)
+        )
     cases = {name: part.case_id for name, part in zip(task.splits, parts, strict=True)}
     (check_splits if clean else check_empty)(task, cases)
-    problem = Problem(task, task.classes(available), *parts, tuple(leaks(task, cases)))
+    labelled = LabelledTask(task, task.classes(available), *parts, tuple(leaks(task, cases)))
     for part in parts:
-        problem.units(part)  # finds a label that changes within a unit before any training
-    if not task.multi_label and len(np.unique(problem.train.labels)) < 2:
+        labelled.units(part)  # finds a label that changes within a unit before any training
+    if not task.multi_label and len(np.unique(labelled.train.labels)) < 2:
         raise RefusedTaskError(f"task {task.name} refused: the training split has one class only")
-    return problem
+    return labelled
 
 
-def one_hot(problem: Problem, labels: np.ndarray) -> np.ndarray:
+def one_hot(labelled: LabelledTask, labels: np.ndarray) -> np.ndarray:
     """Targets float [n, C]; NaN where a label of a multi-label task is unknown."""
-    if problem.task.multi_label:
+    if labelled.task.multi_label:
         return np.where(labels < 0, np.nan, labels.astype(np.float64))
-    return np.eye(len(problem.classes))[labels]
+    return np.eye(len(labelled.classes))[labels]
 
 
-def train_weights(problem: Problem, seed: int, resample: str) -> np.ndarray:
-    """How often each training example counts for this probe seed: float [n].
+def train_weights(labelled: LabelledTask, seed: int, resample: str) -> np.ndarray:
+    """The weight of each training example for a probe seed: float [n].
 
     "cases": training cases drawn with replacement. "clips": one random clip of each stored record.
     "none": all once. Draws that lose a class of the training split (or all labels of one column)
@@ -168,15 +168,15 @@ def train_weights(problem: Problem, seed: int, resample: str) -> np.ndarray:
     counts the lost ones.
 
     Raises:
-      ValueError: unknown mode, or, for one class per clip, no such draw in 1000.
+      RefusedTaskError: for one class per clip, no such draw in 1000.
     """
-    split = problem.train
+    split = labelled.train
     if resample not in RESAMPLE:
         raise ConfigError(f"train_resample {resample!r} is not one of {', '.join(RESAMPLE)}")
     if resample == "none":
         return np.ones(len(split.labels))
     rng = np.random.default_rng([seed, 101])
-    targets = one_hot(problem, split.labels)
+    targets = one_hot(labelled, split.labels)
     # Columns that must keep weight: each class, or each label's positives and its known entries.
     need = np.concatenate([np.nan_to_num(targets), ~np.isnan(targets)], 1) > 0
     need = need[:, need.any(0)].astype(np.float64)
@@ -184,27 +184,27 @@ def train_weights(problem: Problem, seed: int, resample: str) -> np.ndarray:
     records, record_index = np.unique(split.record, return_inverse=True)
     held = np.stack([need[case_index == c].any(0) for c in range(len(cases))]).astype(np.float64)
     spread = held.sum(0).astype(int)  # cases that hold each column
-    rounds = spread.max() if problem.task.multi_label else 1
+    rounds = spread.max() if labelled.task.multi_label else 1
     for attempt in range(_MAX_DRAWS * rounds):
         if resample == "cases":
             drawn = np.bincount(rng.integers(len(cases), size=len(cases)), minlength=len(cases))
-            weights, kept = drawn[case_index].astype(np.float64), drawn @ held
+            weights, weight_of = drawn[case_index].astype(np.float64), drawn @ held
         else:
             order = rng.permutation(len(split.labels))
             _, first = np.unique(record_index[order], return_index=True)
             weights = np.zeros(len(split.labels))
             weights[order[first]] = 1.0
-            kept = weights @ need
-        if (kept[spread > attempt // _MAX_DRAWS] > 0).all():
+            weight_of = weights @ need
+        if (weight_of[spread > attempt // _MAX_DRAWS] > 0).all():
             return weights
     raise RefusedTaskError(
-        f"task {problem.task.name}: no draw of {resample} in {_MAX_DRAWS} keeps every training "
+        f"task {labelled.task.name}: no draw of {resample} in {_MAX_DRAWS} keeps every training "
         "class "
         f"({len(cases)} cases, {len(records)} records); use train_resample=none"
     )
 
 
-def few_cases(problem: Problem, seed: int, share: float) -> np.ndarray:
+def few_cases(labelled: LabelledTask, seed: int, share: float) -> np.ndarray:
     """Weights [n] of training with a share of the cases: 1 for the clips of drawn cases, else 0.
 
     Draws with fewer than two classes (or, for several labels, without any positive) are drawn
@@ -212,25 +212,25 @@ def few_cases(problem: Problem, seed: int, share: float) -> np.ndarray:
     `missing_classes` counts them.
 
     Raises:
-      ValueError: a share outside (0, 1].
+      ConfigError: a share outside (0, 1].
     """
     if not 0 < share <= 1:
         raise ConfigError(f"share of cases {share}: must be above 0 and at most 1")
-    split = problem.train
+    split = labelled.train
     cases, index = np.unique(split.case_id, return_inverse=True)
     rng = np.random.default_rng([seed, 103])
     drawn = np.ones(len(split.labels), bool)
     for attempt in range(_FEW_DRAWS * len(cases)):
         count = max(1, round(share * len(cases))) + attempt // _FEW_DRAWS
         drawn = np.isin(index, rng.permutation(len(cases))[:count])
-        kept = split.labels[drawn]
-        if (kept == 1).any() if problem.task.multi_label else len(np.unique(kept)) > 1:
+        labels = split.labels[drawn]
+        if (labels == 1).any() if labelled.task.multi_label else len(np.unique(labels)) > 1:
             break
     return drawn.astype(np.float64)
 
 
-def missing_classes(problem: Problem, weights: np.ndarray) -> int:
-    """How many classes of the test split have no training example with a positive weight."""
-    taught = np.nan_to_num(one_hot(problem, problem.train.labels[weights > 0])).any(0)
-    asked = np.nan_to_num(one_hot(problem, problem.test.labels)).any(0)
-    return int((asked & ~taught).sum())
+def missing_classes(labelled: LabelledTask, weights: np.ndarray) -> int:
+    """The number of test classes without a training example of positive weight."""
+    in_train = np.nan_to_num(one_hot(labelled, labelled.train.labels[weights > 0])).any(0)
+    in_test = np.nan_to_num(one_hot(labelled, labelled.test.labels)).any(0)
+    return int((in_test & ~in_train).sum())

@@ -1,8 +1,8 @@
 """The probing procedure for one task: train heads on training cases, choose on validation cases,
 score test cases.
 
-What a seed changes: which training examples count (`resample`), and the head's initial values. The
-test clips never change. So the spread over seeds is the noise of training the probe, and the
+A seed changes which training examples count (`resample`), and the head's initial values. The test
+clips never change. So the spread over seeds is the noise of training the probe, and the
 bootstrap interval over test cases is the noise of the test; both are reported.
 """
 
@@ -14,19 +14,15 @@ import numpy as np
 
 from surgrec_jax.evaluation import baselines
 from surgrec_jax.evaluation.heads import HEADS, Rows
-from surgrec_jax.evaluation.problem import (
-    RESAMPLE,
-    Problem,
+from surgrec_jax.evaluation.labelled_task import (
+    LabelledTask,
     Split,
-    build_problem,
     few_cases,
     missing_classes,
     one_hot,
     train_weights,
 )
 from surgrec_jax.evaluation.tasks import RefusedTaskError
-
-__all__ = ["RESAMPLE", "Answer", "Problem", "build_problem", "majority", "run_head"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Answer:
       scores: float [S, U, C], one per seed.
       chosen: hyper-parameter chosen on validation cases, one per seed.
       validation: validation score of the chosen one, one per seed.
-      missing: classes of the test split that nothing taught, one count per seed.
+      missing: number of test classes without a training example, one per seed.
       train_cases: training cases that counted, one number per seed.
     """
 
@@ -59,11 +55,11 @@ class Answer:
 
 
 def _rows(split: Split, features: np.ndarray) -> Rows:
-    """What heads see of a split."""
+    """The labelled clips of a split, as heads take them."""
     return Rows(features[split.rows], split.video_id, split.time)
 
 
-def _together(first: Rows, second: Rows) -> Rows:
+def _concatenate(first: Rows, second: Rows) -> Rows:
     """The clips of both, in this order."""
     join = getattr(first.features, "joined", None)  # rows on disk are not read to be joined
     features = join(second.features) if join else np.concatenate([first.features, second.features])
@@ -76,7 +72,7 @@ def _together(first: Rows, second: Rows) -> Rows:
 
 def run_head(
     head: str,
-    problem: Problem,
+    labelled: LabelledTask,
     features: Mapping[str, np.ndarray],
     *,
     seeds: Sequence[int],
@@ -88,8 +84,8 @@ def run_head(
 
     Args:
       head: a name in HEADS.
-      problem: the task.
-      features: split name -> float [M, D], rows as in the Features the problem was built from.
+      labelled: the task with its labels.
+      features: split name -> float [M, D], rows as in the Features that the task was labelled by.
       seeds: probe seeds.
       resample: see train_weights.
       share: of the training cases that are drawn per seed (few-shot); 1 = all, resampled as
@@ -100,22 +96,22 @@ def run_head(
     """
     if head not in HEADS:
         raise ValueError(f"unknown head {head!r}; known: {', '.join(HEADS)}")
-    task = problem.task
+    task = labelled.task
     names = dict(zip(("train", "validation", "test"), task.splits, strict=True))
-    shown = {role: _rows(getattr(problem, role), features[name]) for role, name in names.items()}
-    queries, cut = _together(shown["validation"], shown["test"]), len(shown["validation"])
-    targets = one_hot(problem, problem.train.labels)
+    clips = {role: _rows(getattr(labelled, role), features[name]) for role, name in names.items()}
+    queries, cut = _concatenate(clips["validation"], clips["test"]), len(clips["validation"])
+    targets = one_hot(labelled, labelled.train.labels)
     answers = []
     for seed in seeds:
         if share < 1:
-            weights = few_cases(problem, seed, share)
+            weights = few_cases(labelled, seed, share)
         else:
-            weights = train_weights(problem, seed, resample)
+            weights = train_weights(labelled, seed, resample)
         values, scores = HEADS[head](
-            shown["train"], targets, weights, queries, task.multi_label, seed
+            clips["train"], targets, weights, queries, task.multi_label, seed
         )
-        pooled = problem.pool(problem.validation, scores[:, :cut])
-        quality = np.array([problem.score(task.metric, problem.validation, s) for s in pooled])
+        pooled = labelled.pool(labelled.validation, scores[:, :cut])
+        quality = np.array([labelled.score(task.metric, labelled.validation, s) for s in pooled])
         if np.isnan(quality).all():
             raise RefusedTaskError(
                 f"task {task.name}: {task.metric} is undefined on the validation cases; it cannot "
@@ -123,21 +119,21 @@ def run_head(
             )
         quality = np.nan_to_num(quality, nan=-np.inf)
         best = len(quality) - 1 - int(np.argmax(quality[::-1]))  # ties: the most regularised
-        test = problem.pool(problem.test, scores[best, cut:])
+        test = labelled.pool(labelled.test, scores[best, cut:])
         counts = (
-            missing_classes(problem, weights),
-            len(np.unique(problem.train.case_id[weights > 0])),
+            missing_classes(labelled, weights),
+            len(np.unique(labelled.train.case_id[weights > 0])),
         )
         chosen = (values[best],), (float(quality[best]),)
         answers.append(Answer(test[None], *chosen, *((count,) for count in counts)))
     return functools.reduce(Answer.joined, answers)
 
 
-def majority(problem: Problem) -> Answer:
+def majority(labelled: LabelledTask) -> Answer:
     """Answer of the majority class (or the labels' rates) of the training split's units: videos
     count once each where videos are scored, however long they are."""
-    (taught, _), (labels, _) = problem.units(problem.train), problem.units(problem.test)
+    (training, _), (labels, _) = labelled.units(labelled.train), labelled.units(labelled.test)
     row = baselines.majority_scores(
-        taught, len(labels), len(problem.classes), problem.task.multi_label
+        training, len(labels), len(labelled.classes), labelled.task.multi_label
     )
     return Answer(row[None])

@@ -1,0 +1,23 @@
+"""The values that configs/probe.py and configs/benchmark.py share."""
+
+from ml_collections import ConfigDict
+
+
+def evaluation() -> ConfigDict:
+    """How encoders are compared; lists are written with commas on the command line."""
+    config = ConfigDict()
+    config.out = ""  # folder of cells/, features/ and the results
+    config.data_dir = "data"
+    config.protocol = "v2"  # v2, v1 (as published, faults included), few-shot, fine-tune
+    config.tasks = "all"  # by name, with commas; see surgrec_jax/evaluation/task_list.py
+    config.clip = ""  # FRAMESxSIDE@FPS that every encoder must take; empty = each its own
+    config.clips_per_record = 2  # evenly spaced over the stored segment
+    config.crops = 1  # squares along the long side of every clip; 3 is VideoMAE's test
+
+    config.heads = "linear,knn"  # see surgrec_jax/evaluation/heads.py; the first one leads
+    config.seeds = 3  # probe seeds: which training cases are drawn, initial values
+    config.init_seeds = 2  # random-initialised encoders of the same shape
+    config.train_resample = "cases"  # what a seed draws: cases, clips (one per record), none
+    config.resamples = 2000  # bootstrap draws of test cases
+    config.level = 0.95  # coverage of the intervals
+    return config
