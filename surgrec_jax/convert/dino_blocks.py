@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from surgrec_jax.convert import plan as plans
 from surgrec_jax.convert.strict import (
     LINEAR,
     SAME,
@@ -20,17 +19,12 @@ from surgrec_jax.convert.strict import (
 from surgrec_jax.convert.tables import linear, norm
 from surgrec_jax.models.presets import ViTConfig
 
-# Tensors that hold the gate and the value of a SwiGLU one after another (DINOv2 g).
-HALVES = r".*mlp\.(w12|weights_in)\.(weight|bias)"
-
-HF_QKV = {
-    "dinov2": tuple(f"attention.attention.{n}" for n in ("query", "key", "value")),
-    "dinov3": tuple(f"attention.{n}_proj" for n in "qkv"),
-}
+# Keys of tensors that hold the gate and the value of a SwiGLU one after another (DINOv2 g).
+JOINED = r".*mlp\.(w12|weights_in)\.(weight|bias)"
 
 
-def interleave(heads: int) -> Any:
-    """Rows of a projection, pairs (j, j + d/2) of each head moved side by side, for `rope_2d`."""
+def interleave(heads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that moves pairs of rows (j, j + d/2) of each head side by side, for `rope_2d`."""
 
     def move(x: np.ndarray) -> np.ndarray:
         halves = x.reshape(heads, 2, -1, *x.shape[1:])
@@ -84,92 +78,143 @@ def prefix(parts: int) -> Transform:
     return Transform(forward, None)
 
 
-def names_of(version: str, hf: bool, swiglu: bool, shapes: Mapping[str, Shape], first: str) -> dict:
-    """What this file calls the parts of a block."""
-    if hf:
-        qkv = HF_QKV[version]
-        if f"{first}attention.q_proj.weight" in shapes:
-            qkv = HF_QKV["dinov3"]
-        names = {
-            "qkv": qkv,
-            "proj": "attention.o_proj" if qkv == HF_QKV["dinov3"] else "attention.output.dense",
-            "scale": "layer_scale{n}.lambda1",
-            "bias": "qkv" if f"{first}{qkv[1]}.bias" in shapes else "qv",
-        }
-        if f"{first}{qkv[0]}.bias" not in shapes:
-            names["bias"] = "none"
-        names["mlp"] = (
-            ("mlp.fc1", "mlp.fc2") if version == "dinov2" else ("mlp.up_proj", "mlp.down_proj")
-        )
-        if swiglu:
-            names["mlp"] = ("mlp.up_proj", "mlp.down_proj", "mlp.gate_proj")
-            if f"{first}mlp.weights_in.weight" in shapes:
-                names["mlp"] = ("mlp.weights_in", "mlp.weights_out", None)
-        return names
-    mlp: tuple = ("mlp.fc1", "mlp.fc2")
-    if swiglu:
-        fused = f"{first}mlp.w12.weight" in shapes
-        mlp = ("mlp.w12", "mlp.w3", None) if fused else ("mlp.w2", "mlp.w3", "mlp.w1")
-    return {
-        "qkv": "attn.qkv",
-        "proj": "attn.proj",
-        "scale": "ls{n}.gamma",
-        "bias": "qkv" if f"{first}attn.qkv.bias" in shapes else "none",
-        "masked": f"{first}attn.qkv.bias_mask" in shapes,
-        "mlp": mlp,
-    }
+@dataclasses.dataclass(frozen=True)
+class BlockStyle:
+    """The names that a file gives to the parts of a block.
+
+    Attributes:
+        qkv: names of the fused projection, or of those of query, key and value.
+        proj, up, down: names of the output projection, and of the MLP's two matrices.
+        gate: name of a SwiGLU's gate; None where there is none or `up` holds it.
+        scale: name of the two layer scales, with "{n}" for 1 and 2.
+        qkv_bias: see `ViTConfig`.
+        masked: whether a mask is multiplied onto the fused bias (DINOv3's own files).
+        swiglu: whether the MLP is gated.
+    """
+
+    qkv: tuple[str, ...]
+    proj: str
+    scale: str
+    up: str
+    down: str
+    gate: str | None
+    qkv_bias: str
+    masked: bool
+    swiglu: bool
+
+    @property
+    def joined(self) -> bool:
+        """Whether one tensor holds the gate and the value of the MLP: see `JOINED`."""
+        return self.swiglu and self.gate is None
 
 
-def mlp_dim_of(shapes: Mapping[str, Shape], first: str, names: dict) -> int:
+# Names of qkv, of the output projection and of the scales: originals, DINOv2 and DINOv3 in
+# transformers (whose newer releases may give DINOv2 the names of DINOv3).
+ATTENTION = (
+    (("attn.qkv",), "attn.proj", "ls{n}.gamma"),
+    (
+        tuple(f"attention.attention.{name}" for name in ("query", "key", "value")),
+        "attention.output.dense",
+        "layer_scale{n}.lambda1",
+    ),
+    (
+        tuple(f"attention.{name}_proj" for name in "qkv"),
+        "attention.o_proj",
+        "layer_scale{n}.lambda1",
+    ),
+)
+# Names of up, down and gate, by the name that no style further down has, and whether it is gated.
+MLP = {
+    "mlp.w12": ("mlp.w12", "mlp.w3", None, True),
+    "mlp.weights_in": ("mlp.weights_in", "mlp.weights_out", None, True),
+    "mlp.w1": ("mlp.w2", "mlp.w3", "mlp.w1", True),
+    "mlp.gate_proj": ("mlp.up_proj", "mlp.down_proj", "mlp.gate_proj", True),
+    "mlp.up_proj": ("mlp.up_proj", "mlp.down_proj", None, False),
+    "mlp.fc1": ("mlp.fc1", "mlp.fc2", None, False),
+}
+
+
+def style_of(shapes: Mapping[str, Shape], first: str) -> BlockStyle:
+    """The style of a file, by the keys of its first block.
+
+    Args:
+        first: prefix of that block.
+
+    Raises:
+        ConvertError: the keys are of no known style.
+    """
+
+    def has(name: str) -> bool:
+        return f"{first}{name}" in shapes
+
+    attention = next((a for a in ATTENTION if has(f"{a[0][0]}.weight")), None)
+    mlp = next((names for only, names in MLP.items() if has(f"{only}.weight")), None)
+    if attention is None or mlp is None:
+        known = [a[0][0] for a in ATTENTION] if attention is None else MLP
+        raise ConvertError(f"missing from the file: {first}({'|'.join(known)}).weight")
+    qkv, proj, scale = attention
+    up, down, gate, swiglu = mlp
+    biased = [has(f"{name}.bias") for name in qkv]
+    return BlockStyle(
+        qkv=qkv,
+        proj=proj,
+        scale=scale,
+        up=up,
+        down=down,
+        gate=gate,
+        qkv_bias="qkv" if all(biased) else "qv" if biased[0] else "none",
+        masked=has(f"{qkv[0]}.bias_mask"),
+        swiglu=swiglu,
+    )
+
+
+def mlp_dim_of(shapes: Mapping[str, Shape], first: str, style: BlockStyle) -> int:
     """Width of a block's MLP."""
-    rows = plans.shape_of(shapes, f"{first}{names['mlp'][0]}.weight")[0]
-    return rows // 2 if len(names["mlp"]) == 3 and names["mlp"][2] is None else rows
+    rows = shapes[f"{first}{style.up}.weight"][0]
+    return rows // 2 if style.joined else rows
 
 
-def block_rules(source: str, path: str, config: ViTConfig, names: dict) -> list[Rule]:
+def block_rules(source: str, path: str, config: ViTConfig, style: BlockStyle) -> list[Rule]:
     """The table of the stacked blocks.
 
     Args:
         source: prefix of a block with "{i}" for the layer.
-        path: of our layers, e.g. "params/encoder/blocks/layers".
-        names: of `names_of`.
+        path: path of our layers, e.g. "params/encoder/blocks/layers".
     """
-    depth, rotary = config.depth, config.position == "rope_2d"
-    fused = isinstance(names["qkv"], str)
-    qkv = (names["qkv"],) if fused else names["qkv"]
+    depth = config.depth
     rules = [
         *norm(f"{source}norm1", f"{path}/norm1", depth),
         *norm(f"{source}norm2", f"{path}/norm2", depth),
-        *linear(f"{source}{names['proj']}", f"{path}/attn/proj", depth),
-        Rule(
-            tuple(f"{source}{n}.weight" for n in qkv),
-            f"{path}/attn/qkv/kernel",
-            qkv_matrix(config.heads, rotary, fused),
-            depth,
-        ),
+        *linear(f"{source}{style.proj}", f"{path}/attn/proj", depth),
+        *_qkv_rules(source, f"{path}/attn", config, style),
+        *linear(f"{source}{style.down}", f"{path}/mlp/fc2", depth),
     ]
-    if config.qkv_bias == "qkv":
-        keys = tuple(f"{source}{n}.bias" for n in qkv)
-        masked = names.get("masked", False)
-        if masked:
-            keys = (*keys, f"{source}{qkv[0]}.bias_mask")
-        vector = qkv_vector(config.heads, rotary, fused, masked)
-        rules.append(Rule(keys, f"{path}/attn/qkv/bias", vector, depth))
-    elif config.qkv_bias == "qv":
+    for n in (1, 2):
+        rules.append(Rule(source + style.scale.format(n=n), f"{path}/scale{n}", SAME, depth))
+    up = f"{source}{style.up}"
+    if style.joined:
+        for half, name in enumerate(("gate", "fc1")):
+            rules.append(Rule(f"{up}.weight/{half}", f"{path}/mlp/{name}/kernel", LINEAR, depth))
+            rules.append(Rule(f"{up}.bias/{half}", f"{path}/mlp/{name}/bias", SAME, depth))
+        return rules
+    rules += linear(up, f"{path}/mlp/fc1", depth)
+    return rules + (linear(source + style.gate, f"{path}/mlp/gate", depth) if style.gate else [])
+
+
+def _qkv_rules(source: str, path: str, config: ViTConfig, style: BlockStyle) -> list[Rule]:
+    """Query, key and value with the biases they have, rotary pairs side by side."""
+    depth, rotary = config.depth, config.position == "rope_2d"
+    fused, names = len(style.qkv) == 1, [f"{source}{name}" for name in style.qkv]
+    matrix = qkv_matrix(config.heads, rotary, fused)
+    rules = [Rule(tuple(f"{n}.weight" for n in names), f"{path}/qkv/kernel", matrix, depth)]
+    if style.qkv_bias == "qkv":
+        keys = tuple(f"{n}.bias" for n in names)
+        keys += (f"{names[0]}.bias_mask",) if style.masked else ()
+        vector = qkv_vector(config.heads, rotary, fused, style.masked)
+        rules.append(Rule(keys, f"{path}/qkv/bias", vector, depth))
+    elif style.qkv_bias == "qv":
         move = interleave(config.heads) if rotary else (lambda part: part)
         turned = Transform(lambda x: move(x[0]), None)
-        rules.append(Rule(f"{source}{qkv[0]}.bias", f"{path}/attn/q_bias", turned, depth))
-        rules.append(Rule(f"{source}{qkv[2]}.bias", f"{path}/attn/v_bias", SAME, depth))
-    for n in (1, 2):
-        rules.append(Rule(source + names["scale"].format(n=n), f"{path}/scale{n}", SAME, depth))
-    up, down, *gate = names["mlp"]
-    rules += linear(f"{source}{down}", f"{path}/mlp/fc2", depth)
-    if gate == [None]:  # both in one matrix, the gate first: see `HALVES`
-        for half, name in enumerate(("gate", "fc1")):
-            rules.append(
-                Rule(f"{source}{up}.weight/{half}", f"{path}/mlp/{name}/kernel", LINEAR, depth)
-            )
-            rules.append(Rule(f"{source}{up}.bias/{half}", f"{path}/mlp/{name}/bias", SAME, depth))
-        return rules
-    rules += linear(f"{source}{up}", f"{path}/mlp/fc1", depth)
-    return rules + (linear(f"{source}{gate[0]}", f"{path}/mlp/gate", depth) if gate else [])
+        rules.append(Rule(f"{names[0]}.bias", f"{path}/q_bias", turned, depth))
+        rules.append(Rule(f"{names[2]}.bias", f"{path}/v_bias", SAME, depth))
+    return rules

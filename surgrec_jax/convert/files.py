@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from surgrec_jax.convert.strict import ConvertError, Shape
+from surgrec_jax.convert.tensor_io import floats, read_json
 from surgrec_jax.convert.torch_file import SUFFIXES, TorchFile
-from surgrec_jax.convert.values import floats, read_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

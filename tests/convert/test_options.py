@@ -10,8 +10,8 @@ from convert.test_strict import golden_file
 from surgrec_jax import lock
 from surgrec_jax.convert import ConvertError, ImportOptions
 from surgrec_jax.convert.__main__ import main
-from surgrec_jax.convert.resize import can_extend
 from surgrec_jax.models.presets import ViTConfig
+from surgrec_jax.models.resize import can_extend
 
 
 @pytest.mark.parametrize(
