@@ -13,7 +13,8 @@ from data_builders.common.errors import BadInput, BuildError
 from data_builders.common.prepared import prepared_at
 from surgrec_jax import lineage, untrusted
 from surgrec_jax.data.records import Source
-from surgrec_jax.evaluation import results
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import DataError
 
 VERSION = 2
 
@@ -91,14 +92,14 @@ class Audits:
         path = self.folder / f"{hashlib.sha256(f'{VERSION} {key}'.encode()).hexdigest()[:24]}.json"
         try:
             return untrusted.read_json(path)
-        except (OSError, ValueError):
+        except (OSError, DataError):
             pass  # not there, or not whole: made again
         try:
             value = make()
         except (BuildError, BadInput) as error:
             return {"status": "unknown", "text": f"audit failed: {error}", "failed": str(error)}
         self.folder.mkdir(parents=True, exist_ok=True)
-        results.write_json(path, value)
+        files.write_json(path, value)
         return json.loads(json.dumps(value))
 
 

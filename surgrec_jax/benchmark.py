@@ -10,12 +10,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from surgrec_jax import audits, benchmark_finetune, commands
-from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.classifier import load_fitting
-from surgrec_jax.commands import CONFIG, items, parse_flags
+from surgrec_jax.commands import CONFIG, items, parse_flags, quiet
 from surgrec_jax.data.locate import build_command
 from surgrec_jax.data.records import Source, open_source
 from surgrec_jax.evaluation import (
@@ -33,6 +32,8 @@ from surgrec_jax.evaluation.protocols import Settings
 from surgrec_jax.evaluation.task_list import offered_tasks, select_tasks, wanted_sources
 from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.probe import settings_of
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import ConfigError, UserError, run_command
 from surgrec_jax.terminal import escape_output
 
 flags.adopt_module_key_flags(commands)  # --help lists them
@@ -42,18 +43,18 @@ def candidates(text: str) -> list[columns.Candidate]:
     """Encoders of "NAME=RUN,RUN,...".
 
     Raises:
-      ValueError: none given. CheckpointError: one cannot be read.
+      ConfigError: none given. CheckpointError: one cannot be read.
     """
     found = []
     for part in items(text):
         name, sign, path = part.partition("=")
         name, path = (name, path) if sign else ("", part)
         if ":" in part and not sign and not os.path.exists(path):
-            raise ValueError(f"checkpoints={part}: give NAME=RUN, with = after the name")
+            raise ConfigError(f"checkpoints={part}: give NAME=RUN, with = after the name")
         encoder, classifier = load_fitting(path)
         found.append(columns.Candidate(name or encoder.name, encoder, path, classifier))
     if not found:
-        raise ValueError("nothing to compare: give --config.checkpoints=NAME=RUN[,NAME=RUN...]")
+        raise ConfigError("nothing to compare: give --config.checkpoints=NAME=RUN[,NAME=RUN...]")
     return found
 
 
@@ -88,7 +89,7 @@ def run(config) -> pathlib.Path:
     if not opened:
         for entry in missing:
             _say(f"missing: {entry['source']}: {entry['reason']}")
-        raise ValueError("none of the data sets is prepared: nothing to compare on")
+        raise ConfigError("none of the data sets is prepared: nothing to compare on")
     out.mkdir(parents=True, exist_ok=True)
     width = len(table)
     if settings.rules.finetune:  # of the baselines only the majority
@@ -150,7 +151,7 @@ def _rounds(tasks, given, found, settings: Settings, config, failures: list):
             try:
                 out = pathlib.Path(config.out)
                 trained.append(benchmark_finetune.fine_tune(one, task, config, out))
-            except ValueError as error:
+            except UserError as error:
                 failures.append(matrix.Failure(task.source, task.name, one.name, str(error)))
                 _say(f"{task.title} x {one.name}: FAILED: {error}")
         if trained:
@@ -158,7 +159,7 @@ def _rounds(tasks, given, found, settings: Settings, config, failures: list):
 
 
 def _write(out: pathlib.Path, measured: Mapping, overlaps: Mapping) -> pathlib.Path:
-    results.write_json(out / "results.json", measured)
+    files.write_json(out / "results.json", measured)
     text = results.markdown(measured)
     (out / "results.md").write_text(text, encoding="utf-8")
     page = report_benchmark.build(measured, out / "frames")
@@ -187,7 +188,7 @@ def _tasks(
     known = {task.name for tasks in offered.values() for task in tasks}
     unknown = [task for task in wanted if task not in known]
     if unknown or not wanted:
-        raise ValueError(
+        raise ConfigError(
             f"no source has a task {', '.join(map(repr, unknown)) or '(none given)'}; there are: "
             f"{', '.join(sorted(known))}, or all"
         )
@@ -201,7 +202,7 @@ def _open(data_dir: str, asked: Mapping[str, Sequence[Task]]):
     for name, tasks in asked.items():
         try:
             opened[name] = open_splits(data_dir, name, tasks)
-        except (FileNotFoundError, ValueError) as error:
+        except (UserError, FileNotFoundError) as error:
             source, _, config = name.partition("/")
             command = build_command(source, data_dir, config or None)
             missing.append({"source": name, "reason": str(error), "command": command})
@@ -219,17 +220,15 @@ def _say(text: str) -> None:
 def main(argv: Sequence[str]) -> int:
     """Compares; wrong values and missing data end in one sentence and exit code 1."""
     del argv
-    logging.set_verbosity(logging.WARNING)
+    quiet()
     os.environ.setdefault("TQDM_MININTERVAL", "1")
-    try:
+
+    def work() -> int:
         run(CONFIG.value)
-    except (CheckpointError, ValueError, OSError) as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nbenchmark: stopped; the same command goes on with what is there", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    stopped = "benchmark: stopped; the same command goes on with what is there"
+    return run_command("benchmark", work, interrupted=stopped)
 
 
 if __name__ == "__main__":

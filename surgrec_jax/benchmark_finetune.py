@@ -13,6 +13,7 @@ import sys
 from surgrec_jax.classifier import load_fitting
 from surgrec_jax.evaluation.columns import Candidate
 from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.safety.errors import UserError
 
 
 def command(one: Candidate, task: Task, config, workdir: pathlib.Path) -> list[str]:
@@ -45,7 +46,7 @@ def fine_tune(one: Candidate, task: Task, config, out: pathlib.Path) -> Candidat
     done = subprocess.run(given, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         said = done.stderr.strip().splitlines()
-        raise ValueError(
+        raise UserError(
             f"fine-tuning ended with code {done.returncode}: {said[-1] if said else 'no message'} "
             f"(command: {' '.join(given[1:])})"
         )

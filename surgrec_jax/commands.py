@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 
 from surgrec_jax.config import ConfigError, flatten, load_file, unknown_key_hint
@@ -43,6 +43,12 @@ def parse_flags(program: str, argv: Sequence[str], **needed: str) -> list[str]:
         print(f"{program}: {text.split('ValueError: ')[-1]}", file=sys.stderr)
         sys.exit(2)
     return rest
+
+
+def quiet() -> None:
+    """Shows warnings and errors only, unless --verbosity says what to show."""
+    if not any(flags.FLAGS[name].present for name in ("verbosity", "v")):
+        logging.set_verbosity(logging.WARNING)
 
 
 def _check_overrides(argv: Sequence[str], example: str) -> None:

@@ -18,6 +18,8 @@ from surgrec_jax import optim, sharding, untrusted
 from surgrec_jax.models.attention import check_device
 from surgrec_jax.models.presets import MAE_DECODERS, Compute, ViTConfig, preset
 from surgrec_jax.objectives import Objective, Question, make_classify, make_objective
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 FILE = "config.json"
 # model.preset of runs that take their architecture from `init_from` (see finetune.complete).
@@ -64,10 +66,6 @@ LEAST = {
     **dict.fromkeys(("checkpoint.keep_best", "checkpoint.max_failures", "data.timeout_s"), 0),
     **dict.fromkeys(("optim.warmup_steps", "optim.cooldown_steps", "optim.clip_norm"), 0),
 }
-
-
-class ConfigError(ValueError):
-    """A config value that cannot be used, with what to do about it."""
 
 
 def check_numbers(config: ConfigDict, least: Mapping[str, float] = LEAST) -> None:
@@ -242,13 +240,11 @@ def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> N
     if not begun(workdir) or not path.exists():
         if not write:
             return
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(now, indent=2) + "\n")
-        temporary.replace(path)
+        files.write_json(path, now)
         return
     try:
         before = flatten(read_kept(path))
-    except ValueError as error:
+    except DataError as error:
         raise ConfigError(
             f"{path} cannot be read ({error}): restore it from a checkpoint's config or a copy"
         ) from error

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from surgrec_jax import checkpoint, sharding, untrusted
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import encode, init_encoder, pool
+from surgrec_jax.safety.errors import ConfigError
 
 Params = dict[str, Any]
 
@@ -66,7 +67,7 @@ class Encoder:
         """
         height, width = self.config.image_size
         if height != width:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.name} takes clips of {height} x {width} pixels, where square ones are "
                 "wanted; import it with --resize_to=FRAMESxSIDExSIDE"
             )

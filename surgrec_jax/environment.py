@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import subprocess
 import time
@@ -13,6 +12,8 @@ from typing import Any
 import jax
 
 from surgrec_jax import untrusted
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import DataError
 
 FILE = "environment.json"
 PACKAGES = (
@@ -61,8 +62,6 @@ def write(workdir: Path, sources: list[dict[str, Any]]) -> None:
     path = workdir / FILE
     try:
         starts = untrusted.read_json(path, list) if path.exists() else []
-    except ValueError as error:
-        raise ValueError(f"{error}; it lists the starts of this run: move it away") from None
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps([*starts, describe(sources)], indent=1) + "\n")
-    temporary.replace(path)
+    except DataError as error:
+        raise DataError(f"{error}; it lists the starts of this run: move it away") from None
+    files.write_json(path, [*starts, describe(sources)])

@@ -9,6 +9,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from surgrec_jax.safety.errors import UserError
+
 # A spike is a loss more than half above the median of the last losses and more than ten robust
 # deviations away from it (1.4826 times the median distance estimates a normal deviation); before
 # this many losses are known nothing is called a spike.
@@ -18,7 +20,7 @@ WINDOW, FEWEST, HALF_ABOVE, DEVIATIONS = 200, 50, 1.5, 10 * 1.4826
 COLLAPSED_STD, COLLAPSED_RANK = 0.01, 1.5
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(UserError, RuntimeError):
     """The loss or a gradient was not finite."""
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from surgrec_jax.safety import files
+
 GAP = 2
 
 
@@ -42,8 +44,6 @@ def write_png(path: Path, image: np.ndarray) -> None:
     Raises:
         OSError: the file could not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(encoded.tobytes())
-    temporary.replace(path)
+    with files.replacing(path) as file:
+        file.write(encoded.tobytes())

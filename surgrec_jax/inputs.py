@@ -115,7 +115,7 @@ def open_manifest(config: ConfigDict, sources: list[Source]) -> Manifest | None:
     """The manifest of `config.data`, None where there is none.
 
     Raises:
-        ConfigError: sources with weights besides. CurationError, FileNotFoundError: a manifest that
+        ConfigError: sources with weights besides. DataError, FileNotFoundError: a manifest that
             cannot be used, or is not of these sources.
     """
     if not config.data.manifest:

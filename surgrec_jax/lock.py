@@ -13,10 +13,12 @@ from pathlib import Path
 
 from absl import logging
 
+from surgrec_jax.safety.errors import UserError
+
 FILE = "lock"
 
 
-class WorkdirInUseError(RuntimeError):
+class WorkdirInUseError(UserError, RuntimeError):
     """Another process trains in this workdir."""
 
 

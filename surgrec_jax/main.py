@@ -2,7 +2,8 @@
 
     python -m surgrec_jax.main --config=configs/mae.py:tiny --workdir=runs/mae_tiny
 
-Exit codes: 0 the run is complete; 1 an error, described in one sentence; 2 a wrong command line;
+Exit codes: 0 the run is complete; 1 an error, described in one
+sentence, or a bug, with its traceback; 2 a wrong command line;
 75 stopped by SIGTERM or Ctrl-C after saving (the same command continues); 76 another process of the
 run was lost (start all of them again with the same command). A second SIGTERM or Ctrl-C ends the
 process at once.
@@ -13,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from surgrec_jax import commands, together
-from surgrec_jax.commands import CONFIG, parse_flags
-from surgrec_jax.config import ConfigError, shared_values
+from surgrec_jax.commands import CONFIG, parse_flags, quiet
+from surgrec_jax.config import shared_values
+from surgrec_jax.safety.errors import UserError, out_of_memory
 from surgrec_jax.terminal import escape_output
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; the same command continues it")
@@ -35,34 +37,19 @@ def main(argv: Sequence[str]) -> int:
     """Starts or continues the run of --config in --workdir."""
     del argv
     # Imported here: a wrong command line is answered without waiting for Grain, TFDS and Orbax.
-    from data_builders.common.errors import BuildError
     from surgrec_jax import train
-    from surgrec_jax.checkpoint import CheckpointError
-    from surgrec_jax.health import NonFiniteError
-    from surgrec_jax.lock import WorkdirInUseError
 
-    logging.set_verbosity(logging.WARNING)
-    expected = (
-        ConfigError,
-        BuildError,
-        CheckpointError,
-        NonFiniteError,
-        WorkdirInUseError,
-        ValueError,
-        OSError,
-    )
+    quiet()
 
     def work() -> int:
-        return 0 if train.train(CONFIG.value, Path(WORKDIR.value)) else STOPPED
+        try:
+            return 0 if train.train(CONFIG.value, Path(WORKDIR.value)) else STOPPED
+        except (MemoryError, RuntimeError) as error:  # JAX's own is a RuntimeError
+            if out_of_memory(error):
+                raise UserError(f"{error} {MEMORY_REMEDY}") from error
+            raise
 
-    def sentence(error: Exception) -> str | None:
-        no_memory = isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
-        if not (isinstance(error, expected) or no_memory):
-            return None
-        logging.debug("traceback", exc_info=True)
-        return f"surgrec_jax: {error}{f' {MEMORY_REMEDY}' if no_memory else ''}"
-
-    return together.run(shared_values(CONFIG.value), work, sentence)
+    return together.run("surgrec_jax", shared_values(CONFIG.value), work)
 
 
 def parse(argv: Sequence[str]) -> list[str]:

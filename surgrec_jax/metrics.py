@@ -15,6 +15,8 @@ import numpy as np
 
 from surgrec_jax import untrusted
 from surgrec_jax.appending import Appender, EventFile
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import DataError
 
 FILE = "metrics.jsonl"
 
@@ -60,9 +62,7 @@ class MetricsWriter:
     def __init__(self, workdir: Path, step: int = 0):
         self.path = workdir / FILE
         kept = [line for line in read_lines(self.path) if line["step"] <= step]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        temporary.replace(self.path)
+        files.write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = Appender(self.path)
         self._board = EventFile(workdir / "tensorboard", purge_step=step + 1)
 
@@ -82,7 +82,7 @@ def read_lines(path: Path) -> list[dict[str, float]]:
     """The lines of a metrics file in order, without one that a crash cut short."""
     if not path.exists():
         return []
-    texts = path.read_text().splitlines()
+    texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
     lines = []
     for number, text in enumerate(texts, 1):
         try:
@@ -91,7 +91,7 @@ def read_lines(path: Path) -> list[dict[str, float]]:
             lines.append(line)
         except (ValueError, TypeError, KeyError, OverflowError):
             if number < len(texts):
-                raise ValueError(
+                raise DataError(
                     f"{path}, line {number} is not JSON with a step: {text[:80]!r}"
                 ) from None
     return lines

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from surgrec_jax.safety.errors import ConfigError
+
 Schedule = Callable[[Any], Any]
 
 
@@ -17,7 +19,7 @@ def warmup_cosine(start: float, peak: float, end: float, warmup: int, total: int
     """Linear from start to peak over `warmup` steps, then half a cosine to `end` at `total`.
 
     Raises:
-        ValueError: a warm-up that is longer than the run.
+        ConfigError: a warm-up that is longer than the run.
     """
     _check_warmup(warmup, total)
     return optax.join_schedules(
@@ -35,7 +37,7 @@ def warmup_constant(
     """Linear to peak, constant, and linear to `end` over the last `cooldown` steps (V-JEPA 2).
 
     Raises:
-        ValueError: warm-up and cool-down that are longer than the run.
+        ConfigError: warm-up and cool-down that are longer than the run.
     """
     _check_warmup(warmup + cooldown, total)
     return optax.join_schedules(
@@ -50,7 +52,7 @@ def warmup_constant(
 
 def _check_warmup(steps: int, total: int) -> None:
     if steps > total:
-        raise ValueError(
+        raise ConfigError(
             f"optim.warmup_steps and optim.cooldown_steps take {steps} of {total} steps; "
             "lower them or raise steps"
         )

@@ -4,21 +4,21 @@
 
 import functools
 import pathlib
-import sys
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 
 from surgrec_jax import audits, commands
-from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.classifier import load_fitting
-from surgrec_jax.commands import CONFIG, items, parse_flags
+from surgrec_jax.commands import CONFIG, items, parse_flags, quiet
 from surgrec_jax.data.records import open_source
 from surgrec_jax.evaluation import results
 from surgrec_jax.evaluation.protocols import parse_clip
 from surgrec_jax.evaluation.runner import Candidate, Settings, probe
 from surgrec_jax.evaluation.task_list import offered_tasks, select_tasks, wanted_sources
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import ConfigError, run_command
 from surgrec_jax.terminal import escape_output
 
 flags.adopt_module_key_flags(commands)  # --help lists them
@@ -28,13 +28,13 @@ def candidates(checkpoints: tuple[str, ...], names: tuple[str, ...]) -> list[Can
     """Loads the encoders; without names a column is called after the encoder.
 
     Raises:
-      ValueError: no checkpoint, or another number of names.
+      ConfigError: no checkpoint, or another number of names.
       CheckpointError: a checkpoint cannot be read.
     """
     if not checkpoints:
-        raise ValueError("nothing to probe: give --config.checkpoint=WORKDIR[,WORKDIR...]")
+        raise ConfigError("nothing to probe: give --config.checkpoint=WORKDIR[,WORKDIR...]")
     if names and len(names) != len(checkpoints):
-        raise ValueError(f"{len(checkpoints)} checkpoints but {len(names)} names: {names}")
+        raise ConfigError(f"{len(checkpoints)} checkpoints but {len(names)} names: {names}")
     loaded = [load_fitting(path) for path in checkpoints]
     names = names or tuple(encoder.name for encoder, _ in loaded)
     return [
@@ -64,7 +64,7 @@ def run(config) -> pathlib.Path:
     settings = settings_of(config)
     source, *more = wanted_sources(items(config.source), settings.rules.published)
     if more:
-        raise ValueError(
+        raise ConfigError(
             f"source={config.source!r} is {1 + len(more)} data sets and a probe is of one; of "
             "several: python -m surgrec_jax.benchmark"
         )
@@ -89,7 +89,7 @@ def run(config) -> pathlib.Path:
         one.name: {source: kept.overlap(one.encoder.meta, first)} for one in found
     }
     np.savez_compressed(out / "predictions.npz", **predictions)
-    results.write_json(out / "results.json", measured)
+    files.write_json(out / "results.json", measured)
     print(results.table(measured))
     for line in audits.lines(measured["overlap"]):
         print(line)
@@ -101,16 +101,14 @@ def run(config) -> pathlib.Path:
 def main(argv: Sequence[str]) -> int:
     """Probes; wrong values and missing data end in one sentence and exit code 1."""
     del argv
-    logging.set_verbosity(logging.WARNING)
-    try:
+    quiet()
+
+    def work() -> int:
         run(CONFIG.value)
-    except (CheckpointError, ValueError, OSError) as error:
-        print(f"probe: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nprobe: stopped; the same command goes on with what is there", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    stopped = "probe: stopped; the same command goes on with what is there"
+    return run_command("probe", work, interrupted=stopped)
 
 
 if __name__ == "__main__":

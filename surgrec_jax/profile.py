@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+from surgrec_jax.safety.errors import ConfigError
+
 
 class Profile:
     """Traces steps first <= step < last, given as "first:last"; nothing for "".
@@ -16,13 +18,13 @@ class Profile:
     https://ui.perfetto.dev, *.xplane.pb in TensorBoard with its profile plug-in.
 
     Raises:
-        ValueError: a text of another form.
+        ConfigError: a text of another form.
     """
 
     def __init__(self, steps: str, folder: Path):
         match = re.fullmatch(r"(\d{1,12}):(\d{1,12})", steps)
         if steps and not (match and int(match[1]) < int(match[2])):
-            raise ValueError(
+            raise ConfigError(
                 f"profile_steps={steps!r}: give the first step and the one after the last, as in "
                 "100:105"
             )

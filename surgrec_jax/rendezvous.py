@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from surgrec_jax.safety.errors import UserError
+
 # One message; a config has about 5 kB.
 _MAX_BYTES = 2**20
 _RETRY_S = 0.2
 
 
-class RendezvousError(ConnectionError):
+class RendezvousError(UserError, ConnectionError):
     """Processes that did not come, or that do not belong together."""
 
 

@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 
 from surgrec_jax import checkpoint, inputs, sharding, train_state, untrusted
 from surgrec_jax import config as cfg
+from surgrec_jax.safety.errors import UserError, run_command
 from surgrec_jax.terminal import escape_output
 
 BROKEN = 3
@@ -171,7 +172,7 @@ def _load_config(workdir: Path) -> ConfigDict:
     path = workdir / cfg.FILE
     try:
         return ConfigDict(cfg.read_kept(path))
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise cfg.ConfigError(
             f"{path} cannot be read: {error}; give a workdir that has trained"
         ) from error
@@ -229,15 +230,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data_dir", help="where the data are, if they have moved")
     parser.add_argument("--json", type=Path, help="also write what is printed to this file")
     args = parser.parse_args(argv)
-    try:
+
+    def work() -> int:
         result = replay(args.workdir, args.step, args.data_dir)
-    except (cfg.ConfigError, checkpoint.CheckpointError, ValueError, OSError) as error:
-        print(f"surgrec_jax.replay: {error}", file=sys.stderr)
-        return 1
-    show(result)
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 0 if result["finite"] else BROKEN
+        show(result)
+        if args.json:
+            args.json.write_text(json.dumps(result, indent=1) + "\n")
+        return 0 if result["finite"] else BROKEN
+
+    return run_command("surgrec_jax.replay", work)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from surgrec_jax.safety.errors import ConfigError
+
 BATCH_AXES = ("data", "fsdp")
 # A parameter, or its part of one layer, of fewer elements is copied to every device: gathering it
 # costs more.
@@ -47,19 +49,19 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
     count = len(devices)
     fsdp = count if fsdp == -1 else fsdp
     if fsdp < 1 or count % fsdp:
-        raise ValueError(
+        raise ConfigError(
             f"mesh.fsdp={fsdp} does not divide the {count} devices; "
             f"choose a divisor of {count}, or -1 for all"
         )
     if count > 1 and devices[0].platform == "cpu" and _reads_kept_programs():
-        raise ValueError(
+        raise ConfigError(
             f"JAX_COMPILATION_CACHE_DIR={jax.config.jax_compilation_cache_dir}: on {count} CPU "
             "devices a program read from there can stand still for ever; unset it for this run"
         )
     slices = len({getattr(d, "slice_index", 0) for d in devices if d.platform == "tpu"}) or 1
     per_slice = count // slices
     if per_slice % fsdp:
-        raise ValueError(
+        raise ConfigError(
             f"mesh.fsdp={fsdp} does not divide the {per_slice} devices of each of the {slices} "
             f"TPU slices; choose a divisor of {per_slice}"
         )
@@ -100,7 +102,7 @@ def check_batch_size(batch_size: int, mesh: Mesh, accum_steps: int = 1) -> None:
     parts = mesh.size * accum_steps
     if batch_size < 1 or batch_size % parts:
         below, above = batch_size // parts * parts, (batch_size // parts + 1) * parts
-        raise ValueError(
+        raise ConfigError(
             f"batch_size={batch_size} does not divide over {mesh.size} devices x "
             f"{accum_steps} accumulation steps; use {above}" + (f" or {below}" if below else "")
         )

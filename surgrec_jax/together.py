@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
+
+from surgrec_jax.safety import errors
 
 if TYPE_CHECKING:
     from surgrec_jax.peers import Peers
@@ -25,21 +25,16 @@ LOST_AFTER = flags.DEFINE_float(
 )
 
 
-def run(
-    config: dict[str, Any], work: Callable[[], int], sentence: Callable[[Exception], str | None]
-) -> int:
+def run(program: str, config: dict[str, Any], work: Callable[[], int]) -> int:
     """Does `work` together with the other processes, where the flags ask for them.
 
     Args:
+        program: what its sentences begin with.
         config: see `join`.
-        sentence: words for an error that a user can mend, None for any other.
 
     Returns:
-        The exit code: what `work` returns, or 1 after an error that was told in its sentence. Of
-        several processes one that fails tells the others and ends at once, with 1.
-
-    Raises:
-        What `work` raises and `sentence` has no words for, in a process that is alone.
+        The exit code: what `work` returns, or 1 after an error, which is told as `errors.tell`
+        does. Of several processes one that fails tells the others and ends at once, with 1.
     """
     others = None
     try:
@@ -48,13 +43,7 @@ def run(
     except Exception as error:
         if others is not None:
             others.fail(error)
-        text = sentence(error)
-        if text is not None:
-            print(text, file=sys.stderr, flush=True)
-        elif others is None:
-            raise
-        else:
-            traceback.print_exc()
+        errors.tell(program, error)
         if others is not None:
             os._exit(1)  # JAX would wait for the others at its own shutdown
         return 1

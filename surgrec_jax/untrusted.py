@@ -1,6 +1,6 @@
 """Files that others may have written: sizes are bounded before memory is taken, nothing runs.
 
-What is wrong with a file is a ValueError that begins with its path; an OSError stays what it is.
+What is wrong with a file is a DataError that begins with its path; an OSError stays what it is.
 """
 
 import contextlib
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from surgrec_jax.safety.errors import DataError, MissingError
 
 MAX_JSON_BYTES = 256 * 2**20
 # A value takes up to some 60 bytes of memory and three of a file.
@@ -38,32 +40,49 @@ def read_json(path: Path, kind: type = dict) -> Any:
     """The JSON value of a file, a dict or list as `kind` says.
 
     Raises:
-        ValueError: too large, not JSON, or of another kind. OSError: it cannot be read.
+        DataError: too large, not JSON, or of another kind. OSError: it cannot be read.
     """
     path = Path(path)
     data = read_bytes(path, MAX_JSON_BYTES)
     if sum(map(data.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
-        raise ValueError(f"{path} has more than {MAX_JSON_VALUES} values")
+        raise DataError(f"{path} has more than {MAX_JSON_VALUES} values")
     try:
         value = parse_json(data)
     except ValueError as error:  # UnicodeDecodeError among them
-        raise ValueError(f"{path} is not JSON ({error})") from None
+        raise DataError(f"{path} is not JSON ({error})") from None
     if not isinstance(value, kind):
-        raise ValueError(f"{path} holds no {'object' if kind is dict else 'list'}")
+        raise DataError(f"{path} holds no {'object' if kind is dict else 'list'}")
     return value
+
+
+def read_made_json(path: Path, remedy: str) -> dict:
+    """The JSON object of a file that a command makes.
+
+    Args:
+        remedy: what to do where it is missing or damaged, as the end of a sentence.
+
+    Raises:
+        MissingError, DataError: with the file and the remedy. OSError: it cannot be read.
+    """
+    if not path.is_file():
+        raise MissingError(f"{path} does not exist; {remedy}")
+    try:
+        return read_json(path)
+    except DataError as error:
+        raise DataError(f"{error}; {remedy}") from None
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
     """A file's bytes, never more than the limit, whatever a folder of devices or links puts there.
 
     Raises:
-        ValueError: too large, or no regular file. OSError: it cannot be read.
+        DataError: too large, or no regular file. OSError: it cannot be read.
     """
     _check_regular(path)
     with open(path, "rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise ValueError(f"{path} is larger than {limit} bytes")
+        raise DataError(f"{path} is larger than {limit} bytes")
     return data
 
 
@@ -72,7 +91,7 @@ def check_metadata(directory: Path) -> None:
     TFDS imports, and dataset_info.json patterns of file names, which go through str.format.
 
     Raises:
-        ValueError: a metadata file that is no JSON, or names a class or has a pattern that is none
+        DataError: a metadata file that is no JSON, or names a class or has a pattern that is none
             of TFDS's. OSError: a file cannot be read.
     """
     for name in ("dataset_info.json", "features.json"):
@@ -80,14 +99,12 @@ def check_metadata(directory: Path) -> None:
         values = read_json(path)
         for python_class in _classes(values):
             if not _TFDS_CLASS.fullmatch(python_class):
-                raise ValueError(
-                    f"{path} names the class {python_class!r}, which is none of TFDS's"
-                )
+                raise DataError(f"{path} names the class {python_class!r}, which is none of TFDS's")
         with interpreting(path):
             patterns = [split.get("filepathTemplate") or "" for split in values.get("splits", [])]
             wrong = [pattern for pattern in patterns if not _TFDS_PATTERN.fullmatch(pattern)]
         if wrong:
-            raise ValueError(f"{path} names shards {wrong[0]!r}, which is no pattern of TFDS's")
+            raise DataError(f"{path} names shards {wrong[0]!r}, which is no pattern of TFDS's")
 
 
 def _classes(value: Any) -> Iterator[str]:
@@ -103,7 +120,7 @@ def read_array(path: Path, *, mmap: bool = False) -> np.ndarray:
     """The array of a .npy file, mapped into memory where `mmap`; never one of objects.
 
     Raises:
-        ValueError: not an array, or shorter than its header says. OSError: it cannot be read.
+        DataError: not an array, or shorter than its header says. OSError: it cannot be read.
     """
     path = Path(path)
     with _whatever(path, "is damaged or shorter than its header says"):
@@ -118,7 +135,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz file; never objects.
 
     Raises:
-        ValueError: not such an archive, a damaged one, or one that unpacks to more than the limits
+        DataError: not such an archive, a damaged one, or one that unpacks to more than the limits
             above. OSError: it cannot be read.
     """
     path = Path(path)
@@ -138,9 +155,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def plain_name(name: Any) -> str:
-    """The name of a file beside another one. Raises ValueError for a path that leads elsewhere."""
+    """The name of a file beside another one. Raises DataError for a path that leads elsewhere."""
     if not isinstance(name, str) or Path(name).name != name or name in (".", "..", ""):
-        raise ValueError(f"{name!r} is no name of a file beside it")
+        raise DataError(f"{name!r} is no name of a file beside it")
     return name
 
 
@@ -149,7 +166,7 @@ _SENSELESS = (ArithmeticError, AttributeError, LookupError, StopIteration, TypeE
 
 @contextlib.contextmanager
 def interpreting(
-    path: Path | str, remedy: str = "", error_type: type[Exception] = ValueError
+    path: Path | str, remedy: str = "", error_type: type[Exception] = DataError
 ) -> Iterator[None]:
     """For the block that makes sense of a file's values: what it stumbles over becomes an
     `error_type` that names the file."""
@@ -179,7 +196,7 @@ def _array(value: Any, name: str) -> np.ndarray:
 
 def _check_regular(path: Path) -> None:
     if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no regular file")
+        raise DataError(f"{path} is no regular file")
 
 
 @contextlib.contextmanager
@@ -192,4 +209,4 @@ def _whatever(path: Path, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{path} {what} ({said})") from error
+        raise DataError(f"{path} {what} ({said})") from error

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.annotations import check_rate
 from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.deal import deal
 from data_builders.common.download import find_files
 from data_builders.common.errors import BadInput, safe_text
 from data_builders.common.tables import read_shared, single
 from data_builders.common.tracks import starts_track
+from data_builders.common.video import check_rate
 
 PHASES = (  # phases.csv numbers them from 1
     "Incision",

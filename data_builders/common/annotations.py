@@ -16,11 +16,9 @@ from typing import Any
 import numpy as np
 
 from data_builders.common.errors import BadInput
-from data_builders.common.items import Extent
-from data_builders.common.labels import Clock, Intervals, Sampled
+from data_builders.common.labels import Clock, Extent, Intervals, Sampled
 from data_builders.common.tables import Row, check_values, fold, read_text
 from data_builders.common.tracks import interval_track
-from data_builders.common.video import probe
 
 Ids = Mapping[str, int]  # a folded cell -> id
 
@@ -238,21 +236,3 @@ def read_json(path: Path) -> Any:
         raise BadInput(path, f"is not JSON: {error.msg}", error.lineno) from error
     except (RecursionError, ValueError) as error:  # too deep, or a number of too many digits
         raise BadInput(path, f"is not JSON that can be read: {error}") from error
-
-
-def check_rate(path: Path, fps: float) -> None:
-    """Makes sure that frame numbers of an annotation at `fps` are frame numbers of this file.
-
-    A copy that somebody encoded at another rate would get every label wrong. One percent is left
-    for 59.94 that is called 60.
-
-    Raises:
-      BadInput: the video runs at another rate, or cannot be read.
-    """
-    found = probe(path).native_fps
-    if abs(found - fps) > 0.01 * fps:
-        raise BadInput(
-            path,
-            f"runs at {found:.4g} frames a second, but its labels count frames at {fps:g}; use the "
-            "original file",
-        )

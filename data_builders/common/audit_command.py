@@ -7,12 +7,13 @@ from pathlib import Path
 from data_builders.common import audit, overlaps, pretraining, registry, surgrec_v1
 from data_builders.common.audit_across import UNKNOWN, across, pretraining_on_test
 from data_builders.common.duplicates import find_duplicates
-from data_builders.common.errors import BadInput, BuildError, safe_text
+from data_builders.common.errors import BuildError, safe_text
 from data_builders.common.prepared import choose_prepared
 from data_builders.common.published_scores import MODELS, SCORES, equal_to
 from data_builders.common.published_scores import means as published_means
-from data_builders.common.summary import write_json
 from surgrec_jax import untrusted
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import UserError
 
 FORMAT = 1
 
@@ -50,11 +51,8 @@ def add_audit(commands, argv: Sequence[str]) -> None:
 def _audit(args: argparse.Namespace) -> int:
     chosen = _rules(args.fail_on)
     data_dir = Path(args.data_dir) if args.data_dir else None
-    try:
-        sets = _data_sets(args, data_dir)
-        used = _pretraining(args.pretraining, data_dir) if args.pretraining else []
-    except BadInput as error:
-        raise BuildError(str(error)) from error
+    sets = _data_sets(args, data_dir)
+    used = _pretraining(args.pretraining, data_dir) if args.pretraining else []
     report, findings = [], []
     for data in sets:
         if not data.splits:
@@ -84,7 +82,7 @@ def _audit(args: argparse.Namespace) -> int:
             "broken": broken,
         }
         try:
-            write_json(Path(args.json), everything)
+            files.write_json(Path(args.json), everything)
         except OSError as error:
             raise BuildError(f"cannot write {safe_text(args.json)}: {error.strerror}.") from error
     if broken:
@@ -147,7 +145,7 @@ def _pretraining(text: str, data_dir: Path | None) -> list[tuple[audit.Audited, 
                 starts = untrusted.read_json(path, list)
                 entries = [source for start in starts for source in start["sources"]]
                 entries = [dict(e, name=e["name"], split=e.get("split", "")) for e in entries]
-        except (OSError, ValueError) as error:
+        except (OSError, UserError) as error:
             raise BuildError(
                 f"--pretraining {safe_text(path)} is not the environment.json of a run: {error!r}."
             ) from error

@@ -15,7 +15,7 @@ from data_builders.common.builder import VideoDatasetBuilder
 from data_builders.common.errors import BuildError, safe_text
 from data_builders.common.pool import one_thread_and_quiet
 from data_builders.common.shards import ShardJob, ShardResult, finished, write_shard
-from data_builders.common.summary import write_json
+from surgrec_jax.safety import files
 
 INSTALL = "pip install '.[beam]'"
 
@@ -101,7 +101,7 @@ def _write(job: ShardJob, builder: VideoDatasetBuilder, strict: bool) -> None:
         with one_thread_and_quiet():
             write_shard(builder, job, strict=strict, progress=lambda frames, videos: None)
     except BuildError as error:
-        write_json(_failure(job), str(error))
+        files.write_json(_failure(job), str(error))
 
 
 def _failure(job: ShardJob) -> Path:

@@ -32,9 +32,11 @@ from data_builders.common.shards import (
     finished,
     plan_shards,
 )
-from data_builders.common.summary import BuildSummary, SplitSummary, write_json
+from data_builders.common.summary import BuildSummary, SplitSummary
 from data_builders.common.workplace import WORK, claimed, discard
 from surgrec_jax import untrusted
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import UserError
 
 NOTE = "build.json"  # beside dataset_info.json: fingerprint, what was skipped, counts
 
@@ -228,7 +230,7 @@ def _finish(builder, work, target, jobs, results, summary, fingerprint) -> None:
         "filters": dataclasses.asdict(builder.builder_config.filters),
         "summary": _stored(builder, summary),
     }
-    write_json(ready / NOTE, note)
+    files.write_json(ready / NOTE, note)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():  # --overwrite
         target.rename(work / "replaced")
@@ -250,7 +252,7 @@ def _already_there(target: Path, fingerprint: str) -> BuildSummary:
         with untrusted.interpreting(target / NOTE):
             note = untrusted.read_json(target / NOTE)
             summary = BuildSummary.from_json(note["summary"], target)
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise BuildError(
             f"{safe_text(target)} is there, but was not written by this build; {remedy}."
         ) from error

@@ -17,13 +17,12 @@ from data_builders.common.filters import out_of_body, out_of_body_classes
 from data_builders.common.frames import ReadReport
 from data_builders.common.images import check_links
 from data_builders.common.items import (
-    Extent,
     OpenedVideo,
     VideoConfig,
     VideoItem,
     check_listed,
-    misfit,
 )
+from data_builders.common.labels import Extent
 from data_builders.common.leave_out import without_listed
 from data_builders.common.published import NAME as PUBLISHED
 from data_builders.common.published import published_config
@@ -241,7 +240,9 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                     example["video_labels"] = {name: int(value) for name, value in whole.items()}
                 yield f"{item.split}/{item.video_id}/{segment.index:06d}", example
             report.problems += opened.problems
-            report.problems += filter(None, (misfit(ext, report) for ext in opened.extents))
+            report.problems += filter(
+                None, (ext.misfit(report.native_fps, report.duration) for ext in opened.extents)
+            )
 
     def _check_declared(self, item, given, declared, kind):
         if unknown := sorted(set(given) - set(declared)):

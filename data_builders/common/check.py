@@ -22,11 +22,12 @@ from data_builders.common.builder import VideoDatasetBuilder
 from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.frames import ReadReport
 from data_builders.common.images import IMAGE_SUFFIXES
-from data_builders.common.items import OpenedVideo, VideoItem, misfit
+from data_builders.common.items import OpenedVideo, VideoItem
 from data_builders.common.pool import one_thread_and_quiet
 from data_builders.common.records import UNLABELLED
-from data_builders.common.summary import human_bytes, write_json
+from data_builders.common.summary import human_bytes
 from data_builders.common.video import probe, read_video
+from surgrec_jax.safety import files
 
 # kind -> (must be mended, what to do)
 KINDS = {
@@ -168,7 +169,7 @@ def _check_video(builder, item, scratch, report, used, decode) -> None:
     report.findings += [("note", name, text) for text in opened.problems]
     if read.duration:
         for extent in opened.extents:
-            if reason := misfit(extent, read):
+            if reason := extent.misfit(read.native_fps, read.duration):
                 report.findings.append(("contradictory", name, reason))
     _check_ids(builder, opened, used)
 
@@ -276,7 +277,7 @@ def _check(args: argparse.Namespace) -> int:
     print(report.text())
     if args.json:
         try:
-            write_json(Path(args.json), dataclasses.asdict(report))
+            files.write_json(Path(args.json), dataclasses.asdict(report))
         except OSError as error:
             raise BuildError(f"cannot write {safe_text(args.json)}: {error.strerror}.") from error
     return 1 if report.to_mend(args.strict) else 0

@@ -14,8 +14,8 @@ from data_builders.common.check import add_check
 from data_builders.common.errors import BuildError
 from data_builders.common.list_command import add_list
 from data_builders.common.records import RecordSpec
+from surgrec_jax.safety.errors import run_command
 
-INTERRUPTED = 130
 RECORD_HELP = {
     "frames": "stored frames per record",
     "fps": "frames stored a second, at most",
@@ -30,20 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = _joined(sys.argv[1:] if argv is None else argv, "--beam_options")
     parser = argparse.ArgumentParser(prog="python -m data_builders", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    try:
+
+    def work() -> int:
         for add in COMMANDS:
             add(commands, argv)
         args = parser.parse_args(argv)
         return args.run(args)
-    except BuildError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            "\ninterrupted: finished shards are kept; run the same command again to go on.",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
+
+    kept = "interrupted: finished shards are kept; run the same command again to go on."
+    return run_command("error", work, interrupted=kept)
 
 
 def _joined(argv: Sequence[str], option: str) -> list[str]:
@@ -118,11 +113,8 @@ def _build(args: argparse.Namespace) -> int:
         if getattr(args, field.name) is not None
     }
     filters = {name: True for name in FILTERS if getattr(args, name)}
-    try:
-        if changed or filters or args.drop_duplicates:
-            config = _with_settings(builder_cls, config, changed, filters, args.drop_duplicates)
-    except ValueError as error:
-        raise BuildError(str(error)) from error
+    if changed or filters or args.drop_duplicates:
+        config = _with_settings(builder_cls, config, changed, filters, args.drop_duplicates)
     if args.beam_options is not None and not args.beam:
         raise BuildError("--beam_options is given without --beam.")
     signal.signal(signal.SIGTERM, _as_interrupt)

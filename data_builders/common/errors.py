@@ -3,12 +3,14 @@
 import os
 from pathlib import Path
 
+from surgrec_jax.safety.errors import UserError
 
-class BuildError(RuntimeError):
+
+class BuildError(UserError, RuntimeError):
     """A build cannot start or go on. The message is one sentence that says what to do."""
 
 
-class BadInput(ValueError):
+class BadInput(UserError, ValueError):
     """One file of a source cannot be used. A build skips its video and lists it (or stops:
     --strict).
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from data_builders.common.frames import Frame
 from data_builders.common.labels import Track
+from surgrec_jax.safety.errors import ConfigError
 
 BLACK = 24  # grey level up to which a pixel counts as black; video black is 16, and noise
 THUMB = (32, 32)
@@ -40,7 +41,7 @@ class FilterSpec:
 
     def __post_init__(self):
         if not 0 <= self.min_seconds < math.inf:
-            raise ValueError(f"FilterSpec.min_seconds is {self.min_seconds!r}: give 0 or more.")
+            raise ConfigError(f"FilterSpec.min_seconds is {self.min_seconds!r}: give 0 or more.")
 
     def switched_on(self) -> list[str]:
         """Names of the filters that are on."""

@@ -23,8 +23,9 @@ import cv2
 from tensorflow_datasets.core import example_serializer
 
 from data_builders.common.builder import VideoDatasetBuilder, VideoItem
-from data_builders.common.errors import BadInput, BuildError
+from data_builders.common.errors import BadInput
 from data_builders.common.frames import ReadReport
+from surgrec_jax.safety.errors import UserError
 
 MEMORY = 2 * 2**30 - 2**28  # bytes that reading a video may take beyond what the writer has
 STALL_S = 60.0  # from one decoded frame to the next
@@ -142,7 +143,7 @@ def _serve(builder, item, scratch, ours, theirs) -> None:
     try:
         for data, frames in read_here(builder, item, report, scratch):
             send("record", (data, frames, report.frames_read))
-    except (BadInput, BuildError) as error:
+    except UserError as error:
         send("failed", (report, error))
     except BaseException:  # a bug of ours: told in full, in the writer's process
         send("failed", (report, RuntimeError(traceback.format_exc())))

@@ -8,15 +8,11 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders.common.errors import BuildError, safe_text
+from data_builders.common.errors import BuildError
 from data_builders.common.filters import FilterSpec
-from data_builders.common.frames import ReadReport
-from data_builders.common.labels import Clock, Track
+from data_builders.common.labels import Extent, Track
 from data_builders.common.records import DOMAINS, RecordSpec
 
-# Annotations end up to this much before or after their video without being reported: rows of whole
-# seconds, a closing row, a tail that the container cut off (layouts of Cholec80, PitVis).
-TAIL_SECONDS = 2.0
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -40,25 +36,6 @@ class VideoItem:
     domain: str | None = None
     path: Path | None = None
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class Extent:
-    """How far an annotation file goes; compared with the video once that has been read.
-
-    Attributes:
-      path: the annotation file.
-      end: where its last label ends, in `clock`.
-      clock: "seconds" from the start of the video, or "frames" of the video.
-      whole: True when it should label the video to its end; False when it may end earlier.
-      line: the line of the last label, or None.
-    """
-
-    path: Path
-    end: float
-    clock: Clock = "seconds"
-    whole: bool = True
-    line: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,13 +113,3 @@ def check_listed(source: str, items: Sequence[VideoItem], allow_shared_cases: bo
                 f"{source}: case {item.case_id!r} stands in the splits {other!r} and "
                 f"{item.split!r}; keep every case in one split."
             )
-
-
-def misfit(extent: Extent, report: ReadReport) -> str | None:
-    """A sentence when an annotation file is clearly longer or shorter than the video was."""
-    end = extent.end / report.native_fps if extent.clock == "frames" else extent.end
-    longer = end - report.duration
-    if longer <= TAIL_SECONDS and (longer >= -TAIL_SECONDS or not extent.whole):
-        return None
-    where = safe_text(extent.path) + ("" if extent.line is None else f":{extent.line}")
-    return f"{where}: the labels end at {end:.1f} s, the video at {report.duration:.1f} s"

@@ -9,16 +9,21 @@ one.
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from data_builders.common.errors import safe_text
 from data_builders.common.records import UNLABELLED
 
 Clock = Literal["seconds", "frames"]
 # Containers round time stamps (Matroska to whole milliseconds), so that frame 7 of a 30 fps video
 # may be stamped 0.233 s where its label begins at 7/30 s. Instants this close count as the same.
 TOLERANCE = 1e-3
+# Annotations end up to this much before or after their video without being reported: rows of whole
+# seconds, a closing row, a tail that the container cut off (layouts of Cholec80, PitVis).
+TAIL_SECONDS = 2.0
 
 
 class Track:
@@ -175,3 +180,35 @@ def _freeze(track, **arrays):
     for name, array in arrays.items():
         array.setflags(write=False)
         object.__setattr__(track, name, array)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extent:
+    """How far an annotation file goes; compared with the video once that has been read.
+
+    Attributes:
+      path: the annotation file.
+      end: where its last label ends, in `clock`.
+      clock: "seconds" from the start of the video, or "frames" of the video.
+      whole: True when it should label the video to its end; False when it may end earlier.
+      line: the line of the last label, or None.
+    """
+
+    path: Path
+    end: float
+    clock: Clock = "seconds"
+    whole: bool = True
+    line: int | None = None
+
+    def misfit(self, fps: float, duration: float) -> str | None:
+        """A sentence when the file is clearly longer or shorter than the video was.
+
+        Args:
+          fps, duration: the video's frames per second and its length in seconds, as it was read.
+        """
+        end = self.end / fps if self.clock == "frames" else self.end
+        longer = end - duration
+        if longer <= TAIL_SECONDS and (longer >= -TAIL_SECONDS or not self.whole):
+            return None
+        where = safe_text(self.path) + ("" if self.line is None else f":{self.line}")
+        return f"{where}: the labels end at {end:.1f} s, the video at {duration:.1f} s"

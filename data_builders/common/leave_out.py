@@ -6,6 +6,7 @@ from pathlib import Path
 from data_builders.common.errors import BuildError, safe_text
 from data_builders.common.items import VideoItem
 from surgrec_jax import untrusted
+from surgrec_jax.safety.errors import UserError
 
 
 def without_listed(items: Sequence[VideoItem], path: Path, title: str) -> list[VideoItem]:
@@ -33,7 +34,7 @@ def without_listed(items: Sequence[VideoItem], path: Path, title: str) -> list[V
                 for pair in pairs
                 for keys in [("video", "stands_in")]
             ]
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise BuildError(
             f"--drop_duplicates {safe_text(path)} is not what `audit --duplicates --json FILE` "
             f"writes ({error!r})."

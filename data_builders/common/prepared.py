@@ -17,6 +17,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from data_builders.common.errors import BuildError, safe_text
 from surgrec_jax import untrusted
+from surgrec_jax.safety.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,7 @@ def prepared_at(directory: Path) -> Prepared:
     """The data set whose version folder this is. Raises BuildError where it is none."""
     try:
         config = untrusted.read_json(directory / "dataset_info.json").get("configName", "")
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise BuildError(f"{safe_text(directory)} is not a prepared data set: {error}.") from error
     named = directory.parents[1] if directory.parent.name == config else directory.parent
     return Prepared(named.name, config, directory.name, directory)
@@ -179,7 +180,10 @@ def _info(directory: Path) -> tfds.core.DatasetInfo:
     """Raises BuildError where this is no data set, or one that TFDS should not read."""
     try:
         untrusted.check_metadata(directory)
-        return tfds.builder_from_directory(directory).info
+        info = tfds.builder_from_directory(directory).info
+        for split in info.splits.values():
+            _ = split.filepaths  # made from patterns in the metadata
+        return info
     except Exception as error:  # whatever TFDS stumbles over in a damaged file
         raise BuildError(f"{safe_text(directory)} is not a prepared data set: {error}.") from error
 
@@ -227,7 +231,7 @@ def counts(prepared: Prepared) -> str:
             splits = untrusted.read_json(path).get("splits", [])
             lengths = {s["name"]: sum(map(int, s.get("shardLengths", []))) for s in splits}
         return ", ".join(f"{name} {length}" for name, length in lengths.items())
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         return f"unreadable: {error}"
 
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 
+from surgrec_jax.safety.errors import ConfigError
+
 DOMAINS = ("laparoscopy", "endoscopy", "cataract", "robotic", "open")
 UNLABELLED = -1
 _TRACK_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
@@ -41,7 +43,7 @@ class RecordSpec:
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ValueError(
+                raise ConfigError(
                     f"RecordSpec.{name} is {value!r}: choose a number from {low} to {high}."
                 )
 
@@ -61,7 +63,7 @@ def record_features(
       content.
 
     Raises:
-      ValueError: a track or class name that TFDS would not give back as it was written.
+      ConfigError: a track or class name that TFDS would not give back as it was written.
     """
     feats = tfds.features
     features = {
@@ -91,22 +93,22 @@ def record_features(
 
 def _class_label(kind: str, name: str, names: Sequence[str]) -> tfds.features.ClassLabel:
     if not _TRACK_NAME.fullmatch(name):
-        raise ValueError(
+        raise ConfigError(
             f"{kind} {name!r}: use lower-case letters, digits and underscores, beginning with a "
             "letter or digit."
         )
     if isinstance(names, str) or not names:
-        raise ValueError(f"{kind} {name!r} needs a sequence of at least one class name.")
+        raise ConfigError(f"{kind} {name!r} needs a sequence of at least one class name.")
     seen = set()
     for class_name in names:
         # TFDS keeps class names in a text file, one a line, and strips them when it reads them.
         one_line = len(class_name.splitlines()) == 1 and class_name.strip() == class_name
         if not one_line or not class_name.isprintable():
-            raise ValueError(
+            raise ConfigError(
                 f"{kind} {name!r}: class name {class_name!r} must be one line of printable text "
                 "without spaces at its ends."
             )
         if class_name in seen:
-            raise ValueError(f"{kind} {name!r}: class name {class_name!r} stands there twice.")
+            raise ConfigError(f"{kind} {name!r}: class name {class_name!r} stands there twice.")
         seen.add(class_name)
     return tfds.features.ClassLabel(names=list(names))

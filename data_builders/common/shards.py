@@ -17,8 +17,9 @@ from data_builders.common.builder import VideoDatasetBuilder, VideoItem
 from data_builders.common.errors import BadInput, BuildError, safe_text
 from data_builders.common.frames import ReadReport
 from data_builders.common.isolate import read_apart, read_here
-from data_builders.common.summary import write_json
 from surgrec_jax import untrusted
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import DataError
 
 FORMAT = 1  # raise it when the same inputs give other bytes
 SOURCE_BYTES_PER_SHARD = 256 * 2**20
@@ -133,7 +134,7 @@ def finished(job: ShardJob) -> ShardResult | None:
         with untrusted.interpreting(job.note):
             result = ShardResult(**untrusted.read_json(job.note))
         whole = job.path.stat().st_size == result.file_bytes
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, DataError):
         return None
     return result if whole and result.fingerprint == job.fingerprint else None
 
@@ -169,7 +170,7 @@ def write_shard(
             _write_videos(builder, job, temporary, result, strict, progress, read)
             result.file_bytes = temporary.stat().st_size
             temporary.replace(job.path)
-        write_json(job.note, dataclasses.asdict(result))
+        files.write_json(job.note, dataclasses.asdict(result))
     except OSError as error:
         raise BuildError(disk_trouble(error.filename or job.path, error.strerror)) from error
     except RuntimeError as error:

@@ -4,6 +4,8 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 
+from surgrec_jax.safety.errors import ConfigError
+
 
 def split_by_case(
     cases: Iterable[str], fractions: Mapping[str, float], seed: int = 0
@@ -23,12 +25,12 @@ def split_by_case(
       case -> split name.
 
     Raises:
-      ValueError: fractions that are negative or do not add up to 1.
+      ConfigError: fractions that are negative or do not add up to 1.
     """
     if not fractions or any(not 0 <= f <= 1 for f in fractions.values()):
-        raise ValueError(f"split fractions must lie between 0 and 1: {dict(fractions)}.")
+        raise ConfigError(f"split fractions must lie between 0 and 1: {dict(fractions)}.")
     if not math.isclose(sum(fractions.values()), 1.0, abs_tol=1e-6):
-        raise ValueError(
+        raise ConfigError(
             f"split fractions must add up to 1: {dict(fractions)} add up to "
             f"{sum(fractions.values()):g}."
         )

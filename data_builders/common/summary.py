@@ -1,7 +1,6 @@
 """What a build did: counts per split, what was skipped or kept with faults, and why."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +88,6 @@ class BuildSummary:
         data["skipped"] = [tuple(entry) for entry in data["skipped"]]
         data["partial"] = [tuple(entry) for entry in data["partial"]]
         return cls(**data)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes JSON so that `path` is either whole or not there."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(data, indent=1), encoding="utf-8")
-    temporary.replace(path)
 
 
 def _row(name: str, counts: SplitSummary) -> str:

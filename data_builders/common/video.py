@@ -265,3 +265,21 @@ def as_bgr(picture: np.ndarray) -> np.ndarray:
 
 def _finite(value: float) -> float:
     return value if math.isfinite(value) else 0.0
+
+
+def check_rate(path: Path, fps: float) -> None:
+    """Makes sure that frame numbers of an annotation at `fps` are frame numbers of this file.
+
+    A copy that somebody encoded at another rate would get every label wrong. One percent is left
+    for 59.94 that is called 60.
+
+    Raises:
+      BadInput: the video runs at another rate, or cannot be read.
+    """
+    found = probe(path).native_fps
+    if abs(found - fps) > 0.01 * fps:
+        raise BadInput(
+            path,
+            f"runs at {found:.4g} frames a second, but its labels count frames at {fps:g}; use the "
+            "original file",
+        )

@@ -6,7 +6,6 @@ from typing import ClassVar
 from data_builders.common.annotations import (
     PRESENT,
     by_number,
-    check_rate,
     class_id,
     frame_table,
     split_rows,
@@ -16,6 +15,7 @@ from data_builders.common.download import find_files, needed
 from data_builders.common.errors import BadInput, safe_text
 from data_builders.common.labels import presence_classes
 from data_builders.common.splits import split_by_case
+from data_builders.common.video import check_rate
 
 PHASES = (
     "Preparation",

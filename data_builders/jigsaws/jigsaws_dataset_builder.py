@@ -6,7 +6,6 @@ from typing import ClassVar
 from data_builders.common.annotations import (
     by_name,
     by_number,
-    check_rate,
     class_id,
     interval_table,
     split_rows,
@@ -15,6 +14,7 @@ from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, Video
 from data_builders.common.download import find_files, needed
 from data_builders.common.errors import BadInput, safe_text
 from data_builders.common.splits import split_by_case
+from data_builders.common.video import check_rate
 
 GESTURES = (  # G1 to G15; G7 never occurs
     "G1 reaching for needle with right hand",

@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from data_builders.phantom_surgery.script import SHORTEST_VIDEO, SKILLS
+from surgrec_jax.safety.errors import ConfigError
 
 DOMAINS = ("laparoscopy", "endoscopy", "cataract", "robotic")
 SHARES = (0.60, 0.25, 0.10, 0.05)  # of the footage: long-tailed, like the public data
@@ -77,7 +78,7 @@ def split_of_patients(seed: int, domain: int, patients: int) -> list[str]:
     train.
     """
     if patients < 6:
-        raise ValueError(
+        raise ConfigError(
             f"{DOMAINS[domain]} has {patients} patients; two per split need at least 6"
         )
     held = max(2, round(0.2 * patients))

@@ -6,14 +6,17 @@ under each picture.
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from data_builders.common.errors import BuildError
 from data_builders.phantom_surgery.corpus import DOMAINS, CorpusSpec, VideoPlan, plan_corpus
 from data_builders.phantom_surgery.render import Scene
 from data_builders.phantom_surgery.script import ACTIONS, PHASES, inside, label_at
+from surgrec_jax.safety.errors import run_command
 
 _STRIP = 18  # pixels of caption
 
@@ -72,7 +75,7 @@ def _tile(scene: Scene, t: float, tile: tuple[int, int]) -> np.ndarray:
     return out
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
     """Writes the sheet and prints its path."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="PNG file to write")
@@ -88,6 +91,10 @@ def main(argv: list[str] | None = None) -> None:
         "--step", type=float, default=0.5, help="seconds between pictures with --start"
     )
     args = parser.parse_args(argv)
+    return run_command("preview", lambda: _write(args))
+
+
+def _write(args: argparse.Namespace) -> int:
     spec = dataclasses.replace(CorpusSpec(), seed=args.seed, short_sides=(args.short_side,))
     rows, plans = [], plan_corpus(spec)
     for domain in args.domains:
@@ -96,9 +103,10 @@ def main(argv: list[str] | None = None) -> None:
     sheet = contact_sheet(rows, args.columns, start=args.start, step=args.step)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(args.out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"cannot write {args.out}; does its suffix name an image format?")
+        raise BuildError(f"cannot write {args.out}; does its suffix name an image format?")
     print(args.out)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

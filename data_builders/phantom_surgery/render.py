@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_builders.common.errors import BuildError
 from data_builders.phantom_surgery import effects
 from data_builders.phantom_surgery.anatomy import Tissue, make_tissue
 from data_builders.phantom_surgery.camera import Camera, OperatingRoom, Sensor
@@ -249,7 +250,7 @@ def render_video(plan: VideoPlan, path: Path) -> Truth:
         str(path), cv2.VideoWriter_fourcc(*plan.codec), plan.fps, (plan.width, plan.height)
     )
     if not writer.isOpened():
-        raise OSError(
+        raise BuildError(
             f"OpenCV cannot write {path} as {plan.codec} at {plan.width}x{plan.height}; "
             "is the disk full, or the codec missing?"
         )

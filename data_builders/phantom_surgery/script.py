@@ -9,6 +9,8 @@ import dataclasses
 
 import numpy as np
 
+from surgrec_jax.safety.errors import ConfigError
+
 PHASES = ("preparation", "exposure", "dissection", "haemostasis", "closure")
 ACTIONS = ("idle", "retract", "grasp_pull", "cut", "coagulate", "suture", "irrigate")
 INSTRUMENTS = ("grasper", "scissors", "hook", "needle_driver", "suction", "retractor")
@@ -136,7 +138,7 @@ def write_script(rng: np.random.Generator, duration: float, skill: str) -> Scrip
     duration below SHORTEST_VIDEO or another skill.
     """
     if duration < SHORTEST_VIDEO:
-        raise ValueError(
+        raise ConfigError(
             f"a phantom video of {duration} s is too short for its phases; "
             f"use at least {SHORTEST_VIDEO} s"
         )

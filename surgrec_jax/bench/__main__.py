@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from surgrec_jax.safety.errors import run_command
+
 NAMES = (
     "step",
     "loader",
@@ -41,15 +43,15 @@ def main() -> int:
     module.add_arguments(parser)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args(sys.argv[2:])
-    try:
+
+    def work() -> int:
         figures = module.run(args)
-    except (ValueError, OSError) as error:
-        print(f"surgrec_jax.bench: {error}", file=sys.stderr)
-        return 1
-    show(figures)
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n")
-    return 0
+        show(figures)
+        if args.json:
+            args.json.write_text(json.dumps(figures, indent=1) + "\n")
+        return 0
+
+    return run_command("surgrec_jax.bench", work)
 
 
 def show(figures: dict[str, Any], indent: str = "") -> None:

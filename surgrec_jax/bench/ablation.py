@@ -17,6 +17,7 @@ import numpy as np
 
 from surgrec_jax.evaluation import bootstrap
 from surgrec_jax.evaluation.bootstrap import Samples
+from surgrec_jax.safety.errors import DataError, MissingError
 
 DOMAINS = ("laparoscopy", "endoscopy", "cataract", "robotic")
 MEANS = {"common": DOMAINS[:1], "rare": DOMAINS[1:], "macro": DOMAINS}
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict:
     """Reads, and returns {task: [one dict per arm and row]}."""
     if not args.predictions.is_file():
-        raise FileNotFoundError(f"{args.predictions} does not exist; run launch/ablation.sh")
+        raise MissingError(f"{args.predictions} does not exist; run launch/ablation.sh")
     with np.load(args.predictions, allow_pickle=False) as file:
         found = {key: file[key] for key in file.files}
     domain_of = dict(zip(found["domain/case_id"], found["domain/labels"].tolist(), strict=True))
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> dict:
         for arm in args.arms.split(","):
             keys = sorted(k for k in found if k.startswith(f"{task}/{args.head}/{arm}-"))
             if not keys:
-                raise ValueError(f"{args.predictions} has no {task}/{args.head}/{arm}-*")
+                raise DataError(f"{args.predictions} has no {task}/{args.head}/{arm}-*")
             seeds = [_samples(found, task, [key], domain_of, 1) for key in keys]
             whole = _samples(found, task, keys, domain_of, args.resamples)
             baseline = baseline or whole

@@ -32,6 +32,7 @@ from data_builders.common.records import RecordSpec
 from data_builders.common.video import MAX_FAILED_READS, ReadReport, open_capture, read_video
 from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
 from surgrec_jax.bench.synthetic import drifting_frames
+from surgrec_jax.safety.errors import ConfigError, UserError
 
 FOURCC = "mp4v"
 SPEC = RecordSpec()
@@ -55,10 +56,10 @@ def run(args: argparse.Namespace) -> dict:
     MiB of memory by minutes.
 
     Raises:
-        ValueError: a video that cannot be read, or options that give no video.
+        ConfigError: a video that cannot be read, or options that give no video.
     """
     if args.repeats < 1 or args.seconds * args.fps < 1 or args.height < 16:
-        raise ValueError("bench builder: give --repeats, --seconds, --fps and --height above 0")
+        raise ConfigError("bench builder: give --repeats, --seconds, --fps and --height above 0")
     if args.memory:
         return _memory(args.minutes, args.height, args.fps)
     with tempfile.TemporaryDirectory(prefix="bench_builder_") as name, one_thread_and_quiet():
@@ -156,7 +157,7 @@ def write_video(path: Path, seconds: float, height: int, fps: float) -> Path:
             code = cv2.VideoWriter_fourcc(*FOURCC)
             writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, size)
             if not writer.isOpened():
-                raise ValueError(f"OpenCV cannot write {FOURCC} at {size}, {fps:g} fps")
+                raise UserError(f"OpenCV cannot write {FOURCC} at {size}, {fps:g} fps")
         writer.write(picture)
     writer.release()
     return path

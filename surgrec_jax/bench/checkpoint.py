@@ -24,6 +24,7 @@ from surgrec_jax import checkpoint
 from surgrec_jax.checkpoint import manifest
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
+from surgrec_jax.safety.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="bench-checkpoint-") as folder:
         if shutil.disk_usage(folder).free < 2.5 * size:
-            raise OSError(f"{folder} has no room for two checkpoints of {size / 2**30:.1f} GiB")
+            raise UserError(f"{folder} has no room for two checkpoints of {size / 2**30:.1f} GiB")
         root = Path(folder) / "checkpoints"
         times = [_save(root, k + 1, state) for k in range(args.saves)]
         del state  # the restored one takes its place in memory

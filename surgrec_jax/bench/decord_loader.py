@@ -29,6 +29,7 @@ from surgrec_jax.data import clips
 from surgrec_jax.data.clips import ClipSpec
 from surgrec_jax.data.records import open_source
 from surgrec_jax.data.transforms import crop_resize_flip
+from surgrec_jax.safety.errors import ConfigError
 
 FPS, STRIDE, WORKERS, VIDEOS = 25, 4, 2, 2
 LINES = (480, 256)
@@ -47,14 +48,14 @@ def run(
         cpu_seconds: of this process and its children.
 
     Raises:
-        ValueError: decord, av or torch is not installed.
+        ConfigError: decord, av or torch is not installed.
     """
     try:
         import av  # noqa: F401
         import decord  # noqa: F401
         import torch  # noqa: F401
     except ImportError as error:
-        raise ValueError(f"--compare=decord needs decord, av and torch: {error}") from error
+        raise ConfigError(f"--compare=decord needs decord, av and torch: {error}") from error
     clip = ClipSpec(args.frames, FPS / STRIDE, args.size, args.crop, flip=True)
     figures: dict[str, Any] = {"videos": f"{VIDEOS} of {args.minutes:g} minutes, {FPS} fps, H.264"}
     with tempfile.TemporaryDirectory(prefix="bench_decord_") as name, one_thread_and_quiet():

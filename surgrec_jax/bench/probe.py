@@ -18,6 +18,7 @@ import numpy as np
 from surgrec_jax.evaluation import attentive, grid
 from surgrec_jax.evaluation.grid import Grid
 from surgrec_jax.models.heads import HeadConfig
+from surgrec_jax.safety.errors import ConfigError
 
 ROUNDS = 3
 
@@ -44,7 +45,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     try:
         import torch
     except ImportError as error:
-        raise ValueError("PyTorch is not installed: pip install -r requirements-dev.txt") from error
+        raise ConfigError(
+            "PyTorch is not installed: pip install -r requirements-dev.txt"
+        ) from error
     torch.set_num_threads(args.torch_threads)
     settings = Grid()
     steps = settings.steps(args.clips)

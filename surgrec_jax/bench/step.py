@@ -25,6 +25,7 @@ import numpy as np
 from surgrec_jax import config as cfg
 from surgrec_jax import flops, sharding, train_state
 from surgrec_jax.compile_report.targets import CHIPS
+from surgrec_jax.safety.errors import ConfigError
 
 # Dense bf16 peak of one chip in TFLOP/s by JAX's name of it; others have no MFU. (An H100 PCIe, an
 # NVL or a part of a card is slower than the card whose name its own begins with.)
@@ -72,12 +73,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compiles and times the step; returns the figures that are printed.
 
     Raises:
-        ValueError: a config that does not work, or a comparison that would not be one.
+        ConfigError: a config that does not work, or a comparison that would not be one.
     """
     torch_device = ""
     if args.compare:
         if args.data:
-            raise ValueError(
+            raise ConfigError(
                 "--data and --compare=torch: the loader would run while the other is timed; leave "
                 "one out"
             )

@@ -23,6 +23,7 @@ from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.objectives import Objective
 from surgrec_jax.objectives.jepa import JEPA
 from surgrec_jax.objectives.mae import MAE, TARGET_EPS
+from surgrec_jax.safety.errors import ConfigError
 
 # A learning rate and a momentum so that every step does all of a step's work.
 LR, MOMENTUM = 1e-4, 0.999
@@ -35,7 +36,7 @@ def pick_device(platform: str, count: int) -> str:
         platform: `jax.default_backend()`. count: of its devices.
 
     Raises:
-        ValueError: torch or transformers is not installed, torch cannot run on such a device, or
+        ConfigError: torch or transformers is not installed, torch cannot run on such a device, or
             it would run on one GPU and jax on several.
     """
     # Threads that wait shall sleep: spinning would count as work. Read when torch is loaded.
@@ -44,19 +45,19 @@ def pick_device(platform: str, count: int) -> str:
         import torch
         import transformers  # noqa: F401
     except ImportError as error:
-        raise ValueError(
+        raise ConfigError(
             f"--compare=torch needs torch and transformers: {error}; "
             "pip install -r requirements-dev.txt"
         ) from error
     if platform == "cpu":
         return "cpu"
     if platform == "gpu" and count > 1:
-        raise ValueError(
+        raise ConfigError(
             f"--compare=torch: jax takes all {count} GPUs and torch one; show both one "
             "(CUDA_VISIBLE_DEVICES=0)"
         )
     if platform != "gpu" or not torch.cuda.is_available():
-        raise ValueError(
+        raise ConfigError(
             f"--compare=torch: jax runs on a {platform} and torch {torch.__version__} has none; "
             "install a torch that has, or compare CPUs (JAX_PLATFORMS=cpu)"
         )
@@ -75,7 +76,7 @@ def make_step(
         threads: of torch, on a CPU.
 
     Raises:
-        ValueError: transformers has no such model.
+        ConfigError: transformers has no such model.
     """
     import torch
     import transformers
@@ -114,14 +115,14 @@ def make_loss(objective: Objective, device: str) -> tuple[Callable, Any, Callabl
     (MAE) or seen (JEPA), the same in every tubelet.
 
     Raises:
-        ValueError: transformers has no such model.
+        ConfigError: transformers has no such model.
     """
     config = objective.encoder
     makers = {MAE: _mae, JEPA: _jepa}
     if type(objective) not in makers:
-        raise ValueError(f"--compare=torch has no counterpart of objective {objective.name!r}")
+        raise ConfigError(f"--compare=torch has no counterpart of objective {objective.name!r}")
     if config.image_size[0] != config.image_size[1]:
-        raise ValueError("--compare=torch: transformers' models take square clips only")
+        raise ConfigError("--compare=torch: transformers' models take square clips only")
     return makers[type(objective)](config, objective.options, device)
 
 
@@ -179,7 +180,7 @@ def _mae(config: ViTConfig, options, device: str):
     import transformers
 
     if options.decoder_mask_ratio:
-        raise ValueError("--compare=torch: transformers' VideoMAE has no mae.decoder_mask_ratio")
+        raise ConfigError("--compare=torch: transformers' VideoMAE has no mae.decoder_mask_ratio")
     model = transformers.VideoMAEForPreTraining(
         transformers.VideoMAEConfig(
             **_sizes(config),
@@ -228,7 +229,7 @@ def _jepa(config: ViTConfig, options, device: str):
     import transformers
 
     if not config.position.startswith("rope_3d"):
-        raise ValueError(f"transformers' V-JEPA 2 has rotary positions, not {config.position}")
+        raise ConfigError(f"transformers' V-JEPA 2 has rotary positions, not {config.position}")
     model = transformers.VJEPA2Model(
         transformers.VJEPA2Config(
             **_sizes(config),

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 from surgrec_jax.checkpoint import (
-    CheckpointError,
     DamagedError,
     Location,
     MismatchError,
@@ -22,6 +21,7 @@ from surgrec_jax.checkpoint import (
     steps_in,
 )
 from surgrec_jax.checkpoint.reading import read_meta
+from surgrec_jax.safety.errors import run_command
 from surgrec_jax.terminal import escape_output
 
 
@@ -35,14 +35,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("command", choices=("list", "verify"))
     parser.add_argument("dir", type=Path, help="a workdir, its checkpoints folder, or one step")
     args = parser.parse_args(argv)
-    try:
-        found = find(args.dir)
-        one = args.dir.resolve() == found.path.resolve()
-        steps = [found.step] if one else steps_in(found.root)
-        rows = [_row(Location(found.root, step), args.command == "verify") for step in steps]
-    except CheckpointError as error:
-        print(f"surgrec_jax.checkpoint: {error}", file=sys.stderr)
-        return 2
+    return run_command(
+        "surgrec_jax.checkpoint", lambda: _show(args.dir, args.command == "verify"), failed=2
+    )
+
+
+def _show(folder: Path, whole: bool) -> int:
+    found = find(folder)
+    one = folder.resolve() == found.path.resolve()
+    steps = [found.step] if one else steps_in(found.root)
+    rows = [_row(Location(found.root, step), whole) for step in steps]
     _table(
         [
             ("step", "saved", "GiB", "files", "arrays", "score", "s", "state"),

@@ -17,6 +17,7 @@ from surgrec_jax.checkpoint.locations import (
     MismatchError,
     first_line,
 )
+from surgrec_jax.safety.errors import UserError
 
 META = "meta.json"
 # Raised when the meaning of the meta changes.
@@ -33,7 +34,7 @@ def read_meta(location: Location) -> dict[str, Any]:
     manifest.check(location, (META,))
     try:
         meta = untrusted.read_json(location.path / META)
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise DamagedError(first_line(error)) from error
     if meta.get("format") != FORMAT:
         raise MismatchError(

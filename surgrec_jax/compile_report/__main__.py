@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from surgrec_jax.compile_report import targets
+from surgrec_jax.safety.errors import run_command
 
 DOES_NOT_FIT = 3
 
@@ -25,31 +26,31 @@ DOES_NOT_FIT = 3
 def main(argv: list[str]) -> int:
     """Prints one report, or makes the table."""
     args, changes = parse(argv)
-    try:
-        if args.table:
-            from surgrec_jax.compile_report import table
+    return run_command("surgrec_jax.compile_report", lambda: _run(args, changes))
 
-            return table.run(args.table, args.cells, changes)
-        target = targets.parse(args.topology)
-        targets.prepare_environment(target)
-        # Imported here: the environment comes first, and errors above need no JAX.
-        from surgrec_jax.bench.__main__ import show
-        from surgrec_jax.bench.step import load_config
-        from surgrec_jax.compile_report import report
 
-        def keep(figures: dict) -> None:
-            if args.json:
-                args.json.write_text(json.dumps(figures, indent=1) + "\n")
+def _run(args: argparse.Namespace, changes: list[str]) -> int:
+    if args.table:
+        from surgrec_jax.compile_report import table
 
-        config = load_config(args.config, changes)
-        if args.largest_batch:
-            figures = report.largest_batch(config, target, args.guess, keep)
-        else:
-            figures = report.report(config, target)
-        keep(figures)
-    except (ValueError, OSError) as error:
-        print(f"surgrec_jax.compile_report: {error}", file=sys.stderr)
-        return 1
+        return table.run(args.table, args.cells, changes)
+    target = targets.parse(args.topology)
+    targets.prepare_environment(target)
+    # Imported here: the environment comes first, and errors above need no JAX.
+    from surgrec_jax.bench.__main__ import show
+    from surgrec_jax.bench.step import load_config
+    from surgrec_jax.compile_report import report
+
+    def keep(figures: dict) -> None:
+        if args.json:
+            args.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+    config = load_config(args.config, changes)
+    if args.largest_batch:
+        figures = report.largest_batch(config, target, args.guess, keep)
+    else:
+        figures = report.report(config, target)
+    keep(figures)
     show(figures)
     return 0 if figures["fits"] else DOES_NOT_FIT
 

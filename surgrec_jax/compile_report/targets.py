@@ -9,6 +9,8 @@ import os
 import re
 from collections.abc import Sequence
 
+from surgrec_jax.safety.errors import UserError
+
 GIB = 2**30
 
 
@@ -96,7 +98,7 @@ _GPU_VALUES = {
 }
 
 
-class TargetError(ValueError):
+class TargetError(UserError, ValueError):
     """A topology that is not known, or whose compiler is not installed."""
 
 

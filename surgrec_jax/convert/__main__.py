@@ -13,25 +13,19 @@ import re
 import sys
 from collections.abc import Sequence
 
-from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, import_file
 from surgrec_jax.convert.exporter import FORMATS
 from surgrec_jax.convert.families import ALIASES, FAMILIES, recognise
 from surgrec_jax.convert.files import open_file
 from surgrec_jax.convert.strict import count
-from surgrec_jax.lock import WorkdirInUseError
+from surgrec_jax.safety.errors import run_command
 from surgrec_jax.terminal import escape_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; what is wrong ends in one sentence and exit code 1."""
     args = _parser().parse_args(argv)
-    try:
-        args.run(args)
-    except (ConvertError, CheckpointError, WorkdirInUseError, ValueError, OSError) as error:
-        print(f"convert: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command("convert", lambda: args.run(args) or 0)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,6 +15,8 @@ from typing import Protocol
 
 import numpy as np
 
+from surgrec_jax.safety.errors import UserError
+
 Shape = tuple[int, ...]
 Arrays = list[np.ndarray]
 
@@ -22,7 +24,7 @@ Arrays = list[np.ndarray]
 LISTED = 8
 
 
-class ConvertError(ValueError):
+class ConvertError(UserError, ValueError):
     """A file that cannot be converted as asked, with what is wrong and what to do."""
 
 

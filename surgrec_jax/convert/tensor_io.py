@@ -10,6 +10,7 @@ import numpy as np
 
 from surgrec_jax import untrusted
 from surgrec_jax.convert.strict import ConvertError
+from surgrec_jax.safety.errors import UserError
 
 
 def floats(value: np.ndarray, where: str) -> np.ndarray:
@@ -40,5 +41,5 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     try:
         return untrusted.read_json(path)
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise ConvertError(f"{path} is no readable JSON: {error}") from error

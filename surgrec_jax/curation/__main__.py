@@ -11,20 +11,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
-from absl import app, flags, logging
+from absl import app, flags
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from data_builders.common.records import DOMAINS
 from surgrec_jax import commands, inputs, rendezvous, sharding, together
-from surgrec_jax.checkpoint import CheckpointError
-from surgrec_jax.commands import CONFIG, parse_flags
+from surgrec_jax.commands import CONFIG, parse_flags, quiet
 from surgrec_jax.config import check_numbers, flatten
 from surgrec_jax.curation import cluster, mixing, report
 from surgrec_jax.curation.embed import Named, embed
 from surgrec_jax.curation.kmeans import Lloyd
 from surgrec_jax.curation.shards import Embeddings
 from surgrec_jax.encoder import load_encoder
+from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.terminal import escape_output
 
 flags.adopt_module_key_flags(commands)  # --help lists them
@@ -47,7 +47,7 @@ def run(config: ConfigDict) -> Path:
     Of several processes all embed and cluster, and the first writes.
 
     Raises:
-      ConfigError, CurationError, CheckpointError, ValueError, OSError: one sentence each.
+      UserError, OSError: one sentence each.
     """
     began = time.perf_counter()
     lead = jax.process_index() == 0
@@ -58,7 +58,7 @@ def run(config: ConfigDict) -> Path:
 
     # What is asked for, all of it read before anything is computed.
     if not config.checkpoint:
-        raise ValueError("nothing to embed with: give --config.checkpoint=WORKDIR")
+        raise ConfigError("nothing to embed with: give --config.checkpoint=WORKDIR")
     out = Path(config.out or Path(config.checkpoint) / "curation")
     check_numbers(config, LEAST)
     settings, balance, lloyd = _settings(config, say)
@@ -70,7 +70,7 @@ def run(config: ConfigDict) -> Path:
     records = sum(map(len, sources))
     mixing.read_weights(balance, explicit, records)
     if settings.levels and settings.levels[0] > records:
-        raise ValueError(
+        raise ConfigError(
             f"cluster.levels={config.cluster.levels}: {config.sources} has {records} records, "
             f"fewer than {settings.levels[0]} clusters; lower it or add sources"
         )
@@ -141,7 +141,7 @@ def _settings(
     try:
         numbers = tuple(int(n) for n in levels.split(",") if n.strip())
     except ValueError:
-        raise ValueError(
+        raise ConfigError(
             f"cluster.levels={levels!r}: give whole numbers with commas, e.g. 1000,100,10"
         ) from None
     lloyd = Lloyd(
@@ -163,17 +163,13 @@ def _settings(
 def main(argv: Sequence[str]) -> int:
     """Curates; wrong values and missing data end in one sentence and exit code 1."""
     del argv
-    logging.set_verbosity(logging.WARNING)
+    quiet()
 
     def work() -> int:
         run(CONFIG.value)
         return 0
 
-    def sentence(error: Exception) -> str | None:
-        told = isinstance(error, CheckpointError | ValueError | OSError)
-        return f"curation: {error}" if told else None
-
-    return together.run(flatten(CONFIG.value.to_dict()), work, sentence)
+    return together.run("curation", flatten(CONFIG.value.to_dict()), work)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from surgrec_jax.data.mixture import temperature_shares
+from surgrec_jax.safety.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +114,7 @@ def cap_repeats(
     sizes = np.where(weights > 0, sizes, 0.0)
     limit = sizes * max_repeats / draws
     if limit.sum() < 1:
-        raise ValueError(
+        raise ConfigError(
             f"balance.max_repeats={max_repeats:g}: in {draws:.0f} planned draws the heaviest "
             f"records are drawn {draws / sizes.sum():.1f} times at least; allow more"
         )

@@ -20,8 +20,9 @@ from surgrec_jax import untrusted
 from surgrec_jax.curation.kmeans import Fit, Lloyd, kmeans
 from surgrec_jax.curation.passes import bound
 from surgrec_jax.curation.rows import PLAIN, ArrayRows, Rows, Space, fit_space
-from surgrec_jax.curation.shards import CurationError, read_json, replace_text
 from surgrec_jax.data.permute import hash64
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import ConfigError, DataError, UserError
 
 _FILE = "clusters.json"
 _MAX_KEPT = 64  # of the automatic choice: beyond, resampling costs as much as clustering
@@ -51,7 +52,7 @@ class Settings:
     def __post_init__(self):
         falling = all(a > b for a, b in zip(self.levels, self.levels[1:], strict=False))
         if not falling or (self.levels and self.levels[-1] < 1):
-            raise ValueError(
+            raise ConfigError(
                 f"cluster.levels {self.levels}: give falling numbers of clusters, e.g. 1000,100,10"
             )
 
@@ -80,7 +81,7 @@ def hierarchy(rows: Rows, settings: Settings, lloyd: Lloyd) -> Tree:
     """Clusters of clusters, one level of `settings.levels` after another.
 
     Raises:
-      CurationError: fewer points than clusters.
+      DataError: fewer points than clusters.
     """
     space = fit_space(rows, settings.space, settings.components, settings.seed)
     fits: list[Fit] = []
@@ -108,7 +109,7 @@ def resampled(rows: Rows, k: int, settings: Settings, lloyd: Lloyd, space: Space
     for turn in range(1, settings.resample_rounds + 1):
         few = rows.take(kept(fit, max(half, keep), keep, seed + turn))
         if len(few) < k:
-            raise CurationError(
+            raise DataError(
                 f"{rows.where}: resampling {keep} points of each cluster leaves {len(few)} points "
                 f"for {k} clusters; raise cluster.resample_points or lower cluster.levels"
             )
@@ -188,7 +189,7 @@ def cluster(folder: Path, rows: Rows, key: dict, settings: Settings, lloyd: Lloy
     described = json.loads(json.dumps({"rows": key, **dataclasses.asdict(settings)}))
     described["tile"] = lloyd.tile
     path = folder / _FILE
-    if path.is_file() and read_json(path, "delete it") == described:
+    if path.is_file() and untrusted.read_made_json(path, "delete it") == described:
         lloyd.say(f"clusters in {folder} are of these embeddings and settings: kept")
         return load_tree(folder)
     tree = hierarchy(rows, settings, lloyd)
@@ -197,17 +198,17 @@ def cluster(folder: Path, rows: Rows, key: dict, settings: Settings, lloyd: Lloy
         path.unlink(missing_ok=True)  # it comes last, so that it means "done"
         for field in dataclasses.fields(Tree):
             np.save(folder / f"{field.name}.npy", getattr(tree, field.name))
-        replace_text(path, json.dumps(described, indent=1) + "\n")
+        files.write_json(path, described)
     return tree
 
 
 def load_tree(folder: Path) -> Tree:
-    """A tree that `cluster` wrote. Raises CurationError where it cannot be read."""
+    """A tree that `cluster` wrote. Raises DataError where it cannot be read."""
     try:
         found = {
             f.name: untrusted.read_array(folder / f"{f.name}.npy") for f in dataclasses.fields(Tree)
         }
-    except (OSError, ValueError) as error:
-        raise CurationError(f"{error}; delete {folder} and run the clustering again") from None
-    with untrusted.interpreting(folder, "; delete it", CurationError):
+    except (OSError, UserError) as error:
+        raise DataError(f"{error}; delete {folder} and run the clustering again") from None
+    with untrusted.interpreting(folder, "; delete it", DataError):
         return Tree(**{**found, "inertia": float(found["inertia"])})

@@ -10,21 +10,15 @@ from pathlib import Path
 import numpy as np
 import tqdm
 
-from surgrec_jax.curation.shards import (
-    FORMAT,
-    INDEX,
-    CurationError,
-    identity,
-    plan_shards,
-    read_json,
-    replace_text,
-    write_shard,
-)
+from surgrec_jax import untrusted
+from surgrec_jax.curation.shards import FORMAT, INDEX, identity, plan_shards, write_shard
 from surgrec_jax.data.clips import ClipSpec
 from surgrec_jax.data.pipeline import eval_clips
 from surgrec_jax.data.records import Source
 from surgrec_jax.encoder import Encoder
 from surgrec_jax.evaluation import features
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +51,7 @@ def embed(
       Clips per second of this call, None where nothing was left to do.
 
     Raises:
-      CurationError: the folder holds embeddings of something else (named), or features that are
+      DataError: the folder holds embeddings of something else (named), or features that are
         not finite in float16.
     """
     index = make_index(encoder, checkpoint, sources, clips_per_record, shard_records)
@@ -93,7 +87,7 @@ def make_index(
     """The content of index.json: everything the rows depend on, how they are cut, and where the
     checkpoint was read from."""
     if clips_per_record < 1 or shard_records < 1:
-        raise ValueError(
+        raise ConfigError(
             f"clips_per_record {clips_per_record} and shard_records {shard_records} must be at "
             "least 1"
         )
@@ -130,18 +124,18 @@ def _keep_index(folder: Path, index: dict, *, write: bool) -> None:
     path = folder / INDEX
     index = json.loads(json.dumps(index))
     if path.is_file():
-        before = identity(read_json(path, "delete the folder and start again"))
+        before = identity(untrusted.read_made_json(path, "delete the folder and start again"))
         now = identity(index)
         for key in now:
             if before.get(key) != now[key]:
-                raise CurationError(
+                raise DataError(
                     f"{path} was begun with another {key}: {_first_difference(before, now, key)}."
                     " Use another folder, or delete this one"
                 )
         return
     folder.mkdir(parents=True, exist_ok=True)
     if write:
-        replace_text(path, json.dumps(index, indent=1) + "\n")
+        files.write_json(path, index)
 
 
 def _first_difference(before: dict, now: dict, key: str) -> str:
@@ -165,7 +159,7 @@ def _embed_shard(encoder, source, shard, folder, clips_per_record, num_threads, 
     rows = found.features.reshape(len(records), clips_per_record, -1).mean(1).astype(np.float16)
     if not np.isfinite(rows).all():
         bad = int(records[np.argmax(~np.isfinite(rows).all(1))])
-        raise CurationError(
+        raise DataError(
             f"{source.where(bad)}: its features do not fit float16 (beyond 65504); use another "
             "checkpoint"
         )

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from surgrec_jax.curation import passes
 from surgrec_jax.curation.passes import Pass
 from surgrec_jax.curation.rows import PLAIN, Rows, Space, sample_rows
-from surgrec_jax.curation.shards import CurationError
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 SEED_ROUNDS = 100  # up to so many clusters the seeding is k-means++ itself
 _SEEDS_PER_CLUSTER = 16
@@ -70,12 +70,12 @@ def kmeans(rows: Rows, k: int, lloyd: Lloyd, *, space: Space = PLAIN, seed: int 
     Returned are the centroids of the last pass together with its assignment, so the two agree.
 
     Raises:
-      CurationError: fewer rows than clusters. ValueError: k < 1, or rows that are not finite.
+      DataError: fewer rows than clusters. ValueError: k < 1, or rows that are not finite.
     """
     if k < 1:
-        raise ValueError(f"{k} clusters cannot be made; ask for at least 1")
+        raise ConfigError(f"{k} clusters cannot be made; ask for at least 1")
     if len(rows) < k:
-        raise CurationError(
+        raise DataError(
             f"{rows.where} has {len(rows)} points, fewer than the {k} clusters asked for; lower "
             "cluster.levels or embed more"
         )

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from surgrec_jax import untrusted
-from surgrec_jax.curation.shards import CurationError, read_json, replace_text
 from surgrec_jax.data.leaves import Leaves, write_order
 from surgrec_jax.data.records import Source
 from surgrec_jax.data.sampling import Sampler
 from surgrec_jax.data.shares import check_weights
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import DataError, MissingError, UserError
 
 FORMAT = 1
 _AGAIN = "make it with python -m surgrec_jax.curation"
@@ -65,24 +66,24 @@ class Manifest:
         """Refuses data that is not what the manifest was made from.
 
         Raises:
-          CurationError: other sources, records that no longer exist, or rebuilt data; the first
+          DataError: other sources, records that no longer exist, or rebuilt data; the first
             source that differs is named.
         """
         if list(names) != self.source_names:
-            raise CurationError(
+            raise DataError(
                 f"{self.path} is about {','.join(self.source_names)}, the run asks for "
                 f"{','.join(names)}; give --config.data.sources={','.join(self.source_names)}"
             )
         for described, source in zip(self.content["sources"], sources, strict=True):
             name, records = described["name"], described["records"]
             if len(source) < records:
-                raise CurationError(
+                raise DataError(
                     f"{self.path} names record {len(source)} of {name}, which no longer exists: "
                     f"the manifest counts {records} records, {source.directory} holds "
                     f"{len(source)}; {_AGAIN}"
                 )
             if source.fingerprint != described["fingerprint"]:
-                raise CurationError(
+                raise DataError(
                     f"{self.path} was made from other data of {name}: {source.directory} was "
                     f"rebuilt (fingerprint {source.fingerprint[:12]}, in the manifest "
                     f"{described['fingerprint'][:12]}); {_AGAIN}"
@@ -96,16 +97,16 @@ class Manifest:
           begun: whether a step was drawn by the copy that is there, if one is.
 
         Raises:
-          CurationError: the run was begun with another manifest.
+          DataError: the run was begun with another manifest.
         """
         copy = workdir / "manifest.json"
         if not begun or not copy.is_file():
             if write:
-                replace_text(copy, _dump(self.content))
+                files.write_text(copy, _dump(self.content))
             return
-        drawn_by = read_json(copy, "delete it").get("hash")
+        drawn_by = untrusted.read_made_json(copy, "delete it").get("hash")
         if drawn_by != self.hash:
-            raise CurationError(
+            raise DataError(
                 f"{workdir} was begun with another manifest (hash {str(drawn_by)[:12]}) than "
                 f"{self.path} is now ({self.hash[:12]}); restore that file, or give another "
                 "--workdir"
@@ -142,7 +143,7 @@ def write_manifest(
       counts: int [R], how often a record stands in its leaf (`leaves.write_order`); None: once.
 
     Raises:
-      CurationError: weights that cannot be used.
+      DataError: weights that cannot be used.
     """
     order = order_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -168,7 +169,7 @@ def write_manifest(
         "order": {"file": order.name, "entries": int(starts[-1]), "sha256": _sha256(order)},
     }
     content["hash"] = content_hash(content)
-    replace_text(path, _dump(content))
+    files.write_text(path, _dump(content))
     return read_manifest(path)
 
 
@@ -177,16 +178,16 @@ def read_manifest(path: Path) -> Manifest:
 
     Raises:
       FileNotFoundError: the manifest or its order file is missing.
-      CurationError: not a manifest of this format, changed by hand or damaged, weights that are
+      DataError: not a manifest of this format, changed by hand or damaged, weights that are
         negative, not finite or all zero, leaves and order that do not fit each other, an order that
         names a record beyond the sources. The file and the first offending entry are named.
     """
-    content = read_json(path, _AGAIN)
+    content = untrusted.read_made_json(path, _AGAIN)
     missing = [key for key in _KEYS if key not in content]
     if content.get("format") != FORMAT or missing:
         what = f"lacks {missing[0]!r}" if missing else f"has format {content.get('format')!r}"
-        raise CurationError(f"{path} is not a manifest of format {FORMAT}: it {what}; {_AGAIN}")
-    with untrusted.interpreting(path, f"; {_AGAIN}", CurationError):
+        raise DataError(f"{path} is not a manifest of format {FORMAT}: it {what}; {_AGAIN}")
+    with untrusted.interpreting(path, f"; {_AGAIN}", DataError):
         return _checked(path, content)
 
 
@@ -194,7 +195,7 @@ def _checked(path: Path, content: dict[str, Any]) -> Manifest:
     sizes, total = np.asarray(content["sizes"]), content["order"]["entries"]
     if sizes.ndim != 1 or sizes.dtype.kind != "i" or sizes.min() < 0 or sizes.sum() != total:
         bad = int(np.argmin(sizes)) if sizes.ndim == 1 and sizes.dtype.kind == "i" else 0
-        raise CurationError(
+        raise DataError(
             f"{path}: sizes must be whole numbers >= 0 with sum {total}; entry {bad} is "
             f"{content['sizes'][bad]}, the sum {sizes.sum()}; {_AGAIN}"
         )
@@ -204,18 +205,18 @@ def _checked(path: Path, content: dict[str, Any]) -> Manifest:
         _check_weights(path, stage["first_draw"], weights, Leaves.from_sizes(sizes))
         stages.append((int(stage["first_draw"]), weights))
     if content_hash(content) != content["hash"]:
-        raise CurationError(f"{path} was changed after it was written (its hash differs); {_AGAIN}")
+        raise DataError(f"{path} was changed after it was written (its hash differs); {_AGAIN}")
     order = path.parent / untrusted.plain_name(content["order"]["file"])
     if not order.is_file():
-        raise FileNotFoundError(f"{order}, the other half of {path}, does not exist; {_AGAIN}")
+        raise MissingError(f"{order}, the other half of {path}, does not exist; {_AGAIN}")
     if _sha256(order) != content["order"]["sha256"]:
-        raise CurationError(f"{order} is not the order file that {path} was written with; {_AGAIN}")
+        raise DataError(f"{order} is not the order file that {path} was written with; {_AGAIN}")
     starts = np.concatenate([[0], np.cumsum(sizes)])
     leaves = Leaves.from_order(order, starts, [s["records"] for s in content["sources"]])
     _check_order(path, order, leaves)
     names = [(source["name"], source["fingerprint"]) for source in content["sources"]]
     if not all(isinstance(text, str) for pair in names for text in pair):
-        raise CurationError(f"{path}: sources need a name and a fingerprint; {_AGAIN}")
+        raise DataError(f"{path}: sources need a name and a fingerprint; {_AGAIN}")
     Sampler(leaves, [(first, list(w)) for first, w in stages], seed=0)
     return Manifest(path, content, leaves, tuple(stages))
 
@@ -229,8 +230,8 @@ def content_hash(content: dict[str, Any]) -> str:
 def _check_weights(path: Path, first: int, weights: np.ndarray, leaves: Leaves) -> None:
     try:
         check_weights(weights, leaves, f"weights from draw {first}: ")
-    except ValueError as error:
-        raise CurationError(f"{path}: {error}. {_AGAIN.capitalize()}") from None
+    except UserError as error:
+        raise DataError(f"{path}: {error}. {_AGAIN.capitalize()}") from None
 
 
 def _check_order(path: Path, order_file: Path, leaves: Leaves) -> None:
@@ -242,7 +243,7 @@ def _check_order(path: Path, order_file: Path, leaves: Leaves) -> None:
         if bad.any():
             entry = at + int(np.argmax(bad))
             leaf = int(np.searchsorted(leaves.starts, entry, side="right")) - 1
-            raise CurationError(
+            raise DataError(
                 f"{order_file}: entry {entry} (leaf {leaf}) names record {order[entry]}, but the "
                 f"sources of {path} hold {records}; {_AGAIN}"
             )

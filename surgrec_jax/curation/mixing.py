@@ -12,8 +12,9 @@ from surgrec_jax import untrusted
 from surgrec_jax.curation.balance import Leaf, cap_repeats, make_leaves, tree_weights
 from surgrec_jax.curation.cluster import Tree
 from surgrec_jax.curation.manifest import Manifest, write_manifest
-from surgrec_jax.curation.shards import CurationError, Embeddings, Facts, identity
+from surgrec_jax.curation.shards import Embeddings, Facts, identity
 from surgrec_jax.data.leaves import integer_counts
+from surgrec_jax.safety.errors import ConfigError, DataError, UserError
 
 GROUPS = ("", "source", "domain", "case")
 
@@ -39,7 +40,7 @@ class Balance:
 
     def __post_init__(self):
         if self.group not in GROUPS:
-            raise ValueError(f"balance.group={self.group!r}: choose from {GROUPS}")
+            raise ConfigError(f"balance.group={self.group!r}: choose from {GROUPS}")
 
 
 def parse_curriculum(text: str) -> tuple[tuple[int, float], ...]:
@@ -57,16 +58,16 @@ def parse_curriculum(text: str) -> tuple[tuple[int, float], ...]:
             if not math.isfinite(stages[-1][1]):
                 raise ValueError(alpha)
         except ValueError:
-            raise ValueError(
+            raise ConfigError(
                 f"balance.curriculum: {part!r} is not first_draw:temperature, e.g. 0:1,500000:0"
             ) from None
     if stages and stages[0][0] != 0:
-        raise ValueError(
+        raise ConfigError(
             f"balance.curriculum: the first stage begins at draw {stages[0][0]}, not 0"
         )
     for (before, _), (first, alpha) in itertools.pairwise(stages):
         if first <= before:
-            raise ValueError(
+            raise ConfigError(
                 f"balance.curriculum: stage {first}:{alpha:g} begins no later than the one before "
                 f"it, at draw {before}"
             )
@@ -108,7 +109,7 @@ def make_manifest(
       The manifest, and the leaf of every record.
 
     Raises:
-      CurationError, ValueError: weights that cannot be used; file and entry are named.
+      DataError, ValueError: weights that cannot be used; file and entry are named.
     """
     sources = embeddings.index["sources"]
     names = [source["name"] for source in sources]
@@ -162,11 +163,11 @@ def read_weights(
     """Record weights as integer counts, int64 [R]; None where there is no file of them.
 
     Raises:
-      CurationError: not a vector of one finite number >= 0 per record. ValueError: weights of
+      DataError: not a vector of one finite number >= 0 per record. ValueError: weights of
         sources that would not be used.
     """
     if source_weights is not None and balance.group != "source":
-        raise ValueError(
+        raise ConfigError(
             "weights of sources are used with --config.balance.group=source only; leave them out"
         )
     file = balance.record_weights
@@ -174,14 +175,14 @@ def read_weights(
         return None
     try:
         weights = untrusted.read_array(Path(file))
-    except (OSError, ValueError) as error:
-        raise CurationError(f"balance.record_weights cannot be read: {error}") from None
+    except (OSError, UserError) as error:
+        raise DataError(f"balance.record_weights cannot be read: {error}") from None
     if weights.shape != (records,) or weights.dtype.kind not in "fiu":
-        raise CurationError(
+        raise DataError(
             f"{file} holds {weights.dtype} {list(weights.shape)}; record weights are one number "
             f"for each of {records} records"
         )
     try:
         return integer_counts(weights)
-    except ValueError as error:
-        raise CurationError(f"{file}: {error}") from None
+    except UserError as error:
+        raise DataError(f"{file}: {error}") from None

@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from surgrec_jax.curation.rows import PLAIN, Rows, Space
+from surgrec_jax.safety.errors import ConfigError, DataError
 from surgrec_jax.sharding import BATCH_AXES
 
 TILE = 1024  # rows compared with all centroids at once
@@ -69,7 +70,7 @@ def run_pass(
       ValueError: a block too large, 2^31 rows or more, rows that are not finite (named).
     """
     if tile * block_tiles > 1 << _BITS or len(rows) >= 1 << 31:
-        raise ValueError(
+        raise ConfigError(
             f"tile {tile} x block_tiles {block_tiles} must be at most {1 << _BITS} rows, and "
             f"{len(rows)} rows below 2^31: the sums are 32-bit integers"
         )
@@ -112,7 +113,7 @@ def run_pass(
     inertia, race, row = (np.concatenate([t[i].reshape(-1) for t in tiles]) for i in range(3))
     if not np.isfinite(inertia).all():
         bad = int(np.argmax(~np.isfinite(distance)))
-        raise ValueError(f"{rows.where}: row {bad} is not finite")
+        raise DataError(f"{rows.where}: row {bad} is not finite")
     order = np.argsort(race, kind="stable")
     order = order[np.isfinite(race[order])]
     high, low = (np.asarray(_total(s, mesh)).astype(np.int64) for s in sums)
@@ -140,7 +141,7 @@ def bound(rows: Rows, space: Space) -> float:
         values = np.abs(block if space == PLAIN else np.asarray(space(block)))
         if not np.isfinite(values).all():
             bad = first + int(np.argmax(~np.isfinite(values).all(1)))
-            raise ValueError(f"{rows.where}: row {bad} is not finite")
+            raise DataError(f"{rows.where}: row {bad} is not finite")
         largest = max(largest, float(values.max()))
     return 2.0 ** math.ceil(math.log2(largest)) if largest > 0 else 1.0
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surgrec_jax.curation.shards import CurationError
 from surgrec_jax.data.permute import hash64, permute
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 SPACES = ("plain", "unit", "whiten")
 _SAMPLE_STREAM = 11
@@ -103,10 +103,10 @@ def fit_space(rows: Rows, kind: str, components: int, seed: int) -> Space:
         width, for "whiten" those beyond the rank of the sample are left out.
 
     Raises:
-      ValueError: an unknown kind. CurationError: a row that is not finite.
+      ConfigError: an unknown kind. DataError: a row that is not finite.
     """
     if kind not in SPACES:
-        raise ValueError(f"cluster.space={kind!r}: choose from {', '.join(SPACES)}")
+        raise ConfigError(f"cluster.space={kind!r}: choose from {', '.join(SPACES)}")
     reduce = 0 < components < rows.width
     if kind == "plain" and not reduce:
         return PLAIN
@@ -114,7 +114,7 @@ def fit_space(rows: Rows, kind: str, components: int, seed: int) -> Space:
     sample = rows.take(chosen).astype(np.float64)
     bad = ~np.isfinite(sample).all(1)
     if bad.any():
-        raise CurationError(f"{rows.where}: row {chosen[np.argmax(bad)]} is not finite")
+        raise DataError(f"{rows.where}: row {chosen[np.argmax(bad)]} is not finite")
     mean = sample.mean(0)
     if kind == "unit" and not reduce:
         return Space(mean=jnp.asarray(mean, jnp.float32), unit=True)

@@ -19,31 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from surgrec_jax import untrusted
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import DataError, MissingError
 
 FORMAT = 1
 INDEX = "index.json"
 _KEYS = ("encoder", "clip", "width", "sources", "shards")
-
-
-class CurationError(ValueError):
-    """Embeddings, clusters or a manifest that cannot be used: the file, the entry, the remedy."""
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
-def read_json(path: Path, remedy: str) -> dict:
-    """A JSON object. Raises CurationError naming the file, FileNotFoundError with `remedy`."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; {remedy}")
-    try:
-        return untrusted.read_json(path)
-    except ValueError as error:
-        raise CurationError(f"{error}; {remedy}") from None
 
 
 def identity(index: dict) -> dict:
@@ -83,25 +64,23 @@ class Embeddings:
 
     Raises:
       FileNotFoundError: no index, or shards that are not made yet.
-      CurationError: an index of another format, or a shard that is not what the index says.
+      DataError: an index of another format, or a shard that is not what the index says.
     """
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
         again = "run the embedding again"
-        self.index = read_json(self.folder / INDEX, again)
+        self.index = untrusted.read_made_json(self.folder / INDEX, again)
         if self.index.get("format") != FORMAT or any(k not in self.index for k in _KEYS):
-            raise CurationError(
-                f"{self.folder / INDEX} is not an index of format {FORMAT}; {again}"
-            )
-        with untrusted.interpreting(self.folder / INDEX, f"; {again}", CurationError):
+            raise DataError(f"{self.folder / INDEX} is not an index of format {FORMAT}; {again}")
+        with untrusted.interpreting(self.folder / INDEX, f"; {again}", DataError):
             self.offsets = _offsets(self.index["sources"])
             self._shards = [self._open(shard) for shard in self.index["shards"]]
             self._starts = _offsets(self.index["shards"])
             for shard in self.index["shards"]:
                 _ = shard["source"], operator.index(shard["first"])
         if self._starts[-1] != self.offsets[-1]:
-            raise CurationError(
+            raise DataError(
                 f"{self.folder / INDEX}: shards hold {self._starts[-1]} records, sources "
                 f"{self.offsets[-1]}; {again}"
             )
@@ -151,7 +130,7 @@ class Embeddings:
         """The facts of all records.
 
         Raises:
-          CurationError: a facts file is missing, damaged, or of other rows than its shard.
+          DataError: a facts file is missing, damaged, or of other rows than its shard.
         """
         columns: dict[str, list] = {"domain": [], "case": [], "video": []}
         names: dict[str, dict[str, int]] = {"case": {}, "video": {}}
@@ -180,17 +159,17 @@ class Embeddings:
         path = self.folder / untrusted.plain_name(shard["file"])
         expected = (shard["records"], self.index["width"])
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is not made yet; run the embedding to its end")
+            raise MissingError(f"{path} is not made yet; run the embedding to its end")
         try:
             rows = untrusted.read_array(path, mmap=True)
-        except (ValueError, OSError) as error:
-            raise CurationError(f"{error}; delete it and run the embedding again") from None
+        except (DataError, OSError) as error:
+            raise DataError(f"{error}; delete it and run the embedding again") from None
         if rows.shape != expected or rows.dtype != np.float16:
             missing = (
                 f"; its first missing record is {shard['first'] + len(rows)} of "
                 + (shard["source"])
             )
-            raise CurationError(
+            raise DataError(
                 f"{path} holds {rows.dtype} {list(rows.shape)}, its index says float16 "
                 f"{list(expected)}{missing if len(rows) < expected[0] else ''}; delete it and run "
                 "the embedding again"
@@ -201,18 +180,18 @@ class Embeddings:
         path = facts_path(self.folder / shard["file"])
         try:
             found = untrusted.read_arrays(path)
-        except (ValueError, OSError) as error:
+        except (DataError, OSError) as error:
             remedy = f"delete {shard['file']} and run the embedding again"
-            raise CurationError(f"{error}; {remedy}") from None
+            raise DataError(f"{error}; {remedy}") from None
         expected = np.arange(shard["first"], shard["first"] + shard["records"])
         if not np.array_equal(found.get("record", ()), expected):
-            raise CurationError(
+            raise DataError(
                 f"{path} is not about records {expected[0]} to {expected[-1]} of "
                 f"{shard['source']}; delete {shard['file']} and run the embedding again"
             )
         for key in ("domain", "case", "video", *found):
             if key not in found or found[key].shape != expected.shape:
-                raise CurationError(
+                raise DataError(
                     f"{path} has no {key!r} for each of {len(expected)} records; delete "
                     f"{shard['file']} and run the embedding again"
                 )
@@ -238,10 +217,8 @@ def write_shard(path: Path, rows: np.ndarray, facts: dict[str, np.ndarray]) -> N
         (facts_path(path), lambda file: np.savez(file, **facts)),
         (path, lambda file: np.save(file, rows)),
     ):
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
-        with open(part, "wb") as file:
+        with files.replacing(target) as file:
             save(file)
-        os.replace(part, target)
 
 
 def plan_shards(sources: Sequence[dict], shard_records: int) -> list[dict]:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from surgrec_jax.safety.errors import ConfigError
+
 LEVELS = 10.0  # magnitudes run from 0 to here
 FILL = (124, 116, 104)  # what moves in from outside: the ImageNet mean
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as PIL converts
@@ -35,7 +37,7 @@ class RandAugment:
 
     def __post_init__(self):
         if self.count < 0 or not 0 <= self.magnitude <= LEVELS or not 0 <= self.probability <= 1:
-            raise ValueError(
+            raise ConfigError(
                 f"RandAugment needs count >= 0, magnitude 0 to {LEVELS:g} and probability 0 to 1, "
                 f"got {self.count}, {self.magnitude}, {self.probability}"
             )

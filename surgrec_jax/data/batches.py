@@ -14,6 +14,7 @@ from absl import logging
 
 from surgrec_jax.data.faults import BadRecords
 from surgrec_jax.data.threads import StalledError, Threads
+from surgrec_jax.safety.errors import UserError
 
 _WORKER = "grain-process-prefetch"  # how Grain's worker processes are called
 # Beyond the loader's own time-out, so that a worker's report, which names a record, comes first: it
@@ -21,7 +22,7 @@ _WORKER = "grain-process-prefetch"  # how Grain's worker processes are called
 _GRACE_S = 10.0
 
 
-class WorkerDiedError(ChildProcessError):
+class WorkerDiedError(UserError, ChildProcessError):
     """A loader process ended by itself or was killed."""
 
 

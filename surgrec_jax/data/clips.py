@@ -10,6 +10,7 @@ from surgrec_jax.data import storage, transforms
 from surgrec_jax.data.augment import RandAugment
 from surgrec_jax.data.decode import UndecodableFrameError, decode_frames
 from surgrec_jax.data.records import DamagedRecordError, Record, Source
+from surgrec_jax.safety.errors import ConfigError, UserError
 
 CROPS = ("random_resized", "multi_scale", "center")
 LABEL_FRAMES = ("centre", "last")  # which frame of a clip a label is taken at
@@ -41,16 +42,16 @@ class ClipSpec:
 
     def __post_init__(self):
         if self.crop not in CROPS:
-            raise ValueError(f"crop {self.crop!r} is unknown; choose one of {', '.join(CROPS)}")
+            raise ConfigError(f"crop {self.crop!r} is unknown; choose one of {', '.join(CROPS)}")
         if self.frames < 1 or self.size < 1 or not (0 < self.fps < float("inf")):
-            raise ValueError(
+            raise ConfigError(
                 f"a clip needs frames >= 1, size >= 1 and fps > 0, got {self.frames} frames,"
                 f" size {self.size}, {self.fps} fps"
             )
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale must be 0 < low <= high <= 1, got {self.scale}")
+            raise ConfigError(f"scale must be 0 < low <= high <= 1, got {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1] < float("inf"):
-            raise ValueError(f"ratio must be 0 < low <= high, got {self.ratio}")
+            raise ConfigError(f"ratio must be 0 < low <= high, got {self.ratio}")
 
 
 def num_starts(times: np.ndarray, clip: ClipSpec) -> int:
@@ -98,7 +99,7 @@ def pick_box(
     return box, bool(clip.flip and rng.random() < 0.5)
 
 
-class SmallFramesError(ValueError):
+class SmallFramesError(UserError, ValueError):
     """The stored frames are smaller than the clip."""
 
 

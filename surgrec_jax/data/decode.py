@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from surgrec_jax.safety.errors import UserError
+
 MAX_PIXELS = 36 * 2**20  # of one frame; 8K video has 33 million
 MAX_CLIP_BYTES = 2**30  # of all decoded frames of a clip: 43 frames of 4K video
 MAX_SCANNED = 2**29  # pixels times scans: a progressive JPEG may ask for thousands of passes
 
 
-class UndecodableFrameError(ValueError):
+class UndecodableFrameError(UserError, ValueError):
     """A frame that OpenCV cannot decode; the message names its position in the record."""
 
 

@@ -7,10 +7,12 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
+from surgrec_jax.safety.errors import UserError
+
 REBUILD = "Build the data set again, or restore the file from a copy"
 
 
-class DamagedRecordError(ValueError):
+class DamagedRecordError(UserError, ValueError):
     """A record that cannot be used; the message names the source, the record and its file.
 
     Attributes:
@@ -25,7 +27,7 @@ class DamagedRecordError(ValueError):
         return DamagedRecordError, (self.fault,)
 
 
-class NoRecordError(ValueError):
+class NoRecordError(UserError, ValueError):
     """What is wrong with the bytes of a record, as the end of a sentence."""
 
 
@@ -69,8 +71,6 @@ def parse_record(
     try:
         feature = tf_example_pb2.Example.FromString(raw).features.feature
         return _checked(feature, tracks, video_labels, domains)
-    except KeyError as error:
-        raise NoRecordError(f"has no {error}") from error
     except (IndexError, UnicodeDecodeError, DecodeError) as error:
         raise NoRecordError(f"is not a record: {error}") from error
 
@@ -116,5 +116,5 @@ def _checked(feature, tracks, video_labels, domains) -> Record:
 def _values(feature, key: str, kind: str):
     """The values of a feature; protos drop empty lists, so only a wholly absent key is an error."""
     if key not in feature:
-        raise KeyError(key)
+        raise NoRecordError(f"has no {key!r}")
     return getattr(feature[key], kind).value

@@ -9,12 +9,13 @@ from pathlib import Path
 from absl import logging
 
 from surgrec_jax import untrusted
+from surgrec_jax.safety.errors import ConfigError, UserError
 
 FILE = "bad_records.jsonl"
 SHOWN = 5  # in the message that stops a run
 
 
-class BadRecordsError(ValueError):
+class BadRecordsError(UserError, ValueError):
     """More bad records than allowed; the message lists the first ones and says where all are."""
 
 
@@ -44,7 +45,7 @@ class BadRecords:
 
     def __init__(self, sizes: dict[str, int], max_share: float, path: Path | None = None):
         if not 0 <= max_share <= 1:
-            raise ValueError(f"max_bad_share is {max_share}: give a share from 0 to 1")
+            raise ConfigError(f"max_bad_share is {max_share}: give a share from 0 to 1")
         share = Fraction(
             str(max_share)
         )  # as it was written: 0.07 * 100 is 7, not 7.000000000000001

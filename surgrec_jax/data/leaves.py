@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from surgrec_jax import untrusted
+from surgrec_jax.safety.errors import DataError
 
 _CHUNK = 1 << 22  # records sorted at a time by write_order
 
@@ -53,7 +54,7 @@ class Leaves:
         leaves = cls(starts, _offsets(sizes), (), Path(order_path))
         order = leaves._open_order()
         if order.ndim != 1 or order.dtype.kind not in "iu" or len(order) != starts[-1]:
-            raise ValueError(
+            raise DataError(
                 f"{order_path}: expected {starts[-1]} integers (the last of starts), found"
                 f" {order.dtype} of shape {order.shape}; write it with write_order"
             )
@@ -81,7 +82,7 @@ class Leaves:
             number = self._open_order()[number].astype(np.int64)
             if number.size and (number.min() < 0 or number.max() >= self.offsets[-1]):
                 at = int(np.argmax((number < 0) | (number >= self.offsets[-1])))
-                raise ValueError(
+                raise DataError(
                     f"{self.order_path}: leaf {leaf[at]} names record {number[at]}, but the sources"
                     f" hold {self.offsets[-1]}; was the data rebuilt? Write the file again"
                 )
@@ -123,7 +124,7 @@ def write_order(
         bad = (leaf < -1) | (leaf >= num_leaves) | (count < 0)
         if bad.any():
             r = int(np.argmax(bad))
-            raise ValueError(
+            raise DataError(
                 f"record {at + r}: leaf {leaf[r]} (of {num_leaves}), count {count[r]}; leaves are"
                 f" numbered from 0, -1 leaves a record out, counts are >= 0"
             )
@@ -158,9 +159,9 @@ def integer_counts(weights: np.ndarray, mean: float = 4.0) -> np.ndarray:
     bad = ~np.isfinite(w) | (w < 0)
     if bad.any():
         r = int(np.argmax(bad))
-        raise ValueError(f"record weight {r} is {w[r]}; use finite numbers >= 0")
+        raise DataError(f"record weight {r} is {w[r]}; use finite numbers >= 0")
     if not w.any():
-        raise ValueError("all record weights are zero; at least one must be positive")
+        raise DataError("all record weights are zero; at least one must be positive")
     return np.where(w > 0, np.maximum(1, np.rint(w * (mean / w[w > 0].mean()))), 0).astype(np.int64)
 
 

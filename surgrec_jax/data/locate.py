@@ -6,6 +6,8 @@ import importlib.util
 import os
 from pathlib import Path
 
+from surgrec_jax.safety.errors import ConfigError, MissingError
+
 
 def find_version(data_dir: Path, name: str, config: str | None, version: str | None) -> Path:
     """The folder `data_dir/name[/config]/version`; the newest version where none is asked for.
@@ -23,7 +25,7 @@ def find_version(data_dir: Path, name: str, config: str | None, version: str | N
         if "default" in configs:
             configs = ["default"]
         if len(configs) > 1:
-            raise ValueError(f"{root} has several configs; choose one of {', '.join(configs)}")
+            raise ConfigError(f"{root} has several configs; choose one of {', '.join(configs)}")
         root = root / configs[0] if configs else root
     found = versions(root)
     if version is not None:
@@ -34,9 +36,7 @@ def find_version(data_dir: Path, name: str, config: str | None, version: str | N
         known = sources() | {p.name for p in data_dir.glob("*") if p.is_dir()}
         near = [] if name in known else difflib.get_close_matches(name, known)
         hint = f"did you mean {' or '.join(near)}? Or " if near else ""
-        raise FileNotFoundError(
-            f"{wanted} is not prepared in {root}{gone}; {hint}build it with {build}"
-        )
+        raise MissingError(f"{wanted} is not prepared in {root}{gone}; {hint}build it with {build}")
     return root / found[-1]
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from surgrec_jax.safety.errors import ConfigError
+
 
 def temperature_shares(sizes: Sequence[float], alpha: float) -> np.ndarray:
     """Shares p ~ n^alpha of things of size n, float64 [N] summing to one; empty things get 0.
@@ -16,9 +18,9 @@ def temperature_shares(sizes: Sequence[float], alpha: float) -> np.ndarray:
     """
     n = np.asarray(sizes, np.float64)
     if n.ndim != 1 or not np.all(np.isfinite(n)) or n.min(initial=0) < 0 or not n.any():
-        raise ValueError(f"sizes must be finite numbers >= 0, one above 0, got {sizes}")
+        raise ConfigError(f"sizes must be finite numbers >= 0, one above 0, got {sizes}")
     if not np.isfinite(alpha):
-        raise ValueError(f"alpha must be finite, got {alpha}; 1 keeps proportions, 0 equalises")
+        raise ConfigError(f"alpha must be finite, got {alpha}; 1 keeps proportions, 0 equalises")
     p = np.zeros_like(n)
     full = n > 0
     p[full] = (n[full] / n.max()) ** alpha
@@ -57,13 +59,13 @@ def grouped_shares(
         bad = ~np.isfinite(values) | (values < 0)
         if bad.any():
             j = int(np.argmax(bad))
-            raise ValueError(f"{name}: entry {j} is {values[j]}; use finite numbers >= 0")
+            raise ConfigError(f"{name}: entry {j} is {values[j]}; use finite numbers >= 0")
     total = np.bincount(group, w, len(g))
     hollow = (g > 0) & (total == 0)
     if hollow.any():
         j = int(np.argmax(hollow))
-        raise ValueError(f"group {j} has weight {g[j]} but no member with weight; set it to 0")
+        raise ConfigError(f"group {j} has weight {g[j]} but no member with weight; set it to 0")
     if not g.any():
-        raise ValueError(f"group_weights: all {len(g)} entries are zero; one must be positive")
+        raise ConfigError(f"group_weights: all {len(g)} entries are zero; one must be positive")
     share = g / g.sum()
     return np.where(w > 0, share[group] * w / np.where(total > 0, total, 1)[group], 0.0)

@@ -22,6 +22,7 @@ from surgrec_jax.data.loaders import EvalLoader, TrainLoader
 from surgrec_jax.data.records import Source
 from surgrec_jax.data.sampling import MAX_DRAW, Sampler
 from surgrec_jax.data.threads import Threads, start_worker
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 TIMEOUT_S = 600.0
 
@@ -100,16 +101,16 @@ def train_batches(
         frames (found on a sample of records here, on the others when they are drawn).
     """
     if not sources:
-        raise ValueError("no sources given; training needs at least one")
+        raise ConfigError("no sources given; training needs at least one")
     if not 0 <= process_index < process_count:
         raise ValueError(f"process {process_index} of {process_count} does not exist")
     if repeats < 1 or batch_size < 1 or batch_size % (process_count * repeats):
-        raise ValueError(
+        raise ConfigError(
             f"batch_size {batch_size} must be a positive multiple of {process_count} processes x"
             f" {repeats} repeats"
         )
     if label_frame not in clips.LABEL_FRAMES:
-        raise ValueError(f"label_frame={label_frame!r}: choose from {clips.LABEL_FRAMES}")
+        raise ConfigError(f"label_frame={label_frame!r}: choose from {clips.LABEL_FRAMES}")
     if sampler is None:
         sampler = source_sampler(sources, weights, seed=seed)
     elif weights is not None:
@@ -118,13 +119,13 @@ def train_batches(
     for source in sources:
         unknown = [x for x in labels if x not in source.tracks and x not in source.video_labels]
         if unknown:
-            raise ValueError(f"source {source.name} has no label {', '.join(unknown)}")
+            raise ConfigError(f"source {source.name} has no label {', '.join(unknown)}")
         clips.check_sizes(source, clip, skip=bad is not None, patience_s=timeout_s)
     draws_per_step = batch_size // repeats
     last = MAX_DRAW // draws_per_step
     num_steps = last if num_steps is None else num_steps
     if not 0 <= start_step <= num_steps <= last:
-        raise ValueError(f"steps {start_step} to {num_steps} are not within 0 to {last}")
+        raise ConfigError(f"steps {start_step} to {num_steps} are not within 0 to {last}")
     load = TrainLoader(
         tuple(sources), sampler, clip, draws_per_step, repeats, process_index, process_count,
         Threads(num_threads, timeout_s), bad is not None, timeout_s, tuple(labels), label_frame,
@@ -178,9 +179,9 @@ def eval_clips(
     unknown = [t for t in tracks if t not in source.tracks]
     if unknown:
         has = ", ".join(source.tracks) or "none"
-        raise ValueError(f"source {source.name} has no label track {unknown[0]!r}; it has: {has}")
+        raise ConfigError(f"source {source.name} has no label track {unknown[0]!r}; it has: {has}")
     if min(np.min(clips_per_record, initial=1), crops, batch_size) < 1:
-        raise ValueError(
+        raise ConfigError(
             f"clips_per_record {clips_per_record}, crops {crops} and batch_size {batch_size} must "
             "be at least 1"
         )
@@ -214,7 +215,7 @@ def _iterate(
 ) -> Batches:
     num_threads = load.threads.num_threads
     if min(num_threads, num_workers, prefetch) < 0:
-        raise ValueError(
+        raise ConfigError(
             f"num_threads {num_threads}, num_workers {num_workers} and prefetch {prefetch} must be"
             " at least 0"
         )
@@ -239,10 +240,10 @@ def _iterate(
 def _check_sampler(sampler: Sampler, sources: Sequence[Source]) -> None:
     sizes = np.diff(sampler.leaves.offsets)
     if len(sizes) != len(sources):
-        raise ValueError(f"the sampler is for {len(sizes)} sources, {len(sources)} were given")
+        raise DataError(f"the sampler is for {len(sizes)} sources, {len(sources)} were given")
     for source, size in zip(sources, sizes, strict=True):
         if len(source) != size:
-            raise ValueError(
+            raise DataError(
                 f"the sampler expects {size} records of {source.name}/{source.split}, which holds"
                 f" {len(source)}: was it rebuilt? Make the sampler (or its manifest) again"
             )

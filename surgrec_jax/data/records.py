@@ -18,6 +18,7 @@ from surgrec_jax.data.example import DamagedRecordError, NoRecordError, Record, 
 from surgrec_jax.data.info import read_info, shards_of
 from surgrec_jax.data.locate import build_command, find_version
 from surgrec_jax.data.shards import OPEN, open_shard
+from surgrec_jax.safety.errors import ConfigError, DataError, MissingError
 
 __all__ = ["DamagedRecordError", "Record", "Source", "open_source"]
 
@@ -161,7 +162,7 @@ def open_source(
     directory = find_version(Path(data_dir), name, config, version)
     info = read_info(directory)
     if split not in info.splits:
-        raise ValueError(
+        raise ConfigError(
             f"{directory} has no split {split!r}, only {', '.join(sorted(info.splits))}"
         )
     features = info.features
@@ -169,13 +170,13 @@ def open_source(
         key for key in ("frames", "times", "domain", "case_id", "video_id") if key not in features
     ]
     if missing:
-        raise ValueError(
+        raise DataError(
             f"{directory} has no feature {', '.join(missing)}: it holds no video records;"
             f" build one with {build_command(name, data_dir)}"
         )
     shards = shards_of(info, split, directory)
     if sum(count for _, count in shards) == 0:
-        raise ValueError(f"split {split!r} of {directory} has no record")
+        raise DataError(f"split {split!r} of {directory} has no record")
     digest = hashlib.sha256()
     for path in sorted(directory.glob("*.json")) + sorted(directory.glob("*.labels.txt")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -183,7 +184,7 @@ def open_source(
         path = directory / shard
         try:
             if not path.is_file():
-                raise FileNotFoundError(
+                raise MissingError(
                     f"shard {path} is missing; restore it from a copy, or build all of it again "
                     f"with {build_command(name, data_dir, config)} and --overwrite"
                 )

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from surgrec_jax.data.leaves import Leaves
+from surgrec_jax.safety.errors import ConfigError
 
 BITS = 20
 UNITS = 1 << BITS  # G above: the resolution of a share, in parts of one slot
@@ -97,14 +98,14 @@ def plan_stages(
     ]
     begins = [begin for begin, _ in stages]
     if begins[0] != 0:
-        raise ValueError(f"stage 0 must begin at draw 0, not at {begins[0]}")
+        raise ConfigError(f"stage 0 must begin at draw 0, not at {begins[0]}")
     if block is None:
         block = MIN_BLOCK
         while block < max(np.count_nonzero(share) for share in shares):
             block *= 10
     least = 1 + len(leaves) // 1024  # below, units are too coarse for so many shares
     if not least <= block <= MAX_BLOCK:
-        raise ValueError(
+        raise ConfigError(
             f"block of {block} draws is outside [{least}, {MAX_BLOCK}] for {len(leaves)} leaves"
         )
     plans: list[Stage] = []
@@ -112,7 +113,7 @@ def plan_stages(
     for s, share in enumerate(shares):
         end = begins[s + 1] if s + 1 < len(begins) else None
         if end is not None and end <= begins[s]:
-            raise ValueError(
+            raise ConfigError(
                 f"stage {s + 1} begins at draw {end}, not after stage {s} (draw {begins[s]})"
             )
         prefix = np.concatenate([[0], np.cumsum(_units(share, block))]).astype(np.int64)
@@ -126,19 +127,19 @@ def check_weights(weights: Sequence[float], leaves: Leaves, what: str = "weights
     """The weights as float64 shares that sum to one; see Sampler for the errors."""
     w = np.asarray(weights, np.float64)
     if w.shape != (len(leaves),):
-        raise ValueError(
+        raise ConfigError(
             f"{what}expected one weight for each of {len(leaves)} leaves, got {w.size}"
         )
     for bad, why in ((~np.isfinite(w), "is not finite"), (w < 0, "is negative")):
         if bad.any():
             j = int(np.argmax(bad))
-            raise ValueError(f"{what}entry {j} ({leaves.name(j)}) {why}: {w[j]}; use numbers >= 0")
+            raise ConfigError(f"{what}entry {j} ({leaves.name(j)}) {why}: {w[j]}; use numbers >= 0")
     if not w.any():
-        raise ValueError(f"{what}all {w.size} entries are zero; at least one must be positive")
+        raise ConfigError(f"{what}all {w.size} entries are zero; at least one must be positive")
     empty = (w > 0) & (leaves.sizes == 0)
     if empty.any():
         j = int(np.argmax(empty))
-        raise ValueError(
+        raise ConfigError(
             f"{what}entry {j} ({leaves.name(j)}) has weight {w[j]} but no records; set it to 0"
         )
     share = w / w.max()  # first, as a sum of large weights may overflow

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from absl import logging
 
+from surgrec_jax.safety.errors import UserError
+
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds; doubled from one to the other
 
 # ArrayRecord (Riegeli) words an error of the system as "pread() failed: Input/output error; ...".
@@ -19,7 +21,7 @@ _LASTING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMET
 _LASTING_WORDS = {os.strerror(number) for number in _LASTING}
 
 
-class StorageError(OSError):
+class StorageError(UserError, OSError):
     """The file system failed; the data may be sound. The message names the file and the error."""
 
 

@@ -12,8 +12,10 @@ from collections.abc import Callable
 
 import cv2
 
+from surgrec_jax.safety.errors import UserError
 
-class StalledError(TimeoutError):
+
+class StalledError(UserError, TimeoutError):
     """Nothing was finished for too long; the message names what is under way."""
 
 

@@ -16,6 +16,7 @@ from surgrec_jax.evaluation.features import TokenRows
 from surgrec_jax.evaluation.grid import Grid, Params
 from surgrec_jax.models.heads import HeadConfig, make_head
 from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.safety.errors import DataError
 
 # V-JEPA probes with 16 heads; a width that does not divide takes the next number that does.
 HEAD_COUNTS = (16, 12, 8, 6, 4, 3, 2, 1)
@@ -77,7 +78,7 @@ def attentive(depth: int, settings: Grid = GRID) -> Callable:
     def read(tokens: np.ndarray | TokenRows, rows: np.ndarray) -> np.ndarray:
         found = tokens.read(rows) if isinstance(tokens, TokenRows) else tokens[rows]
         if not np.isfinite(found).all():
-            raise ValueError("tokens contain NaN or infinity")
+            raise DataError("tokens contain NaN or infinity")
         return np.asarray(found, np.float32)
 
     def train(train, targets, weights, queries, multi_label, seed):
@@ -102,7 +103,7 @@ def linear_adamw(settings: Grid = GRID) -> Callable:
             return ((features[rows] - mean) / std).astype(np.float32)
 
         if not np.isfinite(queries.features).all():
-            raise ValueError("features contain NaN or infinity")
+            raise DataError("features contain NaN or infinity")
         shaped = module(HeadConfig("linear", targets.shape[1]), len(mean), multi_label)
         return _train(shaped, read, train, targets, weights, queries, multi_label, seed, settings)
 
@@ -117,7 +118,7 @@ def standardiser(features: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray,
     """
     bad = ~np.isfinite(features).all(1)
     if bad.any():
-        raise ValueError(
+        raise DataError(
             f"{bad.sum()} of {len(features)} training examples have NaN or infinite features"
         )
     share = np.asarray(weights, np.float64) / np.sum(weights)

@@ -5,7 +5,6 @@ digest of the cell's key, which holds all that its numbers depend on: another ch
 or setting is another file, and a cell that stands there is never computed again.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,6 +19,7 @@ import numpy as np
 from surgrec_jax import untrusted
 from surgrec_jax.evaluation import bootstrap, metrics, results
 from surgrec_jax.evaluation.protocol import Answer, Problem
+from surgrec_jax.safety import files
 
 VERSION = 3  # raise when the meaning of a cell changes
 _log = logging.getLogger(__name__)
@@ -96,19 +96,12 @@ def save(folder: str | os.PathLike, key: Mapping, cell: Cell) -> pathlib.Path:
     """Writes a cell; the JSON file appears last, and only then the cell exists. Older files of the
     same cell go."""
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     stem, digest = _stem(key), _digest(key)
     arrays, path = folder / f"{stem}.{digest}.npz", folder / f"{stem}.{digest}.json"
-    part = arrays.with_suffix(f".{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            np.savez_compressed(file, **cell.arrays)
-        os.replace(part, arrays)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
+    with files.replacing(arrays) as file:
+        np.savez_compressed(file, **cell.arrays)
     fields = {f.name: getattr(cell, f.name) for f in dataclasses.fields(cell) if f.name != "arrays"}
-    results.write_json(path, {"version": VERSION, "key": dict(key), **fields})
+    files.write_json(path, {"version": VERSION, "key": dict(key), **fields})
     for old in folder.glob(f"{stem}.*"):
         if old not in (arrays, path) and old.suffix in (".json", ".npz"):
             old.unlink()

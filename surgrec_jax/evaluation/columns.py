@@ -18,6 +18,7 @@ from surgrec_jax.evaluation.feature_cache import cached_extract
 from surgrec_jax.evaluation.features import Encode, Features
 from surgrec_jax.evaluation.heads import HEADS
 from surgrec_jax.evaluation.protocols import Settings
+from surgrec_jax.safety.errors import ConfigError
 
 TOKENS = " tokens"  # after a column's name: its tokens, beside its pooled features
 PROBABILITIES = " probabilities"  # its classifier's, where it was fine-tuned
@@ -94,18 +95,18 @@ def groups(candidates: Sequence[Candidate], settings: Settings) -> list[Group]:
     """The encoders by clip, each group with its own pixels and random columns.
 
     Raises:
-      ValueError: no encoder, two of one name, or one whose clip is not the one asked for.
+      ConfigError: no encoder, two of one name, or one whose clip is not the one asked for.
     """
     names = [candidate.name for candidate in candidates]
     if len(set(names)) < len(names) or not names:
-        raise ValueError(f"encoders need different names, got {', '.join(names) or 'none'}")
+        raise ConfigError(f"encoders need different names, got {', '.join(names) or 'none'}")
     taken = sorted({"majority", "pixels", "random"} & set(names))
     if taken:
-        raise ValueError(f"the name {taken[0]!r} belongs to a baseline; choose another in names")
+        raise ConfigError(f"the name {taken[0]!r} belongs to a baseline; choose another in names")
     by_clip: dict[tuple, list[Candidate]] = {}
     for one in candidates:
         if settings.clip and tuple(one.encoder.clip) != tuple(settings.clip):
-            raise ValueError(
+            raise ConfigError(
                 "{} takes clips of {}x{}@{:g}, asked for are {}x{}@{:g}: leave `clip` empty to "
                 "show every encoder clips of its own".format(
                     one.name, *one.encoder.clip, *settings.clip

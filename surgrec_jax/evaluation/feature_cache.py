@@ -30,6 +30,7 @@ from surgrec_jax.evaluation.features import (
     concatenate,
     extract,
 )
+from surgrec_jax.safety import files
 
 CACHE_VERSION = 2  # raise when the meaning of a cached array changes
 RECORDS_PER_SHARD = 256
@@ -65,24 +66,14 @@ class CacheKey:
         return pathlib.Path(folder) / f"features-{name}"
 
 
-def _whole(path: pathlib.Path, write: Callable) -> None:
-    """Writes a file that appears whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            write(file)
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
-
-
 def save_shard(folder: pathlib.Path, shard: int, found: Features) -> None:
     """Writes one stretch of records, without pickle."""
     arrays = {f"labels/{track}": values for track, values in found.labels.items()}
     arrays |= {field: getattr(found, field) for field in (*TEXT, *NUMBERS)}
-    _whole(folder / f"{shard:05d}.npy", lambda file: np.save(file, found.features))
-    _whole(folder / f"{shard:05d}.npz", lambda file: np.savez(file, **arrays))
+    with files.replacing(folder / f"{shard:05d}.npy") as file:
+        np.save(file, found.features)
+    with files.replacing(folder / f"{shard:05d}.npz") as file:
+        np.savez(file, **arrays)
 
 
 def load_shard(folder: pathlib.Path, shard: int) -> Features | None:
@@ -132,7 +123,7 @@ def open_cache(folder: str | os.PathLike, key: CacheKey) -> pathlib.Path:
         for file in stale:
             file.unlink()
     path.mkdir(parents=True, exist_ok=True)
-    _whole(meta_file, lambda file: file.write(json.dumps(expected).encode()))
+    files.write_text(meta_file, json.dumps(expected))
     return path
 
 

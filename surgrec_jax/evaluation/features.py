@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from surgrec_jax.safety.errors import DataError
+
 TEXT = ("case_id", "video_id", "source")
 NUMBERS = {"record": np.int64, "view": np.int64, "time": np.float32}
 
@@ -151,7 +153,7 @@ def extract(
         for track, values in batch["labels"].items():
             labels.setdefault(track, []).append(np.asarray(values, np.int64))
     if not columns["record"]:
-        raise ValueError("no clip to encode: the source is empty")
+        raise DataError("no clip to encode: the source is empty")
     joined = {key: np.concatenate(parts) for key, parts in columns.items()}
     for key, dtype in NUMBERS.items():
         joined[key] = joined[key].astype(dtype)
@@ -178,7 +180,7 @@ def _checked(name: str, values: np.ndarray, dtype: np.dtype, records: np.ndarray
         why = "was its training run stopped as non-finite?"
         if np.isfinite(values).all():
             why = f"they do not fit {np.dtype(dtype)}"
-        raise ValueError(
+        raise DataError(
             f"encoder {name} gives NaN or infinite features for {bad.sum()} of {count} clips, "
             f"first for record {records[np.argmax(bad)]}; {why}"
         )

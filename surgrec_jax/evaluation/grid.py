@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from surgrec_jax.safety.errors import ConfigError
+
 _log = logging.getLogger(__name__)
 _ADAM = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
 
@@ -157,7 +159,7 @@ def drop_diverged(names: tuple[str, ...], scores: np.ndarray) -> tuple[tuple[str
     """
     whole = np.isfinite(scores).reshape(len(scores), -1).all(1)
     if not whole.any():
-        raise ValueError(f"every head of the grid diverged ({'; '.join(names)}): lower its rates")
+        raise ConfigError(f"every head of the grid diverged ({'; '.join(names)}): lower its rates")
     gone = [name for name, good in zip(names, whole, strict=True) if not good]
     if gone:
         _log.warning("heads that diverged and cannot be chosen: %s", "; ".join(gone))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from surgrec_jax.evaluation import attentive, knn, linear, published, temporal
+from surgrec_jax.safety.errors import DataError
 
 Values = tuple[float | str, ...]
 
@@ -59,13 +60,13 @@ class Head:
         """Trains the grid and scores `queries`; columns that nothing teaches score 0.
 
         Raises:
-          ValueError: NaN features, or no column with a training example.
+          DataError: NaN features, or no column with a training example.
         """
         counted = weights > 0
         known = ~np.isnan(targets[counted])
         taught = known.any(0) if multi_label else (np.nan_to_num(targets[counted]) > 0).any(0)
         if not taught.any():
-            raise ValueError("no class has a training example with a positive weight")
+            raise DataError("no class has a training example with a positive weight")
         values, found = self.train(train, targets[:, taught], weights, queries, multi_label, seed)
         scores = np.zeros((*found.shape[:-1], len(taught)), found.dtype)
         scores[..., taught] = found

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from surgrec_jax.safety.errors import DataError
+
 NEIGHBOURS = (1, 5, 10, 20, 50)
 TEMPERATURE = (
     0.07  # of the votes, as in Wu et al. 2018 (instance discrimination) and DINO's evaluation
@@ -48,11 +50,11 @@ def knn_scores(
     """
     for name, values in (("train", train), ("queries", queries)):
         if not np.isfinite(values).all():
-            raise ValueError(f"{name} features contain NaN or infinity")
+            raise DataError(f"{name} features contain NaN or infinity")
     weights = np.ones(len(train)) if weights is None else np.asarray(weights, np.float64)
     counted = weights > 0
     if not counted.any():
-        raise ValueError("no training example has a positive weight")
+        raise DataError("no training example has a positive weight")
     train, targets, weights = train[counted], np.asarray(targets)[counted], weights[counted]
     mean = np.average(train, axis=0, weights=weights)
     known = (~np.isnan(targets)).astype(np.float64)

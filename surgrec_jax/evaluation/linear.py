@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from surgrec_jax.safety.errors import DataError
+
 L2_GRID = tuple(10.0**power for power in (-4, -3, -2, -1.5, -1, -0.5, 0, 1))
 STEPS = 150
 
@@ -49,7 +51,7 @@ class LinearModels:
     def scores(self, features: np.ndarray, index: int | None = None) -> np.ndarray:
         """Probabilities (or ridge outputs): float64 [G, M, C], or [M, C] of the model `index`."""
         if not np.isfinite(features).all():
-            raise ValueError("features contain NaN or infinity")
+            raise DataError("features contain NaN or infinity")
         kernel, bias = (
             (self.kernel, self.bias) if index is None else (self.kernel[index], self.bias[index])
         )
@@ -84,15 +86,13 @@ def _prepare(features: np.ndarray, targets: np.ndarray, weights: np.ndarray | No
         )
     if not np.isfinite(features).all():
         bad = int((~np.isfinite(features).all(1)).sum())
-        raise ValueError(
-            f"{bad} of {len(features)} training examples have NaN or infinite features"
-        )
+        raise DataError(f"{bad} of {len(features)} training examples have NaN or infinite features")
     weights = np.ones(len(features)) if weights is None else np.asarray(weights, np.float64)
     known = ~np.isnan(targets)
     weights = weights[:, None] * known  # [N, C]
     total = weights.sum(0)
     if (total <= 0).any():
-        raise ValueError(f"columns {np.flatnonzero(total <= 0).tolist()} have no labelled example")
+        raise DataError(f"columns {np.flatnonzero(total <= 0).tolist()} have no labelled example")
     weights = weights / total
     # One measure bounds the curvature of every column (columns differ only where labels are
     # missing).

@@ -11,7 +11,8 @@ from surgrec_jax.evaluation.cells import Cell
 from surgrec_jax.evaluation.clips import class_names
 from surgrec_jax.evaluation.columns import Column, Group
 from surgrec_jax.evaluation.protocols import Settings
-from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.evaluation.tasks import RefusedTaskError, Task
+from surgrec_jax.safety.errors import DataError, UserError
 
 Say = Callable[[str], None]
 
@@ -80,7 +81,7 @@ def _extract(
     """
     try:
         return columns.extract(group, drawn, sources, settings, cache), {}
-    except ValueError as error:
+    except UserError as error:
         if len(drawn) == 1:
             return {}, {drawn[0].name: str(error)}
     found: dict[str, dict] = {}
@@ -88,7 +89,7 @@ def _extract(
     for column in drawn:
         try:
             mine = columns.extract(group, [column], sources, settings, cache)
-        except ValueError as error:
+        except UserError as error:
             broken[column.name] = str(error)
             continue
         for split, named in mine.items():
@@ -113,21 +114,21 @@ class _Stage:
     ask: Ask | None
 
     def problem(self, task: Task) -> tuple[protocol.Problem | None, str]:
-        """The task's problem, or why it cannot be asked."""
+        """The task's problem, or why it cannot be asked. Any other error is none of the task's."""
         if not self.found:
             return None, ""
         try:
             classes = class_names(self.sources[task.splits[0]])
             return runner.build(task, classes, self.found, self.settings), ""
-        except ValueError as error:
+        except RefusedTaskError as error:
             return None, str(error)
 
     def cell(
         self, task: Task, column: Column, problem: protocol.Problem | None, refused: str
     ) -> Cell:
-        """Computes a cell. Raises ValueError or OSError where it cannot be."""
+        """Computes a cell. Raises UserError or OSError where it cannot be."""
         if column.name in self.broken or not self.found:
-            raise ValueError(self.broken.get(column.name) or next(iter(self.broken.values())))
+            raise DataError(self.broken.get(column.name) or next(iter(self.broken.values())))
         if refused:
             about = {"name": task.name, "source": task.source, "domain": task.domain}
             return Cell(column.name, about, {}, refused)
@@ -135,7 +136,7 @@ class _Stage:
             return self.ask(problem, column, self.sources)
         given = runner.answers(problem, column, self.found, self.settings)
         if not given:
-            raise ValueError(f"{column.name} was not trained on this task")
+            raise RefusedTaskError(f"{column.name} was not trained on this task")
         resamples, level = self.settings.resamples, self.settings.level
         return cells.make(problem, column.name, given, resamples=resamples, level=level)
 
@@ -196,7 +197,7 @@ def run_source(
                     continue
                 try:
                     cell = stage.cell(task, column, problem, refused)
-                except (ValueError, OSError) as error:
+                except (UserError, OSError) as error:
                     progress(task, column.name, f"FAILED: {error}")
                     failures.append(Failure(task.source, task.name, column.name, str(error)))
                     continue

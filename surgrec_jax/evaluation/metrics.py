@@ -43,6 +43,7 @@ from surgrec_jax.evaluation.metrics_classes import (
     top1,
     top_hits,
 )
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 __all__ = ["average_precision", "confusion_matrix", "per_class", "score"]
 
@@ -137,10 +138,10 @@ def check_scores(labels: np.ndarray, scores: np.ndarray) -> None:
     if scores.ndim != 2 or len(labels) != len(scores):
         raise ValueError(f"scores must be [N, C] for {len(labels)} labels, got {scores.shape}")
     if not len(labels):
-        raise ValueError("no labelled example to score")
+        raise DataError("no labelled example to score")
     bad = ~np.isfinite(scores).all(-1)
     if bad.any():
-        raise ValueError(
+        raise DataError(
             f"{bad.sum()} of {len(bad)} examples have NaN or infinite scores (first: row "
             f"{np.argmax(bad)}); "
             "look at the features and the head that made them"
@@ -178,7 +179,7 @@ def score(
       ValueError: wrong input, an unknown metric, or no `order` for a metric that needs it.
     """
     if metric not in METRICS:
-        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+        raise ConfigError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     check_scores(labels, scores)
     if (case_index is None) != (case_weights is None):
@@ -227,7 +228,7 @@ def _along_videos(metric, labels, scores, case_index, weights, order, num_classe
     owner = np.array([case_index[rows[0]] for rows in videos])
     for rows, case in zip(videos, owner, strict=True):
         if (case_index[rows] != case).any():
-            raise ValueError(f"video {order.video_id[rows[0]]} stands in several cases")
+            raise DataError(f"video {order.video_id[rows[0]]} stands in several cases")
     if metric in TRIPLET:
         component = metric.removeprefix("triplet_")
         parts = [

@@ -13,6 +13,7 @@ import numpy as np
 
 from surgrec_jax.evaluation import knn, linear, metrics
 from surgrec_jax.evaluation.clips import LAST
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 NEIGHBOURS = 10
 L2 = 0.1
@@ -38,7 +39,7 @@ class LabelledClips:
         for batch in batches:
             missing = [track for track in tracks if track not in batch["labels"]]
             if missing:
-                raise ValueError(f"no label {missing}; the source has {sorted(batch['labels'])}")
+                raise ConfigError(f"no label {missing}; the source has {sorted(batch['labels'])}")
             # A label of whole videos has no value of its own at the last frame.
             last = {t: t + LAST for t in tracks if frame == "last" and t + LAST in batch["labels"]}
             found = {track: batch["labels"][last.get(track, track)] for track in tracks}
@@ -49,7 +50,7 @@ class LabelledClips:
             for track in tracks:
                 labels[track].append(values[track][keep])
         if not sum(map(len, video)):
-            raise ValueError(f"no clip with a label in {', '.join(tracks)}")
+            raise DataError(f"no clip with a label in {', '.join(tracks)}")
         joined = {track: np.concatenate(parts) for track, parts in labels.items()}
         return cls(np.concatenate(video), joined, np.concatenate(cases))
 
@@ -90,7 +91,7 @@ class OnlineProbe:
     ):
         shared = sorted(set(train.case_id.tolist()) & set(validation.case_id.tolist()))
         if shared:
-            raise ValueError(
+            raise DataError(
                 f"online probe on {source}: train and validation share cases "
                 f"{', '.join(shared[:5])}; split by case"
             )
@@ -98,7 +99,7 @@ class OnlineProbe:
             for name, clips in (("train", train), ("validation", validation)):
                 seen = np.unique(clips.labels[track][clips.labels[track] >= 0])
                 if len(seen) < 2:
-                    raise ValueError(
+                    raise DataError(
                         f"online probe on {source}: track {track} has {len(seen)} classes in the "
                         f"{name} clips, "
                         "needs two; use more clips"

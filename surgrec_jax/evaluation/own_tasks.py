@@ -10,6 +10,7 @@ from surgrec_jax.data.info import read_info
 from surgrec_jax.data.locate import find_version, sources
 from surgrec_jax.data.records import DamagedRecordError, Source, open_source
 from surgrec_jax.evaluation.tasks import KINDS, Task
+from surgrec_jax.safety.errors import DataError
 
 Labels = Mapping[str, Sequence[str]]
 
@@ -26,17 +27,17 @@ def own_tasks(data_dir: str | os.PathLike, source: str) -> tuple[tuple[Task, ...
     the labels left out.
 
     Raises:
-      ValueError: it is not prepared, lacks a split, or has no label to make a task of; the message
+      DataError: it is not prepared, lacks a split, or has no label to make a task of; the message
         has the remedy.
     """
     name, _, config = source.partition("/")
     try:
         info = read_info(find_version(pathlib.Path(data_dir), name, config or None, None))
     except FileNotFoundError as error:
-        raise ValueError(f"no tasks are declared for {source!r}, and {error}") from error
+        raise DataError(f"no tasks are declared for {source!r}, and {error}") from error
     lacking = [s for s in Task.splits if s not in info.splits or not info.splits[s].num_examples]
     if lacking:
-        raise ValueError(
+        raise DataError(
             f"{source} has no video in split {', '.join(lacking)}, so nothing can be scored on it; "
             + _remedy(name, "--split 0.8,0.1,0.1, or a column split in --labels TABLE.csv")
         )
@@ -45,7 +46,7 @@ def own_tasks(data_dir: str | os.PathLike, source: str) -> tuple[tuple[Task, ...
     made, left_out = from_labels(source, opened.tracks, opened.video_labels, domain)
     silent = f"; left out: {', '.join(left_out)}" if left_out else ""
     if not made:
-        raise ValueError(
+        raise DataError(
             f"{source} has no label to make a task of{silent}; "
             + _remedy(name, "--labels TABLE.csv or --class_from subfolder")
         )

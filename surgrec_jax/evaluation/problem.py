@@ -7,7 +7,8 @@ import numpy as np
 
 from surgrec_jax.evaluation import metrics
 from surgrec_jax.evaluation.features import Features
-from surgrec_jax.evaluation.tasks import Task, check_empty, check_splits, leaks
+from surgrec_jax.evaluation.tasks import RefusedTaskError, Task, check_empty, check_splits, leaks
+from surgrec_jax.safety.errors import ConfigError
 
 RESAMPLE = ("cases", "clips", "none")
 _MAX_DRAWS = 1000
@@ -75,7 +76,7 @@ class Problem:
             return split.labels, split.case_id
         _, first, group = np.unique(split.video_id, return_index=True, return_inverse=True)
         if (split.labels != split.labels[first][group]).any():
-            raise ValueError(
+            raise RefusedTaskError(
                 f"task {self.task.name} has unit video, but {self.task.track!r} changes within a "
                 "video"
             )
@@ -143,7 +144,7 @@ def build_problem(
     for part in parts:
         problem.units(part)  # finds a label that changes within a unit before any training
     if not task.multi_label and len(np.unique(problem.train.labels)) < 2:
-        raise ValueError(f"task {task.name} refused: the training split has one class only")
+        raise RefusedTaskError(f"task {task.name} refused: the training split has one class only")
     return problem
 
 
@@ -171,7 +172,7 @@ def train_weights(problem: Problem, seed: int, resample: str) -> np.ndarray:
     """
     split = problem.train
     if resample not in RESAMPLE:
-        raise ValueError(f"train_resample {resample!r} is not one of {', '.join(RESAMPLE)}")
+        raise ConfigError(f"train_resample {resample!r} is not one of {', '.join(RESAMPLE)}")
     if resample == "none":
         return np.ones(len(split.labels))
     rng = np.random.default_rng([seed, 101])
@@ -196,7 +197,7 @@ def train_weights(problem: Problem, seed: int, resample: str) -> np.ndarray:
             kept = weights @ need
         if (kept[spread > attempt // _MAX_DRAWS] > 0).all():
             return weights
-    raise ValueError(
+    raise RefusedTaskError(
         f"task {problem.task.name}: no draw of {resample} in {_MAX_DRAWS} keeps every training "
         "class "
         f"({len(cases)} cases, {len(records)} records); use train_resample=none"
@@ -214,7 +215,7 @@ def few_cases(problem: Problem, seed: int, share: float) -> np.ndarray:
       ValueError: a share outside (0, 1].
     """
     if not 0 < share <= 1:
-        raise ValueError(f"share of cases {share}: must be above 0 and at most 1")
+        raise ConfigError(f"share of cases {share}: must be above 0 and at most 1")
     split = problem.train
     cases, index = np.unique(split.case_id, return_inverse=True)
     rng = np.random.default_rng([seed, 103])

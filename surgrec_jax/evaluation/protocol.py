@@ -24,6 +24,7 @@ from surgrec_jax.evaluation.problem import (
     one_hot,
     train_weights,
 )
+from surgrec_jax.evaluation.tasks import RefusedTaskError
 
 __all__ = ["RESAMPLE", "Answer", "Problem", "build_problem", "majority", "run_head"]
 
@@ -116,7 +117,7 @@ def run_head(
         pooled = problem.pool(problem.validation, scores[:, :cut])
         quality = np.array([problem.score(task.metric, problem.validation, s) for s in pooled])
         if np.isnan(quality).all():
-            raise ValueError(
+            raise RefusedTaskError(
                 f"task {task.name}: {task.metric} is undefined on the validation cases; it cannot "
                 "choose a hyper-parameter"
             )

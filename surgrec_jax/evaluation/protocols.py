@@ -4,6 +4,7 @@ import dataclasses
 
 from surgrec_jax.evaluation.heads import HEADS
 from surgrec_jax.evaluation.problem import RESAMPLE
+from surgrec_jax.safety.errors import ConfigError
 
 CLIP = tuple[int, int, float]  # (frames, side in pixels, frames per second)
 
@@ -109,19 +110,19 @@ class Settings:
 
     def __post_init__(self):
         if self.protocol not in PROTOCOLS:
-            raise ValueError(f"protocol={self.protocol!r}: choose from {', '.join(PROTOCOLS)}")
+            raise ConfigError(f"protocol={self.protocol!r}: choose from {', '.join(PROTOCOLS)}")
         unknown = [head for head in self.heads if head not in HEADS]
         if unknown or not self.heads:
-            raise ValueError(f"heads {self.heads}: choose from {', '.join(HEADS)}")
+            raise ConfigError(f"heads {self.heads}: choose from {', '.join(HEADS)}")
         for field in ("seeds", "init_seeds", "clips_per_record", "crops", "resamples"):
             if getattr(self, field) < 1:
-                raise ValueError(f"{field}={getattr(self, field)}: must be at least 1")
+                raise ConfigError(f"{field}={getattr(self, field)}: must be at least 1")
         if self.train_resample not in RESAMPLE:
-            raise ValueError(f"train_resample={self.train_resample!r}: choose from {RESAMPLE}")
+            raise ConfigError(f"train_resample={self.train_resample!r}: choose from {RESAMPLE}")
         if not 0.5 <= self.level < 1:
-            raise ValueError(f"level={self.level}: must be in [0.5, 1), for example 0.95")
+            raise ConfigError(f"level={self.level}: must be in [0.5, 1), for example 0.95")
         if not self.shares or not all(0 < share <= 1 for share in self.shares):
-            raise ValueError(f"shares={self.shares}: each must be above 0 and at most 1")
+            raise ConfigError(f"shares={self.shares}: each must be above 0 and at most 1")
 
     @property
     def rules(self) -> Protocol:
@@ -130,7 +131,7 @@ class Settings:
     def under(self, protocol: str) -> "Settings":
         """These settings with what a protocol fixes."""
         if protocol not in PROTOCOLS:
-            raise ValueError(f"protocol={protocol!r}: choose from {', '.join(PROTOCOLS)}")
+            raise ConfigError(f"protocol={protocol!r}: choose from {', '.join(PROTOCOLS)}")
         rules = PROTOCOLS[protocol]
         fixed = {
             field: getattr(rules, field)
@@ -152,7 +153,7 @@ class Settings:
 
 
 def parse_clip(text: str) -> CLIP | None:
-    """ "16x224@4" -> (16, 224, 4.0); empty: None. Raises ValueError for anything else."""
+    """ "16x224@4" -> (16, 224, 4.0); empty: None. Raises ConfigError for anything else."""
     if not text:
         return None
     try:
@@ -160,4 +161,4 @@ def parse_clip(text: str) -> CLIP | None:
         size, fps = rest.split("@")
         return int(frames), int(size), float(fps)
     except ValueError:
-        raise ValueError(f"clip {text!r} is not FRAMESxSIDE@FPS, for example 16x224@4") from None
+        raise ConfigError(f"clip {text!r} is not FRAMESxSIDE@FPS, for example 16x224@4") from None

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from surgrec_jax.safety.errors import ConfigError, DataError
+
 EPOCHS, WARMUP_EPOCHS, BATCH = 50, 5, 64
 RATE, WEIGHT_DECAY, SMOOTHING = 1e-3 * BATCH / 256, 0.05, 0.1
 
@@ -34,11 +36,11 @@ def train(train, targets, weights, queries, multi_label: bool, seed: int):
       ValueError: several labels per clip, NaN features, or no training example.
     """
     if multi_label:
-        raise ValueError("the published protocol has one class per clip, this task several labels")
+        raise ConfigError("the published protocol has one class per clip, this task several labels")
     features, asked = _normed(train.features), _normed(queries.features)
     counted = np.flatnonzero(weights > 0)
     if not len(counted):
-        raise ValueError("no training example has a positive weight")
+        raise DataError("no training example has a positive weight")
     labels = targets.argmax(1)
     rows = _epochs(train.video_id, counted, seed)
     kernels, biases = _fit(
@@ -57,7 +59,7 @@ def train(train, targets, weights, queries, multi_label: bool, seed: int):
 def _normed(features: np.ndarray) -> np.ndarray:
     """Layer norm without affine parameters: the linear layer that follows can undo them."""
     if not np.isfinite(features).all():
-        raise ValueError("features contain NaN or infinity")
+        raise DataError("features contain NaN or infinity")
     centred = features - features.mean(1, keepdims=True)
     return (centred / np.sqrt(centred.var(1, keepdims=True) + 1e-6)).astype(np.float32)
 

@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 
 from surgrec_jax import untrusted
@@ -15,6 +16,8 @@ from surgrec_jax.evaluation.page import card, details, page, pairs
 from surgrec_jax.evaluation.report_results import MODEL_COLOURS, results_section
 from surgrec_jax.evaluation.run_logs import RunLog, read_run
 from surgrec_jax.evaluation.svg import Curve, curves, escape
+from surgrec_jax.safety import files
+from surgrec_jax.safety.errors import run_command
 from surgrec_jax.terminal import escape_output
 
 # (title, keys of metrics.jsonl, one chart per run instead of all runs in one)
@@ -143,12 +146,8 @@ def build_report(
 
 def write_report(path: str | os.PathLike, text: str) -> pathlib.Path:
     """Writes the page whole or not at all."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-    return path
+    files.write_text(path, text)
+    return pathlib.Path(path)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -168,15 +167,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     wrong = [fact for fact in args.fact if "=" not in fact]
     if wrong:
         parser.error(f"--fact {wrong[0]!r} is not NAME=VALUE")
-    try:
+
+    def work() -> int:
         results = results_lib.read_json(args.probe) if args.probe else None
         runs = [read_run(folder) for folder in args.runs]
         facts = dict(fact.split("=", 1) for fact in args.fact)
         with untrusted.interpreting(" or ".join(filter(None, [args.probe, *args.runs]))):
             text = build_report(runs, results, title=args.title, lead=args.lead, facts=facts)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    print(write_report(args.out, text))
+        print(write_report(args.out, text))
+        return 0
+
+    if code := run_command("surgrec_jax.evaluation.report", work, failed=2):
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Results of probing as plain data: what stands in results.json, and the table on the terminal."""
 
-import json
 import math
 import os
 import pathlib
@@ -12,6 +11,7 @@ from surgrec_jax import untrusted
 from surgrec_jax.evaluation import bootstrap, metrics
 from surgrec_jax.evaluation.protocol import Answer, Problem
 from surgrec_jax.evaluation.protocols import PROTOCOLS
+from surgrec_jax.safety.errors import DataError, MissingError
 
 VERSION = 1
 
@@ -139,25 +139,17 @@ def describe_problem(problem: Problem) -> dict:
     }
 
 
-def write_json(path: str | os.PathLike, results: Mapping) -> None:
-    """Writes results atomically, refusing NaN (an undefined number is null)."""
-    path = pathlib.Path(path)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
-
-
 def read_json(path: str | os.PathLike) -> dict:
-    """Reads results.json. Raises ValueError for a file of another version, FileNotFoundError with
+    """Reads results.json. Raises DataError for a file of another version, FileNotFoundError with
     the remedy."""
     path = pathlib.Path(path)
     if not path.exists():
-        raise FileNotFoundError(
+        raise MissingError(
             f"no probe results at {path}; make them with python -m surgrec_jax.probe"
         )
     results = untrusted.read_json(path)
     if results.get("version") != VERSION:
-        raise ValueError(f"{path} is not a results file of version {VERSION}; run the probe again")
+        raise DataError(f"{path} is not a results file of version {VERSION}; run the probe again")
     return results
 
 

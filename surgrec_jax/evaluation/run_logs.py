@@ -10,6 +10,7 @@ import re
 import sys
 
 from surgrec_jax import untrusted
+from surgrec_jax.safety.errors import MissingError, UserError
 
 MAX_IMAGE_BYTES = 4 << 20
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
@@ -45,7 +46,7 @@ def _read_json(path: pathlib.Path, kind: type, notes: list[str]):
         return None
     try:
         return untrusted.read_json(path, kind)
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         notes.append(str(error).replace(str(path), path.name))
         return None
 
@@ -116,7 +117,7 @@ def read_run(folder: str | os.PathLike) -> RunLog:
     """Reads a workdir. Raises FileNotFoundError if the folder does not exist."""
     folder = pathlib.Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"no run at {folder}: give the --config.workdir of a training run")
+        raise MissingError(f"no run at {folder}: give the --config.workdir of a training run")
     notes: list[str] = []
     return RunLog(
         name=folder.resolve().name,

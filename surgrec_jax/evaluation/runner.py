@@ -30,7 +30,7 @@ from surgrec_jax.evaluation.columns import (
 from surgrec_jax.evaluation.features import Features
 from surgrec_jax.evaluation.heads import HEADS
 from surgrec_jax.evaluation.protocols import Settings
-from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.evaluation.tasks import RefusedTaskError, Task
 
 __all__ = ["Candidate", "Settings", "answers", "build", "environment", "probe"]
 
@@ -44,7 +44,7 @@ def under_protocol(task: Task, settings: Settings) -> Task:
     if metric is None or metric == task.metric:
         return task
     if metric not in task.metrics:
-        raise ValueError(
+        raise RefusedTaskError(
             f"task {task.name} has no {metric}, which protocol {settings.protocol} reports"
         )
     return dataclasses.replace(task, metric=metric)
@@ -71,7 +71,7 @@ def answers(
     """Row of the table -> answer of one column.
 
     Raises:
-      ValueError: as `protocol.run_head`.
+      RefusedTaskError: as `protocol.run_head`.
     """
     if column.kind == "majority":
         rows = [row for row, _, _ in settings.rows()] or [FINE_TUNED]
@@ -130,7 +130,7 @@ def fine_tuned(
     """The answer of a column's classifier, where it was trained on this task's labels.
 
     Raises:
-      ValueError: nothing but it is asked, and it has other classes or was trained for another
+      RefusedTaskError: nothing but it is asked, and it has other classes or was trained for another
         frame of the clip.
     """
     task = problem.task
@@ -138,7 +138,7 @@ def fine_tuned(
         return {}
     if why := unfit(column, task, problem.classes):
         if settings.rules.finetune:
-            raise ValueError(why)
+            raise RefusedTaskError(why)
         return {}  # the encoder is probed all the same; the notes say why
     split = found[task.splits[-1]]
     scores = split[column.name + PROBABILITIES].features[problem.test.rows]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from surgrec_jax.evaluation.own_tasks import own_tasks
 from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.safety.errors import ConfigError
 
 
 def _along(source: str, track: str, domain: str, kind: str, name: str | None = None) -> Task:
@@ -111,7 +112,7 @@ def offered_tasks(
     sentence for each source of the second kind.
 
     Raises:
-      ValueError: as `own_tasks`.
+      ConfigError: as `own_tasks`.
     """
     offered, said = {}, []
     for source in sources:
@@ -131,16 +132,16 @@ def select_tasks(
       offered: its tasks (`offered_tasks`); by default the declared ones.
 
     Raises:
-      ValueError: nothing is declared for the source, or no such task.
+      ConfigError: nothing is declared for the source, or no such task.
     """
     declared = {task.name: task for task in offered or tasks_of(source)}
     if not declared:
-        raise ValueError(f"no tasks are declared for {source!r}; declared: {', '.join(TASKS)}")
+        raise ConfigError(f"no tasks are declared for {source!r}; declared: {', '.join(TASKS)}")
     if tuple(names) == ("all",):
         return tuple(declared.values())
     unknown = [name for name in names if name not in declared]
     if unknown or not names:
-        raise ValueError(
+        raise ConfigError(
             f"{source} has no task {', '.join(map(repr, unknown)) or '(none given)'}; "
             f"choose from: {', '.join(declared)} or all"
         )
@@ -152,7 +153,7 @@ def wanted_sources(asked: Sequence[str], published: bool) -> list[str]:
     the published ones.
 
     Raises:
-      ValueError: none, or one that no published clips are declared for.
+      ConfigError: none, or one that no published clips are declared for.
     """
     names = []
     for part in asked:
@@ -161,10 +162,10 @@ def wanted_sources(asked: Sequence[str], published: bool) -> list[str]:
         names = [f"{name.partition('/')[0]}/{PUBLISHED}" for name in names]
     names = list(dict.fromkeys(names))
     if not names:
-        raise ValueError("no source given: name data sets, or sixteen")
+        raise ConfigError("no source given: name data sets, or sixteen")
     unknown = [name for name in names if not tasks_of(name)] if published else []
     if unknown:
-        raise ValueError(
+        raise ConfigError(
             f"no tasks are declared for {unknown[0]!r}: this protocol asks published clips, of "
             f"{', '.join(task.source.partition('/')[0] for task in _PUBLISHED)}; another protocol "
             "asks any data set's labels"

@@ -11,6 +11,7 @@ import numpy as np
 
 from surgrec_jax.evaluation import metrics
 from surgrec_jax.evaluation.clips import LAST
+from surgrec_jax.safety.errors import UserError
 
 UNITS = ("clip", "frame", "video")
 KINDS = (
@@ -19,7 +20,11 @@ KINDS = (
 )
 
 
-class LeakedSplitError(ValueError):
+class RefusedTaskError(UserError, ValueError):
+    """A task that a data set or a column cannot be asked; the benchmark keeps the reason."""
+
+
+class LeakedSplitError(RefusedTaskError):
     """Two splits of a task share cases: its scores would measure memory."""
 
 
@@ -96,14 +101,14 @@ class Task:
         """
         names = tuple(sorted(fnmatch.filter(available, self.track)))
         if not names:
-            raise ValueError(
+            raise RefusedTaskError(
                 f"task {self.name}: {self.source} has no label {self.track!r}; it has: "
                 f"{', '.join(sorted(available)) or 'none'}"
             )
         if self.multi_label:
             for name in names:
                 if len(available[name]) != 2:
-                    raise ValueError(
+                    raise RefusedTaskError(
                         f"task {self.name}: track {name} has {len(available[name])} classes, "
                         "a multi-label task needs (absent, present)"
                     )
@@ -119,7 +124,7 @@ class Task:
         suffix = LAST if self.frame == "last" else ""
         missing = [track for track in tracks if track + suffix not in labels]
         if missing:
-            raise ValueError(
+            raise RefusedTaskError(
                 f"task {self.name}: the clips have no label {missing[0] + suffix!r}"
                 + (" (unit frame needs a label per frame)" if suffix else "")
             )
@@ -138,7 +143,7 @@ def check_empty(task: Task, cases: Mapping[str, np.ndarray]) -> None:
     """Refuses a task one of whose splits has no labelled example."""
     for split in task.splits:
         if not len(cases[split]):
-            raise ValueError(
+            raise RefusedTaskError(
                 f"task {task.name} refused: {task.source} has no example labelled with "
                 f"{task.track!r} in split {split}"
             )

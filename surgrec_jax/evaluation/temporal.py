@@ -18,6 +18,7 @@ import numpy as np
 from surgrec_jax.evaluation import grid
 from surgrec_jax.evaluation.attentive import standardiser
 from surgrec_jax.evaluation.grid import Grid, Params
+from surgrec_jax.safety.errors import DataError
 
 SMOOTH_WEIGHT, SMOOTH_LIMIT = 0.15, 4.0  # lambda and tau of MS-TCN, section 3.3
 # A batch is of videos.
@@ -150,7 +151,7 @@ def temporal(settings: Grid = GRID, **sizes: int) -> Callable:
     def train(train, targets, weights, queries, multi_label, seed):
         mean, std = standardiser(train.features, weights)
         if not np.isfinite(queries.features).all():
-            raise ValueError("features contain NaN or infinity")
+            raise DataError("features contain NaN or infinity")
         tcn = _tcn(targets.shape[1], multi_label, **sizes)
 
         def read(features: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 
+from surgrec_jax.safety.errors import ConfigError, UserError
+
 MAX_RESPONSE = 1 << 20  # bytes of an HTTP response that are read
 MAX_ANSWER = 400  # characters of an answer that are kept; a longer one is no number
 _ASKS = {
@@ -119,7 +121,7 @@ def parse(asked: Question, answer: str) -> tuple[int, ...] | None:
     return tuple(asked.options[n - 1] for n in numbers)
 
 
-class EndpointError(OSError):
+class EndpointError(UserError, OSError):
     """An endpoint does not answer, or not in the format; the message names it and the reason."""
 
 
@@ -151,7 +153,7 @@ class Endpoint:
     def __post_init__(self):
         parts = urllib.parse.urlsplit(self.address)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ValueError(f"endpoint {self.address!r} is not an http or https address")
+            raise ConfigError(f"endpoint {self.address!r} is not an http or https address")
 
     def ask(self, text: str, pictures: Sequence[bytes]) -> str:
         """The model's answer to a question about JPEG pictures, cut to MAX_ANSWER + 1 characters.

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from surgrec_jax import untrusted
+from surgrec_jax.safety.errors import DataError
 
 MAX_BYTES = 256 << 20
 
@@ -29,13 +30,13 @@ def read(path: pathlib.Path) -> tuple[dict[tuple[str, int], str], dict]:
     about. Both are empty where there is no file.
 
     Raises:
-      ValueError: a file that is too large, or a line that is no answer (a half last line of a run
+      DataError: a file that is too large, or a line that is no answer (a half last line of a run
         that was killed is left out).
     """
     if not path.exists():
         return {}, {}
     if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_BYTES} bytes: not an answers file")
+        raise DataError(f"{path} is larger than {MAX_BYTES} bytes: not an answers file")
     found, about = {}, {}
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines, 1):
@@ -52,7 +53,7 @@ def read(path: pathlib.Path) -> tuple[dict[tuple[str, int], str], dict]:
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
                 continue  # no line break after it: cut off while it was written
-            raise ValueError(
+            raise DataError(
                 f'{path}:{number} is not {{"unit", "phrasing", "answer"}}: {error}'
             ) from error
         found[unit, phrasing] = answer

@@ -19,6 +19,7 @@ from surgrec_jax.evaluation.problem import Problem, Split
 from surgrec_jax.evaluation.protocol import Answer
 from surgrec_jax.evaluation.protocols import Settings
 from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 _EXAMPLES = 3  # unparseable answers that the report quotes
 
@@ -82,7 +83,7 @@ class Asker:
         ]
         if self.endpoint is None and not any((unit, 0) in saved for unit in units):
             self._list_units(listed, units, questions)
-            raise ValueError(
+            raise DataError(
                 f"{path} holds no answer about the {len(units)} test units of {task.title}; what "
                 f"to ask stands in {listed}"
             )
@@ -122,7 +123,7 @@ class Asker:
         if unknown or all(about.get(name) == value for name, value in asked.items()):
             return saved
         told = json.dumps(about)[:200] if about else "what it does not say"
-        raise ValueError(
+        raise DataError(
             f"{path} holds answers about {told}; asked is {json.dumps(asked)}: "
             "give another folder as vlm.answers"
         )
@@ -154,21 +155,21 @@ def from_config(config, settings: Settings, clip: tuple[int, int, float]) -> Ask
         out of range.
     """
     if not 1 <= config.phrasings <= vlm.PHRASINGS:
-        raise ValueError(f"vlm.phrasings={config.phrasings}: choose 1 to {vlm.PHRASINGS}")
+        raise ConfigError(f"vlm.phrasings={config.phrasings}: choose 1 to {vlm.PHRASINGS}")
     if config.frames < 1 or config.side < 16 or config.max_units < 0:
-        raise ValueError("vlm.frames must be at least 1, vlm.side 16, vlm.max_units 0")
+        raise ConfigError("vlm.frames must be at least 1, vlm.side 16, vlm.max_units 0")
     key = ""
     if config.key_env:
         if config.key_env not in os.environ:
-            raise ValueError(f"vlm.key_env={config.key_env!r} is not set in the environment")
+            raise ConfigError(f"vlm.key_env={config.key_env!r} is not set in the environment")
         key = os.environ[config.key_env]
     endpoint = None
     if config.endpoint:
         if not config.model:
-            raise ValueError("vlm.endpoint needs vlm.model, the model's name there")
+            raise ConfigError("vlm.endpoint needs vlm.model, the model's name there")
         endpoint = vlm.Endpoint(config.endpoint, config.model, key, config.timeout_s)
     if not config.answers:
-        raise ValueError(
+        raise ConfigError(
             f"vlm.name={config.name!r} needs vlm.answers, the folder of the answers (an endpoint "
             "adds to it)"
         )

@@ -13,6 +13,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from surgrec_jax import sharding
 from surgrec_jax.models import chunked
+from surgrec_jax.safety.errors import ConfigError
 
 # Below this many keys the score matrix fits in cache and chunking only costs.
 CHUNKED_FROM = 512
@@ -35,7 +36,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, implementation: str = "auto
             place of a kernel that runs on each device's own clips.
 
     Raises:
-        ValueError: an unknown implementation, or one that cannot take these arrays.
+        ConfigError: an unknown implementation, or one that cannot take these arrays.
     """
     if implementation == "auto":
         implementation = choose(q, k, sharding.platform())
@@ -68,23 +69,23 @@ def choose(q: jax.Array, k: jax.Array, platform: str) -> str:
 
 
 def check_name(implementation: str) -> None:
-    """Raises ValueError for a name that is neither "auto" nor one of IMPLEMENTATIONS."""
+    """Raises ConfigError for a name that is neither "auto" nor one of IMPLEMENTATIONS."""
     names = ("auto", *IMPLEMENTATIONS)
     if implementation not in names:
-        raise ValueError(f"compute.attention={implementation!r}: choose from {names}")
+        raise ConfigError(f"compute.attention={implementation!r}: choose from {names}")
 
 
 def check_device(implementation: str, dtype: jnp.dtype, device: jax.Device) -> None:
     """Refuses, before anything is compiled, an implementation that the device does not have.
 
     Raises:
-        ValueError: an unknown name, a kernel of another kind of device, or a GPU too old for it.
+        ConfigError: an unknown name, a kernel of another kind of device, or a GPU too old for it.
     """
     check_name(implementation)
     needs = {"cudnn": "gpu", "splash": "tpu"}.get(implementation, device.platform)
     # On a CPU the TPU kernel is interpreted: slow, but right.
     if needs != device.platform and (implementation, device.platform) != ("splash", "cpu"):
-        raise ValueError(
+        raise ConfigError(
             f"compute.attention={implementation} is a kernel for {needs.upper()}s and this is "
             f"{device.device_kind} ({device.platform}); use compute.attention=auto"
         )
@@ -93,7 +94,7 @@ def check_device(implementation: str, dtype: jnp.dtype, device: jax.Device) -> N
     wanted = implementation == "cudnn" or (implementation == "auto" and dtype == jnp.bfloat16)
     capability = float(device.compute_capability)
     if wanted and capability < CUDNN_CAPABILITY:
-        raise ValueError(
+        raise ConfigError(
             f"{device.device_kind} (compute capability {capability}) has no cuDNN flash attention, "
             f"which needs {CUDNN_CAPABILITY}; use --config.compute.attention=einsum and, where "
             "it has no bfloat16 either, --config.compute.dtype=float32"
@@ -117,10 +118,10 @@ def splash_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """The fused TPU kernel, each device on its own clips; interpreted on a CPU.
 
     Raises:
-        ValueError: lengths of queries and keys that differ, or a batch that does not divide.
+        ConfigError: lengths of queries and keys that differ, or a batch that does not divide.
     """
     if q.shape != k.shape:
-        raise ValueError(
+        raise ConfigError(
             f"splash attention is for self-attention; queries {q.shape} and keys {k.shape} differ: "
             "use compute.attention=einsum"
         )
@@ -135,11 +136,11 @@ def chunked_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """Attention a head and a chunk of queries at a time, each device on its own clips.
 
     Raises:
-        ValueError: no chunk size divides the number of queries, or a batch that does not divide.
+        ConfigError: no chunk size divides the number of queries, or a batch that does not divide.
     """
     chunk = chunked.chunk_size(q.shape[1])
     if chunk is None:
-        raise ValueError(
+        raise ConfigError(
             f"chunked attention cannot divide {q.shape[1]} queries by any of {chunked.CHUNK_SIZES};"
             " use compute.attention=einsum"
         )

@@ -10,6 +10,7 @@ from flax import nnx
 
 from surgrec_jax.models.layers import MLP, LayerNorm, Linear, Stack, kernel_init
 from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.safety.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +119,8 @@ def make_head(head: HeadConfig, encoder: ViTConfig, compute: Compute, rngs: nnx.
     """The module of a head.
 
     Raises:
-        ValueError: an unknown kind.
+        ConfigError: an unknown kind.
     """
     if head.kind not in HEADS:
-        raise ValueError(f"head kind {head.kind!r}: choose from {tuple(HEADS)}")
+        raise ConfigError(f"head kind {head.kind!r}: choose from {tuple(HEADS)}")
     return HEADS[head.kind](head, encoder, compute, rngs=rngs)

@@ -7,6 +7,8 @@ import dataclasses
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from surgrec_jax.safety.errors import ConfigError
+
 # ImageNet statistics of RGB in [0, 1]: the input normalisation of both reference recipes.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -50,7 +52,7 @@ class ViTConfig:
             "none" (transformers' VideoMAEModel).
 
     Raises:
-        ValueError: a value that is not possible, with the value in the message.
+        ConfigError: a value that is not possible, with the value in the message.
     """
 
     width: int
@@ -84,28 +86,30 @@ class ViTConfig:
             ("final_norm", FINAL_NORMS),
         ):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"model.{name}={getattr(self, name)!r}: choose from {allowed}")
+                raise ConfigError(f"model.{name}={getattr(self, name)!r}: choose from {allowed}")
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} does not divide into {self.heads} heads")
+            raise ConfigError(f"width {self.width} does not divide into {self.heads} heads")
         if self.num_frames % self.tubelet:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.num_frames} frames do not divide into tubelets of {self.tubelet}"
             )
         if any(side % self.patch for side in self.image_size):
-            raise ValueError(
+            raise ConfigError(
                 f"image size {self.image_size} does not divide into patches of {self.patch}"
             )
         if self.num_tokens > MAX_TOKENS:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.num_frames} frames of {self.image_size} are {self.num_tokens} tokens; "
                 f"at most {MAX_TOKENS} are supported"
             )
         if self.position == "rope_2d" and self.width // self.heads % 4:
-            raise ValueError(f"head size {self.width // self.heads} is no multiple of 4: 2-D RoPE")
+            raise ConfigError(f"head size {self.width // self.heads} is no multiple of 4: 2-D RoPE")
         if self.position == "learned_2d" and self.position_grid:
-            raise ValueError("a learned position table is resized itself; leave position_grid None")
+            raise ConfigError(
+                "a learned position table is resized itself; leave position_grid None"
+            )
         if self.position.startswith("rope") and self.width // self.heads < 6:
-            raise ValueError(f"head size {self.width // self.heads} is too small for 3-D RoPE")
+            raise ConfigError(f"head size {self.width // self.heads} is too small for 3-D RoPE")
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -152,10 +156,10 @@ def preset(name: str, **changes) -> ViTConfig:
     """The ViT of a size by name, with changes, e.g. `preset("B", num_frames=32, depth=6)`.
 
     Raises:
-        ValueError: an unknown size.
+        ConfigError: an unknown size.
     """
     if name not in PRESETS:
-        raise ValueError(f"model preset {name!r}: choose from {tuple(PRESETS)}")
+        raise ConfigError(f"model preset {name!r}: choose from {tuple(PRESETS)}")
     width, depth, heads, mlp_dim = PRESETS[name]
     sizes = {"width": width, "depth": depth, "heads": heads, "mlp_dim": mlp_dim}
     return ViTConfig(**(sizes | changes))

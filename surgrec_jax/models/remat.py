@@ -8,6 +8,7 @@ import jax
 
 from surgrec_jax import sharding
 from surgrec_jax.models.attention import RESULT_NAME
+from surgrec_jax.safety.errors import ConfigError
 
 # Activations that have a name, in the order in which a block makes them, with their width in
 # units of D: the block's input (1), queries, keys and values (3), the result of attention (1), and
@@ -72,14 +73,14 @@ def policy(text: str) -> Callable:
             "offload:A,B" (keeps them in the host's memory). Activations: see NAMES.
 
     Raises:
-        ValueError: anything else.
+        ConfigError: anything else.
     """
     if text in POLICIES:
         return POLICIES[text]
     kind, _, listed = text.partition(":")
     names = [name.strip() for name in listed.split(",")]
     if kind not in ("names", "offload") or not set(names) <= set(NAMES):
-        raise ValueError(
+        raise ConfigError(
             f"compute.remat={text!r}: choose from ({', '.join(map(repr, POLICIES))}), or "
             f"'names:...' or 'offload:...' with some of {','.join(NAMES)}"
         )

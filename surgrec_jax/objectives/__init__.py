@@ -11,6 +11,7 @@ from surgrec_jax.objectives.classify import Classify, ClassifyOptions, Question
 from surgrec_jax.objectives.jepa import JEPA, JEPAOptions
 from surgrec_jax.objectives.mae import MAE, MAEOptions
 from surgrec_jax.objectives.masking import BlockMask
+from surgrec_jax.safety.errors import ConfigError
 
 __all__ = ["Classify", "Objective", "Question", "make_classify", "make_objective"]
 
@@ -26,14 +27,14 @@ def make_objective(
             of dicts of the arguments of `BlockMask.on` and the other `BlockMask` fields.
 
     Raises:
-        ValueError: an unknown name, or options that are not possible.
+        ConfigError: an unknown name, or options that are not possible.
     """
     if name == "mae":
         return MAE(encoder, MAEOptions(**options), compute)
     if name == "jepa":
         masks = tuple(BlockMask.on(encoder.grid, **mask) for mask in options["masks"])
         return JEPA(encoder, JEPAOptions(**(options | {"masks": masks})), compute)
-    raise ValueError(f"objective={name!r}: choose from ('mae', 'jepa')")
+    raise ConfigError(f"objective={name!r}: choose from ('mae', 'jepa')")
 
 
 def make_classify(
@@ -45,7 +46,7 @@ def make_classify(
         options: the fields of `ClassifyOptions`; its `mixing` as a dict of `Mixing` fields.
 
     Raises:
-        ValueError: options that are not possible.
+        ConfigError: options that are not possible.
     """
     mixing = Mixing(**options["mixing"])
     chosen = ClassifyOptions(**(options | {"mixing": mixing}))

@@ -13,6 +13,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from surgrec_jax.safety.errors import ConfigError
+
 # Random erasing: share of the area, and log-uniform height : width (Zhong et al. 2020, section 3,
 # with the bounds VideoMAE takes over from timm).
 ERASED_AREA, ERASED_RATIO = (0.02, 1 / 3), (0.3, 10 / 3)
@@ -35,9 +37,9 @@ class Mixing:
 
     def __post_init__(self):
         if min(self.mixup, self.cutmix) < 0:
-            raise ValueError(f"mixup {self.mixup} and cutmix {self.cutmix} must be at least 0")
+            raise ConfigError(f"mixup {self.mixup} and cutmix {self.cutmix} must be at least 0")
         if not (0 <= self.probability <= 1 and 0 <= self.switch <= 1):
-            raise ValueError(
+            raise ConfigError(
                 f"probabilities must be 0 to 1, got {self.probability} (mixing), {self.switch}"
             )
 

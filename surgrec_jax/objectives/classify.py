@@ -16,6 +16,7 @@ from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import VideoViT, patchify, pool
 from surgrec_jax.objectives import base
 from surgrec_jax.objectives.augment import Mixing, erase, mix
+from surgrec_jax.safety.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ class ClassifyOptions:
     def __post_init__(self):
         for name in ("drop_path", "label_smoothing", "erasing"):
             if not 0 <= getattr(self, name) < 1 + (name == "erasing"):
-                raise ValueError(f"classify.{name}={getattr(self, name)}: must be a share below 1")
+                raise ConfigError(f"classify.{name}={getattr(self, name)}: must be a share below 1")
 
 
 class ClassifyModel(nnx.Module):
@@ -84,7 +85,7 @@ class Classify(base.Objective):
     """Cross-entropy of a clip's label: softmax for one track, sigmoids for several binary ones.
 
     Raises:
-        ValueError: a question without two classes.
+        ConfigError: a question without two classes.
     """
 
     name = "classify"
@@ -93,7 +94,7 @@ class Classify(base.Objective):
         self, encoder: ViTConfig, options: ClassifyOptions, question: Question, compute: Compute
     ):
         if len(question.classes) < 2:
-            raise ValueError(f"{question.tracks} has {len(question.classes)} classes, needs two")
+            raise ConfigError(f"{question.tracks} has {len(question.classes)} classes, needs two")
         self.options, self.question, self.uses_target = options, question, options.ema
         self.head = HeadConfig(
             options.head, len(question.classes), options.head_depth, encoder.heads, encoder.mlp_dim

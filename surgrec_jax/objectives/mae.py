@@ -13,6 +13,7 @@ from surgrec_jax.models.decoder import MAEDecoder
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import VideoViT, patchify, take_tokens, unpatchify
 from surgrec_jax.objectives import base, masking
+from surgrec_jax.safety.errors import ConfigError
 
 # Added to the standard deviation of a patch before dividing by it.
 TARGET_EPS = 1e-6
@@ -76,7 +77,7 @@ class MAE(base.Objective):
         _, h, w = encoder.grid
         hidden = int(options.mask_ratio * h * w)
         if not 0 < hidden < h * w:
-            raise ValueError(
+            raise ConfigError(
                 f"mae.mask_ratio={options.mask_ratio} hides {hidden} of {h * w} positions; "
                 "at least one must be hidden and one visible"
             )

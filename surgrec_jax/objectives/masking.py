@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from surgrec_jax.models.position import Grid
+from surgrec_jax.safety.errors import ConfigError
 
 
 def over_time(cells: jax.Array, grid: Grid) -> jax.Array:
@@ -59,12 +60,12 @@ def running_cells(grid: Grid, ratio: float, start: jax.Array | int = 0) -> jax.A
         [t, h, w] bool, True = left out.
 
     Raises:
-        ValueError: a ratio that is not a quarter, a half or three quarters, or an odd grid.
+        ConfigError: a ratio that is not a quarter, a half or three quarters, or an odd grid.
     """
     t, h, w = grid
     left_out = round(4 * ratio)
     if left_out != 4 * ratio or not 1 <= left_out <= 3 or h % 2 or w % 2:
-        raise ValueError(
+        raise ConfigError(
             f"mae.decoder_mask_ratio={ratio} on a {h} x {w} grid: running cells of 2 x 2 take "
             "0.25, 0.5 or 0.75 and an even grid; 0 decodes everything"
         )
@@ -190,12 +191,12 @@ def check_block_mask(grid: Grid, mask: BlockMask, *, tries: int = 512, least: fl
     """The share of draws that fit, so that an impossible mask is refused before training.
 
     Raises:
-        ValueError: no context or no target, or fewer than `least` of `tries` draws have enough
+        ConfigError: no context or no target, or fewer than `least` of `tries` draws have enough
             cells of both; the message gives the counts that would fit.
     """
     _, h, w = grid
     if min(mask.context, mask.target) < 1:
-        raise ValueError(
+        raise ConfigError(
             f"jepa mask {mask}: on a {h} x {w} grid that is not one context and one target cell; "
             "raise context and target"
         )
@@ -205,7 +206,7 @@ def check_block_mask(grid: Grid, mask: BlockMask, *, tries: int = 512, least: fl
     fits = float(np.mean((inside >= mask.target) & (h * w - inside >= mask.context)))
     if fits < least:
         target, context = (int(np.quantile(x, 0.25)) for x in (inside, h * w - inside))
-        raise ValueError(
+        raise ConfigError(
             f"jepa mask {mask}: only {fits:.1%} of draws on a {h} x {w} grid leave {mask.context} "
             f"context and {mask.target} target cells; about {context} and {target} "
             f"({context / (h * w):.2f} and {target / (h * w):.2f} of the cells) would fit three "

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from surgrec_jax import checkpoint
-from surgrec_jax.curation.manifest import CurationError, read_manifest
+from surgrec_jax.curation.manifest import read_manifest
 from surgrec_jax.curation.shards import Embeddings
+from surgrec_jax.safety.errors import DataError
 from surgrec_jax.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,5 +101,5 @@ def test_the_pipeline_and_the_run_that_takes_it(data_dir, tmp_path):
     assert meta["manifest"]["hash"] == manifest.hash
     assert (tmp_path / "second" / "manifest.json").read_text() == manifest.path.read_text()
     curation(tmp_path / "first", data_dir, "--config.balance.temperature=1").communicate()
-    with pytest.raises(CurationError, match=r"second was begun with another manifest \(hash "):
+    with pytest.raises(DataError, match=r"second was begun with another manifest \(hash "):
         train(c, tmp_path / "second")

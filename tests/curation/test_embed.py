@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from surgrec_jax.curation.embed import embed
-from surgrec_jax.curation.shards import CurationError, Embeddings
+from surgrec_jax.curation.shards import Embeddings
 from surgrec_jax.data.clips import ClipSpec
 from surgrec_jax.data.pipeline import eval_clips
 from surgrec_jax.encoder import Encoder
+from surgrec_jax.safety.errors import DataError
 
 
 @pytest.fixture
@@ -82,16 +83,16 @@ def test_a_stopped_run_goes_on_and_processes_make_the_same_bytes(
 
 
 def test_other_inputs_are_refused_by_name(sources, encoder, copy):
-    with pytest.raises(CurationError, match=r"another clip: per_record 1, now 2"):
+    with pytest.raises(DataError, match=r"another clip: per_record 1, now 2"):
         embed(encoder, "RUN", sources, copy, shard_records=8, clips_per_record=2)
     params = jax.tree.map(lambda x: 2 * x, encoder.params)
     other = Encoder(encoder.config, params, fps=encoder.fps, name=encoder.name, batch_size=8)
-    with pytest.raises(CurationError, match=r"another encoder: fingerprint '\w+', now '\w+'"):
+    with pytest.raises(DataError, match=r"another encoder: fingerprint '\w+', now '\w+'"):
         embed(other, "RUN", sources, copy, shard_records=8)
     index = json.loads((copy / "index.json").read_text())
     index["sources"][1]["fingerprint"] = "0"
     (copy / "index.json").write_text(json.dumps(index))
-    with pytest.raises(CurationError, match=r"another sources: beta@train fingerprint '0', now"):
+    with pytest.raises(DataError, match=r"another sources: beta@train fingerprint '0', now"):
         embed(encoder, "RUN", sources, copy, shard_records=8)
 
 
@@ -110,16 +111,16 @@ def test_damaged_files_are_named(copy):
     path = copy / "00002.npy"
     whole = path.read_bytes()
     path.write_bytes(whole[:-64])
-    with pytest.raises(CurationError, match=r"00002.npy is damaged or shorter than its header"):
+    with pytest.raises(DataError, match=r"00002.npy is damaged or shorter than its header"):
         Embeddings(copy)
     np.save(path, np.load(copy / "00001.npy")[:3])
-    with pytest.raises(CurationError, match=r"first missing record is 19 of alpha@train"):
+    with pytest.raises(DataError, match=r"first missing record is 19 of alpha@train"):
         Embeddings(copy)
     path.write_bytes(whole)
     facts = copy / "00001.facts.npz"
     facts.write_bytes((copy / "00000.facts.npz").read_bytes())
-    with pytest.raises(CurationError, match=r"00001.facts.npz is not about records 8 to 15"):
+    with pytest.raises(DataError, match=r"00001.facts.npz is not about records 8 to 15"):
         Embeddings(copy).facts()
     (copy / "index.json").write_text("{")
-    with pytest.raises(CurationError, match=r"index.json is not JSON"):
+    with pytest.raises(DataError, match=r"index.json is not JSON"):
         Embeddings(copy)

@@ -11,7 +11,7 @@ from surgrec_jax.curation import cluster
 from surgrec_jax.curation.kmeans import Lloyd, kmeans
 from surgrec_jax.curation.passes import run_pass
 from surgrec_jax.curation.rows import PLAIN, ArrayRows, fit_space
-from surgrec_jax.curation.shards import CurationError
+from surgrec_jax.safety.errors import DataError
 
 TILE = 64
 
@@ -128,13 +128,13 @@ def test_unit_and_whitened_spaces():
 
 def test_bad_points_and_numbers_are_named(one):
     rows, _ = blobs(sizes=(20, 10))
-    with pytest.raises(CurationError, match=r"blobs.npy has 30 points, fewer than the 31 clusters"):
+    with pytest.raises(DataError, match=r"blobs.npy has 30 points, fewer than the 31 clusters"):
         kmeans(rows, 31, one)
     broken = rows.values.copy()
     broken[17, 3] = np.nan
     with pytest.raises(ValueError, match=r"x.npy: row 17 is not finite"):
         kmeans(ArrayRows(broken, "x.npy"), 4, one)
-    with pytest.raises(CurationError, match=r"x.npy: row 17 is not finite"):
+    with pytest.raises(DataError, match=r"x.npy: row 17 is not finite"):
         fit_space(ArrayRows(broken, "x.npy"), "unit", 0, 0)
     with pytest.raises(ValueError, match="choose from plain, unit, whiten"):
         fit_space(rows, "cosine", 0, 0)

@@ -15,7 +15,7 @@ from surgrec_jax.config import ConfigError
 from surgrec_jax.curation import mixing, report
 from surgrec_jax.curation.cluster import Tree
 from surgrec_jax.curation.manifest import content_hash, order_path, read_manifest
-from surgrec_jax.curation.shards import CurationError
+from surgrec_jax.safety.errors import DataError
 
 DOMAINS = ("laparoscopy", "endoscopy", "cataract")
 LEAF = np.repeat([0, 1, 2], [15, 9, 2])
@@ -149,7 +149,7 @@ def test_training_batches_follow_the_manifest(made, data_dir, tmp_path):
     manifest.keep_copy(tmp_path, write=True)
     assert json.loads((tmp_path / "manifest.json").read_text())["hash"] == manifest.hash
     rewrite(made[0].path, stages=[{"first_draw": 0, "weights": [1, 1, 1]}])
-    with pytest.raises(CurationError, match=r"was begun with another manifest \(hash "):
+    with pytest.raises(DataError, match=r"was begun with another manifest \(hash "):
         inputs.open_manifest(c, sources).keep_copy(tmp_path, write=True)
     other = inputs.open_manifest(c, sources)
     other.keep_copy(tmp_path, write=True, begun=False)  # nothing was drawn by the first one
@@ -163,16 +163,16 @@ def test_other_or_rebuilt_data_is_refused(made, data_dir):
         c = config(data_dir, path, sources)
         inputs.open_manifest(c, inputs.open_sources(c))
 
-    with pytest.raises(CurationError, match=r"give --config.data.sources=alpha@train,beta@train"):
+    with pytest.raises(DataError, match=r"give --config.data.sources=alpha@train,beta@train"):
         open_it("beta,alpha")
     with pytest.raises(ConfigError, match="has weights and so has data.manifest"):
         open_it("alpha=1,beta=2")
     described = made[0].content["sources"]
     rewrite(path, sources=[described[0], described[1] | {"fingerprint": "f" * 64}])
-    with pytest.raises(CurationError, match=r"other data of beta@train: .* was rebuilt"):
+    with pytest.raises(DataError, match=r"other data of beta@train: .* was rebuilt"):
         open_it()
     rewrite(path, sources=[described[0] | {"records": 23}, described[1]])
-    with pytest.raises(CurationError, match=r"names record 20 of alpha@train, which no longer"):
+    with pytest.raises(DataError, match=r"names record 20 of alpha@train, which no longer"):
         open_it()
 
 
@@ -188,7 +188,7 @@ def test_other_or_rebuilt_data_is_refused(made, data_dir):
 )
 def test_bad_weights_name_file_and_entry(made, weights, complaint):
     rewrite(made[0].path, stages=[{"first_draw": 0, "weights": weights}])
-    with pytest.raises(CurationError, match=complaint):
+    with pytest.raises(DataError, match=complaint):
         read_manifest(made[0].path)
 
 
@@ -196,27 +196,25 @@ def test_damaged_manifests_are_named(made, tmp_path):
     path, order = made[0].path, order_path(made[0].path)
     text, entries = path.read_text(), np.load(order)
     path.write_text(text.replace('"sizes": [15,', '"sizes": [14,'))
-    with pytest.raises(CurationError, match=r"sizes must be whole numbers >= 0 with sum 26"):
+    with pytest.raises(DataError, match=r"sizes must be whole numbers >= 0 with sum 26"):
         read_manifest(path)
     path.write_text(text.replace('"temperature": 0.0', '"temperature": 0.1'))
-    with pytest.raises(CurationError, match=r"m.json was changed after it was written"):
+    with pytest.raises(DataError, match=r"m.json was changed after it was written"):
         read_manifest(path)
     path.write_text(text[:-20])
-    with pytest.raises(CurationError, match=r"m.json is not JSON"):
+    with pytest.raises(DataError, match=r"m.json is not JSON"):
         read_manifest(path)
     path.write_text('{"format": 1, "hash": ""}')
-    with pytest.raises(CurationError, match=r"m.json is not a manifest of format 1: it lacks"):
+    with pytest.raises(DataError, match=r"m.json is not a manifest of format 1: it lacks"):
         read_manifest(path)
     path.write_text(text)
     np.save(order, entries[:-1])
-    with pytest.raises(CurationError, match=r"m.order.npy is not the order file that .*m.json"):
+    with pytest.raises(DataError, match=r"m.order.npy is not the order file that .*m.json"):
         read_manifest(path)
     sources = made[0].content["sources"]
     np.save(order, entries)
     rewrite(path, sources=[sources[0], sources[1] | {"records": 5}])
-    with pytest.raises(
-        CurationError, match=r"entry 25 \(leaf 2\) names record 25, but the sources"
-    ):
+    with pytest.raises(DataError, match=r"entry 25 \(leaf 2\) names record 25, but the sources"):
         read_manifest(path)
     order.unlink()
     with pytest.raises(FileNotFoundError, match=r"the other half of .*m.json, does not exist"):
@@ -233,7 +231,7 @@ def test_bad_settings_are_named(embeddings, tmp_path):
         ("zero.npy", np.zeros(26), r"zero.npy: all record weights are zero"),
     ):
         np.save(tmp_path / file, values)
-        with pytest.raises(CurationError, match=complaint):
+        with pytest.raises(DataError, match=complaint):
             make(path, embeddings, mixing.Balance(record_weights=str(tmp_path / file)))
     with pytest.raises(ValueError, match="first stage begins at draw 5, not 0"):
         mixing.parse_curriculum("5:1")

@@ -19,6 +19,7 @@ from surgrec_jax.data import decode
 from surgrec_jax.data.decode import UndecodableFrameError, decode_frames, jpeg_size
 from surgrec_jax.data.records import open_source
 from surgrec_jax.metrics import MetricsWriter
+from surgrec_jax.safety.errors import DataError
 
 
 def jpeg(height=48, width=64, **flags) -> bytes:
@@ -135,10 +136,12 @@ def test_a_damaged_config_of_a_workdir_is_named(tmp_path, text):
         cfg.check_workdir(Config(), tmp_path)
 
 
-@pytest.mark.parametrize("line", ["[]", "5", "{}", '{"step": []}', '{"step": null}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "line", [b"[]", b"5", b"{}", b'{"step": []}', b'{"step": null}', b"[" * 100_000, b"\x9a"]
+)
 def test_a_damaged_line_of_metrics_is_named(tmp_path, line):
-    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 2}}\n')
-    with pytest.raises(ValueError, match="line 2 is not JSON with a step"):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')
+    with pytest.raises(DataError, match="line 2 is not JSON with a step"):
         MetricsWriter(tmp_path, 5)
 
 
@@ -158,5 +161,5 @@ def test_names_and_numbers_of_shards(tmp_path, change, complaint):
     info = folder / "dataset_info.json"
     assert change[0] in info.read_text()
     info.write_text(info.read_text().replace(*change, 1))
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(DataError, match=complaint):
         open_source(tmp_path, "odd")

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from data_builders.common.annotations import (
     by_name,
     by_number,
-    check_rate,
     frame_table,
     interval_table,
     read_json,
 )
 from data_builders.common.errors import BadInput
+from data_builders.common.video import check_rate
 
 SETTINGS = settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from surgrec_jax.evaluation import report, report_benchmark, results, run_logs, svg
+from surgrec_jax.safety import files
 
 HOSTILE = "<script>alert('x')</script>\"'&"
 
@@ -158,7 +159,7 @@ def test_a_probe_of_fine_tuned_encoders_has_no_other_baseline_than_the_majority(
 def test_report_command_line(tmp_path, capsys):
     folder = workdir(tmp_path)
     probe = tmp_path / "results.json"
-    results.write_json(probe, measured())
+    files.write_json(probe, measured())
     out = tmp_path / "page" / "report.html"
     report.main(["--runs", str(folder), "--probe", str(probe), "--out", str(out), "--fact", "a=b"])
     assert str(out) in capsys.readouterr().out
@@ -193,7 +194,7 @@ def test_run_log_is_tolerant_and_counts_what_it_left_out(tmp_path):
 
 def test_results_refuse_nan_and_the_table_shows_every_number(tmp_path):
     with pytest.raises(ValueError):
-        results.write_json(tmp_path / "r.json", {"mean": float("nan")})
+        files.write_json(tmp_path / "r.json", {"mean": float("nan")})
     text = results.table(measured("MAE"))
     assert "60.0 ± 1.0" in text and "+20.0 [+18.0, +22.0]" in text and "8 test cases" in text
     assert "Phantom data, not clinical" in text

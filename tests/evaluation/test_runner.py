@@ -19,6 +19,7 @@ from surgrec_jax.evaluation.task_list import select_tasks
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
+from surgrec_jax.safety import files
 from tests.small_phantom import small_phantom
 
 SMALL = small_phantom(minutes=6.0)
@@ -76,7 +77,7 @@ def test_probe_of_the_phantom_corpus(sources, encoder, tmp_path):
         - (scores[1].argmax(1) == predictions["phase/labels"]).mean()
     )
 
-    results.write_json(tmp_path / "results.json", found)
+    files.write_json(tmp_path / "results.json", found)
     assert "same as random" in results.table(results.read_json(tmp_path / "results.json"))
     assert "<table>" in report.build_report([], found, title="t")
 

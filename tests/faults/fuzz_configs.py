@@ -13,6 +13,7 @@ from absl import flags
 from surgrec_jax import config as cfg
 from surgrec_jax import inputs, main, metrics, sharding, train_state
 from surgrec_jax.data import faults
+from surgrec_jax.safety.errors import UserError
 from tests.faults.fuzz_mutate import mutate_text
 
 CONFIGS = ("configs/mae.py:tiny", "configs/jepa.py:tiny", "configs/mae.py", "configs/jepa.py")
@@ -131,5 +132,5 @@ def _reported(work: Callable[[], str]) -> str:
         if error.code not in (1, 2):
             raise
         raise ReportedError from error
-    except (ValueError, OSError) as error:  # see main.main
+    except (UserError, OSError) as error:  # see safety.errors
         raise ReportedError from error

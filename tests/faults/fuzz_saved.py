@@ -15,13 +15,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from surgrec_jax.checkpoint import CheckpointError, Checkpoints, manifest
+from surgrec_jax.checkpoint import Checkpoints, manifest
 from surgrec_jax.curation import shards
 from surgrec_jax.curation.manifest import content_hash, order_path, read_manifest, write_manifest
 from surgrec_jax.encoder import load_encoder, meta_of
 from surgrec_jax.evaluation import cells, feature_cache, protocol, report, vlm_answers
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.models.vit import init_encoder
+from surgrec_jax.safety.errors import UserError
 from tests.evaluation.arrays import features, made_problem
 from tests.evaluation.test_report import measured
 from tests.faults.fuzz_mutate import mutate, mutate_json, mutate_text
@@ -53,7 +54,7 @@ def suite(folder: Path, seed: int):
             shutil.rmtree(copy)
         return name
 
-    return case, (ReportedError, CheckpointError, ValueError, OSError)
+    return case, (ReportedError, UserError, OSError)
 
 
 def _mutated(path: Path, rng: np.random.Generator) -> bytes:

@@ -1,0 +1,1 @@
+"""What keeps users and their files safe: errors they can mend, bounded readers, whole files."""
