@@ -45,6 +45,23 @@ def shape_of(shapes: Mapping[str, Shape], key: str) -> Shape:
     return shapes[key]
 
 
+def sizes_of(shapes: Mapping[str, Shape], kernel: str, layer: str, mlp: str) -> dict[str, int]:
+    """width, depth, mlp_dim, tubelet and patch of an encoder of tubelets, by their names.
+
+    Args:
+        kernel: key of the 3-D patch convolution.
+        layer: prefix of the blocks, before their number.
+        mlp: name of the first matrix of a block's MLP.
+
+    Raises:
+        ConvertError: the file lacks one of them.
+    """
+    width, _, tubelet, patch, _ = shape_of(shapes, kernel)
+    mlp_dim = shape_of(shapes, f"{layer}0.{mlp}.weight")[0]
+    sizes = {"width": width, "depth": depth_of(shapes, layer), "mlp_dim": mlp_dim}
+    return sizes | {"tubelet": tubelet, "patch": patch}
+
+
 def heads_of(part: str, width: int, heads: int | None, remedy: str) -> int:
     """The attention heads of a part ("an encoder"), checked against its width.
 
@@ -110,8 +127,8 @@ def settle_clip(
     Raises:
         ConvertError: the user's values contradict the file's, or nobody states a decisive one.
     """
-    clip, names = {}, ("num_frames", "image_size")
-    for name, told, assumed in zip(names, stated, usual, strict=True):
+    clip, missing = {}, []
+    for name, told, assumed in zip(("num_frames", "image_size"), stated, usual, strict=True):
         asked = getattr(options, name)
         if asked is not None and told is not None and asked != told:
             raise ConvertError(
@@ -121,14 +138,12 @@ def settle_clip(
         clip[name] = asked or told or assumed
         if asked is None and told is None:
             notes.append(f"the file does not state {name}; {assumed} is what its family uses")
-    missing = [name for name, told in zip(names, stated, strict=True) if not told]
-    if decisive and any(getattr(options, name) is None for name in missing):
-        frames, (height, width) = usual
-        examples = {"num_frames": f"{frames}", "image_size": f"{height}x{width}"}
+            side = assumed if name == "num_frames" else "x".join(map(str, assumed))
+            missing.append(f"--{name}={side}")
+    if decisive and missing:
         raise ConvertError(
-            f"the file does not state {' and '.join(missing)}, which its positions depend on; give "
-            f"{' '.join(f'--{name}={examples[name]}' for name in missing)} if it was trained as "
-            "its family's public files, or the size it was trained on"
+            "the file does not state the clip it was trained on, which its positions depend on; "
+            f"give {' '.join(missing)} if that is as in its family's public files"
         )
     return clip
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,19 +33,13 @@ def interleave(heads: int) -> Callable[[np.ndarray], np.ndarray]:
     return move
 
 
-def qkv_matrix(heads: int, rotary: bool, fused: bool) -> Transform:
-    """Query, key and value, [3 D, D] or three of [D, D], as [D, 3 D] with rotary pairs in order."""
+def fused_qkv(heads: int, rotary: bool, fused: bool, masked: bool = False) -> Transform:
+    """Query, key and value with rotary pairs in order: one tensor or three as [D, 3 D] or [3 D].
 
-    def forward(x: Arrays) -> np.ndarray:
-        q, k, v = np.split(x[0], 3) if fused else x
-        move = interleave(heads) if rotary else (lambda part: part)
-        return np.concatenate([move(q), move(k), v]).T
-
-    return Transform(forward, None)
-
-
-def qkv_vector(heads: int, rotary: bool, fused: bool, masked: bool) -> Transform:
-    """Biases in the same order; DINOv3's own files multiply a mask onto theirs (keys have none)."""
+    Args:
+        masked: whether a second tensor is a mask of 0 and 1 on the first (DINOv3's own files
+            multiply one onto their biases, as keys have none).
+    """
 
     def forward(x: Arrays) -> np.ndarray:
         if masked:
@@ -54,7 +48,7 @@ def qkv_vector(heads: int, rotary: bool, fused: bool, masked: bool) -> Transform
             x = [np.where(x[1] == 0, np.float32(0), x[0])]
         q, k, v = np.split(x[0], 3) if fused else x
         move = interleave(heads) if rotary else (lambda part: part)
-        return np.concatenate([move(q), move(k), v])
+        return np.concatenate([move(q), move(k), v]).T
 
     return Transform(forward, None)
 
@@ -69,27 +63,21 @@ def image_kernel(tubelet: int) -> Transform:
     return Transform(forward, None)
 
 
-def prefix(parts: int) -> Transform:
-    """CLS and register tokens one after another, [1, n, D] or [1, 1, D] each, as [N, D]."""
-
-    def forward(x: Arrays) -> np.ndarray:
-        return np.concatenate([token.reshape(-1, token.shape[-1]) for token in x])
-
-    return Transform(forward, None)
+# CLS and register tokens one after another, [1, n, D] or [1, 1, D] each, as [N, D].
+PREFIX = Transform(lambda x: np.concatenate([t.reshape(-1, t.shape[-1]) for t in x]), None)
 
 
-@dataclasses.dataclass(frozen=True)
-class BlockStyle:
+class BlockStyle(NamedTuple):
     """The names that a file gives to the parts of a block.
 
     Attributes:
         qkv: names of the fused projection, or of those of query, key and value.
-        proj, up, down: names of the output projection, and of the MLP's two matrices.
-        gate: name of a SwiGLU's gate; None where there is none or `up` holds it.
+        proj: name of attention's output projection.
         scale: name of the two layer scales, with "{n}" for 1 and 2.
+        up, down: names of the MLP's two matrices.
+        gate: name of a SwiGLU's gate, `up` where one tensor holds both; None in a plain MLP.
         qkv_bias: see `ViTConfig`.
         masked: whether a mask is multiplied onto the fused bias (DINOv3's own files).
-        swiglu: whether the MLP is gated.
     """
 
     qkv: tuple[str, ...]
@@ -100,45 +88,31 @@ class BlockStyle:
     gate: str | None
     qkv_bias: str
     masked: bool
-    swiglu: bool
-
-    @property
-    def joined(self) -> bool:
-        """Whether one tensor holds the gate and the value of the MLP: see `JOINED`."""
-        return self.swiglu and self.gate is None
 
 
-# Names of qkv, of the output projection and of the scales: originals, DINOv2 and DINOv3 in
-# transformers (whose newer releases may give DINOv2 the names of DINOv3).
+HF_SCALE = "layer_scale{n}.lambda1"
+# Names of qkv, of the output projection and of the scales: in the originals, and in transformers
+# of DINOv2 and of DINOv3 (whose names newer releases may give to DINOv2).
+DINOV2_QKV = tuple(f"attention.attention.{name}" for name in ("query", "key", "value"))
+DINOV3_QKV = tuple(f"attention.{name}_proj" for name in "qkv")
 ATTENTION = (
     (("attn.qkv",), "attn.proj", "ls{n}.gamma"),
-    (
-        tuple(f"attention.attention.{name}" for name in ("query", "key", "value")),
-        "attention.output.dense",
-        "layer_scale{n}.lambda1",
-    ),
-    (
-        tuple(f"attention.{name}_proj" for name in "qkv"),
-        "attention.o_proj",
-        "layer_scale{n}.lambda1",
-    ),
+    (DINOV2_QKV, "attention.output.dense", HF_SCALE),
+    (DINOV3_QKV, "attention.o_proj", HF_SCALE),
 )
-# Names of up, down and gate, by the name that no style further down has, and whether it is gated.
-MLP = {
-    "mlp.w12": ("mlp.w12", "mlp.w3", None, True),
-    "mlp.weights_in": ("mlp.weights_in", "mlp.weights_out", None, True),
-    "mlp.w1": ("mlp.w2", "mlp.w3", "mlp.w1", True),
-    "mlp.gate_proj": ("mlp.up_proj", "mlp.down_proj", "mlp.gate_proj", True),
-    "mlp.up_proj": ("mlp.up_proj", "mlp.down_proj", None, False),
-    "mlp.fc1": ("mlp.fc1", "mlp.fc2", None, False),
-}
+# Names of up, down and gate; a row is a file's if its gate, or without one its `up`, is there.
+MLP = (
+    ("mlp.w12", "mlp.w3", "mlp.w12"),
+    ("mlp.weights_in", "mlp.weights_out", "mlp.weights_in"),
+    ("mlp.w2", "mlp.w3", "mlp.w1"),
+    ("mlp.up_proj", "mlp.down_proj", "mlp.gate_proj"),
+    ("mlp.up_proj", "mlp.down_proj", None),
+    ("mlp.fc1", "mlp.fc2", None),
+)
 
 
 def style_of(shapes: Mapping[str, Shape], first: str) -> BlockStyle:
-    """The style of a file, by the keys of its first block.
-
-    Args:
-        first: prefix of that block.
+    """The style of a file, by the keys under `first`, the prefix of its first block.
 
     Raises:
         ConvertError: the keys are of no known style.
@@ -147,31 +121,21 @@ def style_of(shapes: Mapping[str, Shape], first: str) -> BlockStyle:
     def has(name: str) -> bool:
         return f"{first}{name}" in shapes
 
-    attention = next((a for a in ATTENTION if has(f"{a[0][0]}.weight")), None)
-    mlp = next((names for only, names in MLP.items() if has(f"{only}.weight")), None)
-    if attention is None or mlp is None:
-        known = [a[0][0] for a in ATTENTION] if attention is None else MLP
-        raise ConvertError(f"missing from the file: {first}({'|'.join(known)}).weight")
-    qkv, proj, scale = attention
-    up, down, gate, swiglu = mlp
+    attention = [row for row in ATTENTION if has(f"{row[0][0]}.weight")]
+    mlp = [row for row in MLP if has(f"{row[2] or row[0]}.weight")]
+    if not attention or not mlp:
+        missing = "mlp" if attention else "attention"
+        raise ConvertError(f"missing from the file: the weights of {first}{missing}")
+    qkv = attention[0][0]
     biased = [has(f"{name}.bias") for name in qkv]
-    return BlockStyle(
-        qkv=qkv,
-        proj=proj,
-        scale=scale,
-        up=up,
-        down=down,
-        gate=gate,
-        qkv_bias="qkv" if all(biased) else "qv" if biased[0] else "none",
-        masked=has(f"{qkv[0]}.bias_mask"),
-        swiglu=swiglu,
-    )
+    bias = "qkv" if all(biased) else "qv" if biased[0] else "none"
+    return BlockStyle(*attention[0], *mlp[0], bias, has(f"{qkv[0]}.bias_mask"))
 
 
 def mlp_dim_of(shapes: Mapping[str, Shape], first: str, style: BlockStyle) -> int:
     """Width of a block's MLP."""
     rows = shapes[f"{first}{style.up}.weight"][0]
-    return rows // 2 if style.joined else rows
+    return rows // 2 if style.up == style.gate else rows
 
 
 def block_rules(source: str, path: str, config: ViTConfig, style: BlockStyle) -> list[Rule]:
@@ -192,7 +156,7 @@ def block_rules(source: str, path: str, config: ViTConfig, style: BlockStyle) ->
     for n in (1, 2):
         rules.append(Rule(source + style.scale.format(n=n), f"{path}/scale{n}", SAME, depth))
     up = f"{source}{style.up}"
-    if style.joined:
+    if style.up == style.gate:
         for half, name in enumerate(("gate", "fc1")):
             rules.append(Rule(f"{up}.weight/{half}", f"{path}/mlp/{name}/kernel", LINEAR, depth))
             rules.append(Rule(f"{up}.bias/{half}", f"{path}/mlp/{name}/bias", SAME, depth))
@@ -205,12 +169,12 @@ def _qkv_rules(source: str, path: str, config: ViTConfig, style: BlockStyle) -> 
     """Query, key and value with the biases they have, rotary pairs side by side."""
     depth, rotary = config.depth, config.position == "rope_2d"
     fused, names = len(style.qkv) == 1, [f"{source}{name}" for name in style.qkv]
-    matrix = qkv_matrix(config.heads, rotary, fused)
+    matrix = fused_qkv(config.heads, rotary, fused)
     rules = [Rule(tuple(f"{n}.weight" for n in names), f"{path}/qkv/kernel", matrix, depth)]
     if style.qkv_bias == "qkv":
         keys = tuple(f"{n}.bias" for n in names)
         keys += (f"{names[0]}.bias_mask",) if style.masked else ()
-        vector = qkv_vector(config.heads, rotary, fused, style.masked)
+        vector = fused_qkv(config.heads, rotary, fused, style.masked)
         rules.append(Rule(keys, f"{path}/qkv/bias", vector, depth))
     elif style.qkv_bias == "qv":
         move = interleave(config.heads) if rotary else (lambda part: part)

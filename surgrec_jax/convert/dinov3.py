@@ -10,29 +10,20 @@ and attention spans the clip: a start for video training rather than DINO itself
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from surgrec_jax.convert import architecture
-from surgrec_jax.convert.architecture import (
-    depth_of,
-    find_prefix,
-    heads_of,
-    settle_clip,
-    settle_eps,
-    shape_of,
-)
+from surgrec_jax.convert import architecture as arch
 from surgrec_jax.convert.dino_blocks import (
     JOINED,
+    PREFIX,
     BlockStyle,
     block_rules,
     image_kernel,
     mlp_dim_of,
-    prefix,
     style_of,
 )
 from surgrec_jax.convert.hf_config import (
@@ -51,7 +42,7 @@ from surgrec_jax.models.presets import ViTConfig
 
 EPS = {"dinov2": 1e-6, "dinov3": 1e-5}
 SIZE = {"dinov2": (518, 518), "dinov3": (224, 224)}
-USUAL_HEADS = architecture.HEADS | {1280: 20}
+USUAL_HEADS = arch.HEADS | {1280: 20}
 # Heads of an encoder whose config.json does not say them: transformers' defaults.
 CONFIG_HEADS = {"dinov2": 12, "dinov3": 6}
 FPS = 4.0
@@ -80,42 +71,24 @@ def recognise(shapes: Mapping[str, Shape]) -> str | None:
         return "dinov2" if table else "dinov3"
     if any(k.endswith("embeddings.position_embeddings") for k in shapes):
         return "hf_dinov2" if any("layer_scale1" in k for k in shapes) else None
-    return (
-        "hf_dinov3"
-        if any(k.endswith("embeddings.patch_embeddings.weight") for k in shapes)
-        else None
-    )
+    kernel = "embeddings.patch_embeddings.weight"
+    return "hf_dinov3" if any(k.endswith(kernel) for k in shapes) else None
 
 
-@dataclasses.dataclass(frozen=True)
-class Keys:
-    """The keys of a file's tensors outside the blocks, and the prefixes of its blocks.
+class Keys(NamedTuple):
+    """The keys of a file's tensors outside the blocks, and the prefixes of its blocks."""
 
-    Attributes:
-        top: prefix of the whole model.
-        kernel: the patch embedding, without ".weight".
-        prefix: CLS and, where there are any, register tokens.
-        table: the learned position table, None where positions are rotary.
-        layer: prefix of the blocks, before their number.
-        norm: the last LayerNorm.
-    """
-
-    top: str
-    kernel: str
-    prefix: tuple[str, ...]
-    table: str | None
-    layer: str
-    norm: str
-
-    @property
-    def first(self) -> str:
-        """The prefix of the first block."""
-        return f"{self.layer}0."
+    top: str  # prefix of the whole model
+    kernel: str  # of the patch embedding, without ".weight"
+    prefix: tuple[str, ...]  # CLS and, where there are any, register tokens
+    table: str | None  # the learned position table, None where positions are rotary
+    layer: str  # prefix of the blocks, before their number
+    norm: str  # the last LayerNorm, without ".weight"
 
 
 def _keys(shapes: Mapping[str, Shape], family: str) -> Keys:
     """The keys of a file of the family."""
-    before = find_prefix(shapes, "cls_token")
+    before = arch.find_prefix(shapes, "cls_token")
     top = before.removesuffix("embeddings.")
     layers = [f"{top}{name}" for name in LAYERS[family.startswith("hf_")]]
     registers = (f"{before}storage_tokens", f"{before}register_tokens")
@@ -125,7 +98,7 @@ def _keys(shapes: Mapping[str, Shape], family: str) -> Keys:
         kernel=before + KERNEL[family],
         prefix=(f"{before}cls_token", *(key for key in registers if key in shapes)),
         table=next((key for key in tables if key in shapes), None),
-        layer=next((name for name in layers if depth_of(shapes, name)), layers[0]),
+        layer=next((name for name in layers if arch.depth_of(shapes, name)), layers[0]),
         norm=f"{top}{'layernorm' if family == 'hf_dinov2' else 'norm'}",
     )
 
@@ -138,13 +111,13 @@ def read(file: Any, options: ImportOptions, family: str) -> Plan:
     """
     shapes, notes = file.shapes(), []
     keys = _keys(shapes, family)
-    style = style_of(shapes, keys.first)
+    style = style_of(shapes, f"{keys.layer}0.")
     config = _encoder(file, keys, style, options, family, notes)
     path = "params/encoder"
     rules = [
         Rule(f"{keys.kernel}.weight", f"{path}/patch_embed/kernel", image_kernel(config.tubelet)),
         Rule(f"{keys.kernel}.bias", f"{path}/patch_embed/bias"),
-        Rule(keys.prefix, f"{path}/prefix", prefix(len(keys.prefix))),
+        Rule(keys.prefix, f"{path}/prefix", PREFIX),
         *block_rules(f"{keys.layer}{{i}}.", f"{path}/blocks/layers", config, style),
         *norm(keys.norm, f"{path}/norm"),
     ]
@@ -159,7 +132,7 @@ def read(file: Any, options: ImportOptions, family: str) -> Plan:
         fps=options.fps or FPS,
         prefixes={"encoder": keys.top},
         notes=notes,
-        split=JOINED if style.joined else None,
+        split=JOINED if style.up == style.gate else None,
     )
 
 
@@ -173,7 +146,7 @@ def _encoder(
 ) -> ViTConfig:
     """The encoder of a file; transformers' config.json must fit it."""
     version, hf, shapes = family.removeprefix("hf_"), family.startswith("hf_"), file.shapes()
-    width, _, patch, _ = shape_of(shapes, f"{keys.kernel}.weight")
+    width, _, patch, _ = arch.shape_of(shapes, f"{keys.kernel}.weight")
     size = _table_size(shapes[keys.table], patch) if keys.table else None
     heads, eps, fields = options.heads or USUAL_HEADS.get(width), None, {}
     if hf:
@@ -184,20 +157,20 @@ def _encoder(
         fields = statistics(file)
     config = ViTConfig(
         width=width,
-        depth=depth_of(shapes, keys.layer),
-        heads=heads_of("an encoder", width, heads, "give --heads"),
-        mlp_dim=mlp_dim_of(shapes, keys.first, style),
+        depth=arch.depth_of(shapes, keys.layer),
+        heads=arch.heads_of("an encoder", width, heads, "give --heads"),
+        mlp_dim=mlp_dim_of(shapes, f"{keys.layer}0.", style),
         tubelet=INFLATED if options.frames == "inflated" else 1,
         patch=patch,
         position="learned_2d" if keys.table else "rope_2d",
         qkv_bias=style.qkv_bias,
-        norm_eps=settle_eps(eps, EPS[version], options, version),
+        norm_eps=arch.settle_eps(eps, EPS[version], options, version),
         init="trunc_normal",
-        mlp="swiglu" if style.swiglu else "gelu",
+        mlp="swiglu" if style.gate else "gelu",
         layer_scale=True,
         prefix_tokens=1 + sum(shapes[key][1] for key in keys.prefix[1:]),
         frames_apart=options.frames == "apart",
-        **settle_clip(options, (None, size), (FRAMES, SIZE[version]), notes),
+        **arch.settle_clip(options, (None, size), (FRAMES, SIZE[version]), notes),
         **fields,
     )
     if hf:

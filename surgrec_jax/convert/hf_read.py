@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from surgrec_jax.convert.architecture import (
-    depth_of,
-    find_prefix,
-    heads_of,
-    settle_clip,
-    settle_eps,
-    shape_of,
-)
+from surgrec_jax.convert import architecture as arch
 from surgrec_jax.convert.hf_config import (
     agree,
     config_json,
@@ -31,6 +24,8 @@ from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.presets import ViTConfig
 
 EPS = 1e-6
+VIDEOMAE_KERNEL = "embeddings.patch_embeddings.projection.weight"
+VJEPA2_KERNEL = "encoder.embeddings.patch_embeddings.proj.weight"
 NO_NORM = (
     "the folder has no last norm, as transformers saves VideoMAEModel where use_mean_pooling is "
     "true; tokens are what its last block gives"
@@ -44,7 +39,7 @@ def read_videomae(file: Any, options: ImportOptions) -> Plan:
         ConvertError: no config.json, an architecture it does not describe, or unusual constants.
     """
     shapes, stated, notes = file.shapes(), config_json(file, "videomae"), []
-    prefix = find_prefix(shapes, "embeddings.patch_embeddings.projection.weight")
+    prefix = arch.find_prefix(shapes, VIDEOMAE_KERNEL)
     config = _videomae_encoder(file, stated, prefix, options, notes)
     decoder = _decoder(shapes, stated) if "encoder_to_decoder.weight" in shapes else None
     style = "v5" if any(k.endswith("query.bias") for k in shapes) else "v4"
@@ -64,7 +59,7 @@ def read_videomae(file: Any, options: ImportOptions) -> Plan:
     if config.final_norm == "none":
         notes.append(NO_NORM)
     if config.final_norm == "pooled":
-        plan.head = HeadConfig("linear", shape_of(shapes, "classifier.weight")[0])
+        plan.head = HeadConfig("linear", arch.shape_of(shapes, "classifier.weight")[0])
         plan.rules += linear("classifier", "params/head/linear")
         notes.append("transformers gives fc_norm eps 1e-5; VideoMAE trains it with 1e-6, kept")
     else:
@@ -76,20 +71,9 @@ def _videomae_encoder(
     file: Any, stated: dict[str, Any], prefix: str, options: ImportOptions, notes: list[str]
 ) -> ViTConfig:
     """The encoder of VideoMAEModel."""
-    shapes = file.shapes()
-    kernel = shapes[f"{prefix}embeddings.patch_embeddings.projection.weight"]
-    width, _, tubelet, patch, _ = kernel
-    depth = depth_of(shapes, f"{prefix}encoder.layer.")
-    mlp = shape_of(shapes, f"{prefix}encoder.layer.0.intermediate.dense.weight")[0]
-    agree(
-        stated,
-        qv_bias=True,
-        hidden_size=width,
-        num_hidden_layers=depth,
-        intermediate_size=mlp,
-        tubelet_size=tubelet,
-        patch_size=patch,
-    )
+    shapes, kernel = file.shapes(), f"{prefix}{VIDEOMAE_KERNEL}"
+    sizes = arch.sizes_of(shapes, kernel, f"{prefix}encoder.layer.", "intermediate.dense")
+    agree(stated, qv_bias=True, intermediate_size=sizes["mlp_dim"], **_stated_sizes(sizes))
     eps = number(stated, "layer_norm_eps", 1e-12, float)
     clip = number(stated, "num_frames", 16), sides(stated, "image_size", 224)
     final = "pooled" if "fc_norm.weight" in shapes else "tokens"
@@ -97,26 +81,29 @@ def _videomae_encoder(
     if f"{prefix}layernorm.weight" not in shapes and final == "tokens":
         final = "none" if stated.get("use_mean_pooling", True) is True else final
     return ViTConfig(
-        width=width,
-        depth=depth,
+        **sizes,
         heads=number(stated, "num_attention_heads", 12),
-        mlp_dim=mlp,
-        tubelet=tubelet,
-        patch=patch,
         qkv_bias="qv",
-        norm_eps=settle_eps(eps, EPS, options, "VideoMAE"),
+        norm_eps=arch.settle_eps(eps, EPS, options, "VideoMAE"),
         final_norm=final,
-        **settle_clip(options, clip, clip, notes),
+        **arch.settle_clip(options, clip, clip, notes),
         **statistics(file),
     )
+
+
+def _stated_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Sizes by the names that both config.json have for them."""
+    names = {"width": "hidden_size", "depth": "num_hidden_layers"}
+    names |= {"tubelet": "tubelet_size", "patch": "patch_size"}
+    return {name: sizes[ours] for ours, name in names.items()}
 
 
 def _decoder(shapes: Mapping[str, Shape], stated: dict[str, Any]) -> dict[str, int]:
     """Sizes of the decoder beside VideoMAEModel."""
     first = "decoder.decoder_layers."
-    depth = depth_of(shapes, first)
+    depth = arch.depth_of(shapes, first)
     width = shapes["encoder_to_decoder.weight"][0]
-    mlp = shape_of(shapes, f"{first}0.intermediate.dense.weight")[0]
+    mlp = arch.shape_of(shapes, f"{first}0.intermediate.dense.weight")[0]
     agree(
         stated,
         norm_pix_loss=True,
@@ -125,7 +112,7 @@ def _decoder(shapes: Mapping[str, Shape], stated: dict[str, Any]) -> dict[str, i
         decoder_intermediate_size=mlp,
     )
     heads = number(stated, "decoder_num_attention_heads", 6)
-    heads = heads_of("a decoder", width, heads, "config.json states them")
+    heads = arch.heads_of("a decoder", width, heads, "config.json states them")
     return {"depth": depth, "width": width, "heads": heads, "mlp_dim": mlp}
 
 
@@ -136,7 +123,7 @@ def read_vjepa2(file: Any, options: ImportOptions) -> Plan:
         ConvertError: no config.json, an architecture it does not describe, or unusual constants.
     """
     shapes, stated, notes = file.shapes(), config_json(file, "vjepa2"), []
-    prefix = find_prefix(shapes, "encoder.embeddings.patch_embeddings.proj.weight")
+    prefix = arch.find_prefix(shapes, VJEPA2_KERNEL)
     config = _vjepa2_encoder(file, stated, prefix, options, notes)
     predictor, tokens = None, options.mask_tokens
     if f"{prefix}predictor.embeddings.mask_tokens" in shapes:
@@ -146,7 +133,7 @@ def read_vjepa2(file: Any, options: ImportOptions) -> Plan:
             predictor["num_masks"] = len(tokens)
     head = None
     if "classifier.weight" in shapes:
-        layers = depth_of(shapes, "pooler.self_attention_layers.")
+        layers = arch.depth_of(shapes, "pooler.self_attention_layers.")
         agree(stated, num_pooler_layers=layers)
         head = HeadConfig(
             "attentive",
@@ -174,41 +161,27 @@ def _vjepa2_encoder(
     file: Any, stated: dict[str, Any], prefix: str, options: ImportOptions, notes: list[str]
 ) -> ViTConfig:
     """The encoder of VJEPA2Model."""
-    shapes = file.shapes()
-    kernel = shapes[f"{prefix}encoder.embeddings.patch_embeddings.proj.weight"]
-    width, _, tubelet, patch, _ = kernel
-    depth = depth_of(shapes, f"{prefix}encoder.layer.")
-    mlp = shape_of(shapes, f"{prefix}encoder.layer.0.mlp.fc1.weight")[0]
-    agree(
-        stated,
-        qkv_bias=True,
-        hidden_size=width,
-        num_hidden_layers=depth,
-        tubelet_size=tubelet,
-        patch_size=patch,
-    )
-    ratio_agrees(stated, "mlp_ratio", width, mlp)
+    kernel = f"{prefix}{VJEPA2_KERNEL}"
+    sizes = arch.sizes_of(file.shapes(), kernel, f"{prefix}encoder.layer.", "mlp.fc1")
+    agree(stated, qkv_bias=True, **_stated_sizes(sizes))
+    ratio_agrees(stated, "mlp_ratio", sizes["width"], sizes["mlp_dim"])
     eps = number(stated, "layer_norm_eps", EPS, float)
     clip = number(stated, "frames_per_clip", 64), sides(stated, "crop_size", 256)
     return ViTConfig(
-        width=width,
-        depth=depth,
+        **sizes,
         heads=number(stated, "num_attention_heads", 16),
-        mlp_dim=mlp,
-        tubelet=tubelet,
-        patch=patch,
         position="rope_3d_tiled",
-        norm_eps=settle_eps(eps, EPS, options, "V-JEPA 2"),
+        norm_eps=arch.settle_eps(eps, EPS, options, "V-JEPA 2"),
         init="trunc_normal",
-        **settle_clip(options, clip, clip, notes),
+        **arch.settle_clip(options, clip, clip, notes),
         **statistics(file),
     )
 
 
 def _predictor(shapes: Mapping[str, Shape], stated: dict[str, Any], prefix: str) -> dict[str, int]:
     """Sizes of the predictor of VJEPA2Model."""
-    count, _, _, width = shape_of(shapes, f"{prefix}embeddings.mask_tokens")
-    depth = depth_of(shapes, f"{prefix}layer.")
+    count, _, _, width = arch.shape_of(shapes, f"{prefix}embeddings.mask_tokens")
+    depth = arch.depth_of(shapes, f"{prefix}layer.")
     agree(
         stated,
         pred_hidden_size=width,
@@ -217,5 +190,5 @@ def _predictor(shapes: Mapping[str, Shape], stated: dict[str, Any], prefix: str)
         pred_mlp_ratio=4,
     )
     heads = number(stated, "pred_num_attention_heads", 12)
-    heads = heads_of("a predictor", width, heads, "config.json states them")
+    heads = arch.heads_of("a predictor", width, heads, "config.json states them")
     return {"depth": depth, "width": width, "heads": heads, "num_masks": count}

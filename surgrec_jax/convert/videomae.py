@@ -11,16 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from surgrec_jax.convert import architecture
-from surgrec_jax.convert.architecture import (
-    depth_of,
-    find_prefix,
-    heads_of,
-    is_table,
-    settle_clip,
-    settle_eps,
-    shape_of,
-)
+from surgrec_jax.convert import architecture as arch
 from surgrec_jax.convert.hf_config import agree, number, ratio_agrees, sides, statistics
 from surgrec_jax.convert.import_plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import ConvertError, Ignored, Rule, Shape, squeeze
@@ -31,7 +22,7 @@ from surgrec_jax.models.presets import ViTConfig
 
 EPS = 1e-6
 FPS = 7.5  # every fourth frame of 30 a second
-HEADS = architecture.HEADS | {1408: 16}
+HEADS = arch.HEADS | {1408: 16}
 CLIP = (16, (224, 224))
 # Heads of the decoders that VideoMAE and v2 publish (modeling_pretrain.py), by their width.
 DECODER_HEADS = {96: 3, 192: 3, 384: 6, 512: 8, 640: 8}
@@ -86,12 +77,14 @@ def read(file: Any, options: ImportOptions) -> Plan:
         ConvertError: the file or the options lack something, or contradict each other.
     """
     shapes, notes = _weights(file.shapes()), []
-    prefix = find_prefix(shapes, "patch_embed.proj.weight")
+    prefix = arch.find_prefix(shapes, "patch_embed.proj.weight")
     pretraining = f"{prefix.removesuffix('encoder.')}encoder_to_decoder.weight" in shapes
     top = prefix.removesuffix("encoder.") if pretraining else prefix
     final = f"{prefix}norm" if f"{prefix}norm.weight" in shapes else f"{prefix}fc_norm"
     config = _encoder(file, shapes, prefix, options, notes, pooled=final.endswith("fc_norm"))
-    table = is_table(sincos_1d(config.num_tokens, config.width), "VideoMAE's fixed position table")
+    table = arch.is_table(
+        sincos_1d(config.num_tokens, config.width), "VideoMAE's fixed position table"
+    )
     plan = Plan(
         family="videomae",
         objective="mae",
@@ -121,14 +114,9 @@ def _encoder(
     pooled: bool,
 ) -> ViTConfig:
     """The encoder under a prefix; what no shape shows is config.json's or the user's."""
-    width, _, tubelet, patch, _ = shape_of(shapes, f"{prefix}patch_embed.proj.weight")
-    sizes = {
-        "width": width,
-        "depth": depth_of(shapes, f"{prefix}blocks."),
-        "mlp_dim": shape_of(shapes, f"{prefix}blocks.0.mlp.fc1.weight")[0],
-        "tubelet": tubelet,
-        "patch": patch,
-    }
+    kernel = f"{prefix}patch_embed.proj.weight"
+    sizes = arch.sizes_of(shapes, kernel, f"{prefix}blocks.", "mlp.fc1")
+    width, fields = sizes["width"], {}
     stated = (file.config or {}).get("model_config")
     if stated is None:
         heads, eps, clip, usual = options.heads, None, _trained_clip(file.settings), CLIP
@@ -139,16 +127,17 @@ def _encoder(
             raise ConvertError(
                 f"--heads={options.heads} contradicts config.json, which says {heads}; leave it out"
             )
-        sizes |= statistics(file)
+        fields = statistics(file)
         usual = clip
     return ViTConfig(
         **sizes,
-        heads=heads_of("an encoder", width, heads or HEADS.get(width), "give --heads"),
+        **fields,
+        heads=arch.heads_of("an encoder", width, heads or HEADS.get(width), "give --heads"),
         position="sincos_1d",
         qkv_bias="qv",
-        norm_eps=settle_eps(eps, EPS, options, "VideoMAE"),
+        norm_eps=arch.settle_eps(eps, EPS, options, "VideoMAE"),
         final_norm="pooled" if pooled else "tokens",
-        **settle_clip(options, clip, usual, notes, decisive=True),
+        **arch.settle_clip(options, clip, usual, notes, decisive=True),
     )
 
 
@@ -179,10 +168,10 @@ def _model_config(
 def _add_decoder(plan: Plan, shapes: Mapping[str, Shape], top: str, options: ImportOptions) -> None:
     width = shapes[f"{top}encoder_to_decoder.weight"][0]
     heads = options.head_heads or DECODER_HEADS.get(width)
-    heads = heads_of("a decoder", width, heads, "give --head_heads")
-    depth = depth_of(shapes, f"{top}decoder.blocks.")
+    heads = arch.heads_of("a decoder", width, heads, "give --head_heads")
+    depth = arch.depth_of(shapes, f"{top}decoder.blocks.")
     # VideoMAE v2 g gives its decoder the encoder's MLP ratio, 48 / 11.
-    mlp_dim = shape_of(shapes, f"{top}decoder.blocks.0.mlp.fc1.weight")[0]
+    mlp_dim = arch.shape_of(shapes, f"{top}decoder.blocks.0.mlp.fc1.weight")[0]
     plan.decoder = {"depth": depth, "width": width, "heads": heads, "mlp_dim": mlp_dim}
     plan.rules += decoder_rules(top, depth)
 

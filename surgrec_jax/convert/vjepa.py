@@ -13,16 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from surgrec_jax.convert import architecture
-from surgrec_jax.convert.architecture import (
-    depth_of,
-    find_prefix,
-    heads_of,
-    is_table,
-    settle_clip,
-    settle_eps,
-    shape_of,
-)
+from surgrec_jax.convert import architecture as arch
 from surgrec_jax.convert.import_plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import (
     ConvertError,
@@ -43,9 +34,9 @@ CLIP = {"vjepa1": (16, (224, 224)), "vjepa2": (64, (256, 256)), "vjepa21": (64, 
 FPS = {"vjepa1": 7.5, "vjepa2": 4.0, "vjepa21": 4.0}
 # V-JEPA 1 has published no g or G; their heads are those of its code.
 HEADS = {
-    "vjepa1": architecture.HEADS | {1408: 16, 1664: 16},
-    "vjepa2": architecture.HEADS | {1408: 22},
-    "vjepa21": architecture.HEADS | {1408: 22},
+    "vjepa1": arch.HEADS | {1408: 16, 1664: 16},
+    "vjepa2": arch.HEADS | {1408: 22},
+    "vjepa21": arch.HEADS | {1408: 22},
 }
 # 2.1 stretches rows and columns to those of 256 px, whatever the resolution.
 ORIGIN_21 = (0, 16, 16)
@@ -126,7 +117,7 @@ def read(file: Any, options: ImportOptions, version: str) -> Plan:
     groups = _encoders(shapes, options)
     prefix = groups["target"]
     config = _encoder(shapes, prefix, options, version, notes)
-    levels = depth_of(shapes, f"{prefix}norms_block.")
+    levels = arch.depth_of(shapes, f"{prefix}norms_block.")
     final = f"norms_block.{levels - 1}" if version == "vjepa21" else "norm"
     rules = encoder_rules(prefix, config, "params/encoder", final)
     if groups.get("online"):
@@ -155,24 +146,22 @@ def _encoder(
     notes: list[str],
 ) -> ViTConfig:
     """The encoder under a prefix."""
-    width, _, tubelet, patch, _ = shapes[f"{prefix}patch_embed.proj.weight"]
+    kernel = f"{prefix}patch_embed.proj.weight"
+    sizes = arch.sizes_of(shapes, kernel, f"{prefix}blocks.", "mlp.fc1")
+    width = sizes["width"]
     heads = options.heads or HEADS[version].get(width)
     tableless = version == "vjepa1" and f"{prefix}pos_embed" not in shapes
     return ViTConfig(
-        width=width,
-        depth=depth_of(shapes, f"{prefix}blocks."),
-        heads=heads_of("an encoder", width, heads, "give --heads"),
-        mlp_dim=shape_of(shapes, f"{prefix}blocks.0.mlp.fc1.weight")[0],
-        tubelet=tubelet,
-        patch=patch,
+        **sizes,
+        heads=arch.heads_of("an encoder", width, heads, "give --heads"),
         position=POSITION[version],
-        norm_eps=settle_eps(None, EPS, options, "V-JEPA"),
+        norm_eps=arch.settle_eps(None, EPS, options, "V-JEPA"),
         init="trunc_normal",
         position_grid=ORIGIN_21 if version == "vjepa21" else None,
         modality_embedding=any(
             re.fullmatch(rf"{re.escape(prefix)}(video|img)_mod_embed", k) for k in shapes
         ),
-        **settle_clip(options, (None, None), CLIP[version], notes, decisive=tableless),
+        **arch.settle_clip(options, (None, None), CLIP[version], notes, decisive=tableless),
     )
 
 
@@ -182,17 +171,17 @@ def _encoders(shapes: Mapping[str, Shape], options: ImportOptions) -> dict[str, 
     have = {key.split("/")[0] for key in shapes} & {"encoder", *TARGETS}
     target = next((name for name in TARGETS if name in have), None)
     if not have:
-        return {"target": find_prefix(shapes, anchor)}
+        return {"target": arch.find_prefix(shapes, anchor)}
     if target is None:
         if options.encoder == "target":
             raise ConvertError(
                 f"the file has {sorted(have)} and no EMA target ({', '.join(TARGETS)}), which is "
                 "the one to evaluate; give --encoder=online to take the online encoder"
             )
-        return {"target": find_prefix(shapes, anchor, "encoder/")}
-    groups = {"target": find_prefix(shapes, anchor, f"{target}/")}
+        return {"target": arch.find_prefix(shapes, anchor, "encoder/")}
+    groups = {"target": arch.find_prefix(shapes, anchor, f"{target}/")}
     if "encoder" in have:
-        groups["online"] = find_prefix(shapes, anchor, "encoder/")
+        groups["online"] = arch.find_prefix(shapes, anchor, "encoder/")
     elif options.encoder == "online":
         raise ConvertError("the file has no online encoder; leave out --encoder=online")
     return groups
@@ -202,7 +191,7 @@ def _ignored(version: str, prefixes: Any, config: ViTConfig, levels: int) -> lis
     ignored = []
     for prefix in map(re.escape, prefixes):
         if version == "vjepa1":
-            check = is_table(sincos_3d(config.grid, config.width), "V-JEPA 1's position table")
+            check = arch.is_table(sincos_3d(config.grid, config.width), "V-JEPA 1's position table")
             ignored.append(
                 Ignored(f"{prefix}pos_embed", "fixed table, compared and computed", check)
             )
@@ -221,7 +210,7 @@ def _add_predictor(plan: Plan, shapes: Mapping[str, Shape], options: ImportOptio
     if plan.family == "vjepa21":
         plan.notes.append(f"the predictor is not taken: {PREDICTOR_21}")
         return
-    prefix = find_prefix(shapes, "predictor_embed.weight", "predictor/")
+    prefix = arch.find_prefix(shapes, "predictor_embed.weight", "predictor/")
     width = shapes[f"{prefix}predictor_embed.weight"][0]
     numbers = sorted(
         int(m.group(1))
@@ -235,12 +224,12 @@ def _add_predictor(plan: Plan, shapes: Mapping[str, Shape], options: ImportOptio
         if n not in tokens
     ]
     heads = options.head_heads or predictor_heads(plan.family, plan.encoder, width)
-    heads = heads_of("a predictor", width, heads, "give --head_heads")
+    heads = arch.heads_of("a predictor", width, heads, "give --head_heads")
     grid, name = plan.encoder.grid, "V-JEPA 1's predictor table"
-    check = is_table(sincos_3d(grid, width), name) if plan.family == "vjepa1" else None
+    check = arch.is_table(sincos_3d(grid, width), name) if plan.family == "vjepa1" else None
     reason = "fixed table, compared and computed" if check else "left over: RoPE reads none"
     plan.ignored.append(Ignored(f"{re.escape(prefix)}predictor_pos_embed", reason, check))
-    depth = depth_of(shapes, f"{prefix}predictor_blocks.")
+    depth = arch.depth_of(shapes, f"{prefix}predictor_blocks.")
     plan.predictor = {"depth": depth, "width": width, "heads": heads, "num_masks": len(tokens)}
     plan.prefixes["predictor"] = prefix
     plan.rules += predictor_rules(prefix, depth, tokens)

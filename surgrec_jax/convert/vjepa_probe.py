@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from surgrec_jax.convert.architecture import depth_of, find_prefix, heads_of, shape_of
+from surgrec_jax.convert import architecture as arch
 from surgrec_jax.convert.import_plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import ConvertError, Ignored, Rule, Shape, squeeze
 from surgrec_jax.convert.tables import blocks, linear, norm
@@ -60,20 +60,20 @@ def read_probe(file: Any, options: ImportOptions, encoder: ViTConfig, fps: float
     if which not in (several or {0}):
         raise ConvertError(f"--probe={which}: {file.name} has {sorted(several) or 'only one'}")
     under = f"classifiers/{which}/" if several else "classifier/"
-    prefix = find_prefix(shapes, "pooler.query_tokens", under).removesuffix("pooler.")
-    classes, width = shape_of(shapes, f"{prefix}linear.weight")
+    prefix = arch.find_prefix(shapes, "pooler.query_tokens", under).removesuffix("pooler.")
+    classes, width = arch.shape_of(shapes, f"{prefix}linear.weight")
     if width != encoder.width:
         raise ConvertError(f"the probe is {width} wide, the encoder {encoder.width}")
     # V-JEPA 1 gives its probes the encoder's heads, V-JEPA 2 always 16.
     heads = options.head_heads or (16 if several else encoder.heads)
-    heads = heads_of("a probe", width, heads, "give --head_heads")
+    heads = arch.heads_of("a probe", width, heads, "give --head_heads")
     cross = f"{prefix}pooler.cross_attention_block."
     head = HeadConfig(
         "attentive",
         classes,
-        depth=depth_of(shapes, f"{prefix}pooler.blocks."),
+        depth=arch.depth_of(shapes, f"{prefix}pooler.blocks."),
         heads=heads,
-        mlp_dim=shape_of(shapes, f"{cross}mlp.fc1.weight")[0],
+        mlp_dim=arch.shape_of(shapes, f"{cross}mlp.fc1.weight")[0],
         norm_eps=1e-5,  # the pooler's LayerNorms are torch's default
     )
     if head.depth and not several:
