@@ -154,11 +154,6 @@ def load_encoder(
     Raises:
         CheckpointError: no checkpoint, a damaged one, or one of another format.
     """
-    if Path(path).is_file() or (Path(path) / "model.safetensors").exists():
-        raise checkpoint.CheckpointError(
-            f"{path} is not a checkpoint of this project; import it first: "
-            f"python -m surgrec_jax.convert import {path} --out WORKDIR"
-        )
     location = checkpoint.find(path, step)
     meta = checkpoint.read_meta(location)
     config = config_from_meta(meta)

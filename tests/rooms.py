@@ -244,7 +244,9 @@ def picture() -> str:
     for a, b in sorted(direct(edges)):
         (x1, y1), (x2, y2) = place[a], place[b]
         y1, middle = y1 + tall, (y1 + tall + y2) / 2
-        lines.append(f'<path d="M{x1:g} {y1:g}C{x1:g} {middle:g} {x2:g} {middle:g} {x2:g} {y2:g}"/>')
+        lines.append(
+            f'<path d="M{x1:g} {y1:g}C{x1:g} {middle:g} {x2:g} {middle:g} {x2:g} {y2:g}"/>'
+        )
     bottom = 2 * margin + (top - min(rows)) * (tall + gap_y) + tall
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {bottom:g}" '

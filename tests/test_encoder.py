@@ -55,7 +55,11 @@ def test_a_clip_is_square_where_one_side_is_asked_for(encoder):
 
 
 def test_files_of_other_projects_are_imported_first(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    for path in (tmp_path, tmp_path / "model.safetensors"):
-        with pytest.raises(CheckpointError, match=r"surgrec_jax.convert import .* --out WORKDIR"):
-            load_encoder(path)
+    for name in ("model.safetensors", "model-00001-of-00002.safetensors", "vitl.pth", "latest.pt"):
+        folder = tmp_path / name.replace(".", "_")
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        (folder / name).write_bytes(b"")
+        for path in (folder, folder / name):
+            with pytest.raises(CheckpointError, match=f"surgrec_jax.convert import {path} --out W"):
+                load_encoder(path)

@@ -21,7 +21,6 @@ from surgrec_jax.evaluation.tasks import Task
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.objectives import Question, find_objective
 from surgrec_jax.warm_start import WarmStart
-from surgrec_jax.objectives import make_objective
 from tests.evaluation.probing import probe_sources
 from tests.small_phantom import small_phantom
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from surgrec_jax.convert import dinov3, hf_read, huggingface, videomae, vjepa, vjepa_probe
-from surgrec_jax.convert.plan import ImportOptions, Plan
+from surgrec_jax.convert.import_plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import ConvertError, Shape, listing
 
 Reader = Callable[[Any, ImportOptions], Plan]

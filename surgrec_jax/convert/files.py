@@ -13,9 +13,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from surgrec_jax import checkpoint
 from surgrec_jax.convert.strict import ConvertError, Shape
+from surgrec_jax.convert.tensor_io import floats, read_json
 from surgrec_jax.convert.torch_file import SUFFIXES, TorchFile
-from surgrec_jax.convert.values import floats, read_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -96,6 +97,7 @@ def open_file(path: str | Path) -> SourceFile:
     if not path.exists():
         raise ConvertError(f"{path} does not exist")
     if path.is_dir() and not any((path / name).exists() for name in (WEIGHTS, INDEX)):
+        _refuse_own(path)
         others = sorted(p.name for p in path.iterdir() if p.suffix in (".safetensors", *SUFFIXES))
         hint = f"; give one of its files: {', '.join(others[:8])}" if others else ""
         raise ConvertError(f"{path} has no {WEIGHTS}{hint}")
@@ -108,8 +110,22 @@ def open_file(path: str | Path) -> SourceFile:
     )
 
 
+def _refuse_own(path: Path) -> None:
+    """Raises ConvertError for a workdir or checkpoint of this project, with the ways to use it."""
+    try:
+        location = checkpoint.find(path)
+        meta = checkpoint.read_meta(location)
+    except checkpoint.CheckpointError:
+        return
+    raise ConvertError(
+        f"{path} is a checkpoint of this project already ({meta['objective']} {meta['name']}, step "
+        f"{location.step}): probe it or name it in --config.init_from as it is, or give it to "
+        "others by `python -m surgrec_jax.convert export`"
+    )
+
+
 def _indexed(path: Path, index: dict[str, Any]) -> list[str]:
-    """The files an index names; they lie beside it, and nowhere else."""
+    """The files that an index names; they lie beside it, and nowhere else."""
     parts = index.get("weight_map")
     if not isinstance(parts, dict) or not all(isinstance(v, str) for v in parts.values()):
         raise ConvertError(f"{path} has no weight_map from tensors to files; download it again")

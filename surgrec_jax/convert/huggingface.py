@@ -41,7 +41,7 @@ POOLER_BLOCK = BlockNames(
 
 
 def recognise(shapes: Mapping[str, Shape]) -> str | None:
-    """ "hf_videomae", "hf_vjepa2", or None."""
+    """The family of a file: "hf_videomae", "hf_vjepa2", or None."""
     for anchor, family in (
         ("embeddings.patch_embeddings.projection.weight", "hf_videomae"),
         ("embeddings.patch_embeddings.proj.weight", "hf_vjepa2"),
@@ -58,16 +58,17 @@ def videomae_names(style: str) -> BlockNames:
 
 
 def videomae_rules(
-    prefix: str, config: ViTConfig, style: str, decoder_depth: int = 0, final: str = "layernorm"
+    prefix: str, config: ViTConfig, style: str, decoder_depth: int = 0
 ) -> list[Rule]:
     """The table of VideoMAEModel under a prefix, and of the decoder beside it."""
+    final = {"tokens": f"{prefix}layernorm", "pooled": "fc_norm"}.get(config.final_norm)
     path, names = "params/encoder", videomae_names(style)
     source = f"{prefix}encoder.layer.{{i}}."
     kernel = f"{prefix}embeddings.patch_embeddings.projection"
     rules = [
         *patch_embed(kernel, f"{path}/patch_embed", config),
         *blocks(source, f"{path}/blocks", config.depth, "qv", names),
-        *norm(final if final == "fc_norm" else f"{prefix}{final}", f"{path}/norm"),
+        *(norm(final, f"{path}/norm") if final else ()),
     ]
     if decoder_depth:
         path, source = "params/decoder", "decoder.decoder_layers.{i}."

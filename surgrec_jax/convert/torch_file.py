@@ -18,7 +18,7 @@ import numpy as np
 
 from surgrec_jax import untrusted
 from surgrec_jax.convert.strict import ConvertError, Shape
-from surgrec_jax.convert.values import floats, read_json
+from surgrec_jax.convert.tensor_io import floats, read_json
 
 # Besides tensors, only what holds plain values is let through: training arguments and the numbers
 # that NumPy leaves in training states.

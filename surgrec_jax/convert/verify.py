@@ -20,8 +20,7 @@ from flax import nnx
 
 from surgrec_jax import sharding, untrusted
 from surgrec_jax.convert.strict import ConvertError
-from surgrec_jax.models.layers import Block
-from surgrec_jax.models.position import Positions
+from surgrec_jax.models.layers import Block, Rope
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import encode, encoder_graph, patchify, pool
 
@@ -75,10 +74,10 @@ def record(path: Path, config: ViTConfig, params: Params) -> None:
     video = rng.integers(0, 256, small, dtype=np.uint8).repeat(4, 2).repeat(4, 3)  # compresses well
     video = video[:, :, :height, :width]
     rows = np.unique(np.linspace(0, config.num_tokens - 1, ROWS).astype(int))
-    x = _embed(config, params, video)
+    x, rope = _embed(config, params, video)
     hidden = [x[:, rows]]
     for layer in range(config.depth):
-        x = _run(config, _block(params, layer), x)
+        x = _run(config, _block(params, layer), x, rope)
         hidden.append(x[:, rows])
     tokens, features = _finish(config, params, x)
     np.savez_compressed(
@@ -163,15 +162,15 @@ def diagnose(
         hidden: [L + 1, B, rows, D]: the input of every block and the last one's output.
         rows: which tokens it has.
     """
-    x = _embed(config, params, video)
+    x, rope = _embed(config, params, video)
     if not _close(x[:, rows], hidden[0]):
         return "the patch embedding or the positions are wrong"
     for layer in range(config.depth):
         block = _block(params, layer)
-        out = _run(config, block, x)
+        out = _run(config, block, x, rope)
         if not _close(out[:, rows], hidden[layer + 1]):
             for name, changed in _mistakes(block):
-                if _close(_run(config, changed, x)[:, rows], hidden[layer + 1]):
+                if _close(_run(config, changed, x, rope)[:, rows], hidden[layer + 1]):
                     return f"blocks.{layer}: {name}"
             return f"blocks.{layer} is wrong" + ("" if layer else HEADS_SHOW_NOWHERE)
         x = out
@@ -187,24 +186,17 @@ def _encode(config: ViTConfig, params: Params, video: jax.Array) -> tuple[jax.Ar
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _embed(config: ViTConfig, params: Params, video: jax.Array) -> jax.Array:
-    """The input of the first block, [B, N, D]."""
+def _embed(config: ViTConfig, params: Params, video: jax.Array) -> tuple[jax.Array, Rope]:
+    """The input of the first block, [B, N, D], and the rotary tables of all blocks."""
     model = nnx.merge(encoder_graph(config, Compute()), params)
-    x = model.patch_embed(model.normalise(patchify(video, config)))
-    if config.modality_embedding:
-        x = x + model.modality[...]
-    return _positions(config).add(x, None)
+    return model.embed(patchify(video, config), None, config.grid)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _run(config: ViTConfig, block: Params, x: jax.Array) -> jax.Array:
+def _run(config: ViTConfig, block: Params, x: jax.Array, rope: Rope) -> jax.Array:
     """One block."""
     graph = nnx.graphdef(nnx.eval_shape(lambda: Block(config, Compute(), rngs=nnx.Rngs(0))))
-    return nnx.merge(graph, block)(x, _positions(config).rotary(None), None)
-
-
-def _positions(config: ViTConfig) -> Positions:
-    return Positions(config.position, config.grid, config.width, config.heads, config.position_grid)
+    return nnx.merge(graph, block)(x, rope, None)
 
 
 def _block(params: Params, layer: int) -> Params:

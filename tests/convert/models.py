@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from surgrec_jax.convert.exporter import Model
-from surgrec_jax.convert.plan import nest
+from surgrec_jax.convert.import_plan import nest
+from surgrec_jax.convert.saved_model import Model
 from surgrec_jax.models.decoder import MAEDecoder
 from surgrec_jax.models.heads import make_head
 from surgrec_jax.models.predictor import JEPAPredictor

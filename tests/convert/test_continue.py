@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from convert.test_strict import golden_file
 from surgrec_jax.convert import ImportOptions, import_file
-from surgrec_jax.convert.exporter import Model
-from surgrec_jax.convert.plan import nest
+from surgrec_jax.convert.import_plan import nest
+from surgrec_jax.convert.saved_model import Model
 from surgrec_jax.models.presets import Compute
 from surgrec_jax.objectives import find_objective
 from surgrec_jax.warm_start import WarmStart

@@ -17,7 +17,7 @@ from convert.test_strict import golden_file
 from surgrec_jax import checkpoint, encoder, load_encoder
 from surgrec_jax.convert import ConvertError, export_checkpoint, import_file
 from surgrec_jax.convert.__main__ import main
-from surgrec_jax.convert.plan import nest, part_shapes
+from surgrec_jax.convert.import_plan import nest, part_shapes
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.presets import ViTConfig
 

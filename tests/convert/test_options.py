@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from safetensors.numpy import save_file
 
+from convert import cases
 from convert.test_strict import golden_file
 from surgrec_jax import lock
-from surgrec_jax.convert import ConvertError, ImportOptions
+from surgrec_jax.convert import ConvertError, ImportOptions, import_file
 from surgrec_jax.convert.__main__ import main
-from surgrec_jax.convert.resize import can_extend
 from surgrec_jax.models.presets import ViTConfig
+from surgrec_jax.models.resize import can_extend
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,61 @@ def test_an_option_that_would_do_nothing(tmp_path, capsys, name, option, sentenc
     folder, _ = golden_file(tmp_path, name)
     assert main(["import", str(folder), "--out", str(tmp_path / "run"), *option.split()]) == 1
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name, option, sentence",
+    [
+        (
+            "hf_vjepa2",
+            "--norm_eps=1e-5",
+            "--norm_eps=1e-05 contradicts config.json, which says",
+        ),
+        (
+            "hf_dinov3",
+            "--norm_eps=1e-6",
+            "--norm_eps=1e-06 contradicts config.json, which says",
+        ),
+    ],
+)
+def test_an_option_that_contradicts_config_json(tmp_path, capsys, name, option, sentence):
+    folder, _ = golden_file(tmp_path, name)
+    assert main(["import", str(folder), "--out", str(tmp_path / "run"), option]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_of_two_epsilons_one_is_chosen(tmp_path):
+    config = cases.VIDEOMAE | {"layer_norm_eps": 1e-12}
+    folder, _ = golden_file(tmp_path, "hf_videomae", config)
+    for eps in (1e-6, 1e-12):
+        run = tmp_path / f"run{eps}"
+        meta = import_file(folder, run, ImportOptions(norm_eps=eps))
+        assert meta["encoder"]["norm_eps"] == eps
+    with pytest.raises(ConvertError, match="--norm_eps=1e-05 contradicts config.json"):
+        import_file(folder, tmp_path / "no", ImportOptions(norm_eps=1e-5))
+
+
+def test_a_size_that_decides_a_position_table_is_asked_for(tmp_path):
+    tensors, _ = cases.read_golden("videomae")
+    save_file(tensors, tmp_path / "videomae.safetensors")
+    for options, missing in (
+        ({}, "--num_frames=16 --image_size=224x224 if"),
+        ({"num_frames": 8}, "give --image_size=224x224 if"),
+        ({"image_size": (16, 24)}, "give --num_frames=16 if"),
+    ):
+        options = ImportOptions(heads=3, head_heads=2, **options)
+        with pytest.raises(ConvertError, match=missing):
+            import_file(tmp_path / "videomae.safetensors", tmp_path / "run", options)
+
+
+def test_a_checkpoint_of_our_own(tmp_path, capsys):
+    folder, _ = golden_file(tmp_path, "hf_vjepa2")
+    import_file(folder, tmp_path / "run")
+    for path in ("run", "run/checkpoints", "run/checkpoints/0"):
+        for command in (["inspect"], ["import", "--out", str(tmp_path / "again")]):
+            assert main([*command, str(tmp_path / path)]) == 1
+            said = capsys.readouterr().err
+            assert "is a checkpoint of this project already (jepa hf_vjepa2, step 0): probe" in said
 
 
 def test_positions_of_a_fixed_range_cannot_go_on():

@@ -12,9 +12,9 @@ import pytest
 from convert import cases
 from convert.test_strict import golden_file
 from surgrec_jax import optim, train_state
-from surgrec_jax.convert.exporter import Model
+from surgrec_jax.convert.import_plan import ImportOptions, nest
 from surgrec_jax.convert.importer import import_file
-from surgrec_jax.convert.plan import ImportOptions, nest
+from surgrec_jax.convert.saved_model import Model
 from surgrec_jax.models.presets import Compute
 from surgrec_jax.objectives import find_objective, masking
 from surgrec_jax.objectives.masking import BlockMask

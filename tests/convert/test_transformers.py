@@ -133,6 +133,26 @@ def test_videomae_classifier(tmp_path):
     golden("hf_videomae_classifier", weights, logits=out)
 
 
+@pytest.mark.parametrize("name", ["VideoMAEModel", "VideoMAEForPreTraining"])
+def test_a_folder_without_a_last_norm(tmp_path, name):
+    """transformers leaves the norm out where use_mean_pooling is true, which is its default."""
+    cls = getattr(transformers, name)
+    first = make(cls, transformers.VideoMAEConfig, cases.VIDEOMAE, use_mean_pooling=True)
+    model, folder, weights = load_named(cls, saved(first, tmp_path / "hf"), tmp_path)
+    meta = import_file(folder, tmp_path / "run")
+    assert meta["encoder"]["final_norm"] == "none"
+    assert "has no last norm" in " ".join(meta["import"]["notes"])
+    video = cases.clips(4, 16, 16)
+    x = torch.from_numpy(cases.pixels(video))
+    theirs = (model if name == "VideoMAEModel" else model.videomae)(x).last_hidden_state
+    close(load_encoder(tmp_path / "run").tokens(video), theirs)
+    export_checkpoint(tmp_path / "run", tmp_path / "out", "transformers", whole=True)
+    back = tensors(tmp_path / "out")
+    assert back.keys() == weights.keys()
+    assert all(np.array_equal(back[key], weights[key]) for key in back)
+    import_file(tmp_path / "out", tmp_path / "again")  # compares its record
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("frames, size", [(8, (16, 16)), (64, (8, 8)), (4, (12, 20))])
 def test_videomae_other_sizes(tmp_path, frames, size):

@@ -6,7 +6,7 @@ import jax
 
 from convert import cases
 from surgrec_jax.convert import verify
-from surgrec_jax.convert.plan import nest, part_shapes
+from surgrec_jax.convert.import_plan import nest, part_shapes
 from surgrec_jax.models.attention import SPLASH_FROM
 from surgrec_jax.models.presets import ViTConfig
 

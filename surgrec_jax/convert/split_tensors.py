@@ -1,4 +1,4 @@
-"""A file some of whose tensors hold two parameters, one after the other."""
+"""Tensors that hold two parameters one after the other, read as two."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from surgrec_jax.convert.strict import ConvertError, Shape, Tensors
 
 
-class Halves:
+class SplitTensors:
     """A source whose tensors of certain keys are read as two, `key/0` and `key/1`.
 
     Args:

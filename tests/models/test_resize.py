@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from convert import cases
-from surgrec_jax.convert.resize import resize_table
+
+from surgrec_jax.models.resize import resize_table
 
 torch = pytest.importorskip("torch", reason="compared with torch's bicubic")
 
