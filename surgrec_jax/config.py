@@ -1,7 +1,5 @@
 """From a config file to frozen values: everything below the trainer takes plain arguments."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import math
@@ -14,11 +12,11 @@ from typing import Any
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from surgrec_jax import optim, sharding, untrusted
+from surgrec_jax import optim, sharding
 from surgrec_jax.models.attention import check_device
 from surgrec_jax.models.presets import Compute, ViTConfig, preset
 from surgrec_jax.objectives import Objective, Question, earlier, find_objective
-from surgrec_jax.safety import files
+from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError
 
 FILE = "config.json"

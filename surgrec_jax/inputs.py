@@ -1,7 +1,5 @@
 """From `config.data` and `config.probe` to opened sources, batches and online probes."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import math
@@ -13,18 +11,19 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_builders.common.build import build
+from data_builders.common.build.build import build
 from surgrec_jax.config import ConfigError, objective_kind
-from surgrec_jax.curation.manifest import Manifest, read_manifest
-from surgrec_jax.data import faults, mixture, pipeline
-from surgrec_jax.data.augment import RandAugment
-from surgrec_jax.data.clips import LABEL_FRAMES, ClipSpec
-from surgrec_jax.data.locate import find_version
-from surgrec_jax.data.records import Source, open_source
-from surgrec_jax.evaluation.clips import class_names, labelled_clips
+from surgrec_jax.data.loading import faults, pipeline
+from surgrec_jax.data.loading.augment import RandAugment
+from surgrec_jax.data.loading.clips import LABEL_FRAMES, ClipSpec
+from surgrec_jax.data.sampling import mixture
+from surgrec_jax.data.sampling.manifest import Manifest, read_manifest
+from surgrec_jax.evaluation.features.clips import class_names, labelled_clips
 from surgrec_jax.evaluation.online import LabelledClips, OnlineProbe, OnlineScore
-from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.evaluation.tasks.task import Task
 from surgrec_jax.objectives import Question
+from surgrec_jax.records.locate import find_version
+from surgrec_jax.records.source import Source, open_source
 
 # The source that needs no download: built where it is asked for and not there.
 BUILT_IN = "phantom_surgery"

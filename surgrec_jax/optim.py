@@ -1,7 +1,5 @@
 """Schedules, AdamW with the recipes' weight-decay mask, gradient clipping and the EMA target."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import Any

@@ -9,8 +9,6 @@ parameters and gradients. Nothing in the workdir changes. Exit codes: 0 the step
 breaks again; 1 an error, described in one sentence.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re
@@ -23,12 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint, inputs, sharding, train_state, untrusted
+from surgrec_jax import checkpoint, inputs, sharding, train_state
 from surgrec_jax import config as cfg
 from surgrec_jax.objectives import Question
+from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import UserError, run_command
+from surgrec_jax.safety.terminal import escape_output
 from surgrec_jax.setup import Setup, build_setup, make_mesh
-from surgrec_jax.terminal import escape_output
 
 BROKEN = 3
 Tree = dict[str, Any]

@@ -4,8 +4,6 @@ Training, replay, the step's benchmark and the compile report differ in what the
 objective, the optimizer, the state and the step, never in how these are made.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Set-up and loop of a training run, to be read from top to bottom."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import signal
@@ -16,28 +14,21 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from surgrec_jax import (
-    checkpoint,
-    encoder,
-    environment,
-    inputs,
-    lineage,
-    lock,
-    optim,
-    rendezvous,
-    sharding,
-)
+from surgrec_jax import checkpoint, inputs, optim, sharding
 from surgrec_jax import config as cfg
-from surgrec_jax.curation.manifest import Manifest
-from surgrec_jax.data import faults
-from surgrec_jax.data.batches import Batches
-from surgrec_jax.health import Health
-from surgrec_jax.profile import Profile
-from surgrec_jax.run_log import RunLog
+from surgrec_jax.data.loading import faults
+from surgrec_jax.data.loading.batches import Batches
+from surgrec_jax.data.sampling.manifest import Manifest
+from surgrec_jax.frozen import encoder, lineage
+from surgrec_jax.hosts import config_agreement, workdir_lock
+from surgrec_jax.runlog import environment
+from surgrec_jax.runlog.health import Health
+from surgrec_jax.runlog.profile import Profile
+from surgrec_jax.runlog.run_log import RunLog
 from surgrec_jax.setup import Setup, build_setup, make_mesh
+from surgrec_jax.snapshots import Watch
 from surgrec_jax.train_state import State
 from surgrec_jax.warm_start import WarmStart
-from surgrec_jax.watch import Watch
 
 
 def train(config: ConfigDict, workdir: Path) -> bool:
@@ -63,7 +54,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         raise cfg.ConfigError(
             f"--workdir={workdir} cannot be made a folder: {error.strerror}; give another path"
         ) from error
-    alone = lock.held(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
+    alone = workdir_lock.held(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
     with alone, jax.set_mesh(mesh):
         return _train(config, workdir, mesh, warm)
 
@@ -77,7 +68,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     # From what, and where it is kept.
     _open_workdir(config, workdir)
     sources = inputs.open_sources(config)
-    rendezvous.check_same("data", [[s.name, s.split, s.fingerprint] for s in sources])
+    config_agreement.check_same("data", [[s.name, s.split, s.fingerprint] for s in sources])
     mixture = inputs.open_manifest(config, sources)
     if mixture is not None:
         mixture.keep_copy(workdir, write=jax.process_index() == 0, begun=cfg.begun(workdir))
@@ -185,7 +176,7 @@ class _Run(NamedTuple):
 
 
 def _take_steps(
-    run: _Run, state: State, steps: range, batches: Batches, profile: Profile, stop: StopSignal
+    run: _Run, state: State, steps: range, batches: Batches, profile: Profile, stop: "StopSignal"
 ) -> State:
     """The state after the steps, or after fewer where a signal asks to stop."""
     setup, log, bad_records = run.setup, run.log, 0
@@ -255,7 +246,7 @@ class StopSignal:
         self._together = jax.process_count() > 1
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> StopSignal:
+    def __enter__(self) -> "StopSignal":
         if not self._together:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._ask)

@@ -1,8 +1,6 @@
 """What a run takes from the checkpoint in `init_from`: architecture and clip rate, the data that
 its weights have seen, and the weights."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from pathlib import Path
@@ -12,9 +10,11 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint, encoder, lineage, untrusted
+from surgrec_jax import checkpoint
 from surgrec_jax.config import FILE, FROM_CHECKPOINT, ConfigError, begun, tuples
+from surgrec_jax.frozen import encoder, lineage
 from surgrec_jax.objectives import Objective
+from surgrec_jax.safety import untrusted
 
 State = dict[str, Any]
 Sources = list[dict[str, Any]]

@@ -28,23 +28,32 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
             *(f"surgrec_jax.{name}.__main__" for name in ("checkpoint", "convert", "curation")),
         ),
         (
-            *("commands", "hosts", "trainer", "checkpoint", "frozen", "records", "builds"),
-            *("evaluation", "audit", "curation", "convert", "runlog", "sharding"),
+            *("commands", "hosts", "trainer", "objectives", "checkpoint", "frozen", "records"),
+            *("benchmark", "heads", "tasks", "report", "vlm"),
+            *("audit", "curation", "convert", "sharding"),
         ),
     ),
     "bench": (
         "measurements, as commands",
         ("surgrec_jax.bench",),
         (
-            *("commands", "trainer", "compile_report", "models", "objectives", "sharding"),
-            *("checkpoint", "frozen", "records", "sampling", "loading", "evaluation"),
-            *("curation", "convert", "sources", "builds", "video"),
+            *(
+                "commands",
+                "trainer",
+                "compile_report",
+                "models",
+                "objectives",
+                "sharding",
+                "checkpoint",
+            ),
+            *("frozen", "records", "sampling", "loading", "features", "heads", "metrics"),
+            *("curation", "convert", "builders", "builds", "video"),
         ),
     ),
     "compile_report": (
         "steps compiled for other machines",
         ("surgrec_jax.compile_report",),
-        ("commands", "trainer", "objectives", "sharding"),
+        ("commands", "trainer", "sharding"),
     ),
     "commands": ("flags and errors that all share", ("surgrec_jax.commands",), ("trainer",)),
     "trainer": (
@@ -58,23 +67,54 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ),
         (
             *("hosts", "runlog", "checkpoint", "frozen", "objectives", "models", "sharding"),
-            *("records", "sampling", "loading", "evaluation", "builds"),
+            *("records", "sampling", "loading", "online", "tasks", "features", "builds"),
         ),
     ),
     "curation": (
         "embeddings, clusters, mixture",
         ("surgrec_jax.curation",),
-        ("frozen", "evaluation", "loading", "sampling", "records", "sharding"),
+        ("frozen", "features", "report", "loading", "sampling", "records", "sharding"),
     ),
-    "evaluation": (
-        "tasks, heads, metrics, report",
-        ("surgrec_jax.evaluation",),
-        ("frozen", "models", "loading", "records"),
+    "report": (
+        "HTML pages",
+        ("surgrec_jax.evaluation.report",),
+        ("vlm", "benchmark", "heads", "metrics", "objectives", "loading", "records"),
     ),
+    "vlm": (
+        "answers of language models",
+        ("surgrec_jax.evaluation.vlm",),
+        ("benchmark", "heads", "tasks", "loading", "records"),
+    ),
+    "benchmark": (
+        "encoders x tasks, in cells",
+        ("surgrec_jax.evaluation.benchmark",),
+        ("heads", "tasks", "features", "metrics", "loading", "frozen", "records"),
+    ),
+    "online": (
+        "probes during training",
+        ("surgrec_jax.evaluation.online",),
+        ("heads", "features", "metrics"),
+    ),
+    "heads": (
+        "linear, kNN, attentive, ...",
+        ("surgrec_jax.evaluation.heads",),
+        ("tasks", "features", "models"),
+    ),
+    "tasks": (
+        "questions with labels",
+        ("surgrec_jax.evaluation.tasks",),
+        ("features", "metrics", "loading", "records"),
+    ),
+    "features": (
+        "encoders to arrays",
+        ("surgrec_jax.evaluation.features",),
+        ("loading", "records"),
+    ),
+    "metrics": ("scores and intervals", ("surgrec_jax.evaluation.metrics",), ()),
     "convert": (
         "published checkpoints, in and out",
         ("surgrec_jax.convert",),
-        ("frozen", "checkpoint", "models", "hosts", "sharding"),
+        ("frozen", "checkpoint", "objectives", "models", "hosts", "sharding"),
     ),
     "frozen": (
         "encoder, classifier",
@@ -97,7 +137,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "builders": (
         "a folder per data set",
         ("data_builders",),
-        ("builder commands", "sources", "video", "labels", "records"),
+        ("sources", "video", "labels", "records"),
     ),
     "builder commands": (
         "build, check, list, audit",
@@ -160,9 +200,8 @@ def imported(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import hides where an arrow goes"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            # importlib.import_module("..."), python -m ...
-            names = [node.value] if node.value in known else []
+        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+            names = [text.strip("'\"") for text in map(ast.unparse, node.args)]
         else:
             continue
         for name in names:

@@ -9,10 +9,7 @@ bench/torch_step.py): CPU seconds on a CPU, seconds on a GPU. Let both keep the 
 free (docs/performance.md), or page faults are what is compared.
 """
 
-from __future__ import annotations
-
 import argparse
-import ast
 import contextlib
 import os
 import time
@@ -22,8 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from surgrec_jax import config as cfg
-from surgrec_jax import sharding
+from surgrec_jax import commands, sharding
 from surgrec_jax.compile_report.targets import CHIPS
 from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.setup import Setup, build_setup, make_mesh
@@ -48,28 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_config(text: str, changes: list[str]):
-    """The config of `file[:variant]` with KEY=VALUE changes.
-
-    Raises:
-        ConfigError: no such file or key.
-    """
-    config = cfg.load_file(text)
-    for change in changes:
-        key, _, value = change.partition("=")
-        if key not in cfg.flatten(config.to_dict()):
-            raise cfg.ConfigError(f"{key} does not exist; {cfg.unknown_key_hint(config, key)}")
-        with config.ignore_type():
-            config.update_from_flattened_dict({key: _parse(value)})
-    return config
-
-
-def _parse(value: str) -> Any:
-    with contextlib.suppress(ValueError, SyntaxError):
-        return ast.literal_eval(value)
-    return value
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compiles and times the step; returns the figures that are printed.
 
@@ -87,7 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leave torch some memory
         torch_device = torch_step.pick_device(jax.default_backend(), jax.device_count())
-    config = load_config(args.config, args.set)
+    config = commands.load_config(args.config, args.set)
     setup = build_setup(config, make_mesh(config))
     with jax.set_mesh(setup.mesh):
         return _measure(setup, args, torch_device)

@@ -1,7 +1,5 @@
 """Where saved steps are, and the errors about them."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

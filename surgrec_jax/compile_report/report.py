@@ -1,7 +1,5 @@
 """Compiles a config's training step for a target, and says what it takes."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable

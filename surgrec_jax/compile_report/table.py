@@ -4,8 +4,6 @@ Every cell is a process of its own (a compiler that fails takes nothing with it)
 JSON file, so that the table goes on where it was stopped.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import subprocess

@@ -5,8 +5,6 @@ python -m surgrec_jax.convert import FILE --out WORKDIR [--family auto] [--encod
 python -m surgrec_jax.convert export WORKDIR --format transformers --out FOLDER [--whole]
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re
@@ -19,7 +17,7 @@ from surgrec_jax.convert.families import ALIASES, FAMILIES, recognise
 from surgrec_jax.convert.files import open_file
 from surgrec_jax.convert.strict import count
 from surgrec_jax.safety.errors import run_command
-from surgrec_jax.terminal import escape_output
+from surgrec_jax.safety.terminal import escape_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,5 @@
 """An encoder's architecture, as keys, shapes, config.json and options state it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,14 +1,12 @@
 """The model card of an exported checkpoint, from what its run recorded."""
 
-from __future__ import annotations
-
 import html
 import json
 from pathlib import Path
 from typing import Any
 
-from surgrec_jax import untrusted
-from surgrec_jax.terminal import escaped
+from surgrec_jax.safety import untrusted
+from surgrec_jax.safety.terminal import escaped
 
 LOAD = {
     "transformers": """```python

@@ -1,7 +1,5 @@
 """The blocks of DINOv2 and DINOv3 as tables: names in four styles, rotary pairs, gated MLPs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 

@@ -8,8 +8,6 @@ but are not among them. Inflated, a tubelet is two frames whose patch kernel is 
 and attention spans the clip: a start for video training rather than DINO itself.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """From a checkpoint of this project to the files of others: the import tables backwards."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Which format a file is of, told by its keys and shapes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from typing import Any

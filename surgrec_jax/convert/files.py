@@ -3,8 +3,6 @@
 safetensors files are read tensor by tensor; torch's own are `torch_file`'s.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """config.json and preprocessor_config.json of transformers, read and compared with the tensors."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

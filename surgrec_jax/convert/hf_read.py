@@ -1,7 +1,5 @@
 """Imports of transformers' VideoMAE and VJEPA2: tensors and config.json, which must agree."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """config.json and preprocessor_config.json of transformers, written for an export."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any

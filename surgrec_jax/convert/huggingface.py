@@ -4,8 +4,6 @@ VideoMAE has two key styles for the biases: q_bias and v_bias (version 4 in memo
 both versions save), and query.bias and value.bias (version 5 in memory).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from surgrec_jax.convert.strict import (

@@ -1,7 +1,5 @@
 """The plan of an import, settled before any tensor is read."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -1,7 +1,5 @@
 """From a file of another project to an ordinary checkpoint of this one."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from pathlib import Path
@@ -11,16 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surgrec_jax import checkpoint, lock, untrusted
+from surgrec_jax import checkpoint
 from surgrec_jax.convert import families, verify, vjepa, vjepa_probe
 from surgrec_jax.convert.files import SourceFile, open_file
 from surgrec_jax.convert.import_plan import ImportOptions, Plan, nest
 from surgrec_jax.convert.split_tensors import SplitTensors
 from surgrec_jax.convert.strict import ConvertError, to_params
-from surgrec_jax.encoder import config_from_meta, load_encoder, meta_of
+from surgrec_jax.frozen.encoder import config_from_meta, load_encoder, meta_of
+from surgrec_jax.hosts import workdir_lock
 from surgrec_jax.models import resize
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.objectives import OBJECTIVES
+from surgrec_jax.safety import untrusted
 
 
 def import_file(
@@ -112,7 +112,7 @@ def _resize(
 def _save(out: Path, trees: dict[str, Any], meta: dict[str, Any]) -> None:
     """Saves the parameters as step 0 of a workdir."""
     out.mkdir(parents=True, exist_ok=True)
-    with lock.held(out):  # Checkpoints removes the files of a save under way
+    with workdir_lock.held(out):  # Checkpoints removes the files of a save under way
         _check_unused(out)
         saved = checkpoint.Checkpoints(out / "checkpoints", keep=1, keep_best=0)
         saved.check_space(trees, saves=1)

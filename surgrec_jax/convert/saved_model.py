@@ -1,7 +1,5 @@
 """A checkpoint of this project, opened for an export."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import numpy as np
 from surgrec_jax import checkpoint
 from surgrec_jax.convert.import_plan import flatten, nest, part_shapes
 from surgrec_jax.convert.strict import ConvertError
-from surgrec_jax.encoder import config_from_meta
+from surgrec_jax.frozen.encoder import config_from_meta
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.objectives.earlier import parts_of
 

@@ -1,7 +1,5 @@
 """Tensors that hold two parameters one after the other, read as two."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -5,8 +5,6 @@ exactly once (or finds it among the ignored ones) and fills every parameter exac
 is left over is an error that lists the keys. The same table backwards is the export.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -1,7 +1,5 @@
 """Rules that several formats share: transformer blocks under their usual names."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from surgrec_jax.convert.strict import (

@@ -1,15 +1,13 @@
 """What every kind of file needs: numbers that stay exact, and JSON of bounded size."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from surgrec_jax import untrusted
 from surgrec_jax.convert.strict import ConvertError
+from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import UserError
 
 

@@ -4,8 +4,6 @@
 that they are never held twice. torch is imported only here.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import re
@@ -16,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from surgrec_jax import untrusted
 from surgrec_jax.convert.strict import ConvertError, Shape
 from surgrec_jax.convert.tensor_io import floats, read_json
+from surgrec_jax.safety import untrusted
 
 # Besides tensors, only what holds plain values is let through: training arguments and the numbers
 # that NumPy leaves in training states.

@@ -7,8 +7,6 @@ the last one's output. With `rows` [R], tokens and hidden are of these tokens on
 by every export) writes them; with `features` [B, D], the pooled tokens are compared too.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,11 +16,12 @@ import jax
 import numpy as np
 from flax import nnx
 
-from surgrec_jax import sharding, untrusted
+from surgrec_jax import sharding
 from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.models.layers import Block, Rope
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import encode, encoder_graph, patchify, pool
+from surgrec_jax.safety import untrusted
 
 # Of float32 forward passes in another order of sums.
 TOLERANCE = 1e-4

@@ -5,8 +5,6 @@ fine-tuned    model/* or module/*: the encoder at the top, norm or fc_norm, head
 distilled     model.*: a folder with `model_config` in its config.json, fc_norm, no head
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

@@ -7,8 +7,6 @@ The three differ in positions, which no key of 2 and 2.1 names: 1 has a fixed 3-
 range, a modality embedding and norms of four levels.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

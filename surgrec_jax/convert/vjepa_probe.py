@@ -4,8 +4,6 @@ classifiers/<n>/   2 and 2.1: the probes of a sweep, module.pooler.*, module.lin
 classifier/        1: a single one
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Mapping

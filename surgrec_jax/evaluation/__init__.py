@@ -1,9 +1,7 @@
-"""Measuring encoders: features, heads, metrics, intervals over cases, benchmark and report.
+"""Measuring encoders; nothing here trains one and nothing here imports the trainer.
 
-Nothing here trains an encoder and nothing here imports the trainer. Read in this order: `tasks`,
-`task_list` and `own_tasks` (what is asked), `features` and `feature_cache` (frozen encoder ->
-arrays), `heads` and what it names, `metrics` and `bootstrap` (scores and their uncertainty),
-`labelled` and `protocol` (the whole procedure for one task), `runner` (one source) or `matrix`,
-`cells` and `assemble` (the benchmark), `vlm*` (language models), `report*` (the HTML pages).
-docs/evaluation.md tells the rest.
+Read in this order: `tasks` (what is asked), `features` (a frozen encoder's arrays), `heads` (what
+is trained on them), `metrics` (scores and their intervals over cases), `benchmark` (the table of
+encoders and tasks), `vlm` (language models as columns of it), `report` (the HTML pages). `online`
+has the cheap probes of a training run. docs/evaluation.md tells the rest.
 """

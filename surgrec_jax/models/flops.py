@@ -5,8 +5,6 @@ utilisation is computed from these formulas: matrix products only, the backward 
 forward pass, nothing for rematerialisation.
 """
 
-from __future__ import annotations
-
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.presets import ViTConfig
 

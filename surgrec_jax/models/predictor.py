@@ -1,7 +1,5 @@
 """The JEPA predictor: a narrow transformer from context tokens to the target's tokens."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

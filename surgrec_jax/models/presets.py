@@ -1,7 +1,5 @@
 """Architectures as frozen values: the video ViT sizes and the settings of a forward pass."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax.numpy as jnp

@@ -4,8 +4,6 @@ Fixed tables and rotary coordinates are functions of the token grid, and so need
 architecture; the learned table of an image encoder is resampled.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

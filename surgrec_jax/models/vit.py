@@ -1,7 +1,5 @@
 """The video ViT encoder: tubelets of uint8 pixels in, tokens out."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

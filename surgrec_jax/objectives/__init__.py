@@ -1,7 +1,5 @@
 """Objectives by name: what the trainer minimises (docs/extending.md adds one)."""
 
-from __future__ import annotations
-
 from surgrec_jax.objectives.base import Objective, Question
 from surgrec_jax.objectives.classify import Classify
 from surgrec_jax.objectives.jepa import JEPA

@@ -1,7 +1,5 @@
 """What every objective offers to the one trainer."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -73,7 +71,7 @@ class Objective(abc.ABC):
         *,
         preset: str | None = None,
         question: Question | None = None,
-    ) -> Objective:
+    ) -> "Objective":
         """The objective that a config describes.
 
         Args:

@@ -1,7 +1,5 @@
 """Supervised training of an encoder with a classifier on it: fine-tuning."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax
@@ -117,7 +115,7 @@ class Classify(base.Objective):
         return 2 * patch_flops(config, tokens) + 3 * (encoder_flops(config, tokens) + head)
 
     def meta(self):
-        """Question and head, as `surgrec_jax.classifier` reads them."""
+        """Question and head, as `surgrec_jax.frozen.classifier` reads them."""
         return {
             "classifier": dataclasses.asdict(self.question)
             | {"multi_label": self.question.multi_label, "head": dataclasses.asdict(self.head)}

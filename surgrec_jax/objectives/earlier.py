@@ -1,7 +1,5 @@
 """What configs and checkpoints of earlier versions leave out, told from what they do have."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from surgrec_jax.models.presets import MAE_DECODERS

@@ -1,7 +1,5 @@
 """Joint-embedding prediction on video (V-JEPA, Bardes et al. 2024; 2, Assran et al. 2025)."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

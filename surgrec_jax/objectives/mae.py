@@ -1,7 +1,5 @@
 """Masked autoencoding of video (VideoMAE v1, Tong et al. 2022; v2's dual masking as an option)."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

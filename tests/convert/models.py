@@ -1,7 +1,5 @@
 """Parts of an imported checkpoint, compiled, to be run on given masks."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 from flax import nnx

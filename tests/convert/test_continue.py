@@ -1,7 +1,5 @@
 """Pretraining that goes on from an import, with the parts that the file had."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Encoders without a head: VideoMAE v2's distilled ones, a folder whose config.json has sizes."""
 
-from __future__ import annotations
-
 import pytest
 
 from convert import cases

@@ -1,7 +1,5 @@
 """What a format cannot hold, or would be read as something else, is refused with what to do."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

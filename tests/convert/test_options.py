@@ -1,7 +1,5 @@
 """Options of an import: numbers that can be, and none that would do nothing to the file."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -9,9 +7,9 @@ from safetensors.numpy import save_file
 
 from convert import cases
 from convert.test_strict import golden_file
-from surgrec_jax import lock
 from surgrec_jax.convert import ConvertError, ImportOptions, import_file
 from surgrec_jax.convert.__main__ import main
+from surgrec_jax.hosts import workdir_lock
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.models.resize import can_extend
 
@@ -111,7 +109,7 @@ def test_a_workdir_in_use_is_left_alone(tmp_path, capsys):
     folder, _ = golden_file(tmp_path, "hf_vjepa2")
     under_way = tmp_path / "run/checkpoints/500.tmp"
     under_way.mkdir(parents=True)
-    with lock.held(tmp_path / "run"):
+    with workdir_lock.held(tmp_path / "run"):
         assert main(["import", str(folder), "--out", str(tmp_path / "run")]) == 1
     assert "is in use by process" in capsys.readouterr().err
     assert under_way.is_dir()

@@ -1,7 +1,5 @@
 """Three optimizer steps from the same weights, batch and masks, here and in torch."""
 
-from __future__ import annotations
-
 import copy
 
 import jax

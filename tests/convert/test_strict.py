@@ -1,7 +1,5 @@
 """The mapping engine, and files that must be refused with a sentence that names what is wrong."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,7 @@ from surgrec_jax.convert.import_plan import part_shapes
 from surgrec_jax.convert.saved_model import Model
 from surgrec_jax.convert.split_tensors import SplitTensors
 from surgrec_jax.convert.strict import LINEAR, Ignored, Rule, fused_linear, to_params, to_source
-from surgrec_jax.encoder import check_architecture
+from surgrec_jax.frozen.encoder import check_architecture
 from surgrec_jax.models.presets import ViTConfig
 
 

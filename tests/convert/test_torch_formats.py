@@ -1,7 +1,5 @@
 """Files of the original repositories: imported and exported, the same keys and the same bits."""
 
-from __future__ import annotations
-
 import pytest
 
 from convert.test_export import CLIP, SIZES, run_of, same

@@ -1,7 +1,5 @@
 """Parity with transformers' own modules, and with the golden files made from them."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

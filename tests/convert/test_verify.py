@@ -1,7 +1,5 @@
 """References are made and compared on the CPU, whatever the machine computes on."""
 
-from __future__ import annotations
-
 import jax
 
 from convert import cases

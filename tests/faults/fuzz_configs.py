@@ -11,8 +11,9 @@ import numpy as np
 from absl import flags
 
 from surgrec_jax import config as cfg
-from surgrec_jax import inputs, main, metrics
-from surgrec_jax.data import faults
+from surgrec_jax import inputs, main
+from surgrec_jax.data.loading import faults
+from surgrec_jax.runlog import metrics
 from surgrec_jax.safety.errors import UserError
 from surgrec_jax.setup import build_setup, make_mesh
 from tests.faults.fuzz_mutate import mutate_text

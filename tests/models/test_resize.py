@@ -1,7 +1,5 @@
 """Learned position tables at another size, as the code resizes them that they come from."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from convert import cases

@@ -1,7 +1,5 @@
 """An objective from outside of the package, whole: the example of docs/extending.md."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax.numpy as jnp

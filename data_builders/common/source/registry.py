@@ -1,0 +1,32 @@
+"""Finds the sources: every folder `<name>/` here with a `<name>_dataset_builder.py` in it."""
+
+import difflib
+import importlib
+from pathlib import Path
+
+from surgrec_jax.records.errors import BuildError
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def sources() -> list[str]:
+    """Names of all sources, sorted; imports none of them."""
+    return sorted(
+        folder.name
+        for folder in _ROOT.iterdir()
+        if (folder / f"{folder.name}_dataset_builder.py").is_file()
+    )
+
+
+def builder_class(name: str):
+    """The builder class of a source.
+
+    Raises:
+      BuildError: no such source; names the nearest ones.
+    """
+    known = sources()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}."
+        raise BuildError(f"there is no source called {name!r}; {hint}")
+    return importlib.import_module(f"data_builders.{name}.{name}_dataset_builder").Builder
