@@ -1,7 +1,6 @@
 """Where prepared data sets lie: TFDS's folders, `data_dir/name[/config]/version`."""
 
 import difflib
-import functools
 import importlib.util
 import os
 from pathlib import Path
@@ -33,7 +32,7 @@ def find_version(data_dir: Path, name: str, config: str | None, version: str | N
     if not found:
         wanted = f"version {version} of {name}" if version else name
         gone = "" if data_dir.is_dir() else f" (there is no folder {data_dir})"
-        known = sources() | {p.name for p in data_dir.glob("*") if p.is_dir()}
+        known = {*sources(), *(p.name for p in data_dir.glob("*") if p.is_dir())}
         near = [] if name in known else difflib.get_close_matches(name, known)
         hint = f"did you mean {' or '.join(near)}? Or " if near else ""
         raise MissingError(f"{wanted} is not prepared in {root}{gone}; {hint}build it with {build}")
@@ -47,12 +46,11 @@ def versions(folder: Path) -> list[str]:
     return sorted(found, key=lambda v: [int(part) for part in v.split(".")])
 
 
-@functools.cache
-def sources() -> frozenset[str]:
-    """Names of the folders of `data_builders` that build a data set; imports none of them."""
+def sources() -> list[str]:
+    """Names of the folders of `data_builders` that build a data set, sorted; imports none."""
     spec = importlib.util.find_spec("data_builders")
     roots = map(Path, spec.submodule_search_locations if spec else ())
-    return frozenset(
+    return sorted(
         path.parent.name
         for root in roots
         for path in root.glob("*/*_dataset_builder.py")

@@ -1,7 +1,4 @@
-"""Prepared data sets in a data_dir: what there is, and what stands in their records besides frames.
-
-Frames are not decoded.
-"""
+"""The prepared data sets of a data_dir, and their records video by video."""
 
 import collections
 import dataclasses
@@ -10,12 +7,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
 from surgrec_jax.records.errors import BuildError, safe_text
+from surgrec_jax.records.example import DamagedRecordError
+from surgrec_jax.records.info import read_info, shards_of
+from surgrec_jax.records.open_shards import open_shard
+from surgrec_jax.records.storage import StorageError
 from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import UserError
 
@@ -112,7 +111,7 @@ def read_videos(directory: Path) -> dict[str, dict[str, StoredVideo]]:
     """Split -> video id -> what its records say, in stored order.
 
     Raises:
-      BuildError: the folder is no data set of this project, or a record cannot be read.
+      UserError: the folder is no data set of this project, or a record cannot be read.
     """
     splits: dict[str, dict[str, StoredVideo]] = {}
     for split, example in _examples(directory):
@@ -136,7 +135,7 @@ def decoded_frames(
     """The stored frames for which `wanted(split, video_id, seconds)` holds, in stored order.
 
     Raises:
-      BuildError: a record cannot be read; a frame that is no picture is passed over.
+      UserError: a record cannot be read; a frame that is no picture is passed over.
     """
     for split, example in _examples(directory):
         with _interpreting(directory):
@@ -167,7 +166,7 @@ def _picture(data: bytes) -> np.ndarray | None:
 
 def class_names(directory: Path) -> dict[str, list[str]]:
     """Track or video label -> class names in id order."""
-    features = _info(directory).features
+    features = read_info(directory).features
     names = {}
     if "labels" in features:
         names |= {name: track.feature.names for name, track in features["labels"].items()}
@@ -176,50 +175,33 @@ def class_names(directory: Path) -> dict[str, list[str]]:
     return names
 
 
-def _info(directory: Path) -> tfds.core.DatasetInfo:
-    """Raises BuildError where this is no data set, or one that TFDS should not read."""
-    try:
-        untrusted.check_metadata(directory)
-        info = tfds.builder_from_directory(directory).info
-        for split in info.splits.values():
-            _ = split.filepaths  # made from patterns in the metadata
-        return info
-    except Exception as error:  # whatever TFDS stumbles over in a damaged file
-        raise BuildError(f"{safe_text(directory)} is not a prepared data set: {error}.") from error
-
-
 def _examples(directory: Path) -> Iterator[tuple[str, dict]]:
-    info = _info(directory)
-    for split, split_info in info.splits.items():
-        for named in split_info.filepaths:
-            path = directory / Path(named).name  # never elsewhere, whatever stands in the metadata
-            try:
-                reader = ArrayRecordReader(str(path))
-                for index in range(reader.num_records()):
+    info = read_info(directory)
+    for split in info.splits:
+        for name, count in shards_of(info, split, directory):
+            reader = open_shard(directory / name, count)
+            for index in range(count):
+                try:
                     (raw,) = reader.read([index])
                     yield split, tf_example_pb2.Example.FromString(raw).features.feature
-                reader.close()
-            except (RuntimeError, ValueError, IndexError, DecodeError) as error:
-                raise BuildError(f"{safe_text(path)} cannot be read: {error}.") from error
+                except (RuntimeError, ValueError, IndexError, DecodeError) as error:
+                    path = safe_text(directory / name)
+                    raise BuildError(f"{path} cannot be read: {error}.") from error
 
 
 def damaged_shard(directory: Path) -> str | None:
     """Name of the first shard that is missing, or does not hold the records it should; None: none.
 
     Raises:
-      BuildError: the folder is no data set of this project.
+      UserError: the folder is no data set of this project.
     """
-    for split in _info(directory).splits.values():
-        for named, count in zip(split.filepaths, split.shard_lengths, strict=True):
-            path = directory / Path(named).name
+    info = read_info(directory)
+    for split in info.splits:
+        for name, count in shards_of(info, split, directory):
             try:
-                reader = ArrayRecordReader(str(path))
-                found = reader.num_records()
-                reader.close()
-            except (RuntimeError, ValueError):  # whatever ArrayRecord meets
-                return path.name
-            if found != count:
-                return path.name
+                open_shard(directory / name, count).close()
+            except (DamagedRecordError, StorageError):
+                return name
     return None
 
 

@@ -14,7 +14,6 @@ from surgrec_jax.convert.files import SafetensorsFile
 from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.data.loading import decode
 from surgrec_jax.data.loading.decode import UndecodableFrameError, decode_frames, jpeg_size
-from surgrec_jax.records.errors import BuildError
 from surgrec_jax.records.prepared import read_videos
 from surgrec_jax.records.source import open_source
 from surgrec_jax.runlog.metrics import MetricsWriter
@@ -86,7 +85,7 @@ def test_metadata_may_name_no_class_but_those_of_tfds(tmp_path):
         path.write_text(json.dumps(values))
         with pytest.raises(ValueError, match="names the class 'harmful_module.FeaturesDict'"):
             open_source(tmp_path, "odd")
-        with pytest.raises(BuildError, match="names the class 'harmful_module.FeaturesDict'"):
+        with pytest.raises(DataError, match="names the class 'harmful_module.FeaturesDict'"):
             read_videos(folder)  # as the audit does, also of a source that a checkpoint names
         path.write_text(json.dumps({"a": [{"type": "harmful_module.Text"}]}))
         with pytest.raises(ValueError, match="names the class"):

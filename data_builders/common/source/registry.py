@@ -2,20 +2,9 @@
 
 import difflib
 import importlib
-from pathlib import Path
 
 from surgrec_jax.records.errors import BuildError
-
-_ROOT = Path(__file__).resolve().parents[2]
-
-
-def sources() -> list[str]:
-    """Names of all sources, sorted; imports none of them."""
-    return sorted(
-        folder.name
-        for folder in _ROOT.iterdir()
-        if (folder / f"{folder.name}_dataset_builder.py").is_file()
-    )
+from surgrec_jax.records.locate import sources
 
 
 def builder_class(name: str):
