@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests import rooms
+from tests import draw_rooms, rooms
 from tests.rooms import FOR_ALL, PACKAGES, ROOMS, ROOT
 
 OPEN = (*PACKAGES, "surgrec_jax.data", "surgrec_jax.evaluation")  # they hold rooms only
@@ -61,8 +61,8 @@ def test_a_new_arrow_is_found(monkeypatch, tmp_path):
 
 def test_the_picture_is_that_of_the_imports():
     page = ROOT / "docs" / "images" / "rooms.svg"
-    assert page.read_text(encoding="utf-8") == rooms.picture(), (
-        "draw it again: python -m tests.rooms docs/images/rooms.svg"
+    assert page.read_text(encoding="utf-8") == draw_rooms.picture(), (
+        "draw it again: python -m tests.draw_rooms docs/images/rooms.svg"
     )
 
 
