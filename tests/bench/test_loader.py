@@ -6,7 +6,7 @@ import pytest
 from data_builders.common.build.build import build
 from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
 from surgrec_jax.bench import builder, loader, sampler
-from surgrec_jax.bench.__main__ import show
+from surgrec_jax.commands import show
 from surgrec_jax.records.errors import BadInput
 
 
