@@ -181,8 +181,8 @@ class Objective(abc.ABC):
         return encode(self.encoder, self.compute, encoder_params, video)
 
 
-def check_sizes(section: str, **sizes: int) -> None:
-    """Raises ConfigError for a size of a config section that is below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ConfigError(f"{section}.{name}={size}: give at least 1")
+def check_sizes(section: str, options: Any, *names: str) -> None:
+    """Raises ConfigError where one of these fields of a config section's options is below 1."""
+    for name in names:
+        if getattr(options, name) < 1:
+            raise ConfigError(f"{section}.{name}={getattr(options, name)}: give at least 1")

@@ -71,12 +71,11 @@ class Classify(base.Objective):
     rows = ("the clip", "the clip erased and mixed, as the encoder sees it")
 
     @classmethod
-    def from_config(cls, encoder, section, compute, *, preset=None, question=None):
+    def from_config(cls, encoder, section, compute, *, question=None, **_):
         """The fields of `ClassifyOptions`; `mixing` as a dict of `Mixing` fields.
 
         See `base.Objective.from_config`.
         """
-        del preset
         if question is None:
             raise ConfigError("objective='classify' is trained on labels, and none are asked for")
         options = {k: v for k, v in section.items() if k not in ("track", "frame")}

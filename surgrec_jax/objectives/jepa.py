@@ -34,8 +34,13 @@ class JEPAOptions:
     predictor_heads: int = 12
 
     def __post_init__(self):
-        sizes = ("predictor_depth", "predictor_width", "predictor_heads")
-        base.check_sizes("jepa", **{name: getattr(self, name) for name in sizes})
+        base.check_sizes("jepa", self, "predictor_depth", "predictor_width", "predictor_heads")
+
+    @property
+    def predictor(self) -> dict[str, int]:
+        """The sizes that `JEPAPredictor` takes."""
+        sizes = {name: getattr(self, f"predictor_{name}") for name in ("depth", "width", "heads")}
+        return sizes | {"num_masks": len(self.masks)}
 
 
 class JEPAModel(nnx.Module):
@@ -45,15 +50,7 @@ class JEPAModel(nnx.Module):
         self, encoder: ViTConfig, options: JEPAOptions, compute: Compute, *, rngs: nnx.Rngs
     ):
         self.encoder = VideoViT(encoder, compute, rngs=rngs)
-        self.predictor = JEPAPredictor(
-            encoder,
-            compute,
-            depth=options.predictor_depth,
-            width=options.predictor_width,
-            heads=options.predictor_heads,
-            num_masks=len(options.masks),
-            rngs=rngs,
-        )
+        self.predictor = JEPAPredictor(encoder, compute, **options.predictor, rngs=rngs)
 
 
 class JEPA(base.Objective):
@@ -70,10 +67,9 @@ class JEPA(base.Objective):
     rows = ("the clip", "its features (three principal components as red, green, blue)")
 
     @classmethod
-    def from_config(cls, encoder, section, compute, *, preset=None, question=None):
+    def from_config(cls, encoder, section, compute, **_):
         """The fields of `JEPAOptions`; `masks` as a sequence of dicts of the arguments of
         `BlockMask.on` and the other `BlockMask` fields. See `base.Objective.from_config`."""
-        del preset, question
         masks = section["masks"]
         if not masks or not all(hasattr(mask, "keys") for mask in masks):
             raise ConfigError(f"jepa.masks={masks!r}: give a tuple of dicts, see configs/jepa.py")
@@ -90,9 +86,7 @@ class JEPA(base.Objective):
 
     def parts(self):
         """Sizes of the predictor."""
-        o = self.options
-        sizes = {"depth": o.predictor_depth, "width": o.predictor_width, "heads": o.predictor_heads}
-        return {"predictor": sizes | {"num_masks": len(o.masks)}}
+        return {"predictor": self.options.predictor}
 
     def flops(self):
         """One clip through one JEPA step.

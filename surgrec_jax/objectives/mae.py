@@ -16,6 +16,8 @@ from surgrec_jax.safety.errors import ConfigError
 
 # Added to the standard deviation of a patch before dividing by it.
 TARGET_EPS = 1e-6
+# Options that are the sizes of `MAE_DECODERS`, in their order.
+SIZES = ("decoder_depth", "decoder_width", "decoder_heads")
 
 
 def pixel_targets(tubelets: jax.Array) -> jax.Array:
@@ -48,8 +50,13 @@ class MAEOptions:
     decoder_mask_ratio: float = 0.0
 
     def __post_init__(self):
-        sizes = ("decoder_depth", "decoder_width", "decoder_heads")
-        base.check_sizes("mae", **{name: getattr(self, name) for name in sizes})
+        base.check_sizes("mae", self, *SIZES)
+
+    @property
+    def decoder(self) -> dict[str, Any]:
+        """The sizes that `MAEDecoder` takes."""
+        names = ("depth", "width", "heads", "mlp_dim")
+        return {name: getattr(self, f"decoder_{name}") for name in names}
 
 
 class MAEModel(nnx.Module):
@@ -59,15 +66,7 @@ class MAEModel(nnx.Module):
         self, encoder: ViTConfig, options: MAEOptions, compute: Compute, *, rngs: nnx.Rngs
     ):
         self.encoder = VideoViT(encoder, compute, rngs=rngs)
-        self.decoder = MAEDecoder(
-            encoder,
-            compute,
-            depth=options.decoder_depth,
-            width=options.decoder_width,
-            heads=options.decoder_heads,
-            mlp_dim=options.decoder_mlp_dim,
-            rngs=rngs,
-        )
+        self.decoder = MAEDecoder(encoder, compute, **options.decoder, rngs=rngs)
 
 
 class MAE(base.Objective):
@@ -77,16 +76,13 @@ class MAE(base.Objective):
     rows = ("the clip", "what the encoder sees of it", "the reconstruction")
 
     @classmethod
-    def from_config(cls, encoder, section, compute, *, preset=None, question=None):
+    def from_config(cls, encoder, section, compute, *, preset=None, **_):
         """The fields of `MAEOptions`; sizes of the decoder that are left open go with the preset.
 
         See `base.Objective.from_config`.
         """
-        del question
-        names = ("decoder_depth", "decoder_width", "decoder_heads")
-        usual = dict(zip(names, MAE_DECODERS.get(preset, ()), strict=False))
-        options = usual | dict(section)
-        missing = [f"mae.{name}" for name in names if name not in options]
+        options = dict(zip(SIZES, MAE_DECODERS.get(preset, ()), strict=False)) | dict(section)
+        missing = [f"mae.{name}" for name in SIZES if name not in options]
         if missing:
             raise ConfigError(
                 f"model.preset={preset!r} says nothing of the decoder: give {', '.join(missing)}"
@@ -110,9 +106,7 @@ class MAE(base.Objective):
 
     def parts(self):
         """Sizes of the decoder."""
-        o = self.options
-        sizes = {"depth": o.decoder_depth, "width": o.decoder_width, "heads": o.decoder_heads}
-        return {"decoder": sizes | {"mlp_dim": o.decoder_mlp_dim}}
+        return {"decoder": self.options.decoder}
 
     def flops(self):
         """One clip through one MAE step.

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from surgrec_jax import commands, sharding
 from surgrec_jax import config as cfg
-from surgrec_jax import sharding
 from surgrec_jax.bench import step, torch_step
 
 torch = pytest.importorskip("torch", reason="the comparison is with torch")
@@ -75,7 +75,7 @@ def jepa_loss(model, objective, pixels, *drawn):
 
 @MODELS
 def test_torchs_step_is_one_graph_with_the_losses_and_gradients_of_transformers(objective, changes):
-    config = step.load_config(f"configs/{objective}.py:tiny", [*SMALL, *changes])
+    config = commands.load_config(f"configs/{objective}.py:tiny", [*SMALL, *changes])
     with jax.set_mesh(sharding.make_mesh()):
         built = cfg.build_objective(config)
     encoder = built.encoder

@@ -19,7 +19,7 @@ class ColourOptions:
     width: int = 16
 
     def __post_init__(self):
-        check_sizes("colour", width=self.width)
+        check_sizes("colour", self, "width")
 
 
 class Projector(nnx.Module):
@@ -49,7 +49,7 @@ class Colour(Objective):
     rows = ("the clip", "the colour that is told")
 
     @classmethod
-    def from_config(cls, encoder, section, compute, *, preset=None, question=None):
+    def from_config(cls, encoder, section, compute, **_):
         """See `Objective.from_config`."""
         return cls(encoder, ColourOptions(**section), compute)
 

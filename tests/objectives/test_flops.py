@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from surgrec_jax.models.presets import MAE_DECODERS, Compute, ViTConfig, preset
-from surgrec_jax.objectives import find_objective
+from surgrec_jax.objectives import Question, find_objective
 
 MASKS = (
     {"blocks": 8, "scale": 0.15, "context": 40, "target": 96},
@@ -44,20 +44,26 @@ def test_jepa_cost_by_hand():
     assert objective.flops() == pytest.approx(total, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["mae", "jepa"])
+@pytest.mark.parametrize("name", ["mae", "jepa", "linear", "attentive"])
 def test_xla_counts_the_same_when_nothing_is_a_loop(name):
     """An unrolled step: XLA counts every product, and some element-wise work besides."""
     encoder = ViTConfig(
         192, 3, 3, 768, num_frames=8, image_size=(96, 96), position="sincos_1d", init="trunc_normal"
     )
-    options = {"decoder_depth": 2, "decoder_width": 96, "decoder_heads": 3, "mask_ratio": 0.75}
-    if name == "jepa":
+    about, batch = {}, {"video": np.zeros((2, 8, 96, 96, 3), np.uint8)}
+    if name == "mae":
+        options = {"decoder_depth": 2, "decoder_width": 96, "decoder_heads": 3, "mask_ratio": 0.75}
+    elif name == "jepa":
         masks = ({"blocks": 2, "scale": 0.2, "context": 12, "target": 10},)
         options = {"masks": masks, "predictor_depth": 2, "predictor_width": 96}
+    else:
+        options = {"head": name, "head_depth": 3 * (name == "attentive"), "drop_path": 0.0}
+        options["mixing"], about["question"] = {}, Question(("phase",), ("a", "b"))
+        batch |= {"target": np.ones((2, 2), np.float32), "weight": np.ones((2, 2), np.float32)}
+        name = "classify"
     compute = Compute(unroll=3, attention="einsum")
-    objective = find_objective(name).from_config(encoder, options, compute)
+    objective = find_objective(name).from_config(encoder, options, compute, **about)
     params = objective.init(jax.random.key(0))
-    batch = {"video": np.zeros((2, 8, 96, 96, 3), np.uint8)}
     keys = jax.random.split(jax.random.key(0), 2)
     step = jax.jit(jax.value_and_grad(lambda p, t: objective.loss(p, batch, keys, t), has_aux=True))
     compiled = step.lower(params, objective.target_of(params)).compile()
