@@ -21,7 +21,7 @@ from surgrec_jax.safety.terminal import escape_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; what is wrong ends in one sentence and exit code 1."""
+    """Runs a command; a user's mistake ends in one sentence and exit code 1."""
     args = _parser().parse_args(argv)
     return run_command("convert", lambda: args.run(args) or 0)
 
@@ -70,10 +70,10 @@ def _inspect(args: argparse.Namespace) -> None:
     file = open_file(args.file)
     shapes = file.shapes()
     try:
-        found = recognise(shapes) or "of no family known here"
+        family = recognise(shapes) or "of no family known here"
     except ConvertError as error:
-        found = str(error)
-    print(f"{args.file}: {found}")
+        family = str(error)
+    print(f"{args.file}: {family}")
     print(f"{len(shapes)} tensors, {count(shapes):,} numbers, {', '.join(sorted(file.dtypes()))}")
     groups: dict[str, list[str]] = {}
     for key in shapes:

@@ -126,15 +126,15 @@ def settle_clip(
         ConvertError: the user's values contradict the file's, or nobody states a decisive one.
     """
     clip, missing = {}, []
-    for name, told, assumed in zip(("num_frames", "image_size"), stated, usual, strict=True):
+    for name, own, assumed in zip(("num_frames", "image_size"), stated, usual, strict=True):
         asked = getattr(options, name)
-        if asked is not None and told is not None and asked != told:
+        if asked is not None and own is not None and asked != own:
             raise ConvertError(
-                f"--{name}={asked}, and the file was trained with {told}; leave it out, and use "
+                f"--{name}={asked}, and the file was trained with {own}; leave it out, and use "
                 "--resize_to to resize positions"
             )
-        clip[name] = asked or told or assumed
-        if asked is None and told is None:
+        clip[name] = asked or own or assumed
+        if asked is None and own is None:
             notes.append(f"the file does not state {name}; {assumed} is what its family uses")
             side = assumed if name == "num_frames" else "x".join(map(str, assumed))
             missing.append(f"--{name}={side}")

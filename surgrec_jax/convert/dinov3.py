@@ -77,7 +77,7 @@ class Keys(NamedTuple):
     """The keys of a file's tensors outside the blocks, and the prefixes of its blocks."""
 
     top: str  # prefix of the whole model
-    kernel: str  # of the patch embedding, without ".weight"
+    kernel: str  # patch embedding, without ".weight"
     prefix: tuple[str, ...]  # CLS and, where there are any, register tokens
     table: str | None  # the learned position table, None where positions are rotary
     layer: str  # prefix of the blocks, before their number

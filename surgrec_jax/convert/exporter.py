@@ -1,4 +1,4 @@
-"""From a checkpoint of this project to the files of others: the import tables backwards."""
+"""Export of a checkpoint to the files of other projects: the import tables backwards."""
 
 import functools
 import json
@@ -185,7 +185,7 @@ FORMATS: dict[str, tuple[str, Callable[[Model, str], tuple[Tensors, Files]]]] = 
 
 
 def _holds_both(model: Model) -> bool:
-    """Whether a V-JEPA file gets the online encoder besides the target."""
+    """Whether a V-JEPA file holds the online encoder besides the target."""
     names = _imported(model, "vjepa1", "vjepa2")
     both = all(f"{tree}/encoder/norm/scale" in model.params for tree in ("params", "target_params"))
     return both and (not names or "online" in names)

@@ -70,7 +70,7 @@ class SafetensorsFile:
 
     def get(self, key: str) -> np.ndarray:
         """See `strict.Tensors`."""
-        # Opened anew each time: an open file keeps all of it that was read mapped into memory.
+        # The file is opened anew each time: an open one keeps all that was read mapped into memory.
         part, _, dtype = self._where[key]
         try:
             with safe_open(part, framework="np") as file:
@@ -86,10 +86,10 @@ SourceFile = SafetensorsFile | TorchFile
 
 
 def open_file(path: str | Path) -> SourceFile:
-    """A tensor file by its name.
+    """Opens a tensor file or folder by its name.
 
     Raises:
-        ConvertError: see the two classes.
+        ConvertError: the path is none, or the file is damaged (see the two classes).
     """
     path = Path(path)
     if not path.exists():

@@ -213,7 +213,7 @@ def _remedy(encoder: ViTConfig, wrong: list[str], has_head: bool) -> str:
         return ""
     if has_head:
         return "; leave out --whole to export the encoder alone"
-    if encoder.position != "sincos_1d":  # of a VideoMAE, which alone is exported with such a norm
+    if encoder.position != "sincos_1d":  # VideoMAE alone is exported with such a norm
         return ""
     return (
         "; its last norm goes with a linear classifier only: give --whole where the checkpoint has "

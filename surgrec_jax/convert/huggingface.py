@@ -129,8 +129,8 @@ def _pooler_rules(head: HeadConfig) -> list[Rule]:
     return rules
 
 
-def mask_tokens(taken: tuple[int, ...] | None) -> Transform:
+def mask_tokens(chosen: tuple[int, ...] | None) -> Transform:
     """All mask tokens [n, 1, 1, D] as [n, D], or some of them, which cannot be undone."""
-    if taken is None:
+    if chosen is None:
         return Transform(lambda x: x[0].reshape(len(x[0]), -1), lambda y: [y[:, None, None, :]])
-    return Transform(lambda x: x[0].reshape(len(x[0]), -1)[list(taken)], None)
+    return Transform(lambda x: x[0].reshape(len(x[0]), -1)[list(chosen)], None)

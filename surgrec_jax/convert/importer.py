@@ -1,4 +1,4 @@
-"""From a file of another project to an ordinary checkpoint of this one."""
+"""Import of another project's file as an ordinary checkpoint of this one."""
 
 import dataclasses
 from collections import Counter
@@ -36,14 +36,14 @@ def import_file(
     Args:
         encoder_from: for a file with probes only, the workdir of the encoder they stand on.
         expect: an .npz of clips and the tokens the original model gives for them, which the
-            import must reproduce (see `verify.check`); "none" to leave out the check against
-            the record that lies beside files this project exported.
+            import must reproduce (see `verify.check`); "none" leaves out the comparison with the
+            record that lies beside files this project exported.
 
     Returns:
         The checkpoint's meta.
 
     Raises:
-        ConvertError: a file, an option or a number that is not as it should be.
+        ConvertError: the file cannot be read, or an option or `expect` contradicts it.
         WorkdirInUseError: a run is under way in `out`.
     """
     out, options = Path(out), options or ImportOptions()
@@ -121,7 +121,7 @@ def _save(out: Path, trees: dict[str, Any], meta: dict[str, Any]) -> None:
 
 
 def _check_unused(out: Path) -> None:
-    if checkpoint.steps_in(out / "checkpoints"):  # an import that was stopped leaves none
+    if checkpoint.steps_in(out / "checkpoints"):  # a stopped import leaves none
         raise ConvertError(f"{out} has checkpoints already; give another --out")
 
 

@@ -87,13 +87,13 @@ class Model:
     def only(self, which: str) -> dict[str, np.ndarray]:
         """Parameters under "params/...": this encoder, the parts averaged with it, the others."""
         tree = self.tree(which)
-        taken = {
+        selected = {
             "params" + path.removeprefix(tree): value
             for path, value in self.params.items()
             if path.startswith(f"{tree}/")
         }
-        names = {path.split("/")[1] for path in taken}
-        return taken | {
+        names = {path.split("/")[1] for path in selected}
+        return selected | {
             path: value
             for path, value in self.params.items()
             if path.startswith("params/") and path.split("/")[1] not in names

@@ -1,4 +1,4 @@
-"""What every kind of file needs: numbers that stay exact, and JSON of bounded size."""
+"""Reading that all kinds of files share: numbers that stay exact, and JSON of bounded size."""
 
 from pathlib import Path
 from typing import Any

@@ -38,7 +38,7 @@ def recognise(shapes: Mapping[str, Shape]) -> bool:
 
 
 def _weights(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
-    """Without the training state, which may hold a second copy of the model (`model_ema`)."""
+    """The shapes without the training state, which may hold a second copy (`model_ema`)."""
     return {k: s for k, s in shapes.items() if not re.fullmatch(STATE.pattern, k)}
 
 
@@ -57,7 +57,7 @@ def encoder_rules(prefix: str, config: ViTConfig, final: str) -> list[Rule]:
 
 
 def decoder_rules(prefix: str, depth: int) -> list[Rule]:
-    """The table of a decoder; its biases are VideoMAE's as well."""
+    """The table of a decoder, whose biases are separate as the encoder's are."""
     path = "params/decoder"
     return [
         *linear(f"{prefix}encoder_to_decoder", f"{path}/embed", bias=False),

@@ -36,7 +36,7 @@ HEADS = {
     "vjepa2": arch.HEADS | {1408: 22},
     "vjepa21": arch.HEADS | {1408: 22},
 }
-# 2.1 stretches rows and columns to those of 256 px, whatever the resolution.
+# Version 2.1 stretches rows and columns to those of 256 px, whatever the resolution.
 ORIGIN_21 = (0, 16, 16)
 TARGETS = ("target_encoder", "ema_encoder")
 # Version 1 has a mask token for each kind of masks, version 2 for each kind and data set. The
@@ -88,13 +88,13 @@ def encoder_rules(prefix: str, config: ViTConfig, path: str, final: str = "norm"
 
 
 def predictor_rules(prefix: str, depth: int, tokens: tuple[int, ...]) -> list[Rule]:
-    """The table of a predictor; `tokens` are the numbers of the mask tokens that are taken."""
+    """The table of a predictor; `tokens` are the numbers of the mask tokens to take."""
     path = "params/predictor"
-    taken = sorted(set(tokens))
-    keys = tuple(f"{prefix}mask_tokens.{n}" for n in taken)
+    numbers = sorted(set(tokens))
+    keys = tuple(f"{prefix}mask_tokens.{n}" for n in numbers)
     rows = stacked(len(keys), 1, 1)
-    if list(tokens) != taken:  # in another order, or one for several kinds of masks
-        order = [taken.index(n) for n in tokens]
+    if list(tokens) != numbers:  # another order, or one token for several kinds of masks
+        order = [numbers.index(n) for n in tokens]
         rows = Transform(lambda x: stacked(len(keys), 1, 1).forward(x)[order], None)
     return [
         *linear(f"{prefix}predictor_embed", f"{path}/embed"),
@@ -245,7 +245,7 @@ def take_tokens(numbers: list[int], options: ImportOptions) -> tuple[int, ...]:
     Raises:
         ConvertError: a number that is not there.
     """
-    asked = options.mask_tokens or tuple(numbers)
-    if set(asked) - set(numbers):
-        raise ConvertError(f"--mask_tokens={asked}: the file has {numbers}")
-    return tuple(asked)
+    tokens = tuple(options.mask_tokens or numbers)
+    if set(tokens) - set(numbers):
+        raise ConvertError(f"--mask_tokens={tokens}: the file has {numbers}")
+    return tokens

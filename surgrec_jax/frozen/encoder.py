@@ -202,7 +202,7 @@ def _as_declared(name: str, value: Any) -> Any:
     elif isinstance(like, float):
         fits = type(value) in (int, float) and value >= 0
     else:
-        fits = type(value) is int and value >= (0 if name == "prefix_tokens" else 1)
+        fits = type(value) is int and value >= min(1, like)
     if not fits:
         raise ValueError(f"{name}={value!r} is no such value as {like!r}")
     return value

@@ -26,13 +26,13 @@ OFFSET = 0.1
 
 
 def can_extend(encoder: ViTConfig) -> bool:
-    """Whether positions may go on: not where their range is fixed or relative to the frame, nor
-    where they are a learned table."""
+    """Whether positions can go on: they cannot where their range is fixed or relative to the
+    frame, or where they are a learned table."""
     return encoder.position_grid is None and encoder.position not in ("learned_2d", "rope_2d")
 
 
 def bicubic_of(encoder: ViTConfig, family: str | None) -> str:
-    """How the code that an encoder comes from resizes its learned table: a name of `BICUBIC`.
+    """The name in `BICUBIC` of the way in which an encoder's own code resizes its learned table.
 
     Args:
         family: of the file that was imported ("dinov2", "hf_dinov2"); None for a trained one.
@@ -53,7 +53,7 @@ def resized(
         family: see `bicubic_of`.
 
     Returns:
-        The architecture, and what is done to its positions, in words for the record.
+        The architecture, and the method in words for the record.
 
     Raises:
         ValueError: a clip that does not divide into tubelets and patches.

@@ -114,7 +114,8 @@ class VideoViT(nnx.Module):
                 raise ValueError("an encoder that takes frames apart takes all of a clip's tokens")
             tubelets = tubelets.reshape(batch * grid[0], grid[1] * grid[2], -1)
             grid, keep = (1, *grid[1:]), None if keep is None else jnp.repeat(keep, grid[0], -1)
-        x, rope = self.embed(tubelets, ids, grid)
+        positions = self.positions(grid)
+        x, rope = self._with_prefix(self.embed(tubelets, ids, grid), positions.rotary(ids))
         x = self.blocks(x, rope, segments, keep)
         if config.final_norm == "tokens":
             x = self.norm(x)
@@ -125,21 +126,24 @@ class VideoViT(nnx.Module):
             return x if with_prefix else x.reshape(batch, -1, config.width)
         return x
 
-    def embed(
-        self, tubelets: jax.Array, ids: jax.Array | None, grid: tuple[int, int, int]
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
-        """The input of the blocks: tokens [B, prefix + n, D] with their positions, and the rotary
-        tables that attention turns them by, None for additive positions."""
+    def positions(self, grid: tuple[int, int, int] | None = None) -> Positions:
+        """Positions on a grid, the encoder's where it is None."""
         config = self.config
-        positions = Positions(
-            config.position, grid, config.width, config.heads, config.position_grid
+        return Positions(
+            config.position, grid or config.grid, config.width, config.heads, config.position_grid
         )
+
+    def embed(
+        self, tubelets: jax.Array, ids: jax.Array | None, grid: tuple[int, int, int] | None = None
+    ) -> jax.Array:
+        """Patch tokens [B, n, D] before the first block; arguments as of a call, and the grid."""
+        config, grid = self.config, grid or self.config.grid
         x = self.patch_embed(self.normalise(tubelets))
         if config.modality_embedding:
             x = add_bias(x, self.modality[...])
         if config.position == "learned_2d":
             x = x + self._learned(grid, ids).astype(x.dtype)
-        return self._with_prefix(positions.add(x, ids), positions.rotary(ids))
+        return self.positions(grid).add(x, ids)
 
     def _learned(self, grid: tuple[int, int, int], ids: jax.Array | None) -> jax.Array:
         """Rows of the learned table, the same in every tubelet layer: [B or 1, n, D]."""

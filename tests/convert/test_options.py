@@ -1,10 +1,12 @@
 """Options of an import: numbers that can be, and none that would do nothing to the file."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from safetensors.numpy import save_file
 
+import surgrec_jax
 from convert import cases
 from convert.test_strict import golden_file
 from surgrec_jax.convert import ConvertError, ImportOptions, import_file
@@ -97,6 +99,16 @@ def test_a_checkpoint_of_our_own(tmp_path, capsys):
             assert main([*command, str(tmp_path / path)]) == 1
             said = capsys.readouterr().err
             assert "is a checkpoint of this project already (jepa hf_vjepa2, step 0): probe" in said
+
+
+def test_a_field_of_one_family_stands_in_three_files_and_its_name_in_a_fourth():
+    """docs/extending.md counts four files for a family with a new field, by this example."""
+    package = Path(surgrec_jax.__file__).parent
+    files = {str(p.relative_to(package)): p.read_text() for p in package.rglob("*.py")}
+    with_field = {name for name, text in files.items() if "modality_embedding" in text}
+    assert with_field == {"models/presets.py", "models/vit.py", "convert/vjepa.py"}
+    registered = {name for name, text in files.items() if '"vjepa21":' in text}
+    assert registered - with_field == {"convert/families.py"}
 
 
 def test_positions_of_a_fixed_range_cannot_go_on():
