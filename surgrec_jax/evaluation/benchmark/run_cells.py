@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from surgrec_jax.evaluation.benchmark import cells, columns
 from surgrec_jax.evaluation.benchmark.answers import answer_task
@@ -14,9 +15,17 @@ from surgrec_jax.evaluation.features.extraction import Features
 from surgrec_jax.evaluation.heads.rules import Settings
 from surgrec_jax.evaluation.tasks.labelled_task import LabelledTask, label_task
 from surgrec_jax.evaluation.tasks.task import RefusedTaskError, Task
-from surgrec_jax.evaluation.vlm.column import Asker
 from surgrec_jax.records.source import Source
 from surgrec_jax.safety.errors import DataError, UserError
+
+
+class Asker(Protocol):
+    """What answers in words, with a column of its own: `evaluation.vlm` has it."""
+
+    column: Column
+
+    def ask(self, task: LabelledTask, sources: Mapping[str, Source]) -> Cell:
+        """The cell of a task."""
 
 
 @dataclasses.dataclass(frozen=True)
