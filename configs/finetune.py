@@ -22,6 +22,8 @@ state (learning rate, CutMix, smoothing) is VideoMAE's for ViT-B. Constants: doc
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from configs.trainer import trainer
+
 VARIANTS = ("base", "tiny")
 
 
@@ -29,20 +31,14 @@ def get_config(variant: str = "base") -> ConfigDict:
     """The config of a variant; override values with --config.<section>.<name>=<value>."""
     if variant not in VARIANTS:
         raise ValueError(f"configs/finetune.py:{variant} does not exist: choose from {VARIANTS}")
-    c = ConfigDict()
-    c.objective = "classify"
-    c.name = variant
-    c.seed = 0
+    c = trainer("classify", variant)
 
     epoch = 100
     c.steps = 50 * epoch
     c.batch_size = 64  # clips per step over all devices
-    c.accum_steps = 1  # microbatches per step; raise it where a batch does not fit in memory
-    c.stop_after = placeholder(int)  # stop at this step, as if the run were interrupted there
     c.init_from = ""  # a workdir or checkpoint whose encoder is fine-tuned
     c.init_weights = True  # False: only its architecture; training from nothing, as a baseline
 
-    c.model = ConfigDict()
     c.model.preset = "checkpoint"  # as in init_from; or Ti, S, B, L, H, g with sizes below
     c.model.num_frames = placeholder(int)
     c.model.image_size = placeholder(int)
@@ -62,68 +58,34 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.classify.mixing.switch = 0.5  # that it is CutMix, where both are on
     c.classify.ema = False  # keep, evaluate and export an average of the weights
 
-    c.optim = ConfigDict()
-    c.optim.schedule = "cosine"
     c.optim.lr = 5e-4  # per reference_batch clips: the rate is lr * batch_size / reference_batch
-    c.optim.start_lr = 0.0
     c.optim.end_lr = 1e-6
     c.optim.reference_batch = 256
     c.optim.warmup_steps = 5 * epoch
-    c.optim.weight_decay = 0.05
-    c.optim.end_weight_decay = 0.05
     c.optim.layer_decay = 0.75  # of the rate per layer, from the head down to the pixels; 1: none
-    c.optim.b1 = 0.9
     c.optim.b2 = 0.999
-    c.optim.clip_norm = 0.0  # 0: none
-    c.optim.clip_per_module = False
     c.optim.momentum = 0.9999  # of the average of the weights, with classify.ema
     c.optim.end_momentum = 0.9999
 
-    c.data = ConfigDict()
-    c.data.sources = "phantom_surgery/default"  # name[/config][@split][=weight], with commas
-    c.data.data_dir = "data"
     c.data.temperature = 1.0  # sources without weights are drawn as records ** temperature
-    c.data.manifest = ""  # a file of surgrec_jax.curation: what is drawn how often; "" for none
     c.data.fps = placeholder(float)  # of clips; None: as in init_from
     c.data.crop = "random_resized"  # or multi_scale
     c.data.flip = False  # left and right mean something in surgery
-    c.data.repeats = 1  # crops per decoded record
     c.data.rand_augment = ConfigDict()
     c.data.rand_augment.count = 4  # operations per clip; 0: none
     c.data.rand_augment.magnitude = 7.0  # 0 to 10
     c.data.rand_augment.deviation = 0.5  # of the normal noise on it
     c.data.rand_augment.probability = 0.5  # that an operation is applied
-    c.data.num_threads = 16  # loader threads per process
-    c.data.num_workers = 0  # loader processes per process
-    c.data.max_bad_share = 0.01  # records of a source that may be replaced; see configs/mae.py
-    c.data.timeout_s = 600.0  # how long storage may fail or hang before the run stops
 
-    c.compute = ConfigDict()
-    c.compute.dtype = "auto"  # bfloat16 on accelerators, float32 on the CPU
-    c.compute.attention = "auto"  # einsum, chunked, cudnn, splash
     c.compute.remat = "none"  # none, dots, full
-    c.compute.unroll = 1  # layers per scan iteration; the depth: less memory traffic on a GPU
 
-    c.mesh = ConfigDict()
-    c.mesh.fsdp = 1  # devices that share one copy of the state; -1 for all
-
-    c.log_every = 20
-    c.profile_steps = ""  # "100:105": a profiler trace of steps 100 to 104, in <workdir>/profile
-    c.max_nonfinite = 0  # steps in a row that may break and be skipped; one more stops the run
-    c.checkpoint = ConfigDict()
     c.checkpoint.every = 500
     c.checkpoint.keep = 1
-    c.checkpoint.keep_best = 1  # by the classifier's score on validation clips
-    c.checkpoint.max_failures = 3  # saves in a row that may fail; one more stops the run
 
-    c.probe = ConfigDict()  # the classifier on the validation split
     c.probe.every = 500  # 0: never
-    c.probe.sources = "phantom_surgery/default"
     c.probe.clips = 1024
 
-    c.images = ConfigDict()
     c.images.every = 500  # clips as loaded, and erased and mixed; 0: never
-    c.images.clips = 4
 
     if variant == "tiny":
         _tiny(c)

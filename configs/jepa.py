@@ -16,7 +16,8 @@ clips are 256 px, ours 224 as in the paper's downstream protocol.
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
+
+from configs.trainer import pretraining, tiny
 
 VARIANTS = ("base", "tiny")
 
@@ -25,29 +26,14 @@ def get_config(variant: str = "base") -> ConfigDict:
     """The config of a variant; override values with --config.<section>.<name>=<value>."""
     if variant not in VARIANTS:
         raise ValueError(f"configs/jepa.py:{variant} does not exist: choose from {VARIANTS}")
-    c = ConfigDict()
-    c.objective = "jepa"
-    c.name = variant
-    c.seed = 0
+    c = pretraining("jepa", variant)
 
     epoch = 300
     c.steps = 131 * epoch
     c.batch_size = 3072  # clips per step over all devices
     c.accum_steps = 4  # microbatches per step: 96 clips on each of 8 cards; only memory changes
-    c.stop_after = placeholder(int)  # stop at this step, as if the run were interrupted there
-    c.init_from = ""  # a workdir or checkpoint to take the parameters from, "" for a fresh start
 
-    c.model = ConfigDict()
-    # Ti, S, B, L, H, g; the four sizes below override it. checkpoint: as in init_from.
     c.model.preset = "L"
-    c.model.width = placeholder(int)
-    c.model.depth = placeholder(int)
-    c.model.heads = placeholder(int)
-    c.model.mlp_dim = placeholder(int)
-    c.model.num_frames = 16
-    c.model.image_size = 224
-    c.model.tubelet = 2
-    c.model.patch = 16
     # V-JEPA 2's own, which transformers can hold; rope_3d turns both dimensions of a pair alike,
     # as rotary embedding means it, and no other project reads it. Or sincos_1d, sincos_3d.
     c.model.position = "rope_3d_tiled"
@@ -66,7 +52,6 @@ def get_config(variant: str = "base") -> ConfigDict:
         {"blocks": 2, "scale": 0.7, "context": 0.082, "target": 0.673},
     )
 
-    c.optim = ConfigDict()
     c.optim.schedule = "constant"
     c.optim.lr = 5.25e-4  # per reference_batch clips
     c.optim.start_lr = 1e-4
@@ -76,58 +61,15 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.optim.cooldown_steps = 0
     c.optim.weight_decay = 0.04
     c.optim.end_weight_decay = 0.04
-    c.optim.b1 = 0.9
     c.optim.b2 = 0.999
     c.optim.clip_norm = 0.0  # V-JEPA 1: 10, per module
     c.optim.clip_per_module = True
     c.optim.momentum = 0.99925  # of the EMA target; V-JEPA 1: 0.998 to 1.0
     c.optim.end_momentum = 0.99925
 
-    c.data = ConfigDict()
-    c.data.sources = (
-        "phantom_surgery/default"  # name[/config][@split][=weight], separated by commas
-    )
-    c.data.data_dir = "data"
-    c.data.temperature = 0.5  # sources without weights are drawn as records ** temperature
-    c.data.manifest = ""  # a file of surgrec_jax.curation: what is drawn how often; "" for none
     c.data.fps = 4.0  # of clips
     c.data.crop = "random_resized"  # area 0.3 to 1, aspect 0.75 to 1.35; or multi_scale
     c.data.flip = True
-    c.data.repeats = 1  # crops per decoded record
-    c.data.num_threads = 16  # loader threads per process
-    c.data.num_workers = 0  # loader processes per process; threads alone are enough on most hosts
-    # Records that cannot be used are replaced and listed in bad_records.jsonl, up to this share of
-    # a source (rounded up); 0: the first one stops the run.
-    c.data.max_bad_share = 0.01
-    c.data.timeout_s = 600.0  # how long storage may fail or hang before the run stops
-
-    c.compute = ConfigDict()
-    c.compute.dtype = "auto"  # bfloat16 on accelerators, float32 on the CPU
-    c.compute.attention = "auto"  # einsum, chunked (CPU), cudnn (GPU), splash (TPU)
-    c.compute.remat = "dots"  # none, dots, full, names:..., offload:... (docs/scaling.md)
-    c.compute.unroll = 1  # layers per scan iteration; the depth: less memory traffic on a GPU
-
-    c.mesh = ConfigDict()
-    c.mesh.fsdp = 1  # devices that share one copy of the state; -1 for all
-
-    c.log_every = 20
-    c.profile_steps = ""  # "100:105": a profiler trace of steps 100 to 104, in <workdir>/profile
-    c.max_nonfinite = 0  # steps in a row that may break and be skipped; one more stops the run
-    c.checkpoint = ConfigDict()
-    c.checkpoint.every = 1000
-    c.checkpoint.keep = 2
-    c.checkpoint.keep_best = 1  # by the mean of the online probes
-    c.checkpoint.max_failures = 3  # saves in a row that may fail; one more stops the run
-
-    c.probe = ConfigDict()
-    c.probe.every = 5000  # 0: never
-    c.probe.sources = "phantom_surgery/default"  # labelled sources, as in data.sources
-    c.probe.tracks = "phase,action"
-    c.probe.clips = 256  # of the train and of the val split each
-
-    c.images = ConfigDict()
-    c.images.every = 5000  # 0: never
-    c.images.clips = 4
 
     if variant == "tiny":
         _tiny(c)
@@ -135,20 +77,9 @@ def get_config(variant: str = "base") -> ConfigDict:
 
 
 def _tiny(c: ConfigDict) -> None:
+    tiny(c)
     c.steps = 500
-    c.batch_size = 16
     c.accum_steps = 1
-    c.model.preset = "Ti"
-    c.model.width = 128
-    c.model.depth = 4
-    c.model.heads = 4
-    c.model.mlp_dim = 512
-    c.model.num_frames = 8
-    c.model.image_size = 64
-    c.model.tubelet = 4
-    c.model.patch = 8
-    c.model.position = "rope_3d"
-    c.model.init = "xavier"  # the tiny MAE's architecture, so that one random encoder serves both
     c.jepa.predictor_depth = 1
     c.jepa.predictor_width = 64
     c.jepa.predictor_heads = 2
@@ -159,18 +90,10 @@ def _tiny(c: ConfigDict) -> None:
     c.optim.schedule = "cosine"
     c.optim.lr = 1e-3
     c.optim.start_lr = 0.0
-    c.optim.reference_batch = 16
     c.optim.warmup_steps = 80
     c.optim.weight_decay = 0.05
     c.optim.end_weight_decay = 0.05
     c.optim.b2 = 0.95
     c.optim.momentum = 0.95
     c.optim.end_momentum = 1.0
-    c.compute.remat = "none"
     c.data.crop = "multi_scale"  # crops of 0.3 of the area lose the tools at this size
-    c.data.sources = "phantom_surgery/tiny"
-    c.data.num_threads = 1
-    c.checkpoint.every = 250
-    c.probe.every = 250
-    c.probe.sources = "phantom_surgery/tiny"
-    c.images.every = 250

@@ -16,7 +16,7 @@ from surgrec_jax.evaluation.tasks.task import Task
 from surgrec_jax.records.source import Source
 
 _REPEATS_TOLD = 0.05  # share of repeated frames that is worth a note
-_PACKAGES = ("jax", "flax", "numpy", "scikit-learn", "grain", "tensorflow-datasets")
+_PACKAGES = ("jax", "flax", "numpy", "grain", "tensorflow-datasets")
 
 
 def notes(
