@@ -82,10 +82,10 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
 
     # The state, made or restored in its shards, and the steps that are left.
     saved.check_space(setup.abstract)
-    state, earlier = _start(setup, saved, warm)
+    state, inherited = _start(setup, saved, warm)
     first = int(state["step"])
     last = max(first, min(config.steps, config.stop_after or config.steps))
-    seen = [source.describe() for source in sources] + earlier
+    seen = [source.describe() for source in sources] + inherited.pop("sources")
     if jax.process_index() == 0:
         environment.write(workdir, seen)
     health = Health(workdir, max_nonfinite=config.max_nonfinite)
@@ -97,7 +97,8 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     )
     images = {"clips": config.images.clips, "folder": workdir / "images"}
     watch = Watch(setup.objective, mesh, seed=config.seed, **images)
-    run = _Run(setup, probes, saved, _meta(setup, seen, mixture), watch, health, log)
+    meta = _meta(setup, seen, mixture) | inherited
+    run = _Run(setup, probes, saved, meta, watch, health, log)
 
     loader = inputs.training_batches(config, sources, first, last, mixture, workdir, question)
     with StopSignal() as stop, saved, profile, loader as batches:
@@ -122,14 +123,17 @@ def _open_workdir(config: ConfigDict, workdir: Path) -> None:
     cfg.check_workdir(config, workdir, write=lead)
 
 
-def _start(setup: Setup, saved: checkpoint.Checkpoints, warm: WarmStart) -> tuple[State, list]:
+def _start(
+    setup: Setup, saved: checkpoint.Checkpoints, warm: WarmStart
+) -> tuple[State, dict[str, Any]]:
     """The newest checkpoint's state, or a fresh one, with another run's parameters if asked for;
-    and the data that those had seen."""
+    and what its meta says of those: the data that they had seen, and how positions were resized."""
     restored = saved.restore(setup.abstract)
     if restored is not None:
-        return restored[0], lineage.earlier(restored[1])
-    fresh, earlier = setup.init(), warm.sources()
-    return warm.weights(fresh, setup.abstract, setup.objective), earlier
+        state, meta = restored
+        return state, {"sources": lineage.earlier(meta), "resized": meta.get("resized")}
+    inherited = {"sources": warm.sources(), "resized": warm.resized()}
+    return warm.weights(setup.init(), setup.abstract, setup.objective), inherited
 
 
 def _open_log(setup: Setup, workdir: Path, state: State, health: Health) -> RunLog:

@@ -11,8 +11,11 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from surgrec_jax import checkpoint
+from surgrec_jax.checkpoint import checksums
 from surgrec_jax.config import FILE, FROM_CHECKPOINT, ConfigError, begun, tuples
 from surgrec_jax.frozen import encoder, lineage
+from surgrec_jax.models import resize
+from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.objectives import Objective
 from surgrec_jax.safety import untrusted
 
@@ -50,6 +53,11 @@ class WarmStart:
         """
         config = self._config
         if config.model.preset != FROM_CHECKPOINT:
+            if config.get("init_resize"):
+                raise ConfigError(
+                    f"init_resize={config.init_resize!r} resizes the encoder of a checkpoint: give "
+                    f"--config.model.preset={FROM_CHECKPOINT} and --config.init_from"
+                )
             return config
         if not self._path:
             raise ConfigError(
@@ -61,9 +69,11 @@ class WarmStart:
         for name, value in config.model.items():
             # How fresh weights are drawn is no property of those in a checkpoint.
             if name in found and name != "init" and value is not None and value != found[name]:
+                clip = name in ("num_frames", "image_size")
                 raise ConfigError(
                     f"model.{name}={value!r} contradicts {self._path}, which has "
                     f"{found[name]!r}; give that, or leave it out"
+                    f"{', or resize positions by --config.init_resize=interpolate' * clip}"
                 )
         with config.unlocked():
             config.model.update(found)
@@ -78,11 +88,53 @@ class WarmStart:
                 kept = untrusted.read_json(workdir / FILE)
                 values, fps = tuples(kept["model"]), kept["data"]["fps"]
                 return {k: v for k, v in values.items() if k != "preset"}, fps
-        found = dataclasses.asdict(encoder.config_from_meta(self._meta))
+        found = dataclasses.asdict(self._encoder)
         height, width = found["image_size"]
         if height != width:
             raise ConfigError(f"{self._path} takes clips of {height} x {width}; squares only")
         return found | {"image_size": height}, self._meta.get("fps")
+
+    @functools.cached_property
+    def _saved(self) -> ViTConfig:
+        """The encoder as the checkpoint has it."""
+        return encoder.config_from_meta(self._meta)
+
+    @functools.cached_property
+    def _encoder(self) -> ViTConfig:
+        """The encoder as the run takes it: for the clip of `config.model` under `init_resize`."""
+        return self._resize()[0]
+
+    def _resize(self) -> tuple[ViTConfig, str | None]:
+        """The encoder that the run takes, and how its positions are resized; None for not at all.
+
+        Raises:
+            ConfigError: an unknown method, or "extend" where positions cannot go on.
+        """
+        saved, method = self._saved, self._config.get("init_resize", "")
+        side, frames = self._config.model.get("image_size"), self._config.model.get("num_frames")
+        clip = (frames or saved.num_frames, *((side, side) if side else saved.image_size))
+        if not method or clip == (saved.num_frames, *saved.image_size):
+            return saved, None
+        if method not in resize.METHODS:
+            raise ConfigError(f"init_resize={method!r}: choose from {resize.METHODS}")
+        if method == "extend" and not resize.can_extend(saved):
+            raise ConfigError(
+                f"init_resize='extend': the positions of {self._path} ({saved.position}) cannot go "
+                "on; give --config.init_resize=interpolate"
+            )
+        return resize.resized(saved, clip, method, self._family)
+
+    @property
+    def _family(self) -> str | None:
+        """The family of the file that the checkpoint was imported from, None for a trained one."""
+        return (self._meta.get("import") or {}).get("family")
+
+    def resized(self) -> dict[str, Any] | None:
+        """The record of resized positions for a checkpoint's meta: the clip that the encoder was
+        trained on, [frames, height, width], and the method; None where they are as they were."""
+        method = self._resize()[1] if self._gives_weights else None
+        native = self._gives_weights and [self._saved.num_frames, *self._saved.image_size]
+        return {"from": native, "method": method} if method else None
 
     def sources(self) -> Sources:
         """The data behind the weights that a run begins with, see `lineage`; none where it begins
@@ -106,12 +158,12 @@ class WarmStart:
             abstract: shapes and shardings of `fresh`.
 
         Raises:
-            CheckpointError: another architecture.
+            CheckpointError: another architecture, or another number of mask tokens.
         """
         if not self._gives_weights:
             return fresh
         location, meta = self._location, self._meta
-        encoder.check_architecture(meta, objective.encoder)
+        encoder.check_architecture(meta, objective.encoder, self._encoder)
         alone, averaged = objective.needs_labels, meta["uses_target"]
         tree = "target_params" if alone and averaged else "params"
         saved = checkpoint.parts(location, tree)
@@ -120,7 +172,8 @@ class WarmStart:
         target = [] if alone or not averaged or "target_params" not in fresh else ["EMA target"]
         if target:
             wanted["target_params"] = abstract["target_params"]
-        taken = checkpoint.restore_state(location, wanted)
+        self._check_mask_tokens(wanted)
+        taken = self._restore(wanted)
         new = {**fresh["params"], **taken[tree]}
         state = {**fresh, "params": new}
         if target:
@@ -137,4 +190,48 @@ class WarmStart:
             f"{what}; new: {', '.join(n for n in new if n not in names) or 'nothing'}; "
             f"left behind: {', '.join(n for n in saved if n not in names) or 'nothing'}"
         )
+        if record := self.resized():
+            clip = (self._encoder.num_frames, *self._encoder.image_size)
+            was, now = (" x ".join(map(str, sizes)) for sizes in (record["from"], clip))
+            print(f"positions resized from {was} to {now}: {record['method']}")
         return state
+
+    def _check_mask_tokens(self, wanted: State) -> None:
+        """Raises CheckpointError where the predictor has other mask tokens than the run's masks."""
+        have = checksums.arrays_of(self._location).get("params/predictor/mask_tokens")
+        predictor = wanted.get("params", {}).get("predictor")
+        if have is None or predictor is None:
+            return
+        tokens, kinds = have[1][0], predictor["mask_tokens"].shape[0]
+        if tokens != kinds:
+            again = ",".join("0" * kinds)
+            raise checkpoint.CheckpointError(
+                f"the predictor of {self._path} has {tokens} mask tokens, and jepa.masks has "
+                f"{kinds} kinds of masks: give {tokens} kinds, or import the file again and choose "
+                f"one token for each kind, e.g. by --mask_tokens={again}"
+            )
+
+    def _restore(self, wanted: State) -> State:
+        """The checkpoint's parameters, with learned position tables of the run's clip."""
+        saved, larger = self._saved, self._encoder
+        if saved.position != "learned_2d" or saved.grid[1:] == larger.grid[1:]:
+            return checkpoint.restore_state(self._location, wanted)
+        tables = {tree: parts["encoder"]["position"] for tree, parts in wanted.items()}
+        for tree, table in tables.items():
+            shape = (1 + saved.grid[1] * saved.grid[2], saved.width)
+            native = jax.ShapeDtypeStruct(shape, table.dtype, sharding=_whole(table.sharding))
+            part = {**wanted[tree]["encoder"], "position": native}
+            wanted = {**wanted, tree: {**wanted[tree], "encoder": part}}
+        taken = checkpoint.restore_state(self._location, wanted)
+        for tree, table in tables.items():
+            params = resize.resize_params(taken[tree]["encoder"], saved, larger, self._family)
+            params["position"] = jax.device_put(params["position"], table.sharding)
+            taken[tree]["encoder"] = params
+        return taken
+
+
+def _whole(sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
+    """A sharding over the same devices, each of which holds all of an array."""
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
+    return sharding

@@ -68,15 +68,15 @@ def write(model: Any, format: str, which: str) -> str:
 
 
 def _origin(meta: dict[str, Any]) -> list[str]:
-    origin = meta.get("import")
-    if not origin:
-        return []
-    lines = [f"Imported from `{origin['file']}` ({origin['family']})."]
-    if origin["resized"]:
-        resized = origin["resized"]
+    origin, lines = meta.get("import"), []
+    if origin:
+        lines.append(f"Imported from `{origin['file']}` ({origin['family']}).")
+    # An import says it of itself, a run of the checkpoint that it began from.
+    resized = (origin or meta).get("resized")
+    if resized:
         lines.append(f"Positions resized from {resized['from']}: {resized['method']}.")
-    lines += [f"Note: {note}." for note in origin["notes"]]
-    return ["## Origin", "", *map(_plain, lines), ""]
+    lines += [f"Note: {note}." for note in (origin or {}).get("notes", ())]
+    return ["## Origin", "", *map(_plain, lines), ""] if lines else []
 
 
 # Keys of a config and its sources that speak of the machine and not of the model.

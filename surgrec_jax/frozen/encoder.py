@@ -214,15 +214,20 @@ _LIKE = dataclasses.asdict(ViTConfig(192, 12, 3, 768, position_grid=(8, 14, 14))
 MAX_CLIP_PIXELS = 2**28
 
 
-def check_architecture(meta: dict[str, Any], config: ViTConfig) -> None:
+def check_architecture(
+    meta: dict[str, Any], config: ViTConfig, saved: ViTConfig | None = None
+) -> None:
     """Refuses a checkpoint whose weights mean something else than a config says.
 
     Shapes cannot tell tiled from interleaved rotary positions, or one epsilon from another.
 
+    Args:
+        saved: the encoder as the weights are taken, the checkpoint's own where None.
+
     Raises:
         CheckpointError: the fields that differ, with both values.
     """
-    saved = config_from_meta(meta)
+    saved = saved or config_from_meta(meta)
     different = [
         f"{field.name}: {getattr(saved, field.name)!r} in the checkpoint, "
         f"{getattr(config, field.name)!r} asked for"
@@ -232,7 +237,7 @@ def check_architecture(meta: dict[str, Any], config: ViTConfig) -> None:
     if different:
         raise checkpoint.CheckpointError(
             f"{meta['name']} is an encoder of another architecture ({'; '.join(different)}); set "
-            "config.model to the checkpoint's values"
+            "config.model to the checkpoint's values, or give --config.model.preset=checkpoint"
         )
 
 

@@ -10,6 +10,8 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
     """A workdir's config with the values that were no choice yet when it was written."""
     if isinstance(config.get("classify"), dict):
         config["classify"].setdefault("frame", "centre")
+    if "init_from" in config:
+        config.setdefault("init_resize", "")
     return config
 
 
