@@ -46,7 +46,8 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.jepa.predictor_heads = 12
     # Shares of a layer's cells: of a block, and of those that are seen and predicted (at 14 x 14,
     # 40 and 96, 16 and 132). About nine draws in ten have so many at any image size from 192 on
-    # (three in four at 128), so that shapes are static and little is drawn again.
+    # (three in four at 128), so that shapes are static and little is drawn again. "trim": "side"
+    # keeps cells that hang together, not random ones (docs/objectives.md).
     c.jepa.masks = (
         {"blocks": 8, "scale": 0.15, "context": 0.204, "target": 0.49},
         {"blocks": 2, "scale": 0.7, "context": 0.082, "target": 0.673},

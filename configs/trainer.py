@@ -87,6 +87,7 @@ def pretraining(objective: str, variant: str) -> ConfigDict:
     c.model.image_size = 224
     c.model.tubelet = 2
     c.model.patch = 16
+    c.model.attention = placeholder(str)  # full where not given; or block_causal, which can stream
     c.probe.tracks = "phase,action"
     c.probe.clips = 256  # of the train and of the val split each
     return c

@@ -11,6 +11,7 @@ breaks again; 1 an error, described in one sentence.
 
 import argparse
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from ml_collections import ConfigDict
 from surgrec_jax import checkpoint, inputs, sharding, train_state
 from surgrec_jax import config as cfg
 from surgrec_jax.objectives import Question
+from surgrec_jax.objectives.base import WholeBatchObjective
 from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import UserError, run_command
 from surgrec_jax.safety.terminal import escape_output
@@ -108,7 +110,10 @@ def _replay(setup: Setup, workdir: Path, step: int, question: Question | None) -
 
 
 def _look(objective, state: Tree, batch: dict[str, jax.Array], seed: int) -> tuple[Tree, list]:
-    """Per-module statistics of parameters and gradients, and every clip's own loss."""
+    """Per-module statistics of parameters and gradients, and every clip's own loss.
+
+    Where a loss compares clips, no clip has one: NaN where its embedding is not finite, else None.
+    """
     params, target = state["params"], state.get("target_params")
     keys = train_state.clip_keys(seed, state["step"], len(batch["video"]))
     batch = jax.jit(objective.prepare)(batch, keys)
@@ -117,6 +122,11 @@ def _look(objective, state: Tree, batch: dict[str, jax.Array], seed: int) -> tup
     def gradient(params, clip, keys):
         return jax.value_and_grad(lambda p: objective.loss(p, clip, keys, target)[0])(params)
 
+    if isinstance(objective, WholeBatchObjective):
+        embeddings = np.asarray(jax.jit(objective.embed)(params, batch, keys))
+        whole = np.isfinite(embeddings).reshape(len(keys), -1).all(1)
+        grads = jax.tree.map(np.asarray, gradient(params, batch, keys)[1])
+        return _by_module(params, grads), [None if fine else math.nan for fine in whole]
     per_clip, total = [], None
     devices = jax.sharding.get_mesh().size
     for i in range(len(keys)):
@@ -126,6 +136,11 @@ def _look(objective, state: Tree, batch: dict[str, jax.Array], seed: int) -> tup
         per_clip.append(float(loss))
         total = grads if total is None else jax.tree.map(jnp.add, total, grads)
     grads = jax.tree.map(lambda g: np.asarray(g) / len(keys), total)
+    return _by_module(params, grads), per_clip
+
+
+def _by_module(params: Tree, grads: Tree) -> Tree:
+    """`_numbers` of parameters and gradients, module by module."""
     params = jax.tree.map(np.asarray, params)
     modules: Tree = {}
     for kind, tree in (("parameters", params), ("gradients", grads)):
@@ -135,7 +150,7 @@ def _look(objective, state: Tree, batch: dict[str, jax.Array], seed: int) -> tup
             groups.setdefault(name, []).append(leaf.ravel())
         for name, leaves in groups.items():
             modules.setdefault(name, {})[kind] = _numbers(np.concatenate(leaves))
-    return modules, per_clip
+    return modules
 
 
 def _numbers(x: np.ndarray) -> dict[str, float]:
@@ -183,8 +198,9 @@ def show(result: dict[str, Any]) -> None:
     print(f" {'mean':>6} {'std':>6}")
     for i, c in enumerate(result["clips"]):
         source = result["sources"][c["source"]]
+        loss = "-" if c["loss"] is None else f"{c['loss']:.6g}"
         print(
-            f"{i:>4} {source:<20} {c['record']:>8} {c['draw']:>10} {c['loss']:>12.6g} "
+            f"{i:>4} {source:<20} {c['record']:>8} {c['draw']:>10} {loss:>12} "
             f"{c['mean']:>6.1f} {c['std']:>6.1f}"
         )
     print(f"\n{'module':<32} {'parameters: norm':>16} {'largest':>10} {'not finite':>10}", end="")

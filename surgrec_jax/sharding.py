@@ -157,6 +157,11 @@ def microbatches(x: jax.Array, count: int) -> jax.Array:
     return constrain(x, P(None, BATCH_AXES))
 
 
+def whole_batch(x: jax.Array) -> jax.Array:
+    """The inverse of `microbatches`: [count, B / count, ...] -> [B, ...]."""
+    return constrain_batch(x.swapaxes(0, 1).reshape(-1, *x.shape[2:]))
+
+
 def constrain_batch(x: jax.Array) -> jax.Array:
     """Keeps an activation split over its leading (batch) dimension."""
     return constrain(x, P(BATCH_AXES))

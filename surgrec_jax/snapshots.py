@@ -30,7 +30,7 @@ class Watch:
 
         def features(encoder_params, video):
             def pooled(clips):
-                return objective.encode(encoder_params, clips).astype(jnp.float32).mean(1)
+                return objective.features(encoder_params, clips)
 
             # A clip per device at a time: with all tokens of all clips a step's batch may not fit.
             parts = sharding.microbatches(video, len(video) // mesh.size)

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from surgrec_jax import optim, sharding
 from surgrec_jax.objectives import Objective
+from surgrec_jax.objectives.base import WholeBatchObjective
 
 State = dict[str, Any]
 Metrics = dict[str, jax.Array]
@@ -58,13 +59,19 @@ def make_train_step(
 
     Args:
         momentum: of the EMA target, as a function of the step.
-        accum_steps: microbatches (`sharding.microbatches`) whose gradients are averaged.
+        accum_steps: microbatches (`sharding.microbatches`) whose gradients are averaged, or, where
+            a loss compares clips, whose embeddings are made one after another.
     """
     if objective.uses_target and momentum is None:
         raise ValueError(f"objective {objective.name!r} has an EMA target and needs its momentum")
 
+    compares = isinstance(objective, WholeBatchObjective)
+    loss_fn = objective.loss
+    if compares and accum_steps > 1:
+        loss_fn = _compare_in_parts(objective, accum_steps)
+
     def gradient(params, batch, keys, target_params):
-        grad_fn = jax.value_and_grad(objective.loss, has_aux=True)
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, metrics), grads = grad_fn(params, batch, keys, target_params)
         return grads, {"loss": loss, **metrics}
 
@@ -81,7 +88,7 @@ def make_train_step(
         params, target = state["params"], state.get("target_params")
         keys = clip_keys(seed, state["step"], len(batch["video"]))
         batch = objective.prepare(batch, keys)
-        if accum_steps == 1:
+        if accum_steps == 1 or compares:
             grads, metrics = gradient(params, batch, keys, target)
         else:
             grads, metrics = _accumulate(gradient, params, batch, keys, target, accum_steps)
@@ -113,6 +120,26 @@ def _accumulate(gradient, params, batch, keys, target, accum_steps: int):
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     total, _ = jax.lax.scan(body, zeros, inputs)
     return jax.tree.map(lambda x: x / accum_steps, total)
+
+
+def _compare_in_parts(objective: WholeBatchObjective, accum_steps: int) -> Callable:
+    """The objective's loss of the whole batch, with the activations of one microbatch at a time.
+
+    The backward pass embeds each microbatch again (`jax.checkpoint`), with the gradient that the
+    whole batch's loss has for it (Gao et al. 2021, "GradCache").
+    """
+
+    def loss(params, batch, keys, target_params):
+        del target_params
+
+        def split(x):
+            return sharding.microbatches(x, accum_steps)
+
+        embed = jax.checkpoint(lambda part: objective.embed(params, *part))
+        parts = jax.lax.map(embed, (jax.tree.map(split, batch), split(keys)))
+        return objective.compare(params, sharding.whole_batch(parts), keys)
+
+    return loss
 
 
 def _first(x: jax.Array) -> jax.Array:

@@ -90,3 +90,21 @@ def test_labelled_clips_are_looked_at_as_the_step_sees_them():
         loss = jax.jit(lambda p: one.loss(p, one.prepare(batch, keys), keys)[0])(state["params"])
     assert np.mean(losses) == pytest.approx(float(loss), rel=1e-5)
     assert modules["head/linear"]["gradients"]["norm"] > 0
+
+
+def test_clips_that_are_compared_have_no_loss_of_their_own():
+    """A clip that breaks the batch's loss is named all the same."""
+    options = {"local_views": 1, "local_side": 8, "hidden": 8, "outputs": 4, "lines": 4}
+    options |= {"global_drop": 0.0, "local_drop": 0.0}
+    one = find_objective("levjepa").from_config(ENCODER, options, Compute())
+    rng = np.random.default_rng(0)
+    batch = {"video": rng.integers(0, 256, (3, 2, 16, 16, 3)).astype(np.float32)}
+    with jax.set_mesh(sharding.make_mesh(devices=jax.devices()[:1])):
+        state = {"params": jax.jit(one.init)(jax.random.key(0)), "step": 5}
+        modules, losses = replay._look(one, state, batch, seed=3)
+        assert losses == [None] * 3
+        assert all(m["gradients"]["not_finite"] == 0 for m in modules.values())
+        batch["video"][1] = np.nan
+        modules, losses = replay._look(one, state, batch, seed=3)
+    assert losses[0] is None and np.isnan(losses[1]) and losses[2] is None
+    assert modules["encoder/blocks"]["gradients"]["not_finite"]

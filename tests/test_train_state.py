@@ -28,6 +28,16 @@ OPTIONS = {
         "predictor_width": 24,
         "predictor_heads": 2,
     },
+    "levjepa": {
+        "local_views": 2,
+        "local_side": 16,
+        "global_drop": 0.5,
+        "local_drop": 0.5,
+        "hidden": 32,
+        "outputs": 16,
+        "lines": 32,
+        "sigreg_weight": 5.0,
+    },
 }
 BATCH = 16
 # For many compilations of what runs a few times.
@@ -74,7 +84,10 @@ def mesh_of(devices, fsdp):
     )
 
 
-@pytest.mark.parametrize("name", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
+SLOW_OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("jepa", "levjepa")]
+
+
+@pytest.mark.parametrize("name", ["mae", *SLOW_OTHERS])
 def test_any_mesh_gives_the_same_losses(name):
     _, expected, _ = run(name, mesh_of(1, 1))
     assert expected[-1] < expected[0]
@@ -86,7 +99,7 @@ def test_any_mesh_gives_the_same_losses(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mae", "jepa"])
+@pytest.mark.parametrize("name", ["mae", "jepa", "levjepa"])
 def test_twenty_steps_on_every_mesh(name):
     """One, two, four and eight devices, the state copied and split."""
     _, expected, _ = run(name, mesh_of(1, 1), steps=20, options=FAST)
@@ -96,9 +109,10 @@ def test_twenty_steps_on_every_mesh(name):
         np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["mae", *SLOW_OTHERS])
 def test_microbatches_give_the_whole_batchs_gradient(name):
-    """Masks are drawn per clip, so accumulation only changes the order of sums."""
+    """Masks are drawn per clip, so accumulation only changes the order of sums; LeVJEPA's loss is
+    of the whole batch's embeddings, which no mean over microbatches is."""
     _, losses, metrics = run(name, mesh_of(2, 1), steps=2)
     _, again, metrics_again = run(name, mesh_of(2, 1), steps=2, accum_steps=4)
     np.testing.assert_allclose(again, losses, rtol=1e-5)

@@ -14,6 +14,7 @@ from surgrec_jax.safety.errors import run_command
 
 NAMES = (
     "step",
+    "stream",
     "loader",
     "sampler",
     "convert",

@@ -119,6 +119,11 @@ def make_loss(objective: Objective, device: str) -> tuple[Callable, Any, Callabl
     makers = {MAE: _mae, JEPA: _jepa}
     if type(objective) not in makers:
         raise ConfigError(f"--compare=torch has no counterpart of objective {objective.name!r}")
+    if config.attention != "full":
+        raise ConfigError(
+            f"--compare=torch: transformers' models have no {config.attention} attention; set "
+            "model.attention=full"
+        )
     if config.image_size[0] != config.image_size[1]:
         raise ConfigError("--compare=torch: transformers' models take square clips only")
     return makers[type(objective)](config, objective.options, device)

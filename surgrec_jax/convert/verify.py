@@ -20,7 +20,7 @@ from surgrec_jax import sharding
 from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.models.layers import Block, Rope
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.models.vit import encode, encoder_graph, patchify, pool
+from surgrec_jax.models.vit import encode, encoder_graph, extract_features, patchify, pool, times
 from surgrec_jax.safety import untrusted
 
 # Forward passes in float32 differ by less than this where they sum in another order.
@@ -181,7 +181,7 @@ def diagnose(
 def _encode(config: ViTConfig, params: Params, video: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Tokens [B, N, D] and features [B, D]."""
     tokens = encode(config, Compute(), params, video)
-    return tokens, pool(config, Compute(), params, tokens)
+    return tokens, extract_features(config, Compute(), params, video)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -195,7 +195,7 @@ def _embed(config: ViTConfig, params: Params, video: jax.Array) -> tuple[jax.Arr
 def _run(config: ViTConfig, block: Params, x: jax.Array, rope: Rope) -> jax.Array:
     """One block."""
     graph = nnx.graphdef(nnx.eval_shape(lambda: Block(config, Compute(), rngs=nnx.Rngs(0))))
-    return nnx.merge(graph, block)(x, rope, None)
+    return nnx.merge(graph, block)(x, rope, None, times=times(config, None))
 
 
 def _block(params: Params, layer: int) -> Params:

@@ -13,7 +13,7 @@ from surgrec_jax import checkpoint
 from surgrec_jax.frozen.encoder import Encoder, load_encoder
 from surgrec_jax.models.heads import HeadConfig, make_head
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.models.vit import encode, pool
+from surgrec_jax.models.vit import encode, extract_features
 from surgrec_jax.safety import untrusted
 
 
@@ -62,9 +62,8 @@ def _probabilities(
     params: Any,
     video: jax.Array,
 ) -> jax.Array:
-    tokens = encode(config, compute, params, video)
-    if head.kind == "linear":
-        tokens = pool(config, compute, params, tokens)
+    make = extract_features if head.kind == "linear" else encode
+    tokens = make(config, compute, params, video)
     logits = nnx.merge(_graph(head, config, compute), head_params)(tokens).astype(jnp.float32)
     return jax.nn.sigmoid(logits) if multi_label else jax.nn.softmax(logits)
 

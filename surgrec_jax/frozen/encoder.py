@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 
 from surgrec_jax import checkpoint, sharding
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.models.vit import encode, init_encoder, pool
+from surgrec_jax.models.streaming import Stream
+from surgrec_jax.models.vit import encode, extract_features, init_encoder
 from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import ConfigError
 
@@ -90,12 +91,25 @@ class Encoder:
         return self.batched(_tokens, video)
 
     def features(self, video: np.ndarray) -> np.ndarray:
-        """uint8 clips [B, T, H, W, 3] -> float32 features [B, D], the mean over tokens.
+        """uint8 clips [B, T, H, W, 3] -> float32 features [B, D]: the mean over tokens, or the CLS
+        token where the encoder was trained by it (`ViTConfig.pooling`).
 
         Raises:
             ValueError: no array, or clips of another shape or dtype than the encoder takes.
         """
         return self.batched(_features, video)
+
+    def stream(self, window: int | None = None, batch: int = 1) -> Stream:
+        """Features of videos without an end, one tubelet after another (see `Stream`).
+
+        Args:
+            window: how many frames back a tubelet looks; None for a clip's.
+            batch: how many videos run side by side.
+
+        Raises:
+            ValueError: an encoder that is not block-causal, or a window that it cannot have.
+        """
+        return Stream(self.config, self.compute, self.params, window=window, batch=batch)
 
     def batched(self, function, video: np.ndarray) -> np.ndarray:
         """function(config, compute, params, video [batch, ...]) over clips, batch by batch, shared
@@ -134,8 +148,7 @@ def _tokens(config: ViTConfig, compute: Compute, params: Params, video: jax.Arra
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _features(config: ViTConfig, compute: Compute, params: Params, video: jax.Array) -> jax.Array:
-    tokens = encode(config, compute, params, video).astype(jnp.float32)
-    return pool(config, compute, params, tokens).astype(jnp.float32)
+    return extract_features(config, compute, params, video)
 
 
 _init = functools.partial(jax.jit, static_argnums=0)(init_encoder)

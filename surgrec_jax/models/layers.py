@@ -11,7 +11,7 @@ from jax.nn import initializers
 
 from surgrec_jax import sharding
 from surgrec_jax.models import remat
-from surgrec_jax.models.attention import attend
+from surgrec_jax.models.attention import Times, attend
 from surgrec_jax.models.elementwise import add_bias, gelu, layer_norm, spread
 from surgrec_jax.models.position import rotate
 from surgrec_jax.models.presets import Compute, ViTConfig
@@ -96,17 +96,30 @@ class Attention(nnx.Module):
             self.v_bias = nnx.Param(jnp.zeros(width))
         self.proj = Linear(width, width, compute, init=init, rngs=rngs)
 
-    def __call__(self, x: jax.Array, rope: Rope, segments: Segments) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, rope: Rope, segments: Segments, times: Times = None
+    ) -> jax.Array:
         b, n, d = x.shape
-        q, k, v = (part.reshape(b, n, self.heads, d // self.heads) for part in self._project(x))
+        q, k, v = self.heads_of(x)
         if rope is not None:
             q, k = rotate(q, *rope), rotate(k, *rope)
         ends = itertools.accumulate(segments or (n,))
+        spans = [
+            slice(end - length, end) for length, end in zip(segments or (n,), ends, strict=True)
+        ]
         outs = [  # [B, n_s, H, d] each
-            attend(*(x[:, end - length : end] for x in (q, k, v)), self.compute.attention)
-            for length, end in zip(segments or (n,), ends, strict=True)
+            attend(
+                *(x[:, span] for x in (q, k, v)),
+                self.compute.attention,
+                None if times is None else tuple(part[:, span] for part in times),
+            )
+            for span in spans
         ]
         return self.proj(jnp.concatenate(outs, 1).reshape(b, n, d))
+
+    def heads_of(self, x: jax.Array) -> list[jax.Array]:
+        """Queries, keys and values [B, N, H, d] of tokens [B, N, D], not turned by positions."""
+        return [part.reshape(*x.shape[:2], self.heads, -1) for part in self._project(x)]
 
     def _project(self, x: jax.Array) -> list[jax.Array]:
         """Queries, keys and values [B, N, D] of tokens [B, N, D]."""
@@ -165,9 +178,17 @@ class Block(nnx.Module):
             self.scale2 = nnx.Param(jnp.ones(config.width))
 
     def __call__(
-        self, x: jax.Array, rope: Rope, segments: Segments, keep: Keep = None
+        self,
+        x: jax.Array,
+        rope: Rope,
+        segments: Segments,
+        keep: Keep = None,
+        times: Times = None,
     ) -> jax.Array:
-        attended = self.attn(self.norm1(x), rope, segments)
+        return self.after_attention(x, self.attn(self.norm1(x), rope, segments, times), keep)
+
+    def after_attention(self, x: jax.Array, attended: jax.Array, keep: Keep = None) -> jax.Array:
+        """The block's output from its input and what attention gave for it, both [B, N, D]."""
         if hasattr(self, "scale1"):
             scale1, scale2 = (spread(s[...], x.shape, x.dtype) for s in (self.scale1, self.scale2))
             x = x + _kept(attended * scale1, keep, 0)
@@ -224,7 +245,12 @@ class Stack(nnx.Module):
             linear.kernel[...] = linear.kernel[...] * scale[:, None, None]
 
     def __call__(
-        self, x: jax.Array, rope: Rope = None, segments: Segments = None, keep: Keep = None
+        self,
+        x: jax.Array,
+        rope: Rope = None,
+        segments: Segments = None,
+        keep: Keep = None,
+        times: Times = None,
     ) -> jax.Array:
         """x [B, N, D] through all blocks.
 
@@ -232,6 +258,7 @@ class Stack(nnx.Module):
             rope: as given by `Positions.rotary`.
             segments: lengths, N in sum, of parts that do not see each other; None for one part.
             keep: [depth, 2, B] of `drop_path_scales`; None to drop nothing.
+            times: of the tokens as queries and as keys, for causal attention (see `attend`).
         """
         graph, params = nnx.split(self.layers)
 
@@ -239,7 +266,7 @@ class Stack(nnx.Module):
             layer, keep = inputs
             x = checkpoint_name(x, remat.LAYER)
             layer = sharding.gather(layer, self.compute.dtype)
-            x = nnx.merge(graph, layer)(x, rope, segments, keep)
+            x = nnx.merge(graph, layer)(x, rope, segments, keep, times)
             return sharding.constrain_batch(x), None
 
         body = remat.apply(self.compute.remat, body, in_loop=self.compute.unroll == 1)

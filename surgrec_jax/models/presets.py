@@ -16,6 +16,8 @@ QKV_BIASES = ("qkv", "qv", "none")
 INITS = ("xavier", "trunc_normal")
 MLPS = ("gelu", "swiglu")
 FINAL_NORMS = ("tokens", "pooled", "none")
+ATTENTIONS = ("full", "block_causal")
+POOLINGS = ("mean", "cls")
 # 64 frames of 1024 x 1024 pixels have half as many. A typing error could ask for gigabytes of
 # positions before the model is seen to fit nowhere.
 MAX_TOKENS = 2**18
@@ -48,6 +50,10 @@ class ViTConfig:
         modality_embedding: a learned vector added to every token (V-JEPA 2.1, its video one).
         final_norm: "tokens" are normalised, or the "pooled" mean of them (VideoMAE, fine-tuned), or
             "none" (transformers' VideoMAEModel).
+        attention: "full", or "block_causal": a patch reads the patches of its own and of earlier
+            tubelets; prefix tokens read all, and no patch reads them.
+        pooling: what a clip's features are: the "mean" of its tokens, or "cls", the first of the
+            prefix tokens.
 
     Raises:
         ConfigError: a value that is not possible, with the value in the message.
@@ -74,6 +80,8 @@ class ViTConfig:
     frames_apart: bool = False
     modality_embedding: bool = False
     final_norm: str = "tokens"
+    attention: str = "full"
+    pooling: str = "mean"
 
     def __post_init__(self):
         for name, allowed in (
@@ -82,6 +90,8 @@ class ViTConfig:
             ("init", INITS),
             ("mlp", MLPS),
             ("final_norm", FINAL_NORMS),
+            ("attention", ATTENTIONS),
+            ("pooling", POOLINGS),
         ):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"model.{name}={getattr(self, name)!r}: choose from {allowed}")
@@ -99,6 +109,16 @@ class ViTConfig:
             raise ConfigError(
                 f"{self.num_frames} frames of {self.image_size} are {self.num_tokens} tokens; "
                 f"at most {MAX_TOKENS} are supported"
+            )
+        if self.frames_apart and self.attention != "full":
+            raise ConfigError(
+                "an encoder that takes frames apart never looks at other tubelets; leave "
+                "model.attention full"
+            )
+        if self.pooling == "cls" and (self.frames_apart or not self.prefix_tokens):
+            raise ConfigError(
+                "model.pooling='cls' takes an encoder with one CLS token for the whole clip: give "
+                "model.prefix_tokens=1, and no frames apart"
             )
         if self.position == "rope_2d" and self.width // self.heads % 4:
             raise ConfigError(f"head size {self.width // self.heads} is no multiple of 4: 2-D RoPE")
@@ -169,7 +189,7 @@ class Compute:
 
     Attributes:
         dtype: of activations and matrix products; norms, softmax and losses are float32.
-        attention: "auto" or a name of `attention.IMPLEMENTATIONS`.
+        attention: which implementation of it, "auto" or a name of `attention.IMPLEMENTATIONS`.
         remat: what is kept for the backward pass, see `remat.policy`.
         unroll: layers unrolled per scan iteration.
     """

@@ -7,6 +7,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
@@ -27,8 +28,36 @@ def block_size(length: int) -> int:
     return max(b for b in range(1, MAX_BLOCK // LANES + 1) if blocks % b == 0) * LANES
 
 
+class TimesMask(masks.Mask):
+    """Which keys a query reads: those whose time is not later than its own.
+
+    The kernel asks for a tile at a time, so that the whole mask is never made.
+
+    Args:
+        queries, keys: int32 [N'] times.
+    """
+
+    def __init__(self, queries: np.ndarray, keys: np.ndarray):
+        self._queries, self._keys = queries, keys
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(queries, keys)."""
+        return len(self._queries), len(self._keys)
+
+    def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
+        rows, columns = index
+        return self._keys[None, columns] <= self._queries[rows, None]
+
+
 def splash(
-    q: jax.Array, k: jax.Array, v: jax.Array, *, name: str, interpret: bool = False
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    name: str,
+    times: tuple[np.ndarray, np.ndarray] | None = None,
+    interpret: bool = False,
 ) -> jax.Array:
     """Self-attention of one device's clips: q, k, v and the result are [B, N, H, d].
 
@@ -37,6 +66,8 @@ def splash(
 
     Args:
         name: what remat policies call what is kept.
+        times: int32 [N] of queries and of keys, for causal attention; tiles that no query reads are
+            skipped.
         interpret: run the kernel as ordinary operations (tests on a CPU; slow).
     """
     length = q.shape[1]
@@ -45,16 +76,23 @@ def splash(
     q, k, v = (
         jnp.pad(x.transpose(0, 2, 1, 3), ((0, 0), (0, 0), (0, padding), (0, 0))) for x in (q, k, v)
     )  # [B, H, N', d]
-    segments = None
-    if padding:
+    segments, mask = None, masks.FullMask((length + padding,) * 2)
+    if times is not None:
+        # Padding is later than all that is real, and sees everything.
+        last = np.iinfo(np.int32).max
+        mask = TimesMask(*(np.pad(part, (0, padding), constant_values=last) for part in times))
+    elif padding:
         ids = (jnp.arange(length + padding) >= length).astype(jnp.int32)
         segments = kernel.SegmentIds(ids, ids)
-    attention = _kernel(length + padding, q.shape[1], name, interpret)
+    attention = _kernel(mask, q.shape[1], name, interpret)
     out = jax.vmap(lambda q, k, v: attention(q, k, v, segments))(q, k, v)
     return out[:, :, :length].transpose(0, 2, 1, 3)
 
 
-def _kernel(length: int, heads: int, name: str, interpret: bool) -> kernel.SplashAttentionKernel:
+def _kernel(
+    mask: masks.Mask, heads: int, name: str, interpret: bool
+) -> kernel.SplashAttentionKernel:
+    length = mask.shape[0]
     block = block_size(length)
     # One small tile per grid step would be all overhead: 1664 = 13 x 128 has no other divisor.
     keys = length if block == LANES and length <= 2 * MAX_BLOCK else block
@@ -66,5 +104,4 @@ def _kernel(length: int, heads: int, name: str, interpret: bool) -> kernel.Splas
         residual_checkpoint_name=name,
         interpret=interpret,
     )
-    mask = masks.MultiHeadMask([masks.FullMask((length, length))] * heads)
-    return make(mask=mask, block_sizes=kernel.BlockSizes(**sizes))
+    return make(mask=masks.MultiHeadMask([mask] * heads), block_sizes=kernel.BlockSizes(**sizes))

@@ -5,9 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.nn import initializers
 
+from surgrec_jax.models.attention import Times
 from surgrec_jax.models.elementwise import add_bias, spread
 from surgrec_jax.models.layers import Keep, LayerNorm, Linear, Segments, Stack, kernel_init
 from surgrec_jax.models.position import Positions
@@ -42,6 +44,25 @@ def unpatchify(tokens: jax.Array, config: ViTConfig) -> jax.Array:
     p, q = config.tubelet, config.patch
     x = tokens.reshape(-1, t, h, w, p, q, q, 3).transpose(0, 1, 4, 2, 5, 3, 6, 7)
     return x.reshape(-1, config.num_frames, *config.image_size, 3)
+
+
+def times(config: ViTConfig, ids: jax.Array | None) -> Times:
+    """Times of an encoder's tokens for `attention.attend`; None where attention is full.
+
+    A patch has the time of its tubelet. Prefix tokens come after the last tubelet, so they read all
+    patches and no patch reads them.
+
+    Args:
+        ids: [B, n] token indices; None where all N are given in order.
+    """
+    if config.attention == "full":
+        return None
+    t, h, w = config.grid
+    known = np if ids is None else jnp  # a whole clip's times are known when compiling
+    tubelets = (np.arange(config.num_tokens)[None] if ids is None else ids) // (h * w)
+    padding = ((0, 0), (config.prefix_tokens, 0))
+    each = known.pad(tubelets, padding, constant_values=t).astype(np.int32)
+    return each, each
 
 
 def take_tokens(x: jax.Array, ids: jax.Array) -> jax.Array:
@@ -90,7 +111,7 @@ class VideoViT(nnx.Module):
         """Encodes tubelets.
 
         Args:
-            tubelets: [B, n, P] uint8 rows of `patchify`.
+            tubelets: [B, n, P] rows of `patchify`, uint8 or of any dtype from 0 to 255.
             ids: [B, n] their token indices; None where all N are given in order.
             segments: lengths, n in sum, of views of the clip that do not see each other.
             keep: [depth, 2, B] of `layers.drop_path_scales`, in training.
@@ -116,7 +137,7 @@ class VideoViT(nnx.Module):
             grid, keep = (1, *grid[1:]), None if keep is None else jnp.repeat(keep, grid[0], -1)
         positions = self.positions(grid)
         x, rope = self._with_prefix(self.embed(tubelets, ids, grid), positions.rotary(ids))
-        x = self.blocks(x, rope, segments, keep)
+        x = self.blocks(x, rope, segments, keep, times(config, ids))
         if config.final_norm == "tokens":
             x = self.norm(x)
         if not with_prefix:
@@ -145,6 +166,13 @@ class VideoViT(nnx.Module):
             x = x + self._learned(grid, ids).astype(x.dtype)
         return self.positions(grid).add(x, ids)
 
+    def prefix_for(self, batch: int, dtype: jnp.dtype) -> jax.Array:
+        """CLS and register tokens before the first block: [batch, prefix_tokens, D]."""
+        prefix = self.prefix[...]
+        if self.config.position == "learned_2d":
+            prefix = prefix.at[0].add(self.position[...][0])
+        return spread(prefix, (batch, *prefix.shape), dtype)
+
     def _learned(self, grid: tuple[int, int, int], ids: jax.Array | None) -> jax.Array:
         """Rows of the learned table, the same in every tubelet layer: [B or 1, n, D]."""
         rows = self.position[...][1:]
@@ -155,21 +183,19 @@ class VideoViT(nnx.Module):
         count = self.config.prefix_tokens
         if not count:
             return x, rope
-        prefix = self.prefix[...]
-        if self.config.position == "learned_2d":
-            prefix = prefix.at[0].add(self.position[...][0])
-        prefix = spread(prefix, (len(x), *prefix.shape), x.dtype)
-        x = jnp.concatenate([prefix, x], 1)
+        x = jnp.concatenate([self.prefix_for(len(x), x.dtype), x], 1)
+        return x, self.rope_with_prefix(rope)
+
+    def rope_with_prefix(self, rope: tuple[jax.Array, jax.Array] | None):
+        """Rotary tables [B or 1, n, head_dim] with rows before them that turn nothing."""
         if rope is None:
-            return x, None
-        cos, sin = (
-            jnp.pad(table, ((0, 0), (count, 0), (0, 0)), constant_values=fill)
-            for table, fill in zip(rope, (1.0, 0.0), strict=True)
-        )
-        return x, (cos, sin)
+            return None
+        padding = ((0, 0), (self.config.prefix_tokens, 0), (0, 0))
+        cos, sin = rope
+        return jnp.pad(cos, padding, constant_values=1.0), jnp.pad(sin, padding)
 
     def normalise(self, tubelets: jax.Array) -> jax.Array:
-        """uint8 pixels [..., P] -> (x / 255 - mean) / std per channel, in the compute dtype."""
+        """Pixels [..., P], 0 to 255 -> (x / 255 - mean) / std per channel, in the compute dtype."""
         pixels = tubelets.reshape(*tubelets.shape[:-1], -1, 3).astype(jnp.float32) / 255
         pixels = (pixels - jnp.asarray(self.config.mean)) / jnp.asarray(self.config.std)
         return pixels.reshape(tubelets.shape).astype(self.compute.dtype)
@@ -190,11 +216,24 @@ def init_encoder(config: ViTConfig, key: jax.Array) -> dict[str, Any]:
 def pool(
     config: ViTConfig, compute: Compute, params: dict[str, Any], tokens: jax.Array
 ) -> jax.Array:
-    """Features [B, D] of tokens [B, N, D]: their mean, normed here where the encoder says so."""
-    features = tokens.mean(1)
+    """Features [B, D] of a clip's tokens, normed here where the encoder says so.
+
+    Args:
+        tokens: [B, N, D] of `VideoViT`; with prefix tokens before them where one is the features.
+    """
+    features = tokens[:, 0] if config.pooling == "cls" else tokens.mean(1)
     if config.final_norm == "pooled":
         features = nnx.merge(encoder_graph(config, compute), params).norm(features)
     return features
+
+
+def extract_features(
+    config: ViTConfig, compute: Compute, params: dict[str, Any], video: jax.Array
+) -> jax.Array:
+    """float32 features [B, D] of whole uint8 clips [B, T, H, W, 3]."""
+    model = nnx.merge(encoder_graph(config, compute), params)
+    tokens = model(patchify(video, config), with_prefix=config.pooling == "cls")
+    return pool(config, compute, params, tokens.astype(jnp.float32)).astype(jnp.float32)
 
 
 def encode(

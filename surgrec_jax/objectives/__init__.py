@@ -3,6 +3,7 @@
 from surgrec_jax.objectives.base import Objective, Question
 from surgrec_jax.objectives.classify import Classify
 from surgrec_jax.objectives.jepa import JEPA
+from surgrec_jax.objectives.levjepa import LeVJEPA
 from surgrec_jax.objectives.mae import MAE
 from surgrec_jax.safety.errors import ConfigError
 
@@ -12,6 +13,7 @@ __all__ = ["OBJECTIVES", "Objective", "Question", "find_objective"]
 OBJECTIVES: dict[str, type[Objective]] = {
     "mae": MAE,
     "jepa": JEPA,
+    "levjepa": LeVJEPA,
     "classify": Classify,
 }
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import nnx
 
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.models.vit import encode
+from surgrec_jax.models.vit import encode, extract_features
 from surgrec_jax.safety.errors import ConfigError
 
 Params = dict[str, Any]
@@ -145,8 +144,7 @@ class Objective(abc.ABC):
             params: those that would be exported.
             video: uint8 [B, T, H, W, 3].
         """
-        tokens = self.encode(params["encoder"], video)
-        return tokens.astype(jnp.float32).mean(1)
+        return self.features(params["encoder"], video)
 
     @abc.abstractmethod
     def loss(
@@ -179,6 +177,33 @@ class Objective(abc.ABC):
     def encode(self, encoder_params: Params, video: jax.Array) -> jax.Array:
         """Tokens [B, N, D] of whole clips, uint8 [B, T, H, W, 3]."""
         return encode(self.encoder, self.compute, encoder_params, video)
+
+    def features(self, encoder_params: Params, video: jax.Array) -> jax.Array:
+        """float32 features [B, D] of whole clips, uint8 [B, T, H, W, 3]."""
+        return extract_features(self.encoder, self.compute, encoder_params, video)
+
+
+class WholeBatchObjective(Objective):
+    """An objective whose loss compares the clips of a batch, so that it is no mean over clips.
+
+    Its loss is that of the whole global batch at any number of microbatches: the trainer embeds a
+    microbatch after the other, then calls `compare` once (`train_state`).
+    """
+
+    @abc.abstractmethod
+    def embed(self, params: Params, batch: dict[str, jax.Array], keys: jax.Array) -> jax.Array:
+        """What the loss compares, [B, ...]: of each clip by itself."""
+
+    @abc.abstractmethod
+    def compare(
+        self, params: Params, embeddings: jax.Array, keys: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Scalar float32 loss and scalar metrics of the whole batch's embeddings."""
+
+    def loss(self, params, batch, keys, target_params=None):
+        """See `Objective.loss`."""
+        del target_params
+        return self.compare(params, self.embed(params, batch, keys), keys)
 
 
 def check_sizes(section: str, options: Any, *names: str) -> None:

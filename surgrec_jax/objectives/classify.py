@@ -165,7 +165,8 @@ class Classify(base.Objective):
     def logits(self, params, video: jax.Array, keep: jax.Array | None = None) -> jax.Array:
         """float32 [B, C] of uint8 clips; `keep` of `drop_path_scales` in training."""
         model = self.module(params)
-        tokens = model.encoder(patchify(video, self.encoder), keep=keep)
+        cls = self.head.kind == "linear" and self.encoder.pooling == "cls"
+        tokens = model.encoder(patchify(video, self.encoder), keep=keep, with_prefix=cls)
         if self.head.kind == "linear":
             tokens = pool(self.encoder, self.compute, params["encoder"], tokens)
         return model.head(tokens).astype(jnp.float32)

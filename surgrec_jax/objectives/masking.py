@@ -91,6 +91,9 @@ def decoded_ids(keys: jax.Array, hidden_ids: jax.Array, grid: Grid, ratio: float
     return jax.vmap(one)(keys, hidden_ids)
 
 
+TRIMS = ("random", "side")
+
+
 @dataclasses.dataclass(frozen=True)
 class BlockMask:
     """One kind of V-JEPA multi-block mask (Bardes et al. 2024, section 3.2).
@@ -101,6 +104,8 @@ class BlockMask:
         context: cells per tubelet that the encoder sees, drawn from outside the union.
         target: cells per tubelet that are predicted, drawn from inside the union.
         aspect: range of a rectangle's height / width, uniform.
+        trim: which cells a side with too many gives up: "random" ones, or those beyond a straight
+            line of random direction (a "side"), so that the rest hangs together.
     """
 
     blocks: int
@@ -108,6 +113,11 @@ class BlockMask:
     context: int
     target: int
     aspect: tuple[float, float] = (0.75, 1.5)
+    trim: str = "random"
+
+    def __post_init__(self):
+        if self.trim not in TRIMS:
+            raise ConfigError(f"jepa mask trim={self.trim!r}: choose from {TRIMS}")
 
     @classmethod
     def on(cls, grid: Grid, *, context: float, target: float, **fields: Any) -> "BlockMask":
@@ -137,6 +147,14 @@ def block_union(key: jax.Array, mask: BlockMask, height: int, width: int) -> jax
     return inside.any(0)
 
 
+def across(key: jax.Array, height: int, width: int) -> jax.Array:
+    """[h w] where cells lie along a random direction, from 0 to below 1."""
+    angle = 2 * jnp.pi * jax.random.uniform(key)
+    row, column = jnp.divmod(jnp.arange(height * width), width)
+    place = row * jnp.sin(angle) + column * jnp.cos(angle)
+    return (place - place.min()) / (place.max() - place.min() + 1e-3)
+
+
 def _fits(union: jax.Array, mask: BlockMask) -> jax.Array:
     inside = union.sum()
     return (inside >= mask.target) & (union.size - inside >= mask.context)
@@ -146,8 +164,8 @@ def multi_block_mask(keys: jax.Array, grid: Grid, mask: BlockMask) -> tuple[jax.
     """Context and target tokens of a clip, in numbers that never change.
 
     Rectangles are drawn again until enough cells lie on both sides; of each side's cells a fixed
-    number is kept at random. (V-JEPA's code, src/masks, cuts every clip of a batch to the batch's
-    smallest count in raster order, which starves the last tubelets.)
+    number is kept, as `mask.trim` says. (V-JEPA's code, src/masks, cuts every clip of a batch to
+    the batch's smallest count in raster order, which starves the last tubelets.)
 
     Args:
         keys: [B] random keys, one per clip.
@@ -170,8 +188,8 @@ def multi_block_mask(keys: jax.Array, grid: Grid, mask: BlockMask) -> tuple[jax.
         union = union.reshape(-1)
 
         def pick(key, allowed, count):
-            score = jax.random.uniform(key, allowed.shape) + ~allowed
-            return jnp.sort(jnp.argsort(score)[:count])
+            order = across(key, h, w) if mask.trim == "side" else jax.random.uniform(key, (h * w,))
+            return jnp.sort(jnp.argsort(order + ~allowed)[:count])  # orders are below 1
 
         return pick(context_key, ~union, mask.context), pick(target_key, union, mask.target)
 

@@ -23,6 +23,15 @@ MASKS = (
 OPTIONS = {
     "mae": {f"decoder_{k}": v for k, v in NARROW.items()} | {"mask_ratio": 0.75},
     "jepa": {f"predictor_{k}": v for k, v in NARROW.items()} | {"masks": MASKS},
+    "levjepa": {
+        "local_views": 2,
+        "local_side": 16,
+        "global_drop": 0.5,
+        "local_drop": 0.5,
+        "hidden": 32,
+        "outputs": 16,
+        "lines": 24,
+    },
 }
 # qkv, proj, fc1 and fc2 of a block are split; norms and biases are not.
 KERNELS = 4
@@ -77,6 +86,21 @@ def test_layers_send_what_fsdp_needs(name, fsdp, remat, monkeypatch, capfd):
             kernels += kernels // fsdp if fsdp < 8 else 0
             assert kernels <= sum(sizes) < 1.05 * kernels
             assert sum(n for (_, times), n in reduces.items() if times == depth) <= KERNELS + 1
+
+
+def test_a_batch_is_compared_by_one_small_sum():
+    """SIGReg: the means of cosines and sines of every view, direction and knot, and no embedding
+    of a clip. Besides it, batch normalisation's sums, a random key, and metrics."""
+    found = hlo.collectives(compiled_text("levjepa", 1, "none"))
+    assert {c.kind for c in found} == {"all-reduce"}
+    means = 2 * 3 * 24 * 17 * 4
+    outside = sorted(c.size for c in found if not c.in_loop)
+    assert outside.count(means) == 1
+    gradients = outside.pop()  # of what no loop holds, in one sum
+    outside.remove(means)
+    patch_embed = 64 * ENCODER.patch_dim * 4
+    assert gradients > 2 * patch_embed  # of the two passes: the large view's, the small ones'
+    assert sum(outside) < 4000
 
 
 @pytest.mark.slow

@@ -31,6 +31,14 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
         export_checkpoint(tmp_path / "run", tmp_path / "out", "onnx")
 
 
+def test_no_format_says_that_attention_is_causal(tmp_path):
+    causal = ViTConfig(**SIZES, **CLIP, position="rope_3d_tiled", attention="block_causal")
+    run_of(tmp_path / "run", "jepa", causal, PREDICTOR)
+    for format in ("transformers", "vjepa2"):
+        with pytest.raises(ConvertError, match=r"attention='block_causal' \(it has 'full'\)"):
+            export_checkpoint(tmp_path / "run", tmp_path / "out", format)
+
+
 def test_options_that_an_export_has_no_use_for(tmp_path):
     config = ViTConfig(**SIZES, **CLIP, position="rope_3d_tiled")
     run_of(tmp_path / "jepa", "jepa", config, PREDICTOR)

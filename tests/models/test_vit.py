@@ -85,14 +85,21 @@ def numpy_attention(config, p, x):
                 for y in (a, b)
             )
         scores = np.exp(a @ b.T / math.sqrt(d))
+        if config.attention == "block_causal":
+            time = np.arange(config.num_tokens) // (config.grid[1] * config.grid[2])
+            scores[time[:, None] < time] = 0
         heads.append(scores / scores.sum(-1, keepdims=True) @ c)
     return np.concatenate(heads, -1) @ p["proj"]["kernel"] + p["proj"]["bias"]
 
 
 @pytest.mark.parametrize("position_kind", ["sincos_1d", "sincos_3d", "rope_3d", "rope_3d_tiled"])
-@pytest.mark.parametrize("qkv_bias", ["qkv", "qv"])
-def test_tokens_equal_a_numpy_transformer(position_kind, qkv_bias):
-    config = dataclasses.replace(TINY, position=position_kind, qkv_bias=qkv_bias)
+@pytest.mark.parametrize(
+    ("qkv_bias", "attention"), [("qkv", "full"), ("qv", "full"), ("qkv", "block_causal")]
+)
+def test_tokens_equal_a_numpy_transformer(position_kind, qkv_bias, attention):
+    config = dataclasses.replace(
+        TINY, position=position_kind, qkv_bias=qkv_bias, attention=attention
+    )
     params, clips = random_params(config), video(config)
     tokens = vit.encode(config, Compute(), params, clips)
     np.testing.assert_allclose(tokens, numpy_encoder(config, params, clips), atol=2e-4)
@@ -184,6 +191,8 @@ def test_preset_sizes(name, millions):
         ({"num_frames": 3}, "tubelets of 2"),
         ({"heads": 5}, "5 heads"),
         ({"position": "rope"}, "rope_3d_tiled"),
+        ({"attention": "causal"}, "'causal': choose from .*block_causal"),
+        ({"attention": "block_causal", "frames_apart": True}, "never looks at other tubelets"),
     ],
 )
 def test_impossible_configs_are_refused(change, message):

@@ -1,5 +1,6 @@
 """Masks: counts, coverage, statistics, and that they are functions of their keys."""
 
+import dataclasses
 import runpy
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def test_the_recipes_masks_mean_the_same_at_any_image_size():
     assert BlockMask.on(large, blocks=2, scale=0.7, context=16, target=132) == LONG  # as given
 
 
-@pytest.mark.parametrize("mask", [SHORT, LONG])
+@pytest.mark.parametrize("mask", [SHORT, LONG, dataclasses.replace(SHORT, trim="side")])
 def test_block_masks_are_static_disjoint_and_equal_in_time(mask):
     context, target = masking.multi_block_mask(keys(256), GRID, mask)
     assert context.shape == (256, 8 * mask.context)
@@ -121,6 +122,43 @@ def test_context_is_outside_the_rectangles_and_targets_fill_them():
         row.reshape(-1)[ids] = True
     neighbours = (picture[:, 1:] & picture[:, :-1]).sum() / picture[:, 1:].sum()
     assert neighbours > 0.75 > LONG.target / 196
+
+
+def neighbours(ids):
+    """The mean share of a cell's four (at borders fewer) neighbours that are in the same set."""
+    shares = []
+    for clip in cells(ids)[:, 0]:
+        chosen = {divmod(int(cell), 14) for cell in clip}
+        for row, column in chosen:
+            around = [(row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)]
+            inside = [c for c in around if min(c) >= 0 and max(c) < 14]
+            shares.append(np.mean([c in chosen for c in inside]))
+    return np.mean(shares)
+
+
+@pytest.mark.parametrize(
+    ("mask", "random", "side"),
+    [(SHORT, (0.48, 0.71), (0.79, 0.89)), (LONG, (0.33, 0.81), (0.71, 0.94))],
+)
+def test_a_side_that_is_cut_off_leaves_neighbours_together(mask, random, side):
+    """Untrimmed unions of these rectangles have 0.84 and 0.77 outside, 0.92 and 0.96 inside."""
+    for trim, expected in (("random", random), ("side", side)):
+        ids = masking.multi_block_mask(keys(300), GRID, dataclasses.replace(mask, trim=trim))
+        for part, share in zip(ids, expected, strict=True):
+            assert neighbours(part) == pytest.approx(share, abs=0.02)
+
+
+def test_no_direction_is_cut_off_more_often():
+    ids = masking.multi_block_mask(keys(4000), GRID, dataclasses.replace(SHORT, trim="side"))
+    for part in ids:
+        count = np.bincount(cells(part)[:, 0].ravel(), minlength=196).reshape(14, 14)
+        for mirrored in (count[::-1], count[:, ::-1]):
+            assert np.abs(mirrored - count).max() < 6 * np.sqrt(count.max())
+
+
+def test_an_unknown_trim():
+    with pytest.raises(ValueError, match="trim='raster': choose from .*side"):
+        dataclasses.replace(SHORT, trim="raster")
 
 
 def test_masks_are_functions_of_the_clips_key():

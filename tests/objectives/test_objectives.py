@@ -1,5 +1,7 @@
 """MAE and JEPA losses against NumPy written from the recipes; gradients against differences."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -176,6 +178,21 @@ def test_gradients_agree_with_finite_differences(name):
             )
             # The loss itself is computed in float32, which bounds the differences' precision.
             assert (up - down) / 2e-4 == pytest.approx(slope, rel=2e-2, abs=5e-3)
+
+
+@pytest.mark.parametrize("name", ["mae", "jepa"])
+def test_a_causal_encoder_trains_under_every_mask(name):
+    """Its weights are shaped as those of a full one, and the same weights give another loss."""
+    full = objective(name)
+    encoder = dataclasses.replace(full.encoder, attention="block_causal")
+    options = MAE_OPTIONS if name == "mae" else JEPA_OPTIONS
+    causal = find_objective(name).from_config(encoder, options, Compute())
+    params, batch = noisy(full.init(jax.random.key(0))), batch_for(full)
+    losses = [
+        float(jax.jit(obj.loss)(params, batch, keys(3), full.target_of(params))[0])
+        for obj in (full, causal)
+    ]
+    assert np.isfinite(losses).all() and abs(losses[0] - losses[1]) > 1e-4
 
 
 @pytest.mark.parametrize("name", ["mae", "jepa"])

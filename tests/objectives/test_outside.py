@@ -101,7 +101,7 @@ def test_its_mistakes_are_its_own(folder):
 
 def test_an_unknown_objective_is_an_error_by_name(folder, monkeypatch, tmp_path):
     monkeypatch.delitem(OBJECTIVES, "colour")
-    message = r"objective='colour': choose from \('mae', 'jepa', 'classify'\)"
+    message = r"objective='colour': choose from \('mae', 'jepa', 'levjepa', 'classify'\)"
     with pytest.raises(ConfigError, match=message):
         train(config_of(folder / "data"), tmp_path)
     meta = checkpoint.read_meta(checkpoint.find(folder / "run"))
