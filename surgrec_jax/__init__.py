@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`surgrec_jax.load_encoder`, without importing JAX before it is asked for."""
+    """Imports `surgrec_jax.load_encoder`, and JAX with it, at its first use."""
     if name == "load_encoder":
         from surgrec_jax.frozen.encoder import load_encoder
 

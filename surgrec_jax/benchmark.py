@@ -1,5 +1,7 @@
-"""The benchmark, models x tasks: `python -m surgrec_jax.benchmark --config=configs/benchmark.py
---config.checkpoints=NAME=RUN[,NAME=RUN...]`. See configs/benchmark.py for all values.
+"""The benchmark, models x tasks; configs/benchmark.py explains all values.
+
+    python -m surgrec_jax.benchmark --config=configs/benchmark.py \\
+        --config.checkpoints=NAME=RUN[,NAME=RUN...]
 """
 
 import dataclasses
@@ -9,11 +11,11 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from absl import app, flags
+from absl import flags
 
 from surgrec_jax import commands
 from surgrec_jax.audit import audits
-from surgrec_jax.commands import CONFIG, items, parse_flags, quiet
+from surgrec_jax.commands import CONFIG, items
 from surgrec_jax.evaluation.benchmark import finetuned, results
 from surgrec_jax.evaluation.benchmark.columns import Candidate
 from surgrec_jax.evaluation.benchmark.compare import compare
@@ -26,14 +28,13 @@ from surgrec_jax.frozen.classifier import load_fitting
 from surgrec_jax.records.locate import build_command
 from surgrec_jax.records.source import Source, open_source
 from surgrec_jax.safety import files
-from surgrec_jax.safety.errors import ConfigError, UserError, run_command
-from surgrec_jax.safety.terminal import escape_output
+from surgrec_jax.safety.errors import ConfigError, UserError
 
 flags.adopt_module_key_flags(commands)  # --help lists them
 
 
 def settings_of(config) -> Settings:
-    """Settings of a config, with the values that its protocol fixes."""
+    """The settings of a config, with the values that its protocol fixes."""
     values = {field.name: config[field.name] for field in dataclasses.fields(Settings)
               if field.name in config}  # fmt: skip
     values |= {"heads": items(config.heads), "clip": parse_clip(config.clip)}
@@ -44,10 +45,10 @@ def candidates(text: str, key: str = "checkpoints") -> list[Candidate]:
     """The encoders of "NAME=RUN,RUN,..."; one without a name is called after the encoder.
 
     Args:
-      key: of the config, for error messages.
+        key: name of the config value, for error messages.
 
     Raises:
-      ConfigError: no encoder is named. CheckpointError: a checkpoint cannot be read.
+        ConfigError: no encoder is named. CheckpointError: a checkpoint cannot be read.
     """
     loaded = []
     for part in items(text):
@@ -65,10 +66,10 @@ def candidates(text: str, key: str = "checkpoints") -> list[Candidate]:
 
 
 def open_splits(data_dir: str, name: str, tasks: Sequence[Task]) -> dict[str, Source]:
-    """Split -> source, training first.
+    """Opens the splits of some tasks: split -> source, training first.
 
     Raises:
-      FileNotFoundError: the data set is not prepared. ValueError: it has no such split.
+        FileNotFoundError: the data set is not prepared. ValueError: it has no such split.
     """
     base, _, config = name.partition("/")
     splits = dict.fromkeys(split for task in tasks for split in task.splits)
@@ -126,26 +127,26 @@ def run(config) -> pathlib.Path:
 
 
 def _tasks(
-    offered: Mapping[str, Sequence[Task]], wanted: Sequence[str]
+    offered: Mapping[str, Sequence[Task]], names: Sequence[str]
 ) -> dict[str, tuple[Task, ...]]:
-    """Source -> its tasks; a task that is asked for by name must exist in some source."""
-    if wanted == ("all",):
+    """The tasks of those names by source; every name must exist in some source."""
+    if names == ("all",):
         return {name: tuple(tasks) for name, tasks in offered.items()}
     known = {task.name for tasks in offered.values() for task in tasks}
-    unknown = [task for task in wanted if task not in known]
-    if unknown or not wanted:
+    unknown = [task for task in names if task not in known]
+    if unknown or not names:
         raise ConfigError(
             f"no source has a task {', '.join(map(repr, unknown)) or '(none given)'}; there are: "
             f"{', '.join(sorted(known))}, or all"
         )
-    chosen = {name: [t.name for t in tasks if t.name in wanted] for name, tasks in offered.items()}
+    chosen = {name: [t.name for t in tasks if t.name in names] for name, tasks in offered.items()}
     return {name: select_tasks(name, some, offered[name]) for name, some in chosen.items() if some}
 
 
 def _open(
     data_dir: str, tasks: Mapping[str, Sequence[Task]]
 ) -> tuple[dict[str, dict[str, Source]], list[dict]]:
-    """The prepared sources, and those that are missing with the reason and the remedy."""
+    """The prepared sources, and entries for those that are missing, with reason and remedy."""
     opened, missing = {}, []
     for name, of_source in tasks.items():
         try:
@@ -160,18 +161,9 @@ def _open(
 def main(argv: Sequence[str]) -> int:
     """Compares; wrong values and missing data end in one sentence and exit code 1."""
     del argv
-    quiet()
     os.environ.setdefault("TQDM_MININTERVAL", "1")
-
-    def work() -> int:
-        run(CONFIG.value)
-        return 0
-
-    stopped = "benchmark: stopped; the same command goes on with what is there"
-    return run_command("benchmark", work, interrupted=stopped)
+    return commands.run_resumable("benchmark", lambda: run(CONFIG.value))
 
 
 if __name__ == "__main__":
-    escape_output()
-    parse = functools.partial(parse_flags, "benchmark", config="configs/benchmark.py")
-    app.run(main, flags_parser=parse)
+    commands.start("benchmark", main, config="configs/benchmark.py")

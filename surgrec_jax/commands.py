@@ -1,31 +1,34 @@
-"""What the command lines share: the flags that several have, their parser, and lists."""
+"""Shared parts of the command lines: their flags and parser, how they start, lists, tables."""
 
 import ast
 import contextlib
+import functools
 import itertools
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from absl import flags, logging
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from surgrec_jax.config import ConfigError, flatten, load_file, unknown_key_hint
+from surgrec_jax.safety.errors import run_command
+from surgrec_jax.safety.terminal import escape_output
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/mae.py:tiny")
 
 
 def items(text: str) -> tuple[str, ...]:
-    """A list written with commas."""
+    """The parts of a list that is written with commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def parse_flags(program: str, argv: Sequence[str], **needed: str) -> list[str]:
-    """absl's parser; a wrong command line ends in one sentence and exit code 2.
+    """Parses flags as absl does; a wrong command line ends in one sentence and exit code 2.
 
     Args:
-        program: what the sentence begins with.
+        program: first word of the sentence.
         needed: flags that must be given, with an example of each.
     """
     try:
@@ -41,7 +44,7 @@ def parse_flags(program: str, argv: Sequence[str], **needed: str) -> list[str]:
             raise ConfigError(f"unexpected arguments: {' '.join(rest[1:])}")
     except (flags.Error, AttributeError, ValueError, TypeError, OSError) as error:
         while error.args and isinstance(error.args[0], Exception):
-            error = error.args[0]  # what ml_collections wraps
+            error = error.args[0]  # ml_collections wraps errors
         text = " ".join(str(error.args[0] if error.args else error).split())
         print(f"{program}: {text.split('ValueError: ')[-1]}", file=sys.stderr)
         sys.exit(2)
@@ -54,8 +57,26 @@ def quiet() -> None:
         logging.set_verbosity(logging.WARNING)
 
 
+def run_resumable(program: str, work: Callable[[], object]) -> int:
+    """The exit code of a command that goes on where it was interrupted, see `run_command`."""
+    quiet()
+
+    def to_its_end() -> int:
+        work()
+        return 0
+
+    stopped = f"{program}: stopped; the same command goes on with what is there"
+    return run_command(program, to_its_end, interrupted=stopped)
+
+
+def start(program: str, main: Callable[[Sequence[str]], int], **needed: str) -> None:
+    """Runs a command as this process; the arguments are those of `parse_flags`."""
+    escape_output()
+    app.run(main, flags_parser=functools.partial(parse_flags, program, **needed))
+
+
 def _check_overrides(argv: Sequence[str], example: str) -> None:
-    """What absl and ml_collections answer with a traceback, or with more than a sentence.
+    """Refuses overrides that absl and ml_collections answer with a traceback or a long text.
 
     Raises:
         ConfigError: a file that is not there or holds no config, an override of an unknown key or
@@ -77,7 +98,7 @@ def _check_overrides(argv: Sequence[str], example: str) -> None:
 
 
 def load_config(text: str, changes: Sequence[str]) -> ConfigDict:
-    """The config of `file[:variant]` with KEY=VALUE changes.
+    """Loads the config of `file[:variant]` and applies KEY=VALUE changes.
 
     Raises:
         ConfigError: no such file or key.
@@ -95,7 +116,7 @@ def load_config(text: str, changes: Sequence[str]) -> ConfigDict:
 
 
 def show(figures: dict[str, Any], indent: str = "") -> None:
-    """One figure a line, nested ones indented."""
+    """Prints one figure a line, nested ones indented."""
     width = max(map(len, figures), default=0)
     for key, value in figures.items():
         if isinstance(value, dict):

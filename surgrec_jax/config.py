@@ -1,4 +1,4 @@
-"""From a config file to frozen values: everything below the trainer takes plain arguments."""
+"""Configs become frozen values here: everything below the trainer takes plain arguments."""
 
 import difflib
 import json
@@ -23,41 +23,24 @@ FILE = "config.json"
 # model.preset of runs that take their architecture from `init_from` (see warm_start).
 FROM_CHECKPOINT = "checkpoint"
 
-# What may differ when a workdir is continued: none of it changes the numbers of a run by more
-# than the order of float sums (so not compute.dtype).
-FREE_TO_CHANGE = (
-    "data.data_dir",
-    "data.num_workers",
-    "data.num_threads",
-    "data.max_bad_share",
-    "data.timeout_s",
-    "log_every",
-    "profile_steps",
-    "max_nonfinite",
-    "checkpoint",
-    "probe.every",
-    "images",
-    "compute.attention",
-    "compute.remat",
-    "compute.unroll",
-    "accum_steps",
-    "mesh",
-    "stop_after",
-)
-
-# What the processes of one run may each have their own value of.
+# The processes of one run may each have their own values of these keys.
 OWN_OF_A_PROCESS = ("data.data_dir", "data.num_workers", "data.num_threads", "data.timeout_s")
 
+# These keys may differ when a workdir is continued: none of them changes the numbers of a run by
+# more than the order of float sums (so not compute.dtype).
+FREE_TO_CHANGE = (
+    *(*OWN_OF_A_PROCESS, "data.max_bad_share", "log_every", "profile_steps", "max_nonfinite"),
+    *("checkpoint", "probe.every", "images", "accum_steps", "mesh", "stop_after"),
+    *("compute.attention", "compute.remat", "compute.unroll"),
+)
 
-# The least that numbers may be which nothing else looks at before they divide, or end a loop.
+# Least values of the numbers that nothing else checks before they divide, or end a loop.
 LEAST = {
     **dict.fromkeys(("steps", "batch_size", "accum_steps", "log_every", "stop_after"), 1),
     **dict.fromkeys(("checkpoint.every", "checkpoint.keep", "optim.reference_batch"), 1),
     **dict.fromkeys(("probe.clips", "images.clips"), 1),
-    **dict.fromkeys(
-        [f"model.{x}" for x in ("width", "depth", "heads", "mlp_dim", "num_frames")], 1
-    ),
-    **dict.fromkeys([f"model.{x}" for x in ("image_size", "tubelet", "patch")], 1),
+    **dict.fromkeys(("model.width", "model.depth", "model.heads", "model.mlp_dim"), 1),
+    **dict.fromkeys(("model.num_frames", "model.image_size", "model.tubelet", "model.patch"), 1),
     **dict.fromkeys(("max_nonfinite", "probe.every", "images.every"), 0),
     **dict.fromkeys(("checkpoint.keep_best", "checkpoint.max_failures", "data.timeout_s"), 0),
     **dict.fromkeys(("optim.warmup_steps", "optim.cooldown_steps", "optim.clip_norm"), 0),
@@ -81,7 +64,7 @@ def set_fields(values: ConfigDict | dict[str, Any]) -> dict[str, Any]:
 
 
 def make_encoder(config: ConfigDict) -> ViTConfig:
-    """The encoder of `config.model`: a preset with whatever fields are set besides."""
+    """The encoder of `config.model`: a preset, and the fields that are set besides."""
     fields = set_fields(config.model)
     size = fields.pop("image_size")
     name = fields.pop("preset")
@@ -91,7 +74,7 @@ def make_encoder(config: ConfigDict) -> ViTConfig:
 
 
 def make_compute(config: ConfigDict) -> Compute:
-    """`config.compute`; dtype "auto" is bfloat16 on accelerators and float32 on the CPU.
+    """The options of `config.compute`; dtype "auto" is float32 on the CPU, else bfloat16.
 
     Raises:
         ConfigError, ValueError: a name that does not exist, or that this device does not have.
@@ -124,8 +107,8 @@ def build_objective(
     """The objective of `config.objective` with the options of the section of that name.
 
     Args:
-        compute: of `make_compute`, which is called where it is None.
-        question: what is asked of the labels, for an objective that needs them.
+        compute: options of `make_compute`, which is called where it is None.
+        question: the labels to learn, for an objective that needs them.
     """
     kind, compute = objective_kind(config), compute or make_compute(config)
     section = set_fields(config[config.objective].to_dict())
@@ -158,7 +141,7 @@ def build_optimizer(config: ConfigDict, decayed: tuple[str, ...]) -> optim.AdamW
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"data.num_workers": 0, ...}; tuples as lists, as JSON has them."""
+    """Nested values as {"data.num_workers": 0, ...}; tuples become lists, as JSON has them."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -170,7 +153,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def tuples(section: Mapping[str, Any]) -> dict[str, Any]:
-    """A section as JSON has it, with its lists as the tuples they were."""
+    """A section read from JSON, with its lists as the tuples they were."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in section.items()}
 
 
@@ -181,15 +164,18 @@ def shared_values(config: ConfigDict) -> dict[str, Any]:
 
 
 def begun(workdir: Path) -> bool:
-    """Whether a run has saved a step in a workdir, whole or damaged. Before that nothing holds it
-    to the config, data or architecture it was started with: they may have been its mistake."""
+    """Whether a run has saved a step in a workdir, whole or damaged.
+
+    Before that nothing holds it to the config, data or architecture it was started with: they may
+    have been its mistake.
+    """
     folders = [workdir / name for name in ("checkpoints", "checkpoints-damaged")]
     saved = (path.name for folder in folders if folder.is_dir() for path in folder.iterdir())
     return any(re.fullmatch(r"\d+(-\d+)?", name) for name in saved)
 
 
-def read_kept(path: Path) -> dict[str, Any]:
-    """A workdir's config.json, with the values that were no choice yet when it was written.
+def read_config(path: Path) -> dict[str, Any]:
+    """Reads a workdir's config.json; keys that are younger than the file get their old meaning.
 
     Raises:
         OSError, ValueError: it cannot be read.
@@ -201,7 +187,7 @@ def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> N
     """Writes config.json, or compares it with the one a run was begun with.
 
     Args:
-        write: on one process of a run only.
+        write: whether this process writes; one of a run does.
 
     Raises:
         ConfigError: a value differs that would make it another run.
@@ -209,12 +195,11 @@ def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> N
     path = workdir / FILE
     now = json.loads(json.dumps(config.to_dict()))
     if not begun(workdir) or not path.exists():
-        if not write:
-            return
-        files.write_json(path, now)
+        if write:
+            files.write_json(path, now)
         return
     try:
-        before = flatten(read_kept(path))
+        before = flatten(read_config(path))
     except DataError as error:
         raise ConfigError(
             f"{path} cannot be read ({error}): restore it from a checkpoint's config or a copy"

@@ -1,4 +1,4 @@
-"""From `config.data` and `config.probe` to opened sources, batches and online probes."""
+"""Opens the sources, batches and online probes of `config.data` and `config.probe`."""
 
 import contextlib
 import dataclasses
@@ -25,9 +25,9 @@ from surgrec_jax.objectives import Question
 from surgrec_jax.records.locate import find_version
 from surgrec_jax.records.source import Source, open_source
 
-# The source that needs no download: built where it is asked for and not there.
+# This source needs no download: it is built where it is missing.
 BUILT_IN = "phantom_surgery"
-# Of all configs: made where it is missing; any other folder that is missing was mistyped.
+# The configs' own folder is made where it is missing; any other missing folder was mistyped.
 DATA_DIR = "data"
 
 
@@ -47,7 +47,7 @@ class SourceName:
 
 
 def parse_sources(text: str) -> list[SourceName]:
-    """Sources of a comma-separated list, e.g. "cholec80=2,phantom_surgery/tiny@train".
+    """Parses a comma-separated list of sources, e.g. "cholec80=2,phantom_surgery/tiny@train".
 
     Raises:
         ConfigError: a part that is not of this form, no source, weights on some sources only, or
@@ -79,8 +79,8 @@ def open_named(name: SourceName, data_dir: str, *, skip_damaged: bool = False) -
         skip_damaged: see `open_source`.
 
     Raises:
-        FileNotFoundError: not prepared; the message has the command that builds it. ConfigError:
-            phantom surgery would be built in a folder that is not there, nor the configs' own.
+        FileNotFoundError: it is not prepared; the message has the command that builds it.
+        ConfigError: phantom surgery would be built in a missing folder, not the configs' own.
     """
     try:
         return open_source(data_dir, name.name, name.config, name.split, skip_damaged=skip_damaged)
@@ -99,23 +99,23 @@ def open_named(name: SourceName, data_dir: str, *, skip_damaged: bool = False) -
 
 def _is_prepared(name: SourceName, data_dir: str) -> bool:
     try:
-        return find_version(Path(data_dir), name.name, name.config, None).is_dir()
+        return find_version(Path(data_dir), name.name, name.config).is_dir()
     except FileNotFoundError:
         return False
 
 
 def open_sources(config: ConfigDict) -> list[Source]:
-    """The training sources of `config.data`."""
+    """Opens the training sources of `config.data`."""
     names, skip = parse_sources(config.data.sources), config.data.max_bad_share > 0
     return [open_named(name, config.data.data_dir, skip_damaged=skip) for name in names]
 
 
 def open_manifest(config: ConfigDict, sources: list[Source]) -> Manifest | None:
-    """The manifest of `config.data`, None where there is none.
+    """Opens the manifest of `config.data`; None where there is none.
 
     Raises:
-        ConfigError: sources with weights besides. DataError, FileNotFoundError: a manifest that
-            cannot be used, or is not of these sources.
+        ConfigError: the sources have weights besides.
+        DataError, FileNotFoundError: the manifest cannot be used, or is not of these sources.
     """
     if not config.data.manifest:
         return None
@@ -130,7 +130,7 @@ def open_manifest(config: ConfigDict, sources: list[Source]) -> Manifest | None:
 
 
 def clip_spec(config: ConfigDict) -> ClipSpec:
-    """The clip the model sees."""
+    """The clips that the model sees."""
     data, model = config.data, config.model
     return ClipSpec(
         frames=model.num_frames,
@@ -143,16 +143,16 @@ def clip_spec(config: ConfigDict) -> ClipSpec:
 
 
 def _augmentation(config: ConfigDict) -> RandAugment | None:
-    """`data.rand_augment`, where a config has it and asks for any operation."""
+    """The operations of `data.rand_augment`; None where a config has none."""
     how = config.data.get("rand_augment")
     return RandAugment(**how) if how and how.count else None
 
 
 def open_question(config: ConfigDict) -> Question | None:
-    """What the objective asks of the training sources' labels; None where it needs none.
+    """The labels of the training sources that the objective learns; None where it needs none.
 
     Raises:
-        ConfigError: no such objective, frame or label, or sources with other classes.
+        ConfigError: no such objective, frame or label, or sources whose classes differ.
     """
     if not objective_kind(config).needs_labels:
         return None
@@ -160,28 +160,28 @@ def open_question(config: ConfigDict) -> Question | None:
 
 
 def question_of(config: ConfigDict, sources: list[Source]) -> Question:
-    """What `track` and `frame` of the objective's section ask of sources, see `open_question`.
+    """The labels that `track` and `frame` of the objective's section mean, see `open_question`.
 
     The track is a label track, a per-video label, or a pattern ("instrument_*") of binary tracks;
-    the frame is that of a clip whose label is asked for.
+    the frame is the one of a clip whose label is learned.
     """
     name = config.objective
     track, frame = config[name].track, config[name].frame
     if frame not in LABEL_FRAMES:
         raise ConfigError(f"{name}.frame={frame!r}: choose from {LABEL_FRAMES}")
-    asked = []
+    questions = []
     for source in sources:
         metric = "mean_average_precision" if "*" in track else "balanced_accuracy"
         task, names = Task("fine-tuning", source.name, track, metric=metric), class_names(source)
-        asked.append(Question(task.tracks(names), task.classes(names), frame))
-    for source, other in zip(sources[1:], asked[1:], strict=True):
-        if other != asked[0]:
+        questions.append(Question(task.tracks(names), task.classes(names), frame))
+    for source, other in zip(sources[1:], questions[1:], strict=True):
+        if other != questions[0]:
             raise ConfigError(
                 f"{name}.track={track!r} has the classes {', '.join(other.classes)} in "
-                f"{source.name} and {', '.join(asked[0].classes)} in {sources[0].name}; "
+                f"{source.name} and {', '.join(questions[0].classes)} in {sources[0].name}; "
                 "fine-tune on sources with the same classes"
             )
-    return asked[0]
+    return questions[0]
 
 
 def training_batches(
@@ -193,7 +193,7 @@ def training_batches(
     workdir: Path | None = None,
     question: Question | None = None,
 ) -> pipeline.Batches:
-    """This process's part of the batches of steps `first` to `last`, closable.
+    """Opens this process's part of the batches of steps `first` to `last`, to be closed.
 
     Records are drawn as the manifest says; without one sources are drawn by their weights, or as
     records ** temperature where none has a weight. Records that cannot be used are replaced and
@@ -231,30 +231,32 @@ def training_batches(
 
 
 def take_shown(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Takes out of a batch what the step sees; the rest says where it comes from."""
+    """Takes the step's inputs out of a batch; the rest are ids of its clips."""
     return {key: batch.pop(key) for key in ("video", "label") if key in batch}
 
 
 def open_probes(
     config: ConfigDict, question: Question | None = None
 ) -> list[OnlineProbe | OnlineScore]:
-    """One probe per source of `config.probe`, with the clips it looks at already decoded; in
-    fine-tuning, the classifier's score on the validation split."""
+    """Opens a probe per source of `config.probe`, with its clips already decoded.
+
+    In fine-tuning it is the classifier's score on the validation split.
+    """
+    names = parse_sources(config.probe.sources)
     if question is not None:
-        named = parse_sources(config.probe.sources)
-        return [_open_score(config, name, question) for name in named]
+        return [_open_score(config, name, question) for name in names]
     tracks = [track.strip() for track in config.probe.tracks.split(",")]
-    return [_open_probe(config, name, tracks) for name in parse_sources(config.probe.sources)]
+    return [_open_probe(config, name, tracks) for name in names]
 
 
 def _labelled(
     config: ConfigDict, name: SourceName, split: str, tracks: Sequence[str], frame: str = "centre"
 ) -> tuple[Source, LabelledClips]:
-    """A split, and config.probe.clips clips spread over it with the labels of a frame."""
+    """Opens a split and decodes config.probe.clips clips spread over it, labelled at a frame."""
     source = open_named(dataclasses.replace(name, split=split), config.data.data_dir)
-    chosen = np.linspace(0, len(source) - 1, min(config.probe.clips, len(source)))
+    records = np.linspace(0, len(source) - 1, min(config.probe.clips, len(source)))
     with contextlib.closing(
-        labelled_clips(source, clip_spec(config), records=np.unique(chosen.round().astype(int)))
+        labelled_clips(source, clip_spec(config), records=np.unique(records.round().astype(int)))
     ) as batches:
         return source, LabelledClips.collect(batches, tracks, frame)
 

@@ -14,25 +14,21 @@ Schedule = Callable[[Any], Any]
 
 
 def warmup_cosine(start: float, peak: float, end: float, warmup: int, total: int) -> Schedule:
-    """Linear from start to peak over `warmup` steps, then half a cosine to `end` at `total`.
+    """A linear rise from start to peak over `warmup` steps, then half a cosine to `end` at `total`.
 
     Raises:
         ConfigError: a warm-up that is longer than the run.
     """
     _check_warmup(warmup, total)
     return optax.join_schedules(
-        [
-            optax.linear_schedule(start, peak, warmup),
-            cosine(peak, end, total - warmup),
-        ],
-        [warmup],
+        [optax.linear_schedule(start, peak, warmup), cosine(peak, end, total - warmup)], [warmup]
     )
 
 
 def warmup_constant(
     start: float, peak: float, end: float, warmup: int, total: int, cooldown: int = 0
 ) -> Schedule:
-    """Linear to peak, constant, and linear to `end` over the last `cooldown` steps (V-JEPA 2).
+    """A rise to peak, a constant, and a fall to `end` over the last `cooldown` steps (V-JEPA 2).
 
     Raises:
         ConfigError: warm-up and cool-down that are longer than the run.
@@ -71,11 +67,11 @@ class AdamW:
     """AdamW (Loshchilov and Hutter 2019) as the recipes use it.
 
     Attributes:
-        lr, weight_decay: functions of the step.
+        lr, weight_decay: schedules, functions of the step.
         decayed: names of the parameters (last key of their path) that decay.
         clip_norm: largest global gradient norm, 0 for none; per top-level module (encoder,
             predictor), as V-JEPA 1 clips, where `clip_per_module`.
-        layer_decay: of the learning rate per layer of the encoder, see `layer_rates`.
+        layer_decay: factor of the learning rate per layer of the encoder, see `layer_rates`.
     """
 
     lr: Schedule
@@ -113,17 +109,17 @@ class AdamW:
 
 
 def updates(opt_state: Any) -> int:
-    """How many updates an optimizer has made: where its schedules stand. A step that was skipped
-    because it was not finite is none."""
+    """Number of updates an optimizer has made, without the steps that were skipped."""
     (_, count), *_ = optax.tree_utils.tree_get_all_with_path(opt_state, "count")
     return int(count)
 
 
 def layer_rates(params: Any, decay: float) -> Any:
-    """Factors of the learning rate, per parameter: small where an encoder sees pixels.
+    """Factors of the learning rate per parameter, smallest where an encoder sees pixels.
 
-    decay ** (depth + 1) for the embedding, decay ** (depth - i) for block i from 0, 1 for the final
-    norm and all that is not the encoder (Bao et al. 2022, BEiT, as VideoMAE fine-tunes).
+    The factor is decay ** (depth + 1) for the embedding, decay ** (depth - i) for block i
+    from 0, 1 for the final norm and all that is not the encoder (Bao et al. 2022, BEiT, as VideoMAE
+    fine-tunes).
     """
 
     def one(path, x):
@@ -154,7 +150,7 @@ def clip_by_norm(max_norm: float, *, per_module: bool) -> optax.GradientTransfor
 
 
 def ema(target: Any, params: Any, momentum: jax.Array) -> Any:
-    """momentum * target + (1 - momentum) * params, in float32.
+    """Moves the EMA target: momentum * target + (1 - momentum) * params, in float32.
 
     1 - momentum times a difference is below bfloat16's resolution, so EMA weights stay float32.
     """

@@ -1,27 +1,26 @@
-"""Probes frozen encoders on one data set: `python -m surgrec_jax.probe --config=configs/probe.py
---config.checkpoint=RUN[,NAME=RUN...]`. See configs/probe.py for all values.
+"""Probes frozen encoders on one data set; configs/probe.py explains all values.
+
+    python -m surgrec_jax.probe --config=configs/probe.py --config.checkpoint=RUN[,NAME=RUN...]
 
 A probe is a benchmark of one source that keeps the predictions.
 """
 
-import functools
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from surgrec_jax import commands
 from surgrec_jax.audit import audits
 from surgrec_jax.benchmark import candidates, open_splits, print_results, settings_of
-from surgrec_jax.commands import CONFIG, items, parse_flags, quiet
+from surgrec_jax.commands import CONFIG, items
 from surgrec_jax.evaluation.benchmark.cells import Cell
 from surgrec_jax.evaluation.benchmark.columns import MAJORITY, Group, groups
 from surgrec_jax.evaluation.benchmark.compare import compare
 from surgrec_jax.evaluation.tasks.task_list import offered_tasks, select_tasks, wanted_sources
 from surgrec_jax.safety import files
-from surgrec_jax.safety.errors import ConfigError, UserError, run_command
-from surgrec_jax.safety.terminal import escape_output
+from surgrec_jax.safety.errors import ConfigError, UserError
 
 flags.adopt_module_key_flags(commands)  # --help lists them
 
@@ -30,8 +29,8 @@ def predictions(cells: Sequence[Cell], of_groups: Sequence[Group]) -> dict[str, 
     """The test scores of all columns but the majority, with labels and case ids.
 
     Returns:
-      "<task>/labels", "<task>/case_id" and "<task>/<row>/<column>", float32 [seeds, units,
-      classes]. With groups of several clips each key begins with "<frames>x<size>@<fps>/".
+        "<task>/labels", "<task>/case_id" and "<task>/<row>/<column>", float32 [seeds, units,
+        classes]. With groups of several clips each key begins with "<frames>x<size>@<fps>/".
     """
     arrays = {}
     for group in of_groups:
@@ -79,17 +78,8 @@ def run(config) -> pathlib.Path:
 def main(argv: Sequence[str]) -> int:
     """Probes; wrong values and missing data end in one sentence and exit code 1."""
     del argv
-    quiet()
-
-    def work() -> int:
-        run(CONFIG.value)
-        return 0
-
-    stopped = "probe: stopped; the same command goes on with what is there"
-    return run_command("probe", work, interrupted=stopped)
+    return commands.run_resumable("probe", lambda: run(CONFIG.value))
 
 
 if __name__ == "__main__":
-    escape_output()
-    parse = functools.partial(parse_flags, "probe", config="configs/probe.py")
-    app.run(main, flags_parser=parse)
+    commands.start("probe", main, config="configs/probe.py")

@@ -1,12 +1,12 @@
-"""Runs a step of a workdir again, and says where its numbers break.
+"""Runs a step of a workdir again, and shows where its numbers break.
 
     python -m surgrec_jax.replay runs/mine              # the last step that broke
     python -m surgrec_jax.replay runs/mine --step=812   # any step
 
-Starts from the nearest checkpoint before the step (or from initialisation), takes the steps between
-as the run took them, and prints the step's loss, its statistics per clip, and per module those of
-parameters and gradients. Nothing in the workdir changes. Exit codes: 0 the step is finite; 3 it
-breaks again; 1 an error, described in one sentence.
+The replay starts from the nearest checkpoint before the step (or from initialisation), takes the
+steps between as the run took them, and prints the step's loss, its statistics per clip, and per
+module those of parameters and gradients. Nothing in the workdir changes. Exit codes: 0 the step is
+finite; 3 it breaks again; 1 an error, described in one sentence.
 """
 
 import argparse
@@ -36,18 +36,18 @@ Tree = dict[str, Any]
 
 
 def replay(workdir: Path, step: int | None = None, data_dir: str | None = None) -> dict[str, Any]:
-    """What happens in a step, as JSON values.
+    """Runs a step again and returns its numbers as JSON values.
 
     Args:
         step: the number in the metrics file, from 1; None for the newest nonfinite-step*.json.
-        data_dir: where the data are now, if not where the run found them.
+        data_dir: folder of the data, if they have moved since the run.
 
     Raises:
         ConfigError: no such workdir, or no step that broke.
         CheckpointError: the checkpoint before the step cannot be read.
     """
     config = _load_config(workdir)
-    # A key that is missing or odd, in what any file may hold.
+    # Any file may be a config.json: keys may be missing or odd.
     with untrusted.interpreting(workdir / cfg.FILE, error_type=cfg.ConfigError):
         cfg.check_numbers(config)
         config.model = ConfigDict(cfg.tuples(config.model))
@@ -110,7 +110,7 @@ def _replay(setup: Setup, workdir: Path, step: int, question: Question | None) -
 
 
 def _look(objective, state: Tree, batch: dict[str, jax.Array], seed: int) -> tuple[Tree, list]:
-    """Per-module statistics of parameters and gradients, and every clip's own loss.
+    """Statistics of parameters and gradients by module, and the loss of every clip.
 
     Where a loss compares clips, no clip has one: NaN where its embedding is not finite, else None.
     """
@@ -130,7 +130,7 @@ def _look(objective, state: Tree, batch: dict[str, jax.Array], seed: int) -> tup
     per_clip, total = [], None
     devices = jax.sharding.get_mesh().size
     for i in range(len(keys)):
-        # The same clip on every device: a batch must divide over them.
+        # A batch must divide over the devices, so each of them gets the same clip.
         clip = {k: jnp.repeat(v[i : i + 1], devices, axis=0) for k, v in batch.items()}
         loss, grads = gradient(params, clip, jnp.repeat(keys[i : i + 1], devices, axis=0))
         per_clip.append(float(loss))
@@ -155,24 +155,24 @@ def _by_module(params: Tree, grads: Tree) -> Tree:
 
 def _numbers(x: np.ndarray) -> dict[str, float]:
     finite = np.isfinite(x)
-    kept = np.where(finite, x, 0).astype(np.float64)
+    values = np.where(finite, x, 0).astype(np.float64)
     return {
-        "norm": float(np.sqrt((kept**2).sum())),
-        "largest": float(np.abs(kept).max(initial=0.0)),
+        "norm": float(np.sqrt((values**2).sum())),
+        "largest": float(np.abs(values).max(initial=0.0)),
         "not_finite": int((~finite).sum()),
         "size": int(x.size),
     }
 
 
 def _statistics(clip: np.ndarray) -> dict[str, float]:
-    """Of a clip's pixels, uint8 [T, H, W, 3]."""
+    """Mean and standard deviation of a clip's pixels, uint8 [T, H, W, 3]."""
     return {"mean": float(clip.mean()), "std": float(clip.std())}
 
 
 def _load_config(workdir: Path) -> ConfigDict:
     path = workdir / cfg.FILE
     try:
-        return ConfigDict(cfg.read_kept(path))
+        return ConfigDict(cfg.read_config(path))
     except (OSError, UserError) as error:
         raise cfg.ConfigError(
             f"{path} cannot be read: {error}; give a workdir that has trained"
@@ -180,14 +180,14 @@ def _load_config(workdir: Path) -> ConfigDict:
 
 
 def _broken_step(workdir: Path) -> int:
-    found = [
+    steps = [
         int(match[1])
         for path in workdir.glob("nonfinite-step*.json")
         if (match := re.match(r"nonfinite-step(\d+)-", path.name))
     ]
-    if not found:
+    if not steps:
         raise cfg.ConfigError(f"no step of {workdir} broke; say which to run with --step")
-    return max(found)
+    return max(steps)
 
 
 def show(result: dict[str, Any]) -> None:
@@ -219,7 +219,7 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Replays and prints; --json writes the same values."""
+    """Replays a step and prints its numbers; --json writes the same values."""
     parser = argparse.ArgumentParser(
         prog="python -m surgrec_jax.replay",
         description=__doc__,

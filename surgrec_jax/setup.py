@@ -1,4 +1,4 @@
-"""What a config trains on a mesh, made in one place for all that take its steps.
+"""Objective, optimizer, state and step of a config, made in one place for all that take steps.
 
 Training, replay, the step's benchmark and the compile report differ in what they do with the
 objective, the optimizer, the state and the step, never in how these are made.
@@ -20,7 +20,7 @@ from surgrec_jax.train_state import State
 
 
 def make_mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh of `config.mesh`, over all devices where none are given.
+    """Makes the mesh of `config.mesh`, by default over all devices.
 
     Raises:
         ConfigError: the devices or the batch do not divide over it.
@@ -32,8 +32,10 @@ def make_mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What `build_setup` makes. State and step are traced when they are first asked for, which is
-    to be done under `jax.set_mesh(mesh)`."""
+    """The parts of a run, see `build_setup`; state and step are traced at their first use.
+
+    That first use must be under `jax.set_mesh(mesh)`.
+    """
 
     config: ConfigDict
     mesh: Mesh
@@ -44,7 +46,7 @@ class Setup:
 
     @property
     def name(self) -> str:
-        """What logs and checkpoints call the run."""
+        """The run's name in logs and checkpoints."""
         return f"{self.config.objective}-{self.config.name}"
 
     @functools.cached_property
@@ -59,7 +61,7 @@ class Setup:
 
     @property
     def init(self) -> Callable[[], State]:
-        """Makes the state of step 0 in its shards."""
+        """A function that makes the state of step 0 in its shards."""
         return self._sharded[1]
 
     @functools.cached_property
@@ -76,30 +78,30 @@ class Setup:
 
     @property
     def parameters(self) -> int:
-        """How many numbers are trained."""
+        """Number of trained parameters."""
         return sum(x.size for x in jax.tree.leaves(self.abstract["params"]))
 
     @property
     def clips_shape(self) -> tuple[int, ...]:
-        """[B, T, H, W, 3] of a step's uint8 clips."""
+        """Shape [B, T, H, W, 3] of a step's uint8 clips."""
         encoder = self.objective.encoder
         return self.config.batch_size, encoder.num_frames, *encoder.image_size, 3
 
 
 def build_setup(config: ConfigDict, mesh: Mesh, question: Question | None = None) -> Setup:
-    """The objective, optimizer and schedules of a config.
+    """Builds the objective, optimizer and schedules of a config.
 
     Args:
-        mesh: of `make_mesh`.
-        question: what is asked of the labels, for an objective that needs them.
+        mesh: the mesh of `make_mesh`.
+        question: the labels to learn, for an objective that needs them.
 
     Raises:
         ConfigError: values that are not possible, or not on these devices.
     """
     with jax.set_mesh(mesh):
         compute = cfg.make_compute(config)
-    # Not under the mesh: checking masks draws some, and the devices of a compile report are not
-    # here to draw them.
+    # The objective is built outside the mesh: checking masks draws some, and the devices of a
+    # compile report are not here to draw them.
     objective = cfg.build_objective(config, compute, question)
     momentum = objective.target_momentum(config.optim, config.steps)
     adamw = cfg.build_optimizer(config, objective.decayed)

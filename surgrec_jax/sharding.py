@@ -21,23 +21,23 @@ from jax.sharding import PartitionSpec as P
 from surgrec_jax.safety.errors import ConfigError
 
 BATCH_AXES = ("data", "fsdp")
-# A parameter, or its part of one layer, of fewer elements is copied to every device: gathering it
+# A parameter (or a layer's part of it) of fewer elements is copied to every device: gathering it
 # costs more.
 MIN_SHARDED_SIZE = 2**16
-# What remat policies call a layer's weights after `gather`: keeping those of all layers for the
-# backward pass would undo what splitting them saves.
+# The name of a layer's weights after `gather`, for remat policies: keeping those of all layers for
+# the backward pass would undo what splitting them saves.
 GATHERED = "gathered"
 
 
 def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A (data, fsdp) mesh over all devices of all processes.
+    """Makes a (data, fsdp) mesh over all devices of all processes.
 
     On TPUs neighbours in the mesh are neighbours in the torus; with several slices the data axis
     runs over slices, so that only gradients pass between them.
 
     Args:
-        fsdp: devices that share one copy of the state; -1 means all of them.
-        devices: others than all devices of this run, e.g. those of a topology.
+        fsdp: number of devices that share one copy of the state; -1 for all of them.
+        devices: devices of the mesh, if not all of this run, e.g. those of a topology.
 
     Raises:
         ValueError: the device count does not divide by `fsdp`, a copy of the state would lie
@@ -51,7 +51,7 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
             f"mesh.fsdp={fsdp} does not divide the {count} devices; "
             f"choose a divisor of {count}, or -1 for all"
         )
-    if count > 1 and devices[0].platform == "cpu" and _reads_kept_programs():
+    if count > 1 and devices[0].platform == "cpu" and _reads_cached_programs():
         raise ConfigError(
             f"JAX_COMPILATION_CACHE_DIR={jax.config.jax_compilation_cache_dir}: on {count} CPU "
             "devices a program read from there can stand still for ever; unset it for this run"
@@ -72,7 +72,7 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
     return Mesh(grid, BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
 
 
-def _reads_kept_programs() -> bool:
+def _reads_cached_programs() -> bool:
     # XLA's CPU programs order their collectives by one object that all of them hold; a program that
     # is read back (CreateResourceFromProto, jaxlib 0.10.2) holds one for each, and devices that run
     # independent collectives in different orders wait for one another.
@@ -86,9 +86,9 @@ def device() -> jax.Device:
 
 
 def platform() -> str:
-    """What programs are being compiled for, "cpu", "gpu" or "tpu": also inside jit.
+    """The platform that programs are compiled for, "cpu", "gpu" or "tpu", also inside jit.
 
-    That of the mesh, which may be of devices that this machine has not (`compile_report`).
+    It is that of the mesh, whose devices this machine may not have (`compile_report`).
     """
     abstract = jax.sharding.get_abstract_mesh().abstract_device
     name = abstract.platform if abstract else jax.default_backend()
@@ -107,7 +107,7 @@ def check_batch_size(batch_size: int, mesh: Mesh, accum_steps: int = 1) -> None:
 
 
 def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
-    """A NamedSharding for every array of a state, from its shape alone: see `split`.
+    """Gives every array of a state a NamedSharding from its shape alone, see `split`.
 
     The layer dimension of stacked blocks is never split: a scan over it would gather every layer
     at once.
@@ -126,7 +126,7 @@ def _spec(path, leaf, fsdp: int) -> P:
 
 
 def split(shape: tuple[int, ...], fsdp: int) -> P:
-    """How an array, or one layer of a stacked one, is split: along its longest fitting side."""
+    """Splits an array, or a layer of a stacked one, along its longest fitting side."""
     fitting = [d for d, side in enumerate(shape) if side % fsdp == 0]
     if fsdp == 1 or math.prod(shape) < MIN_SHARDED_SIZE or not fitting:
         return P()
@@ -135,24 +135,26 @@ def split(shape: tuple[int, ...], fsdp: int) -> P:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Leading dimension over all devices."""
+    """The sharding of a batch: its leading dimension over all devices."""
     return NamedSharding(mesh, P(BATCH_AXES))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same value on every device."""
+    """The sharding of a value that is the same on every device."""
     return NamedSharding(mesh, P())
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """The global batch, from this process's part of it."""
+    """Makes the global batch from this process's part of it."""
     sharding = batch_sharding(mesh)
     return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
 
 
 def microbatches(x: jax.Array, count: int) -> jax.Array:
-    """[B, ...] -> [count, B / count, ...]: clip i is in microbatch i mod count, so that every
-    device has its own clips in each."""
+    """Splits [B, ...] into [count, B / count, ...], with clips of every device in each part.
+
+    Clip i is in microbatch i mod count.
+    """
     x = x.reshape(len(x) // count, count, *x.shape[1:]).swapaxes(0, 1)
     return constrain(x, P(None, BATCH_AXES))
 
@@ -168,26 +170,25 @@ def constrain_batch(x: jax.Array) -> jax.Array:
 
 
 def gather(params: Any, dtype: Any) -> Any:
-    """A layer's weights, whole on every device, matrices in the compute dtype.
+    """Makes a layer's weights whole on every device, with matrices in the compute dtype.
 
-    Called inside a scanned and rematerialised body, so that one layer is gathered at a time.
-    Casting comes first: half the bytes travel.
+    It is called inside a scanned and rematerialised body, so that one layer is gathered at a time.
+    Casting comes first, so that half the bytes travel.
     """
-
     fsdp = fsdp_size()
 
     def one(x):
-        wanted = dtype if x.ndim >= 2 else x.dtype
-        if fsdp == 1 and x.dtype == wanted:
-            return x  # as it is: what is made here, a scan's forward pass copies for the backward
-        return checkpoint_name(_whole(x, wanted, split(x.shape, fsdp)), GATHERED)
+        target = dtype if x.ndim >= 2 else x.dtype
+        if fsdp == 1 and x.dtype == target:
+            return x  # a scan's forward pass would copy a new array for the backward
+        return checkpoint_name(_whole(x, target, split(x.shape, fsdp)), GATHERED)
 
     return jax.tree.map(one, params)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _whole(x: jax.Array, dtype: Any, spec: P) -> jax.Array:
-    """x in another dtype, on every device; its gradient is left split as x is.
+    """Casts x and makes it whole on every device; its gradient is left split as x is.
 
     The gradient of a plain constraint would be constrained to be whole as well: an all-reduce
     of every layer's gradients where a reduce-scatter, half the bytes, is enough.
@@ -210,7 +211,7 @@ _whole.defvjp(_whole_forward, _whole_backward)
 
 
 def per_device(function: Callable[..., jax.Array], *args: jax.Array) -> jax.Array:
-    """function(*args) with each device computing its own clips (a kernel XLA cannot split).
+    """Calls a function with each device computing its own clips (a kernel XLA cannot split).
 
     Raises:
         ValueError: the batch does not divide over the mesh.
@@ -226,18 +227,18 @@ def per_device(function: Callable[..., jax.Array], *args: jax.Array) -> jax.Arra
 
 
 def fsdp_size() -> int:
-    """Into how many parts the mesh that is set, if one is, splits parameters."""
+    """Number of parts into which the current mesh, if there is one, splits parameters."""
     return dict(jax.sharding.get_abstract_mesh().shape).get("fsdp", 1)
 
 
 def divides(batch: int) -> bool:
-    """Whether a batch divides over the mesh that is set, if one is."""
+    """Whether a batch divides over the current mesh, if there is one."""
     mesh = jax.sharding.get_abstract_mesh()
     return mesh.empty or batch % mesh.size == 0
 
 
 def constrain(x: jax.Array, spec: P) -> jax.Array:
-    """x with its layout fixed; x itself where no mesh is set."""
+    """Fixes the layout of x; returns x itself without a mesh."""
     if jax.sharding.get_abstract_mesh().empty:
         return x
     return jax.lax.with_sharding_constraint(x, spec)

@@ -1,8 +1,7 @@
-"""What is looked at while a run goes on: collapse monitors, the online probe, pictures."""
+"""Snapshots of a run that goes on: collapse monitors, online probes, pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +11,15 @@ from jax.sharding import Mesh
 from surgrec_jax import sharding, train_state
 from surgrec_jax.objectives import Objective
 from surgrec_jax.runlog import images, metrics
-
-State = dict[str, Any]
+from surgrec_jax.train_state import State
 
 
 class Watch:
-    """Compiled once for a run; every process takes part, results are the same on all.
+    """Functions compiled once for a run; every process takes part and gets the same results.
 
     Args:
-        clips: how many clips are drawn.
-        folder: where pictures go.
+        clips: number of clips in a picture.
+        folder: folder of the pictures.
     """
 
     def __init__(self, objective: Objective, mesh: Mesh, *, seed: int, clips: int, folder: Path):
@@ -32,7 +30,7 @@ class Watch:
             def pooled(clips):
                 return objective.features(encoder_params, clips)
 
-            # A clip per device at a time: with all tokens of all clips a step's batch may not fit.
+            # Each device encodes a clip at a time: all tokens of a step's batch may not fit.
             parts = sharding.microbatches(video, len(video) // mesh.size)
             return jnp.concatenate(jax.lax.map(pooled, parts))  # [B, D]
 
@@ -45,13 +43,12 @@ class Watch:
         self._pictures = jax.jit(pictures, out_shardings=everywhere)
 
     def collapse(self, state: State, batch: dict[str, jax.Array]) -> dict[str, float]:
-        """`metrics.collapse_statistics` of the encoder that would be exported, on one batch."""
+        """The `metrics.collapse_statistics` of the encoder to be exported, on one batch."""
         params = train_state.encoder_params(state)
         return metrics.collapse_statistics(np.asarray(self._features(params, batch["video"])))
 
     def probe(self, state: State, probes: list[Callable]) -> dict[str, float]:
-        """Scores of the online probes, which see `objective.watched` as a function of uint8
-        clips."""
+        """Scores of the online probes, which see `objective.watched` as a function of clips."""
         params = state.get("target_params", state["params"])
         scores: dict[str, float] = {}
         for probe in probes:

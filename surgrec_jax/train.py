@@ -40,13 +40,12 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         True when all steps are done, False when stopped by a signal or `config.stop_after`.
 
     Raises:
-        UserError, OSError: one sentence each, with the remedy.
+        UserError, OSError: a mistake or a fault, in one sentence with the remedy.
         NonFiniteError: the run's numbers broke; the ids of the batch are saved in the workdir.
     """
     cfg.check_numbers(config)
     warm = WarmStart(config)
     config = warm.complete(workdir)
-    # The mesh, and whether the batch fits it.
     mesh = make_mesh(config)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -60,12 +59,12 @@ def train(config: ConfigDict, workdir: Path) -> bool:
 
 
 def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bool:
-    # What is learned, and how.
+    # The objective and its labels.
     question = inputs.open_question(config)
     setup = build_setup(config, mesh, question)
     profile = Profile(config.profile_steps, workdir / "profile")
 
-    # From what, and where it is kept.
+    # The data, the probes, and the checkpoints.
     _open_workdir(config, workdir)
     sources = inputs.open_sources(config)
     config_agreement.check_same("data", [[s.name, s.split, s.fingerprint] for s in sources])
@@ -73,16 +72,16 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     if mixture is not None:
         mixture.keep_copy(workdir, write=jax.process_index() == 0, begun=cfg.begun(workdir))
     probes = inputs.open_probes(config, question) if config.probe.every else []
-    saved = checkpoint.Checkpoints(
+    checkpoints = checkpoint.Checkpoints(
         workdir / "checkpoints",
         keep=config.checkpoint.keep,
         keep_best=config.checkpoint.keep_best if probes else 0,
         max_failures=config.checkpoint.max_failures,
     )
 
-    # The state, made or restored in its shards, and the steps that are left.
-    saved.check_space(setup.abstract)
-    state, inherited = _start(setup, saved, warm)
+    # The state, made or restored in its shards, and the remaining steps.
+    checkpoints.check_space(setup.abstract)
+    state, inherited = _start(setup, checkpoints, warm)
     first = int(state["step"])
     last = max(first, min(config.steps, config.stop_after or config.steps))
     seen = [source.describe() for source in sources] + inherited.pop("sources")
@@ -98,10 +97,10 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     images = {"clips": config.images.clips, "folder": workdir / "images"}
     watch = Watch(setup.objective, mesh, seed=config.seed, **images)
     meta = _meta(setup, seen, mixture) | inherited
-    run = _Run(setup, probes, saved, meta, watch, health, log)
+    run = _Run(setup, probes, checkpoints, meta, watch, health, log)
 
     loader = inputs.training_batches(config, sources, first, last, mixture, workdir, question)
-    with StopSignal() as stop, saved, profile, loader as batches:
+    with StopSignal() as stop, checkpoints, profile, loader as batches:
         state = _take_steps(run, state, range(first + 1, last + 1), batches, profile, stop)
     log.flush()
     done = int(state["step"])
@@ -112,9 +111,11 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
 
 
 def _open_workdir(config: ConfigDict, workdir: Path) -> None:
-    """Holds a run that has begun to its config. What an attempt that saved nothing said of its data
-    and steps is removed, as it would count as this run's; the other processes read their lists of
-    bad records later, after `check_same`."""
+    """Holds a run that has begun to its config, and removes what an unsaved attempt left behind.
+
+    Notes of an attempt that saved nothing would count as this run's. The other processes read their
+    lists of bad records later, after `check_same`.
+    """
     lead = jax.process_index() == 0
     if lead and not cfg.begun(workdir):
         for pattern in (environment.FILE, f"*{faults.FILE}", "nonfinite-step*.json"):
@@ -124,11 +125,14 @@ def _open_workdir(config: ConfigDict, workdir: Path) -> None:
 
 
 def _start(
-    setup: Setup, saved: checkpoint.Checkpoints, warm: WarmStart
+    setup: Setup, checkpoints: checkpoint.Checkpoints, warm: WarmStart
 ) -> tuple[State, dict[str, Any]]:
-    """The newest checkpoint's state, or a fresh one, with another run's parameters if asked for;
-    and what its meta says of those: the data that they had seen, and how positions were resized."""
-    restored = saved.restore(setup.abstract)
+    """The state of the newest checkpoint or a (warm) start, and what its weights have behind them.
+
+    The latter are entries of a checkpoint's meta: the data that they had seen, and how positions
+    were resized.
+    """
+    restored = checkpoints.restore(setup.abstract)
     if restored is not None:
         state, meta = restored
         return state, {"sources": lineage.earlier(meta), "resized": meta.get("resized")}
@@ -152,7 +156,7 @@ def _open_log(setup: Setup, workdir: Path, state: State, health: Health) -> RunL
 
 
 def _meta(setup: Setup, seen: list[dict[str, Any]], mixture: Manifest | None) -> dict[str, Any]:
-    """What every checkpoint of the run says of it, JSON values."""
+    """The JSON values that every checkpoint of the run says of it."""
     config, objective = setup.config, setup.objective
     return {
         "name": setup.name,
@@ -168,11 +172,11 @@ def _meta(setup: Setup, seen: list[dict[str, Any]], mixture: Manifest | None) ->
 
 
 class _Run(NamedTuple):
-    """What the steps of a run are taken with, looked at and written to."""
+    """The parts of a run that its steps need."""
 
     setup: Setup
     probes: list
-    saved: checkpoint.Checkpoints
+    checkpoints: checkpoint.Checkpoints
     meta: dict[str, Any]
     watch: Watch
     health: Health
@@ -206,14 +210,14 @@ def _take_steps(
 def _look_and_save(
     run: _Run, step: int, state: State, batch: dict[str, jax.Array], *, saving: bool
 ) -> None:
-    """Probes, draws and saves after a step, each where it is due."""
+    """Probes, draws pictures and saves after a step, each where it is due."""
     config, log = run.setup.config, run.log
     probing = run.probes and _due(step, config.probe.every, config.steps)
     drawing = config.images.every and _due(step, config.images.every, config.steps)
     saving = saving or step % config.checkpoint.every == 0
     if not (probing or drawing or saving):
         return
-    log.flush()  # nothing below may see a state that broke
+    log.flush()  # raises for a state that broke, before it is used below
     began = time.perf_counter()
     score = None
     if probing:
@@ -224,13 +228,13 @@ def _look_and_save(
         log.event(step, run.health.collapse(step, run.watch.collapse(state, batch)))
         try:
             run.watch.draw(state, batch, step)
-        except OSError as error:  # a picture is not worth a run
+        except OSError as error:  # a picture is not worth the end of a run
             logging.warning("no picture of step %d: %s", step, error)
     if saving:
-        run.saved.save(step, state, run.meta, score)
-        if run.saved.failed:
-            log.event(step, {"failed_saves": float(run.saved.failed)})
-            run.health.note("saves", f"{run.saved.failed} failed save(s)")
+        run.checkpoints.save(step, state, run.meta, score)
+        if run.checkpoints.failed:
+            log.event(step, {"failed_saves": float(run.checkpoints.failed)})
+            run.health.note("saves", f"{run.checkpoints.failed} failed save(s)")
     log.clock.pause(time.perf_counter() - began)
 
 
@@ -239,14 +243,14 @@ def _due(step: int, every: int, last: int) -> bool:
 
 
 class StopSignal:
-    """SIGTERM or Ctrl-C asks the loop to save and stop; a second one ends the process at once.
+    """Lets SIGTERM or Ctrl-C save and stop the run; a second one ends the process at once.
 
     With several processes JAX watches SIGTERM itself and lets all of them agree on a step; from
     then on a further one ends the process at once.
     """
 
     def __init__(self):
-        self._asked = False
+        self._requested = False
         self._together = jax.process_count() > 1
         self._before: dict[int, Any] = {}
 
@@ -262,7 +266,7 @@ class StopSignal:
 
     def _ask(self, number: int, frame: Any) -> None:
         del frame
-        self._asked = True
+        self._requested = True
         signal.signal(number, signal.SIG_DFL)
 
     def reached(self, step: int) -> bool:
@@ -272,4 +276,4 @@ class StopSignal:
             if reached:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
             return reached
-        return self._asked
+        return self._requested

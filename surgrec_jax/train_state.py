@@ -1,6 +1,6 @@
 """The state of a run as one plain pytree, its sharded initialisation, and the compiled step.
 
-state = {"step": int32, "params": ..., "opt_state": ..., "target_params": ... (JEPA)}
+A state is {"step": int32, "params": ..., "opt_state": ..., "target_params": ... (JEPA)}.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Metrics = dict[str, jax.Array]
 def make_init(
     objective: Objective, tx: optax.GradientTransformation, seed: int
 ) -> Callable[[], State]:
-    """A function that makes the state of step 0; jit it with out_shardings to make it in place."""
+    """Returns a function that makes the state of step 0; `shard_state` makes it in place."""
 
     def init() -> State:
         params = objective.init(jax.random.fold_in(jax.random.key(seed), _INIT_STREAM))
@@ -34,12 +34,12 @@ def make_init(
     return init
 
 
-# Streams of randomness under one seed. Data have their own (see data.sampling).
+# Streams of randomness under one seed; the data have streams of their own (data.sampling).
 _INIT_STREAM, _MASK_STREAM = 0, 1
 
 
 def clip_keys(seed: int, step: jax.Array, batch_size: int) -> jax.Array:
-    """[B] keys of a step's clips: a function of (seed, step, position in the global batch)."""
+    """Keys [B] of a step's clips: a function of (seed, step, position in the global batch)."""
     key = jax.random.fold_in(jax.random.key(seed), _MASK_STREAM)
     return jax.random.split(jax.random.fold_in(key, step), batch_size)
 
@@ -52,15 +52,15 @@ def make_train_step(
     momentum: optim.Schedule | None = None,
     accum_steps: int = 1,
 ) -> Callable[[State, dict[str, jax.Array]], tuple[State, Metrics]]:
-    """The training step (state, batch) -> (state, metrics), to be jitted with the state donated.
+    """Makes the step (state, batch) -> (state, metrics), to be jitted with the state donated.
 
     A step whose loss or gradient is not finite changes nothing but the step count and reports
     `finite` = 0: the trainer decides what follows, and no checkpoint can hold the damage.
 
     Args:
-        momentum: of the EMA target, as a function of the step.
-        accum_steps: microbatches (`sharding.microbatches`) whose gradients are averaged, or, where
-            a loss compares clips, whose embeddings are made one after another.
+        momentum: momentum of the EMA target, as a function of the step.
+        accum_steps: number of microbatches (`sharding.microbatches`) whose gradients are averaged,
+            or, where a loss compares clips, whose embeddings are made one after another.
     """
     if objective.uses_target and momentum is None:
         raise ValueError(f"objective {objective.name!r} has an EMA target and needs its momentum")
@@ -96,7 +96,7 @@ def make_train_step(
         old = {k: v for k, v in state.items() if k != "step"}
         m = momentum(state["step"]) if objective.uses_target else None
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
-        # A branch, not a select of every array: that would need a second copy of the state.
+        # A branch needs no second copy of the state, as selecting every array would.
         new = jax.lax.cond(finite, update, lambda old, *_: old, old, grads, m)
         if objective.uses_target:
             metrics["ema_momentum"] = m

@@ -1,5 +1,4 @@
-"""What a run takes from the checkpoint in `init_from`: architecture and clip rate, the data that
-its weights have seen, and the weights."""
+"""A run's start from another checkpoint (`init_from`): architecture, data lineage and weights."""
 
 import dataclasses
 import functools
@@ -18,16 +17,16 @@ from surgrec_jax.models import resize
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.objectives import Objective
 from surgrec_jax.safety import untrusted
+from surgrec_jax.train_state import State
 
-State = dict[str, Any]
 Sources = list[dict[str, Any]]
 
 
 class WarmStart:
-    """The checkpoint of `config.init_from`, found and read once, when it is first needed: a run
-    that goes on needs it no more, and it may be gone by then.
+    """The checkpoint of `config.init_from`, located and read at its first use.
 
-    Every method raises CheckpointError where it cannot be read.
+    A run that goes on needs it no more, and it may be gone by then. Every method raises
+    CheckpointError where it cannot be read.
     """
 
     def __init__(self, config: ConfigDict):
@@ -43,13 +42,13 @@ class WarmStart:
         return checkpoint.read_meta(self._location)
 
     def complete(self, workdir: Path | None = None) -> ConfigDict:
-        """The config with the checkpoint's architecture and clip rate, where it asks for them.
+        """Fills in the checkpoint's architecture and clip rate, where the config asks for them.
 
         Args:
-            workdir: where a run that goes on has them already.
+            workdir: folder of the run, which has them already if it goes on.
 
         Raises:
-            ConfigError: no checkpoint to take them from, or a value that contradicts it.
+            ConfigError: no checkpoint is named, or a value contradicts it.
         """
         config = self._config
         if config.model.preset != FROM_CHECKPOINT:
@@ -64,35 +63,35 @@ class WarmStart:
                 f"model.preset={FROM_CHECKPOINT!r} and init_from is empty: give a workdir or a "
                 "checkpoint in --config.init_from, or an architecture in --config.model.preset"
             )
-        found, fps = self._architecture(workdir)
+        fields, fps = self._architecture(workdir)
         config = config.copy_and_resolve_references()
         for name, value in config.model.items():
-            # How fresh weights are drawn is no property of those in a checkpoint.
-            if name in found and name != "init" and value is not None and value != found[name]:
+            # `init` says how fresh weights are drawn, which a checkpoint's weights no longer show.
+            if name in fields and name != "init" and value is not None and value != fields[name]:
                 clip = name in ("num_frames", "image_size")
                 raise ConfigError(
                     f"model.{name}={value!r} contradicts {self._path}, which has "
-                    f"{found[name]!r}; give that, or leave it out"
+                    f"{fields[name]!r}; give that, or leave it out"
                     f"{', or resize positions by --config.init_resize=interpolate' * clip}"
                 )
         with config.unlocked():
-            config.model.update(found)
+            config.model.update(fields)
             if config.data.fps is None:
                 config.data.fps = fps
         return config
 
     def _architecture(self, workdir: Path | None) -> tuple[dict[str, Any], float | None]:
-        """Fields of `config.model`, and frames per second."""
+        """The fields of `config.model`, and frames per second."""
         if workdir is not None and begun(workdir) and (workdir / FILE).exists():
             with untrusted.interpreting(workdir / FILE, error_type=ConfigError):
-                kept = untrusted.read_json(workdir / FILE)
-                values, fps = tuples(kept["model"]), kept["data"]["fps"]
+                config = untrusted.read_json(workdir / FILE)
+                values, fps = tuples(config["model"]), config["data"]["fps"]
                 return {k: v for k, v in values.items() if k != "preset"}, fps
-        found = dataclasses.asdict(self._encoder)
-        height, width = found["image_size"]
+        fields = dataclasses.asdict(self._encoder)
+        height, width = fields["image_size"]
         if height != width:
             raise ConfigError(f"{self._path} takes clips of {height} x {width}; squares only")
-        return found | {"image_size": height}, self._meta.get("fps")
+        return fields | {"image_size": height}, self._meta.get("fps")
 
     @functools.cached_property
     def _saved(self) -> ViTConfig:
@@ -137,8 +136,7 @@ class WarmStart:
         return {"from": native, "method": method} if method else None
 
     def sources(self) -> Sources:
-        """The data behind the weights that a run begins with, see `lineage`; none where it begins
-        afresh."""
+        """The data behind the weights that a run begins with (`lineage`); none of fresh weights."""
         if not self._gives_weights:
             return []
         through = str(self._path)
@@ -147,8 +145,7 @@ class WarmStart:
         return [{"through": through, **entry} for entry in self._meta["sources"]]
 
     def weights(self, fresh: State, abstract: State, objective: Objective) -> State:
-        """A fresh state with the checkpoint's parameters; says what was taken, what stays new and
-        what was left behind.
+        """Puts the checkpoint's parameters into a fresh state, and prints which were taken.
 
         Pretraining goes on with every part that the checkpoint has of it, and with its EMA target.
         An objective that needs labels takes the encoder that is evaluated: the EMA target where
@@ -168,16 +165,16 @@ class WarmStart:
         tree = "target_params" if alone and averaged else "params"
         saved = checkpoint.parts(location, tree)
         names = [n for n in abstract["params"] if (n == "encoder" if alone else n in saved)]
-        wanted = {tree: {name: abstract["params"][name] for name in names}}
+        subtree = {tree: {name: abstract["params"][name] for name in names}}
         target = [] if alone or not averaged or "target_params" not in fresh else ["EMA target"]
         if target:
-            wanted["target_params"] = abstract["target_params"]
-        self._check_mask_tokens(wanted)
-        taken = self._restore(wanted)
-        new = {**fresh["params"], **taken[tree]}
+            subtree["target_params"] = abstract["target_params"]
+        self._check_mask_tokens(subtree)
+        restored = self._restore(subtree)
+        new = {**fresh["params"], **restored[tree]}
         state = {**fresh, "params": new}
         if target:
-            state["target_params"] = taken["target_params"]
+            state["target_params"] = restored["target_params"]
         elif "target_params" in state:
             copied = {name: new[name] for name in state["target_params"]}
             state["target_params"] = jax.tree.map(jnp.copy, copied)

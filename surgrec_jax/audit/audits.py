@@ -1,5 +1,4 @@
-"""The audit of `data_builders` for the data behind a score: its splits, and whether the encoder was
-pretrained on the test cases."""
+"""Audits of the data behind a score: its splits, and test cases in the encoder's pretraining."""
 
 import hashlib
 import json
@@ -20,19 +19,19 @@ VERSION = 2
 
 
 class Audits:
-    """Audits of prepared data sets, kept on disk: reading all records of a large set takes long.
+    """Audits of prepared data sets, cached on disk, as reading a large data set takes long.
 
     Args:
-      folder: of the kept audits.
-      data_dir: where a pretraining source is looked for that has moved.
+        folder: folder of the cached audits.
+        data_dir: folder of data sets, for a pretraining source that has moved.
     """
 
     def __init__(self, folder: str | os.PathLike, data_dir: str | os.PathLike):
         self.folder, self.data_dir = pathlib.Path(folder), pathlib.Path(data_dir)
-        self._read: dict[pathlib.Path, rules.Audited] = {}
+        self._data_sets: dict[pathlib.Path, rules.Audited] = {}
 
     def verdict(self, source: Source) -> dict[str, Any]:
-        """Facts and broken rules of a data set, JSON-able."""
+        """The facts and broken rules of a data set as JSON values."""
 
         def make() -> dict:
             data = self._audited(source.directory)
@@ -40,17 +39,17 @@ class Audits:
             findings = [vars(finding) for finding in rules.findings(data, facts)]
             return {"name": data.name, "facts": facts, "findings": findings}
 
-        return self._kept(f"verdict {source.directory} {source.fingerprint}", make)
+        return self._cached(f"verdict {source.directory} {source.fingerprint}", make)
 
     def overlap(self, meta: Mapping[str, Any], source: Source) -> dict[str, str]:
         """Tells whether an encoder was pretrained on test cases of a data set.
 
         Args:
-          meta: of its checkpoint; "sources" is what `train` recorded, see `lineage`.
-          source: any split of the data set.
+            meta: JSON values of its checkpoint, with the "sources" of `lineage`.
+            source: any split of the data set.
 
         Returns:
-          "status": "none", "found", "possible" or "unknown"; "text": a sentence.
+            "status": "none", "found", "possible" or "unknown"; "text": a sentence.
         """
         if not lineage.complete(meta):
             text = "the checkpoint does not record all that its weights were trained on"
@@ -66,7 +65,7 @@ class Audits:
             )
             unread = [data.name for data, _ in used if not data.splits]
             if not findings:
-                # Nothing is known to overlap; of sources that were not read only by name.
+                # Sources that were not read are known by name only.
                 by_name = f" ({', '.join(unread)} compared by name only)" if unread else ""
                 text = f"no test case among those of pretraining: {names}{by_name}"
                 return {"status": "none", "text": text}
@@ -74,26 +73,26 @@ class Audits:
             text = "; ".join(f"{finding.name}: {finding.text}" for finding in findings)
             return {"status": "found" if sure else "possible", "text": text}
 
-        return self._kept(f"overlap {json.dumps(recorded)} {source.fingerprint}", make)
+        return self._cached(f"overlap {json.dumps(recorded)} {source.fingerprint}", make)
 
     def _audited(self, directory: pathlib.Path) -> rules.Audited:
-        if directory not in self._read:
-            self._read[directory] = rules.from_prepared(prepared_at(directory))
-        return self._read[directory]
+        if directory not in self._data_sets:
+            self._data_sets[directory] = rules.from_prepared(prepared_at(directory))
+        return self._data_sets[directory]
 
     def _used(self, entry: Mapping[str, Any]) -> rules.Audited:
-        """A pretraining source: read where it was, else where data sets are now, else a name."""
+        """A pretraining source, read where it was or where data sets are now; else its name."""
         prepared = pretraining.find(entry, self.data_dir)
         if prepared is None:
             return rules.Audited(pretraining.title(entry), entry["name"], {})
         return self._audited(prepared.directory)
 
-    def _kept(self, key: str, make: Callable[[], dict]) -> dict:
+    def _cached(self, key: str, make: Callable[[], dict]) -> dict:
         path = self.folder / f"{hashlib.sha256(f'{VERSION} {key}'.encode()).hexdigest()[:24]}.json"
         try:
             return untrusted.read_json(path)
         except (OSError, DataError):
-            pass  # not there, or not whole: made again
+            pass  # it is missing or damaged, and made again
         try:
             value = make()
         except (BuildError, BadInput) as error:
@@ -112,11 +111,12 @@ def facts(
     """The parts of a comparison's results that audits give.
 
     Args:
-      metas: encoder -> meta of its checkpoint. sources: data set -> split -> source.
-      folder, data_dir: as for `Audits`.
+        metas: meta of its checkpoint by encoder.
+        sources: source by data set and split.
+        folder, data_dir: arguments of `Audits`.
 
     Returns:
-      "audit": data set -> verdict; "overlap": encoder -> data set -> overlap.
+        "audit": data set -> verdict; "overlap": encoder -> data set -> overlap.
     """
     audits = Audits(folder, data_dir)
     firsts = {name: next(iter(splits.values())) for name, splits in sources.items()}
@@ -130,7 +130,7 @@ def facts(
 
 
 def lines(overlaps: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Sequence[str]:
-    """Sentences for the terminal: model -> source -> overlap."""
+    """Formats overlaps, by model and source, as sentences for the terminal."""
     return [
         f"pretraining of {model} and test cases of {source}: {overlap['text']}"
         for model, of_model in overlaps.items()

@@ -1,6 +1,6 @@
-"""Facts about the sources: domain, task, size, licence, access. For `list`; nothing depends on it.
+"""Facts about the sources for `list`: domain, task, size, licence, access.
 
-None is "not known". Licences are those that the owners state; where none is stated, or it is not
+None means "not known". Licences are those that the owners state; where none is stated, or it is not
 established, keep what you build to yourself.
 """
 
@@ -14,17 +14,17 @@ CREDIT = "derived records with credit"
 
 @dataclasses.dataclass(frozen=True)
 class SourceInfo:
-    """What `list` says of a source.
+    """The facts that `list` shows of a source.
 
     Attributes:
-      domain: one of records.DOMAINS, or "any".
-      task: what its labels are for.
-      videos: number of videos (clips for clip sets). cases: units that splits are made on.
-      classes: of the main task.
-      licence, sharing: the owner's licence; what may be shared of records built from it.
-      access: how to get it. url: where.
-      patients: whether the owner tells which cases are one patient; where not, two splits may show
-        the same one.
+        domain: one of records.DOMAINS, or "any".
+        task: purpose of its labels.
+        videos, cases: number of videos (clips for clip sets), and of the units that splits are on.
+        classes: number of classes of the main task.
+        licence, sharing: the owner's licence, and the use of records that it allows.
+        access, url: the way and the place to get it.
+        patients: whether the owner tells which cases are one patient; where not, two splits may
+            show the same one.
     """
 
     domain: str
@@ -125,7 +125,7 @@ CATALOGUE: dict[str, SourceInfo] = {
 
 
 def source_info(name: str, builder_class) -> SourceInfo:
-    """The facts about a source; of one that is not in the catalogue, what its builder declares."""
+    """The facts about a source, or the tracks of its builder if it is not in the catalogue."""
     if name in CATALOGUE:
         return CATALOGUE[name]
     return SourceInfo("any", ", ".join(builder_class.TRACKS) or "none")

@@ -18,9 +18,9 @@ from surgrec_jax.records.prepared import Prepared, decoded_frames
 
 EVERY = 2.0  # seconds between hashed frames: hashes of one operation table differ by then
 DISTANCE = 6  # bits of 64 that two hashes of one picture may differ in
-SHARE = 0.5  # of the shorter video's hashed frames that must be in the other
-MIN_FRAMES = 3  # that must be in the other
-FLAT = 8.0  # standard deviation of grey levels below which a thumbnail tells nothing
+SHARE = 0.5  # share of the shorter video's hashed frames that must be in the other
+MIN_FRAMES = 3  # number of frames that must be in the other
+FLAT = 8.0  # standard deviation of grey levels below which a thumbnail has no content
 BANDS = 4  # pieces of 16 bits; candidates agree in one of them
 
 
@@ -36,7 +36,7 @@ class HashedVideo:
 
 
 def frame_hash(picture: np.ndarray) -> int | None:
-    """The hash of a uint8 picture [H, W, 3]; None for one without content."""
+    """Hashes a uint8 picture [H, W, 3]; returns None for one without content."""
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     thumb = cv2.resize(gray, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
     if thumb.std() < FLAT:
@@ -46,28 +46,25 @@ def frame_hash(picture: np.ndarray) -> int | None:
 
 
 def hash_videos(prepared: Prepared) -> list[HashedVideo]:
-    """Hashes of all videos of a data set, a frame every `EVERY` seconds.
+    """Hashes all videos of a data set, a frame every `EVERY` seconds.
 
     Raises:
-      BuildError: a record cannot be read.
+        BuildError: a record cannot be read.
     """
-    found: dict[tuple[str, str], HashedVideo] = {}
-    taken: dict[tuple[str, str], set[int]] = collections.defaultdict(set)
+    videos: dict[tuple[str, str], HashedVideo] = {}
+    hashes: dict[tuple[str, str], set[int]] = collections.defaultdict(set)
     last: dict[tuple[str, str], float] = {}
     for frame in decoded_frames(prepared.directory, _due(last)):
         key = frame.split, frame.video_id
-        found.setdefault(
-            key,
-            HashedVideo(
-                prepared.title, frame.split, frame.video_id, frame.case_id, np.zeros(0, np.uint64)
-            ),
-        )
+        if key not in videos:
+            empty = np.zeros(0, np.uint64)
+            videos[key] = HashedVideo(prepared.title, *key, frame.case_id, empty)
         value = frame_hash(frame.picture)
         if value is not None:
-            taken[key].add(value)
-    for key, video in found.items():
-        video.hashes = np.array(sorted(taken[key]), np.uint64)
-    return list(found.values())
+            hashes[key].add(value)
+    for key, video in videos.items():
+        video.hashes = np.array(sorted(hashes[key]), np.uint64)
+    return list(videos.values())
 
 
 def _due(last):
@@ -97,7 +94,7 @@ class Duplicate:
         return Finding("near_duplicates", name, text, self.frames)
 
     def to_json(self) -> dict[str, Any]:
-        """What `leave_out` reads."""
+        """The JSON values that leaving out duplicates reads."""
         out: dict[str, Any] = {"frames": self.frames, "of": len(self.video.hashes)}
         for key in ("video", "stands_in"):
             v = getattr(self, key)
@@ -106,7 +103,7 @@ class Duplicate:
 
 
 def near_duplicates(videos: Sequence[HashedVideo]) -> Iterator[Duplicate]:
-    """Pairs of videos with at least `SHARE` of the shorter one's frames in common, and how many.
+    """Pairs of videos with at least `SHARE` of the shorter one's frames in common.
 
     Two hashes count as one picture when they differ in at most `DISTANCE` bits and agree in one of
     four pieces of 16 bits (which finds every pair up to 3 bits apart, and most of the others).
@@ -131,11 +128,10 @@ def near_duplicates(videos: Sequence[HashedVideo]) -> Iterator[Duplicate]:
 
 
 def find_duplicates(sets: Sequence[Prepared]) -> list[Duplicate]:
-    """Near-duplicates among data sets; the same case within a data set is none."""
+    """Finds near-duplicates among data sets, but for pairs of one case of one data set."""
     videos = [video for prepared in sets for video in hash_videos(prepared)]
     return [
-        found
-        for found in near_duplicates(videos)
-        if (found.video.title, found.video.case_id)
-        != (found.stands_in.title, found.stands_in.case_id)
+        pair
+        for pair in near_duplicates(videos)
+        if (pair.video.title, pair.video.case_id) != (pair.stands_in.title, pair.stands_in.case_id)
     ]

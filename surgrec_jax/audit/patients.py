@@ -1,4 +1,4 @@
-"""Which data sets hold the same patients: keys that are equal when two cases are one patient.
+"""Patients that data sets share: keys that are equal when two cases are one patient.
 
 Sources: the Cholec80 family and Endoscapes from the CAMMA overlap audit, the others from the
 papers. Where only the fact of an overlap is known, but not which case is which, it stands in
@@ -28,7 +28,7 @@ _FOLDER = re.compile(r"(?:images_)?(\d+)")
 # Endoscapes' public numbers of patients that Cholec80 has.
 _ENDOSCAPES = {121: 66, 1: 67, 2: 68, 3: 70, 4: 71, 7: 72}
 
-# (first, second, what is known).
+# Pairs of data sets, with the fact that is known of them.
 EXACT: tuple[tuple[str, str, str], ...] = (
     ("cholec80", "cholect50", "45 videos, same numbers"),
     ("cholec80", "cholect45", "45 videos, same numbers"),
@@ -69,12 +69,12 @@ MAY_OVERLAP: tuple[tuple[str, str, str], ...] = (
 
 
 def patient_key(source: str, case: str, video: str | None = None) -> str:
-    """A key that is the same for one patient under several data sets.
+    """A key that is the same for one patient in several data sets.
 
     Args:
-      source: a source's name.
-      case: a case id of it.
-      video: a video of that case, where it tells more than the case id does.
+        source: name of a source.
+        case: id of a case in it.
+        video: a video of that case, if it tells more than the case id.
     """
     number = None
     if source in _NUMBERED and (match := _NUMBER.search(case)):
@@ -92,7 +92,7 @@ def patient_key(source: str, case: str, video: str | None = None) -> str:
     if source == "jigsaws":
         return f"jigsaws:{case[-1:]}"  # the surgeon's letter
     if source == "aixsuture" and (match := _STUDENT.search(case) or _STUDENT.search(video or "")):
-        return f"aixsuture:{min(match[0], match[0][::-1])}"  # of a student's two videos
+        return f"aixsuture:{min(match[0], match[0][::-1])}"  # a student has two videos
     if source == "ldpolypvideo" and (match := _FOLDER.fullmatch(case)):
         return f"ldpolypvideo:images_{int(match[1])}"
     if source in _YOUTUBE and _YOUTUBE_ID.fullmatch(case.rsplit("/", 1)[-1]):
@@ -103,7 +103,7 @@ def patient_key(source: str, case: str, video: str | None = None) -> str:
 
 
 def known_overlap(first: str, second: str) -> tuple[str, bool] | None:
-    """What is known of two sources, and whether their cases can be matched; None: nothing."""
+    """The known overlap of two sources, and whether their cases can be matched; or None."""
     for table, exact in ((EXACT, True), (MAY_OVERLAP, False)):
         for one, other, what in table:
             if {one, other} == {first, second}:
@@ -114,5 +114,5 @@ def known_overlap(first: str, second: str) -> tuple[str, bool] | None:
 
 
 def known_names() -> set[str]:
-    """The data sets that stand in the tables."""
+    """The names of the data sets in the tables."""
     return {name for table in (EXACT, MAY_OVERLAP) for pair in table for name in pair[:2]}

@@ -1,4 +1,4 @@
-"""What a run was trained on, as it wrote it down, found again among the prepared data sets."""
+"""Finds the recorded training data of a run among the prepared data sets."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,22 +8,21 @@ from surgrec_jax.records.prepared import Prepared, choose_prepared, prepared_at
 
 
 def title(entry: Mapping[str, Any]) -> str:
-    """`name` or `name/config` of a source that a run describes (`Source.describe`)."""
+    """The `name` or `name/config` of a source that a run describes (`Source.describe`)."""
     config = entry.get("config")
     return f"{entry['name']}/{config}" if config else entry["name"]
 
 
 def find(entry: Mapping[str, Any], data_dir: Path | None) -> Prepared | None:
-    """The data set that a run read: where it was, else under its name and config in `data_dir`;
-    None where it is in neither.
+    """The data set that a run read, in its old place or by name and config in `data_dir`, or None.
 
     Raises:
-      BuildError: it is there, and is damaged.
+        BuildError: it is damaged.
     """
     directory = Path(str(entry.get("directory") or ""))
     if (directory / "dataset_info.json").is_file():
         return prepared_at(directory)
     if data_dir is None or not data_dir.is_dir():
         return None
-    wanted, here = title(entry), choose_prepared(data_dir, [])
-    return next((one for one in here if wanted in (one.name, one.title)), None)
+    name, here = title(entry), choose_prepared(data_dir, [])
+    return next((one for one in here if name in (one.name, one.title)), None)

@@ -11,11 +11,11 @@ Fault = tuple[str, str, int]  # rule, sentence, the number it is about
 
 
 def faults(data, fact: Mapping[str, Any]) -> Iterator[Fault]:
-    """Faults of an `audit.Audited` folder of the release, beyond those that any data set can have.
+    """Faults of a folder of the release (a `rules.Audited`) that no other data set can have.
 
     Args:
-      data: its `published` is the folder's entry.
-      fact: what `audit.facts` says of it.
+        data: the folder, whose `published` is its entry.
+        fact: its `rules.facts`.
     """
     entry = data.published
     clips = list({clip.key: clip for part in data.splits.values() for clip in part}.values())
@@ -46,22 +46,22 @@ def faults(data, fact: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _ordinal(entry, clips, label) -> Iterator[Fault]:
-    """Labels that are positions: number - 1 throughout, and what is missing is always the end."""
+    """Labels that are positions: all are number - 1, and only the last ones are missing."""
     numbers = collections.defaultdict(set)
     for clip in clips:
         position = entry.position_of(clip.key)
         if position is None or position != label[clip.key]:
             return
         numbers[clip.case].add(position)
-    short = sum(len(found) < len(entry.classes) for found in numbers.values())
-    gaps = sum(found != set(range(len(found))) for found in numbers.values())
+    short = sum(len(positions) < len(entry.classes) for positions in numbers.values())
+    gaps = sum(positions != set(range(len(positions))) for positions in numbers.values())
     if short and not gaps:
         text = f"{short} of {len(numbers)} cases lack the last ones"
         yield "ordinal_labels", f"labels are positions in the video: {text}", short
 
 
 def _trivial(folder: str, fact: Mapping[str, Any]) -> Iterator[Fault]:
-    """Published scores that equal, to the last digit, what the commonest training class reaches."""
+    """Published scores that equal, to the last digit, that of the commonest training class."""
     rate = fact["labels"].get("label", {}).get("test_rate")
     if names := published_scores.equal_to(folder, rate):
         what = f"{rate:.2f} is what always answering the commonest class of train reaches"
@@ -69,7 +69,7 @@ def _trivial(folder: str, fact: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _parts(cases: set[str]) -> str:
-    """How many cases of each centre, where their names begin with it."""
+    """The number of cases of each centre, if their names begin with it."""
     counts = collections.Counter(re.match(r"[A-Za-z]*", case)[0] for case in cases)
     if not 1 < len(counts) <= 3 or "" in counts:
         return ""

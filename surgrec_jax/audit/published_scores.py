@@ -1,6 +1,6 @@
-"""What the paper of the published SurgRec benchmark (arXiv 2603.29966, table 2) reports.
+"""Scores in the paper of the published SurgRec benchmark (arXiv 2603.29966, table 2).
 
-Top-1 accuracy in percent on the test split of each folder of the release, by model.
+They are top-1 accuracies in percent on the test split of each folder of the release, by model.
 """
 
 MODELS = (
@@ -41,6 +41,6 @@ def equal_to(folder: str, rate: float | None) -> list[str]:
 
 
 def means() -> dict[str, float]:
-    """The mean over all folders, by model."""
+    """The mean score over all folders, by model."""
     columns = zip(*SCORES.values(), strict=True)
     return {m: sum(c) / len(SCORES) for m, c in zip(MODELS, columns, strict=True)}

@@ -1,14 +1,15 @@
-"""What is wrong with the splits and labels of data sets: facts and findings, without printing."""
+"""Faults of the splits and labels of data sets: facts and findings, without printing."""
 
 import collections
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from surgrec_jax.audit import published_faults, surgrec_v1
 from surgrec_jax.audit.catalogue import CATALOGUE
+from surgrec_jax.audit.published_faults import Fault
 from surgrec_jax.records.prepared import Prepared, class_names, read_videos
 
 SMALL_TEST = 100
@@ -47,7 +48,7 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """What the audit needs of a clip or video: who it shows, and its label counts by label name."""
+    """The case and recording of a clip or video, and its label counts by label name."""
 
     key: str
     case: str | None
@@ -60,8 +61,9 @@ class Audited:
     """A data set's splits as clips; `published` for a folder of the SurgRec release.
 
     Attributes:
-      name: title for the reader. source: the source's name, for overlaps.
-      splits: split -> clips in order. classes: label name -> class names.
+        name: title for the reader.
+        source: name of the source, for overlaps.
+        splits, classes: clips in order by split, and class names by label name.
     """
 
     name: str
@@ -72,7 +74,7 @@ class Audited:
 
 
 def from_split_files(folder: str, files: Mapping[str, Path]) -> Audited:
-    """A folder of published split files. Raises BadInput as `surgrec_v1.read_split`."""
+    """Reads a folder of published split files; raises as `surgrec_v1.read_split`."""
     entry = surgrec_v1.BY_FOLDER.get(folder)
     splits = {}
     for split, rows in surgrec_v1.read_folder(dict(files)).items():
@@ -90,7 +92,7 @@ def from_split_files(folder: str, files: Mapping[str, Path]) -> Audited:
 
 
 def from_prepared(prepared: Prepared) -> Audited:
-    """A prepared data set, a clip per stored video. Raises BuildError as `read_videos`."""
+    """Reads a prepared data set, a clip per stored video; raises as `read_videos`."""
     stored = read_videos(prepared.directory)
     order = [s for s in surgrec_v1.SPLITS if s in stored]
     order += sorted(set(stored) - set(order))
@@ -109,11 +111,11 @@ def facts(data: Audited) -> dict[str, Any]:
     """Counts of a data set as plain JSON values.
 
     Returns:
-      rows, cases, recordings: per split (cases and recordings None where unknown).
-      val_equals_test: True, False, or None without a val or test split.
-      shared: "train/test" and so on -> names of the cases in both; shared_recordings likewise.
-      straddling, all_cases: cases in more than one split (val left out where it is test), of all.
-      labels: per label name the `majority` of it.
+        rows, cases, recordings: per split (cases and recordings None where unknown).
+        val_equals_test: True, False, or None without a val or test split.
+        shared: "train/test" and so on -> names of the cases in both; shared_recordings likewise.
+        straddling, all_cases: cases in more than one split (val left out where it is test), of all.
+        labels: per label name the `majority` of it.
     """
     sets = {split: {clip.key: clip for clip in clips} for split, clips in data.splits.items()}
     same = None
@@ -143,13 +145,13 @@ def facts(data: Audited) -> dict[str, Any]:
 
 
 def majority(data: Audited, name: str) -> dict[str, Any]:
-    """What a constant predictor reaches on the test split.
+    """The score of a constant predictor on the test split.
 
     Returns:
-      train_majority: the commonest class id in train (the lowest of equals) and train_tied, how
-        many classes are as common; test_rate: percent of test it is right on; test_majority and
-        test_majority_rate: the same for the class that is commonest in test itself. None without
-        labels in the split.
+        train_majority: the commonest class id in train (the lowest of equals) and train_tied, how
+            many classes are as common; test_rate: percent of test it is right on; test_majority and
+            test_majority_rate: the same for the class that is commonest in test itself. None
+            without labels in the split.
     """
     totals = {}
     for split in ("train", "test"):
@@ -178,27 +180,39 @@ def majority(data: Audited, name: str) -> dict[str, Any]:
 
 def findings(data: Audited, fact: Mapping[str, Any]) -> list[Finding]:
     """The rules that a data set breaks by itself."""
-    out = []
+    faults = [_split_faults(data, fact), _case_faults(data, fact), _shared_faults(fact)]
+    faults.append(_class_faults(data, fact))
+    if data.published:
+        faults.append(published_faults.faults(data, fact))
+    return [Finding(rule, data.name, *rest) for rule, *rest in itertools.chain(*faults)]
 
-    def add(rule, text, count=1):
-        out.append(Finding(rule, data.name, text, count))
 
+def _split_faults(data: Audited, fact: Mapping[str, Any]) -> Iterator[Fault]:
+    """Splits that are missing, small, doubled or the same."""
     for split in ("train", "test"):
         if not data.splits.get(split):
-            add("missing_splits", f"the {split} split is missing or empty")
+            yield "missing_splits", f"the {split} split is missing or empty", 1
     if 0 < (tests := fact["rows"].get("test", 0)) < SMALL_TEST:
         unit = "clips" if data.published else "videos"
-        add("small_test", f"{tests} test {unit}: one is {100 / tests:.1f} percent", tests)
+        yield "small_test", f"{tests} test {unit}: one is {100 / tests:.1f} percent", tests
     for split, count in fact["duplicates"].items():
         if count:
-            add("duplicate_rows", f"{count} rows of {split} stand there more than once", count)
+            yield "duplicate_rows", f"{count} rows of {split} stand there more than once", count
     if fact["val_equals_test"]:
-        add("val_equals_test", f"val and test are the same {fact['rows']['test']} clips")
+        yield "val_equals_test", f"val and test are the same {fact['rows']['test']} clips", 1
+
+
+def _case_faults(data: Audited, fact: Mapping[str, Any]) -> Iterator[Fault]:
+    """Cases or patients that are not known."""
     if any(count is None for count in fact["cases"].values()):
         unknown = sum(clip.case is None for clips in data.splits.values() for clip in clips)
-        add("unknown_cases", f"the cases of {unknown} clips are unknown", unknown)
+        yield "unknown_cases", f"the cases of {unknown} clips are unknown", unknown
     elif data.source in CATALOGUE and not CATALOGUE[data.source].patients:
-        add("unknown_patients", "the owner does not tell which cases are one patient")
+        yield "unknown_patients", "the owner does not tell which cases are one patient", 1
+
+
+def _shared_faults(fact: Mapping[str, Any]) -> Iterator[Fault]:
+    """Cases and recordings that stand in several splits."""
     for rule, shared, count_of, what in (
         ("shared_cases", fact["shared"], fact["cases"], "cases"),
         ("shared_recordings", fact["shared_recordings"], fact["recordings"], "recordings"),
@@ -209,18 +223,18 @@ def findings(data: Audited, fact: Mapping[str, Any]) -> list[Finding]:
                 continue  # the case is the recording
             if both and not (fact["val_equals_test"] and "val" in pair):
                 text = f"{len(both)} of {count_of[second]} {what} of {second} are also in {first}"
-                add(rule, text, len(both))
+                yield rule, text, len(both)
     if fact["straddling"] > len(fact["shared"].get("train/test", ())):
         of = f"{fact['straddling']} of {fact['all_cases']} cases"
-        add("shared_cases", f"{of} stand in more than one split", fact["straddling"])
+        yield "shared_cases", f"{of} stand in more than one split", fact["straddling"]
+
+
+def _class_faults(data: Audited, fact: Mapping[str, Any]) -> Iterator[Fault]:
+    """Classes of the test split that do not occur in train."""
     for name, label in fact["labels"].items():
         if label["unseen"] and data.splits.get("train"):
             unseen = ", ".join(map(str, label["unseen"]))
-            add("unseen_classes", f"{name}: test has classes {unseen}", len(label["unseen"]))
-    if data.published:
-        for fault in published_faults.faults(data, fact):
-            add(*fault)
-    return out
+            yield "unseen_classes", f"{name}: test has classes {unseen}", len(label["unseen"])
 
 
 def _names(clips: Sequence[Clip], field: str) -> set[str] | None:

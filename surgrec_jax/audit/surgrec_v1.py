@@ -4,7 +4,7 @@ The release holds per folder a train, a val and a test file of lines `PATH LABEL
 header, paths below `__DATA_ROOT__/`, in double quotes where they hold a space. Rows are clips cut
 in advance. Everything is kept as published, faults too; `surgrec_jax.audit.rules` reports them.
 
-The table follows what was found in the files: path patterns, the recording and the case (patient,
+The table follows the files: path patterns, the recording and the case (patient,
 procedure) behind a clip, and class names in label order.
 """
 
@@ -26,18 +26,19 @@ class Published:
     """One folder of the release.
 
     Attributes:
-      folder: its name in the release. source: our name of the data set the clips come from.
-      domain: one of records.DOMAINS.
-      pattern: regular expression that is searched in a clip's path.
-      recording: groups of `pattern` that name the video, trial or file a clip was cut from.
-      case: groups that name the unit no split should share (None: as `recording`; (): unknown).
-      classes: names in label order.
-      no_class: those of `classes` that are no class of the data set's owner, each with why.
-      misnamed: a sentence, where the clips are of another data set than the release says.
-      event: groups that name the event a clip shows; two clips of one event are two views of it.
-      ordinal: group whose number - 1 is the label of every clip, where it is a mere position.
-      negative: what is found in the paths of clips that do not show the class they are labelled as.
-      owner_cases: how many cases the owner publishes, None where unknown.
+        folder: its name in the release.
+        source: our name of the data set that the clips come from.
+        domain: one of records.DOMAINS.
+        pattern: regular expression that is searched in a clip's path.
+        recording: groups of `pattern` that name the video, trial or file a clip was cut from.
+        case: groups that name the unit no split should share (None: as `recording`; (): unknown).
+        classes: names in label order.
+        no_class: those of `classes` that are no class of the data set's owner, each with why.
+        misnamed: a sentence, where the clips are of another data set than the release says.
+        event: groups that name the event a clip shows; two clips of one event are two views of it.
+        ordinal: group whose number - 1 is the label of every clip, where it is a mere position.
+        negative: part of the paths of clips that do not show the class of their label.
+        owner_cases: number of cases that the owner publishes, None where unknown.
     """
 
     folder: str
@@ -66,7 +67,7 @@ class Published:
         return self._name(path, self.event)
 
     def position_of(self, path: str) -> int | None:
-        """Where labels are mere positions: that of a clip in its video, from 0."""
+        """The position of a clip in its video, from 0, if labels are mere positions."""
         position = self._name(path, () if self.ordinal is None else (self.ordinal,))
         return None if position is None else int(position) - 1
 
@@ -166,7 +167,7 @@ PUBLISHED: tuple[Published, ...] = (
     Published("Colonoscopic-web", "colonoscopic", "endoscopy",
               r"(Adenoma|Hyperplasic|Serrated)/(NBI|WL)(?:\((\d+)\))?\.mp4$", (1, 3),
               _words("Adenoma Hyperplasic Serrated"), owner_cases=76),
-    # Not among the sixteen benchmark folders.
+    # This is none of the sixteen benchmark folders.
     Published("PitVis", "pitvis", "endoscopy",
               r"video_(\d{2})_label(\d{2})_(\w+?)_seg(\d{3})_(\d{5})-(\d{5})\.mp4$", (1,),
               _words("nasal_corridor_creation anterior_sphenoidotomy septum_displacement "
@@ -189,16 +190,17 @@ class Row:
 
 
 def find_folders(splits_dir: Path) -> dict[str, dict[str, Path]]:
-    """The folders of a copy of the release: folder name -> split -> its file.
+    """Finds the folders of a copy of the release: folder name -> split -> its file.
 
     A folder counts when it holds a train, a val or a test file (`train.csv`, `train.txt`, `train`).
 
     Raises:
-      BuildError: not a folder, no such file in it, two files for one split, two folders of a name.
+        BuildError: not a folder, no such file in it, two files for one split, two folders of a
+            name.
     """
     if not splits_dir.is_dir():
         raise BuildError(f"--splits_dir {safe_text(splits_dir)} is not a folder.")
-    found: dict[str, dict[str, Path]] = {}
+    release: dict[str, dict[str, Path]] = {}
     for here, folders, names in os.walk(splits_dir):
         folders.sort()
         files: dict[str, Path] = {}
@@ -210,22 +212,23 @@ def find_folders(splits_dir: Path) -> dict[str, dict[str, Path]]:
                 files[split] = Path(here, there[0])
         if files:
             name = safe_text(Path(here).name)
-            if name in found:
+            if name in release:
                 raise BuildError(f"{safe_text(splits_dir)} holds two folders called {name!r}.")
-            found[name] = files
-    if not found:
+            release[name] = files
+    if not release:
         raise BuildError(
             f"{safe_text(splits_dir)} holds no split files; expected FOLDER/train.csv, val.csv and "
             "test.csv as the SurgRec release has them."
         )
-    return found
+    return release
 
 
 def read_split(path: Path) -> list[Row]:
-    """The rows of a split file in order.
+    """Reads the rows of a split file in order.
 
     Raises:
-      BadInput: unreadable, or a line that is not `PATH LABEL` below the data root; names the line.
+        BadInput: unreadable, or a line that is not `PATH LABEL` below the data root; names the
+            line.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -254,5 +257,5 @@ def read_split(path: Path) -> list[Row]:
 
 
 def read_folder(files: dict[str, Path]) -> dict[str, list[Row]]:
-    """The rows of a folder's splits, in the order train, val, test. Raises as `read_split`."""
+    """Reads a folder's splits, in the order train, val, test; raises as `read_split`."""
     return {split: read_split(files[split]) for split in SPLITS if split in files}

@@ -1,1 +1,1 @@
-"""Measurements: `python -m surgrec_jax.bench builder|convert|loader|sampler|step`."""
+"""Measurements: `python -m surgrec_jax.bench NAME`, see `__main__`."""

@@ -13,17 +13,8 @@ from surgrec_jax import commands
 from surgrec_jax.safety.errors import run_command
 
 NAMES = (
-    "step",
-    "stream",
-    "loader",
-    "sampler",
-    "convert",
-    "builder",
-    "checkpoint",
-    "cluster",
-    "purity",
-    "ablation",
-    "probe",
+    *("step", "stream", "loader", "sampler", "convert", "builder", "checkpoint"),
+    *("cluster", "purity", "ablation", "probe"),
 )
 
 
@@ -31,7 +22,7 @@ def main() -> int:
     """Runs one benchmark and prints its figures."""
     parser = argparse.ArgumentParser(prog="python -m surgrec_jax.bench", description=__doc__)
     parser.add_argument("name", choices=NAMES)
-    # A benchmark is imported when it is asked for: the step's needs no data libraries.
+    # Only this benchmark is imported: that of the step needs no data libraries.
     name = parser.parse_args(sys.argv[1:2] or ["--help"]).name
     module = importlib.import_module(f"surgrec_jax.bench.{name}")
     parser = argparse.ArgumentParser(

@@ -1,9 +1,9 @@
-"""The table of launch/ablation.sh: probe accuracy per domain, by how pretraining was sampled.
+"""The table of launch/ablation.sh: probe accuracy per domain, by the sampling of pretraining.
 
     python -m surgrec_jax.bench ablation --predictions=runs/ablation/probe/predictions.npz
 
-Reads the predictions of one probe of the encoders <arm>-<seed>. Scores are the balanced accuracy on
-the test clips of one domain; "rare" is the mean over the domains that are rare in pretraining,
+It reads the predictions of one probe of the encoders <arm>-<seed>. Scores are the balanced accuracy
+on the test clips of one domain; "rare" is the mean over the domains that are rare in pretraining,
 "macro" over all. Beside each: the standard deviation over pretraining seeds, and its difference to
 the first arm with a 95 % bootstrap interval over test cases (drawn within every domain; the seeds
 are averaged, so the interval does not hold their spread), and the difference of every seed.
@@ -34,21 +34,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Reads, and returns {task: [one dict per arm and row]}."""
+    """Reads the predictions; returns {task: [one dict per arm and row]}."""
     if not args.predictions.is_file():
         raise MissingError(f"{args.predictions} does not exist; run launch/ablation.sh")
     with np.load(args.predictions, allow_pickle=False) as file:
-        found = {key: file[key] for key in file.files}
-    domain_of = dict(zip(found["domain/case_id"], found["domain/labels"].tolist(), strict=True))
+        arrays = {key: file[key] for key in file.files}
+    domain_of = dict(zip(arrays["domain/case_id"], arrays["domain/labels"].tolist(), strict=True))
     table = {}
     for task in args.tasks.split(","):
         rows, baseline, first = [], None, {}
         for arm in args.arms.split(","):
-            keys = sorted(k for k in found if k.startswith(f"{task}/{args.head}/{arm}-"))
+            keys = sorted(k for k in arrays if k.startswith(f"{task}/{args.head}/{arm}-"))
             if not keys:
                 raise DataError(f"{args.predictions} has no {task}/{args.head}/{arm}-*")
-            seeds = [_samples(found, task, [key], domain_of, 1) for key in keys]
-            whole = _samples(found, task, keys, domain_of, args.resamples)
+            seeds = [_samples(arrays, task, [key], domain_of, 1) for key in keys]
+            whole = _samples(arrays, task, keys, domain_of, args.resamples)
             baseline = baseline or whole
             for name in whole:
                 values = np.array([100 * s[name].value for s in seeds])
@@ -58,21 +58,17 @@ def run(args: argparse.Namespace) -> dict:
     return table
 
 
-def _samples(found, task: str, keys, domain_of, resamples: int) -> dict[str, Samples]:
-    """Score by domain and by mean over domains, the scores of all `keys` averaged."""
-    labels, cases = found[f"{task}/labels"], found[f"{task}/case_id"]
-    scores = np.concatenate([found[key] for key in keys])  # [runs x probe seeds, units, classes]
+def _samples(arrays, task: str, keys, domain_of, resamples: int) -> dict[str, Samples]:
+    """Resampled scores by domain and mean over domains, averaged over all `keys`."""
+    labels, cases = arrays[f"{task}/labels"], arrays[f"{task}/case_id"]
+    scores = np.concatenate([arrays[key] for key in keys])  # [runs x probe seeds, units, classes]
     domain = np.array([domain_of[case] for case in cases])
     by_domain = {}
     for d, name in enumerate(DOMAINS):
         mine = domain == d
+        data = labels[mine], scores[:, mine], cases[mine]
         by_domain[name] = bootstrap.resample(
-            "balanced_accuracy",
-            labels[mine],
-            scores[:, mine],
-            cases[mine],
-            num_resamples=resamples,
-            seed=d,
+            "balanced_accuracy", *data, num_resamples=resamples, seed=d
         )
     means = {name: _mean([by_domain[d] for d in members]) for name, members in MEANS.items()}
     return {**by_domain, **means}
@@ -85,7 +81,7 @@ def _mean(parts: list[Samples]) -> Samples:
 
 
 def _row(arm: str, name: str, whole: Samples, seeds, baseline: Samples, first) -> dict:
-    """Percent, as text; `seeds` and `first`: of every seed of this arm and of the first one."""
+    """A row in percent, from the scores of every seed of this arm and of the first one."""
     spread = f"{100 * whole.value:.1f} +- {np.std(seeds, ddof=1):.1f}"
     row = {"arm": arm, "of": name, "score": spread, "seeds": seeds.round(1).tolist()}
     if whole is not baseline:

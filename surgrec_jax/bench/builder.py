@@ -1,25 +1,25 @@
-"""Building records from video: seconds of source video per CPU second of one core, and their size.
+"""Building of records from video: seconds of video per CPU second of one core, and their size.
 
     python -m surgrec_jax.bench builder                        a 480p video it writes itself
     python -m surgrec_jax.bench builder --video=case.mp4       a file of yours (copied)
     python -m surgrec_jax.bench builder --memory               peak memory against length
 
-The same file is read three ways in one thread: every frame decoded and none looked at (the floor),
-the builders' reader (frames picked by time stamp, shrunk), and a whole build (labels, JPEG,
-ArrayRecord, metadata). CPU time is this process's; the least of `--repeats` counts. A build on N
-cores is N such processes. OpenCV's own encoder is MPEG-4 part 2: H.264 costs more to decode.
+The same file is read in three ways in one thread: every frame is decoded and dropped (the floor),
+read by the builders (frames picked by time stamp, shrunk), and built into records (labels, JPEG,
+ArrayRecord, metadata). CPU time is that of this process; the least of `--repeats` counts. A build
+on N cores is N such processes. OpenCV's own encoder is MPEG-4 part 2: H.264 costs more to decode.
 
 `--memory` builds files of `--minutes`, each in a process of its own, and tells its peak of resident
-memory, and what that process held when its imports were done.
+memory, and its memory after the imports.
 """
 
 import argparse
+import functools
 import multiprocessing
 import os
 import platform
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from concurrent import futures
 from pathlib import Path
@@ -36,6 +36,7 @@ from data_builders.common.video.reading import (
 )
 from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
 from surgrec_jax.bench.synthetic import drifting_frames
+from surgrec_jax.bench.timing import timed
 from surgrec_jax.records.schema import RecordSpec
 from surgrec_jax.safety.errors import ConfigError, UserError
 
@@ -57,11 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Measures, and returns rates of video seconds per CPU second, and bytes per hour of video; or
-    MiB of memory by minutes.
+    """Measures video seconds per CPU second and bytes per hour of video, or memory by minutes.
 
     Raises:
-        ConfigError: a video that cannot be read, or options that give no video.
+        ConfigError: the video cannot be read, or the options give no video.
     """
     if args.repeats < 1 or args.seconds * args.fps < 1 or args.height < 16:
         raise ConfigError("bench builder: give --repeats, --seconds, --fps and --height above 0")
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> dict:
         read_s = _least_cpu(args.repeats, lambda k: _read(video, report))
         summaries = []
         build_s = _least_cpu(
-            args.repeats, lambda k: summaries.append(_build(videos, folder / f"data{k}"))
+            args.repeats, lambda k: summaries.append(build_folder(videos, folder / f"data{k}"))
         )
     seconds = summaries[0].source_seconds
     stored = sum(split.bytes for split in summaries[0].splits.values())
@@ -106,27 +106,26 @@ def run(args: argparse.Namespace) -> dict:
 
 
 def _memory(minutes: Iterable[float], height: int, fps: float) -> dict:
-    figures = {"machine": f"{platform.machine()}, {os.cpu_count()} CPU cores", "video": ""}
-    figures["video"] = f"{height} lines, {fps:g} fps, {FOURCC}, written here"
-    peaks = []
+    machine = f"{platform.machine()}, {os.cpu_count()} CPU cores"
+    video, peaks = f"{height} lines, {fps:g} fps, {FOURCC}, written here", []
     for length in minutes:
         with tempfile.TemporaryDirectory(prefix="bench_builder_") as name:
             folder = Path(name)
             (folder / "videos").mkdir()
             write_video(folder / "videos" / "video.mp4", 60 * length, height, fps)
-            # A new process each: a peak does not go down again.
+            # Every build has a new process, as a peak does not go down again.
             spawn = multiprocessing.get_context("spawn")
             with futures.ProcessPoolExecutor(1, spawn) as process:
                 peak = process.submit(_peak, folder).result()
             peaks.append({"minutes": length, **peak})
-    return figures | {"builds": peaks}
+    return {"machine": machine, "video": video, "builds": peaks}
 
 
 def _peak(folder: Path) -> dict[str, float]:
-    """Of this process, in MiB, before and after a build of one file."""
+    """The memory of this process in MiB, before and after a build of one file."""
     before = _resident_peak()
     with one_thread_and_quiet():
-        summary = _build(folder / "videos", folder / "data")
+        summary = build_folder(folder / "videos", folder / "data")
     (counts,) = summary.splits.values()
     return {
         "records": counts.segments,
@@ -137,12 +136,13 @@ def _peak(folder: Path) -> dict[str, float]:
 
 
 def _resident_peak() -> float:
-    # Not getrusage: its peak is inherited from the process that started this one.
+    # The peak of getrusage is inherited from the process that started this one.
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def _build(videos: Path, data_dir: Path):
+def build_folder(videos: Path, data_dir: Path):
+    """Builds a folder of videos into one training split; returns the summary of the build."""
     return build(
         "video_folder",
         data_dir=data_dir,
@@ -154,7 +154,7 @@ def _build(videos: Path, data_dir: Path):
 
 
 def write_video(path: Path, seconds: float, height: int, fps: float) -> Path:
-    """Frames of `synthetic.drifting_frames`."""
+    """Writes the frames of `synthetic.drifting_frames`."""
     writer = None
     for picture in drifting_frames(seconds, height, fps):
         if writer is None:
@@ -181,9 +181,4 @@ def _read(path: Path, report: ReadReport) -> None:
 
 
 def _least_cpu(repeats: int, work: Callable[[int], object]) -> float:
-    spent = []
-    for k in range(repeats):
-        began = time.process_time()
-        work(k)
-        spent.append(time.process_time() - began)
-    return min(spent)
+    return min(timed(functools.partial(work, k))[2] for k in range(repeats))

@@ -1,4 +1,4 @@
-"""Checkpoints: how long a save holds up training, bandwidth of saves and restores, verification.
+"""Checkpoints: the time a save holds up training, and the speed of saves, restores and checks.
 
 The state is random float32 arrays of the shapes of a ViT encoder, its EMA target and its two Adam
 moments, saved and restored by the trainer's own code. "cold" figures are taken after the files were
@@ -6,11 +6,9 @@ dropped from the page cache, where that is allowed to.
 """
 
 import argparse
-import contextlib
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from surgrec_jax import checkpoint
+from surgrec_jax.bench.timing import timed
 from surgrec_jax.checkpoint import checksums
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
@@ -66,9 +65,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _state(name: str) -> dict[str, Any]:
-    """As JEPA's: parameters, EMA target and two moments of each parameter.
+    """A state as JEPA's: parameters, EMA target and two moments of each parameter.
 
-    Values that do not compress, as trained weights do not.
+    Its values do not compress, as trained weights do not.
     """
     shapes = jax.eval_shape(lambda: init_encoder(preset(name), jax.random.key(0)))
     rng = np.random.default_rng(0)
@@ -81,37 +80,26 @@ def _state(name: str) -> dict[str, Any]:
 
 
 def _save(root: Path, step: int, state: Any) -> dict[str, float]:
-    times: dict[str, float] = {}
-    with checkpoint.Checkpoints(root, keep=1, keep_best=0) as saved:
-        with _timed(times, "save_blocks_s"):
-            saved.save(step, state, {"name": "bench"})
-        with _timed(times, "save_rest_s"):
-            saved.wait()
-    return times | {"save_total_s": times["save_blocks_s"] + times["save_rest_s"]}
+    with checkpoint.Checkpoints(root, keep=1, keep_best=0) as checkpoints:
+        _, blocks, _ = timed(lambda: checkpoints.save(step, state, {"name": "bench"}))
+        _, rest, _ = timed(checkpoints.wait)
+    return {"save_blocks_s": blocks, "save_rest_s": rest, "save_total_s": blocks + rest}
 
 
 def _restore(root: Path, abstract: Any) -> dict[str, float]:
-    times: dict[str, float] = {}
     location = checkpoint.find(root)
-    _forget(_files(root))
-    with _timed(times, "verify_cold_s"):
-        checksums.check(location)
-    with _timed(times, "verify_s"):
-        checksums.check(location)
-    with _timed(times, "restore_s"):
+
+    def restore() -> None:
         jax.block_until_ready(checkpoint.restore_state(location, abstract, verified=True))
-    return times
+
+    _forget(_files(root))
+    works = {"verify_cold_s": lambda: checksums.check(location)}
+    works |= {"verify_s": lambda: checksums.check(location), "restore_s": restore}
+    return {name: timed(work)[1] for name, work in works.items()}
 
 
 def _files(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.is_file()]
-
-
-@contextlib.contextmanager
-def _timed(times: dict[str, float], name: str):
-    began = time.perf_counter()
-    yield
-    times[name] = time.perf_counter() - began
 
 
 def _forget(files: list[Path]) -> None:

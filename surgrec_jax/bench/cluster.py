@@ -24,12 +24,12 @@ import multiprocessing
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
 from surgrec_jax import sharding
+from surgrec_jax.bench.timing import timed
 from surgrec_jax.curation.kmeans import Lloyd, kmeans
 from surgrec_jax.curation.passes import bound
 from surgrec_jax.curation.rows import PLAIN, ArrayRows
@@ -49,9 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Measures, and returns {"points", "width", "clusters", "engines": [one dict per engine]}."""
+    """Measures all engines; returns {"points", "width", "clusters", "engines": [dicts]}."""
     points, k = int(args.points), args.clusters
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # of the engines' processes
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # for the engines' processes
     engines: list[dict] = []
     with tempfile.TemporaryDirectory(prefix="bench_cluster_") as folder:
         path = Path(folder) / "points.npy"
@@ -65,9 +65,9 @@ def run(args: argparse.Namespace) -> dict:
             if fit is _sklearn:
                 os.environ["OPENBLAS_NUM_THREADS"] = "1"
             with multiprocessing.get_context("spawn").Pool(1) as alone:
-                asked = alone.apply_async(fit, (path, k, args.passes))
+                result = alone.apply_async(fit, (path, k, args.passes))
                 try:
-                    centroids, wall, cpu = asked.get(args.limit_s)
+                    centroids, wall, cpu = result.get(args.limit_s)
                 except multiprocessing.TimeoutError:
                     engines.append({"engine": f"{name} (stopped after {args.limit_s:g} s)"})
                     continue
@@ -94,10 +94,7 @@ def _lloyd(passes: int) -> Lloyd:
 
 
 def _timed(fit) -> tuple[np.ndarray, float, float]:
-    """float32 centroids, seconds and CPU seconds of this process."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    centroids = np.asarray(fit(), np.float32)
-    return centroids, time.perf_counter() - wall, time.process_time() - cpu
+    return timed(lambda: np.asarray(fit(), np.float32))
 
 
 def _own(path: Path, k: int, passes: int) -> tuple[np.ndarray, float, float]:
@@ -110,15 +107,8 @@ def _sklearn(path: Path, k: int, passes: int) -> tuple[np.ndarray, float, float]
     from sklearn.cluster import MiniBatchKMeans
 
     rows = _rows(path)
-    model = MiniBatchKMeans(
-        k,
-        batch_size=_BATCH,
-        max_iter=passes,
-        max_no_improvement=None,
-        compute_labels=False,
-        n_init=1,
-        random_state=0,
-    )
+    options = {"max_no_improvement": None, "compute_labels": False, "n_init": 1, "random_state": 0}
+    model = MiniBatchKMeans(k, batch_size=_BATCH, max_iter=passes, **options)
     return _timed(lambda: model.fit(np.asarray(rows.values, np.float32)).cluster_centers_)
 
 
@@ -126,9 +116,8 @@ def _faiss(path: Path, k: int, passes: int) -> tuple[np.ndarray, float, float]:
     import faiss
 
     rows = _rows(path)
-    model = faiss.Kmeans(
-        rows.width, k, niter=passes, seed=0, max_points_per_centroid=len(rows), verbose=False
-    )
+    options = {"seed": 0, "max_points_per_centroid": len(rows), "verbose": False}
+    model = faiss.Kmeans(rows.width, k, niter=passes, **options)
 
     def fit() -> np.ndarray:
         model.train(np.asarray(rows.values, np.float32))

@@ -8,10 +8,10 @@ the same uint8 clips, does its own normalisation, and returns the mean of the to
 """
 
 import argparse
+import functools
 import json
 import platform
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from surgrec_jax.bench.timing import timed
 from surgrec_jax.convert import import_file
 from surgrec_jax.convert.files import WEIGHTS, write_safetensors
 from surgrec_jax.convert.hf_write import videomae_config
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Measures, and returns {"machine", "<size>": {"import_s", "clips_per_s", ...}, ...}."""
+    """Measures all sizes; returns {"machine", "<size>": {"import_s", "clips_per_s", ...}, ...}."""
     cpu = platform.processor() or platform.machine()
     result: dict = {"machine": {"cpu": cpu, "backend": jax.devices()[0].device_kind}}
     for size in args.size.split(","):
@@ -60,9 +61,8 @@ def measure_size(size: str, args: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory(prefix="bench_convert_") as temporary:
         folder = Path(temporary)
         write_model(folder / "model", config)
-        began = time.perf_counter()
-        import_file(folder / "model", folder / "run")
-        result: dict = {"import_s": time.perf_counter() - began}
+        _, import_s, _ = timed(lambda: import_file(folder / "model", folder / "run"))
+        result: dict = {"import_s": import_s}
         encoder = load_encoder(folder / "run", compute=Compute(dtype=jnp.dtype(args.dtype)))
         encoder.batch_size = args.batch_size
         sides = {"surgrec_jax": encoder.features}
@@ -84,7 +84,7 @@ def measure_size(size: str, args: argparse.Namespace) -> dict:
 
 
 def write_model(folder: Path, config: ViTConfig) -> None:
-    """Random weights as transformers would save them."""
+    """Writes random weights as transformers would save them."""
     params = jax.tree.map(np.asarray, init_encoder(config, jax.random.key(0)))
     flat = {f"params/encoder/{path}": value for path, value in flatten(params).items()}
     folder.mkdir()
@@ -93,7 +93,7 @@ def write_model(folder: Path, config: ViTConfig) -> None:
 
 
 def torch_features(folder: Path, config: ViTConfig, dtype: str) -> Callable | None:
-    """The same function by transformers on its best device, None without it."""
+    """The same function of transformers on its best device, None without it."""
     try:
         import torch
         from transformers import AutoModel
@@ -115,12 +115,9 @@ def torch_features(folder: Path, config: ViTConfig, dtype: str) -> Callable | No
 def in_turn(
     sides: dict[str, Callable], video: np.ndarray, batches: int
 ) -> dict[str, list[tuple[float, float]]]:
-    """(wall, CPU) seconds of every batch, one side after the other so that both meet any load."""
+    """Times every batch of one side after the other, so that both meet any load: (wall, CPU) s."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for _ in range(max(1, batches)):
         for name, features in sides.items():
-            began, work = time.perf_counter(), time.process_time()
-            features(video)
-            spent = time.perf_counter() - began, time.process_time() - work
-            seconds[name].append(spent)
+            seconds[name].append(timed(functools.partial(features, video))[1:])
     return seconds

@@ -1,4 +1,4 @@
-"""The usual loader of video pretraining, which seeks in whole video files, beside this project's.
+"""The usual loader of video pretraining, which seeks in video files, beside this project's.
 
     pip install decord av torch==2.13.0       # only this comparison needs them
     python -m surgrec_jax.bench loader --compare=decord
@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from data_builders.common.build.build import build
 from data_builders.common.build.pool import one_thread_and_quiet
-from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
+from surgrec_jax.bench.builder import build_folder
 from surgrec_jax.bench.synthetic import drifting_frames
 from surgrec_jax.data.loading import clips
 from surgrec_jax.data.loading.clips import ClipSpec
@@ -31,19 +30,19 @@ from surgrec_jax.safety.errors import ConfigError
 
 FPS, STRIDE, WORKERS, VIDEOS = 25, 4, 2, 2
 LINES = (480, 256)
-# Written once and repeated, without encoding it again, to the length that is asked for.
+# Seconds that are encoded once, and repeated up to the length of the video.
 SECONDS = 40
 
 
 def run(
     args: argparse.Namespace, time_ours: Callable[..., dict], cpu_seconds: Callable[[], float]
 ) -> dict[str, Any]:
-    """Clips per CPU second of both.
+    """Measures the clips per CPU second of both.
 
     Args:
-        args: of `bench loader`.
+        args: arguments of `bench loader`.
         time_ours: times this project's pipeline over a source.
-        cpu_seconds: of this process and its children.
+        cpu_seconds: CPU clock of this process and its children.
 
     Raises:
         ConfigError: decord, av or torch is not installed.
@@ -62,26 +61,18 @@ def run(
             write_videos(folder, lines, args.minutes)
             speed = time_decord(folder, clip, args, cpu_seconds)
             figures[f"decord on {lines} lines, clips per CPU s"] = speed
-        build(
-            "video_folder",
-            data_dir=Path(name) / "data",
-            manual_dir=Path(name) / str(LINES[0]),
-            config=VideoFolderConfig(split=(1.0, 0.0, 0.0)),
-            num_workers=1,
-            progress=False,
-        )
+        build_folder(Path(name) / str(LINES[0]), Path(name) / "data")
         source = open_source(Path(name) / "data", "video_folder")
         ours = time_ours(source, clip, args, num_threads=args.threads)["clips_per_cpu_s"]
     figures["ours, clips per CPU s"] = ours
     for lines in LINES:
-        figures[f"ours / decord on {lines}"] = (
-            ours / figures[f"decord on {lines} lines, clips per CPU s"]
-        )
+        theirs = figures[f"decord on {lines} lines, clips per CPU s"]
+        figures[f"ours / decord on {lines}"] = ours / theirs
     return figures
 
 
 def write_videos(folder: Path, lines: int, minutes: float) -> None:
-    """Two videos of one drifting picture each."""
+    """Writes two videos of one drifting picture each."""
     folder.mkdir()
     for number in range(VIDEOS):
         short = folder / "short.mp4"
@@ -104,7 +95,7 @@ def _encode(path: Path, frames: Iterator[np.ndarray]) -> None:
 
 
 def _repeat(path: Path, longer: Path, times: int) -> None:
-    """The same packets again and again, each time later."""
+    """Writes the same packets again and again, each time later."""
     import av
 
     with av.open(str(longer), "w") as out:
@@ -124,7 +115,7 @@ def _repeat(path: Path, longer: Path, times: int) -> None:
 
 @dataclasses.dataclass
 class SeekingClips:
-    """What a torch DataLoader reads: clip i of some videos, [T, side, side, 3] uint8."""
+    """A data set for torch's DataLoader: clip i of some videos, [T, side, side, 3] uint8."""
 
     paths: list[str]
     clip: ClipSpec
@@ -150,7 +141,7 @@ class SeekingClips:
 def time_decord(
     folder: Path, clip: ClipSpec, args: argparse.Namespace, cpu_seconds: Callable[[], float]
 ) -> float:
-    """Clips per CPU second, after two batches of every worker to warm up."""
+    """Measures clips per CPU second, after two batches of every worker to warm up."""
     from torch.utils.data import DataLoader
 
     warm = 2 * WORKERS
@@ -160,7 +151,7 @@ def time_decord(
         SeekingClips(paths, clip, (warm + steps) * args.batch_size),
         batch_size=args.batch_size,
         num_workers=WORKERS,
-        prefetch_factor=1,  # little of what is timed was made before, and little is not timed
+        prefetch_factor=1,  # so that few batches are made before or after the timing
         multiprocessing_context="spawn",
     )
     batches = iter(loader)

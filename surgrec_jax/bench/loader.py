@@ -1,4 +1,4 @@
-"""The input pipeline alone: clips per second and per CPU second, and what each stage costs.
+"""The input pipeline alone: clips per second and per CPU second, and the cost of each stage.
 
     python -m surgrec_jax.bench loader                                  data it writes itself
     python -m surgrec_jax.bench loader --source=cholec80 --data_dir=DATA
@@ -10,6 +10,7 @@ Grain; negative when noise is larger).
 
 import argparse
 import contextlib
+import functools
 import multiprocessing
 import os
 import platform
@@ -22,6 +23,7 @@ import cv2
 import numpy as np
 
 from surgrec_jax.bench.synthetic import write_synthetic
+from surgrec_jax.bench.timing import timed
 from surgrec_jax.data.loading import clips
 from surgrec_jax.data.loading.pipeline import ClipSpec, source_sampler, train_batches
 from surgrec_jax.data.loading.transforms import crop_resize_flip
@@ -50,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Measures, and returns {"machine", "data", "stages_ms_per_clip", "runs"}."""
+    """Measures the pipeline; returns {"machine", "data", "stages_ms_per_clip", "runs"}."""
     if args.compare:
         from surgrec_jax.bench import decord_loader
 
@@ -107,25 +109,24 @@ def _time(source: Source, clip: ClipSpec, args, *, num_threads, num_workers=0, r
 
 
 def _stages(source: Source, clip: ClipSpec, count: int) -> dict[str, float]:
-    """CPU milliseconds per clip of reading, parsing, decoding and cropping, one thread."""
+    """Measures CPU milliseconds per clip of reading, parsing, decoding and cropping."""
     draws = source_sampler([source], None, seed=0).draws(np.arange(count))
     spent = dict.fromkeys(("read", "parse", "decode", "crop"), 0.0)
 
-    def timed(stage: str, work: Callable, *arguments):
-        began = time.process_time()
-        value = work(*arguments)
-        spent[stage] += time.process_time() - began
+    def run_stage(stage: str, work: Callable, *arguments):
+        value, _, cpu = timed(functools.partial(work, *arguments))
+        spent[stage] += cpu
         return value
 
     out = np.empty((clip.frames, clip.size, clip.size, 3), np.uint8)
     rng = np.random.default_rng(0)
     for index in draws.record.tolist():
-        raw = timed("read", source.raw, index)
-        record = timed("parse", source.parse, raw, index)
+        raw = run_stage("read", source.raw, index)
+        record = run_stage("parse", source.parse, raw, index)
         start = int(rng.integers(clips.num_starts(record.times, clip)))
-        frames = timed("decode", clips.decode_clip, source, index, record, start, clip)
+        frames = run_stage("decode", clips.decode_clip, source, index, record, start, clip)
         box, flip = clips.pick_box(rng, *frames[0].shape[:2], clip)
-        timed("crop", crop_resize_flip, frames, box, out, flip)
+        run_stage("crop", crop_resize_flip, frames, box, out, flip)
     return {stage: 1000 * seconds / count for stage, seconds in spent.items()}
 
 
@@ -142,7 +143,7 @@ def _describe(source: Source) -> str:
 
 
 def _cpu_seconds() -> float:
-    """CPU time of this process and of its living children (from Linux's /proc; elsewhere NaN)."""
+    """CPU seconds of this process and its living children (by Linux's /proc; elsewhere NaN)."""
     total = time.process_time()
     for child in multiprocessing.active_children():
         try:

@@ -1,4 +1,4 @@
-"""Training a probe's 20-head grid on cached features, beside PyTorch on the same cores.
+"""Training of a probe's 20 heads on cached features, beside PyTorch on the same cores.
 
 Both train the same heads from the same initial weights on the same batches with AdamW: here all at
 once, in PyTorch one after another per batch, as V-JEPA 2's probing code does. Steps are timed in
@@ -6,13 +6,12 @@ turns, by CPU time; a whole training is steps x time per step. Needs PyTorch (re
 """
 
 import argparse
-import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from surgrec_jax.bench.timing import timed
 from surgrec_jax.evaluation.heads import attentive, grid
 from surgrec_jax.evaluation.heads.grid import Grid
 from surgrec_jax.models.heads import HeadConfig
@@ -22,7 +21,7 @@ ROUNDS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Sizes."""
+    """The options of `bench probe`."""
     parser.add_argument("--clips", type=int, default=10_000)
     parser.add_argument("--width", type=int, default=768, help="of pooled features")
     parser.add_argument("--tokens", type=int, default=16, help="per clip, for the attentive head")
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Figures for a linear and an attentive head.
+    """Measures a linear and an attentive head.
 
     Raises:
         ValueError: PyTorch is not installed, or the two disagree.
@@ -79,7 +78,7 @@ def _compare(
     init = jax.device_get(module.init(0))
     ours, theirs = _Jax(module, init, settings, steps), _Torch(head, init, settings, steps)
     batches = list(zip(rows, labels, strict=True))
-    # The first pass compiles, and shows that both do the same.
+    # The first pass compiles, and proves that both do the same.
     for one in (ours, theirs):
         one.train(batches)
     difference = float(np.abs(ours.logits(rows[0]) - theirs.logits(rows[0])).max())
@@ -90,8 +89,8 @@ def _compare(
         )
     cpu: dict[str, list[float]] = {"jax": [], "torch": []}
     for _ in range(ROUNDS):
-        cpu["jax"].append(_cpu(lambda: ours.train(batches)))
-        cpu["torch"].append(_cpu(lambda: theirs.train(batches)))
+        cpu["jax"].append(timed(lambda: ours.train(batches))[2])
+        cpu["torch"].append(timed(lambda: theirs.train(batches))[2])
     jax_s, torch_s = (float(np.median(cpu[k])) / len(batches) for k in ("jax", "torch"))
     return {
         "largest difference of logits": difference,
@@ -101,30 +100,18 @@ def _compare(
     }
 
 
-def _cpu(work: Callable[[], None]) -> float:
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
 class _Jax:
-    """`grid.fit`, kept going over several calls."""
+    """The heads of `grid.fit`."""
 
     def __init__(self, module: Any, init: Any, settings: Grid, steps: int):
         self.module, self.init, self.settings, self.steps = module, init, settings, steps
 
     def train(self, batches: list[tuple[np.ndarray, np.ndarray]]) -> None:
         targets = np.eye(self.init["linear"]["bias"].shape[0], dtype=np.float32)
-        self.params = jax.block_until_ready(
-            grid.fit(
-                self.init,
-                self.module.loss,
-                ((x, targets[y]) for x, y in batches),
-                points=self.settings.points,
-                steps=self.steps,
-                seed=0,
-            )
-        )
+        rows = ((x, targets[y]) for x, y in batches)
+        options = {"points": self.settings.points, "steps": self.steps, "seed": 0}
+        params = grid.fit(self.init, self.module.loss, rows, **options)
+        self.params = jax.block_until_ready(params)
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         return np.asarray(jax.vmap(self.module.apply, (0, None))(self.params, x))
@@ -141,14 +128,14 @@ class _Torch:
 
         from surgrec_jax.bench.torch_heads import make
 
-        made = []
+        modules = []
         for lr, decay in self.settings.points.tolist():
             module = make(self.head, self.init)
             matrices = [p for n, p in module.named_parameters() if n.endswith("weight_t")]
             others = [p for n, p in module.named_parameters() if not n.endswith("weight_t")]
             groups = [{"params": matrices, "weight_decay": decay}, {"params": others}]
-            made.append((module, torch.optim.AdamW(groups, lr=lr, weight_decay=0.0)))
-        return made
+            modules.append((module, torch.optim.AdamW(groups, lr=lr, weight_decay=0.0)))
+        return modules
 
     def train(self, batches: list[tuple[np.ndarray, np.ndarray]]) -> None:
         import torch

@@ -1,9 +1,9 @@
-"""What clusters of clip embeddings agree with, against pixels and a random encoder.
+"""Agreement of clusters of clip embeddings with labels, against pixels and a random encoder.
 
     python -m surgrec_jax.bench purity --checkpoint=runs/quickstart/mae
 
-Adjusted mutual information (0: chance, 1: the same partition) of k-means clusters with the domain,
-the case and the phase of the records, by what is clustered and in which space; mean and standard
+It is the adjusted mutual information (0: chance, 1: the same partition) of k-means clusters with
+the domain, the case and the phase of the records, by features and space; mean and standard
 deviation over seeds of the clustering.
 """
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Measures, and returns {"records": n, "agreement": [one dict per features, space and k]}."""
+    """Measures the agreement; returns {"records", "agreement": [dicts by features, space, k]}."""
     encoder = load_encoder(args.checkpoint)
     name, _, config = args.source.partition("/")
     source = open_source(args.data_dir, name, config=config or None)
@@ -44,10 +44,10 @@ def run(args: argparse.Namespace) -> dict:
         "random init": random_encoder(like=encoder).features,
         "pixels": baselines.pixels,
     }
-    found = extraction.extract(encoders, labelled_clips(source, clip))
-    rows = {name: one.features for name, one in found.items()}
+    features = extraction.extract(encoders, labelled_clips(source, clip))
+    rows = {name: one.features for name, one in features.items()}
     rows["pixels"] = baselines.fit_pca(rows["pixels"])(rows["pixels"])
-    one = found["encoder"]
+    one = features["encoder"]
     truth = {**one.labels, "case": np.unique(one.case_id, return_inverse=True)[1]}
     lloyd = Lloyd(sharding.make_mesh(), iterations=50)
     agreement = []

@@ -3,8 +3,8 @@
     python -m surgrec_jax.bench sampler --records=10000,1000000
 
 Each size runs in a process of its own, over cluster leaves in an order file on disk (written to a
-temporary folder, 4 bytes a record). Memory is what the process gains from making the sampler and
-drawing: "private" without the pages of the memory-mapped file, which the system may drop.
+temporary folder, 4 bytes a record). Memory is the gain of the process from making the sampler and
+drawing; "private" is without the pages of the memory-mapped file, which the system may drop.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Measures, and returns {"sizes": [one dict per corpus size]}."""
+    """Measures all corpus sizes; returns {"sizes": [one dict per size]}."""
     sizes = [int(float(n)) for n in args.records.split(",")]
     rows = []
     for records in sizes:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> dict:
 
 
 def _write(path: Path, records: int, leaves: int) -> np.ndarray:
-    """Leaves of very unequal sizes: a record's leaf is the cube of a uniform number."""
+    """Writes leaves of very unequal sizes: a record's leaf is the cube of a uniform number."""
     leaf_of = np.lib.format.open_memmap(path.with_name("leaf_of.npy"), "w+", np.uint32, (records,))
     rng = np.random.default_rng(0)
     for at in range(0, records, 1 << 22):
@@ -82,7 +82,7 @@ def _measure(path: Path, starts: np.ndarray, records: int, draws: int) -> dict:
 
 
 def _memory_mb() -> tuple[float, float]:
-    """(anonymous, resident) megabytes of this process, from Linux's /proc; NaN elsewhere."""
+    """The (anonymous, resident) megabytes of this process, by Linux's /proc; NaN elsewhere."""
     try:
         text = Path("/proc/self/status").read_text()
     except OSError:

@@ -20,12 +20,13 @@ import jax
 import numpy as np
 
 from surgrec_jax import commands, sharding
+from surgrec_jax.bench.timing import timed
 from surgrec_jax.compile_report.targets import CHIPS
 from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.setup import Setup, build_setup, make_mesh
 
-# Dense bf16 peak of one chip in TFLOP/s by JAX's name of it; others have no MFU. (An H100 PCIe, an
-# NVL or a part of a card is slower than the card whose name its own begins with.)
+# Dense bf16 peak of one chip in TFLOP/s by JAX's whole name of it; others have no MFU. (An H100
+# PCIe, an NVL or a part of a card is slower than the card of the shorter name.)
 PEAK_TFLOPS = {kind: chip.tflops for chip in CHIPS.values() for kind in chip.kinds}
 PEAK_TFLOPS |= {"NVIDIA A100-SXM4-40GB": 312.0, "NVIDIA A100-SXM4-80GB": 312.0}
 
@@ -45,10 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Compiles and times the step; returns the figures that are printed.
+    """Compiles and times the step; returns the figures to print.
 
     Raises:
-        ConfigError: a config that does not work, or a comparison that would not be one.
+        ConfigError: the config does not work, or the two steps cannot be compared.
     """
     torch_device = ""
     if args.compare:
@@ -71,23 +72,21 @@ def _measure(setup: Setup, args: argparse.Namespace, torch_device: str) -> dict[
     clips = np.random.default_rng(0).integers(0, 256, setup.clips_shape, np.uint8)
     batch = sharding.put_batch({"video": clips}, setup.mesh)
     step, abstract = setup.step, setup.abstract
-    began = time.perf_counter()
-    compiled = step.lower(abstract, batch).compile()
-    compile_s = time.perf_counter() - began
-
+    compiled, compile_s, _ = timed(lambda: step.lower(abstract, batch).compile())
     state = setup.init()
     other, described = _other_step(setup.objective, clips, args.threads, torch_device)
     seconds, waits, work = [], [], []
     with _batches(setup.config, batch, args) as batches:
         for _ in range(args.steps + 2):
             began, cpu = time.perf_counter(), time.process_time()
-            given = next(batches)
+            inputs = next(batches)
             waited = time.perf_counter() - began
-            state, metrics = compiled(state, given)
+            state, metrics = compiled(state, inputs)
             jax.block_until_ready(metrics)
             seconds.append(time.perf_counter() - began)
             waits.append(waited)
-            work.append((time.process_time() - cpu, *_timed(other)))
+            spent = time.process_time() - cpu
+            work.append((spent, *timed(other)[1:]))
     seconds, waits = np.array(seconds[2:]), np.array(waits[2:])
     figures = _figures(setup, compiled, seconds, waits, compile_s, args)
     if args.compare:
@@ -105,29 +104,22 @@ def _other_step(
     return torch_step.make_step(objective, clips, device=torch_device, threads=threads)
 
 
-def _timed(step: Callable[[], None]) -> tuple[float, float]:
-    """CPU seconds and seconds of a call."""
-    began, cpu = time.perf_counter(), time.process_time()
-    step()
-    return time.process_time() - cpu, time.perf_counter() - began
-
-
 def _comparison(seconds: np.ndarray, work: np.ndarray, described: dict) -> dict[str, Any]:
     """Figures of steps taken in turn.
 
     Args:
         seconds: [steps] of ours.
-        work: [steps, 3] CPU seconds of ours, CPU seconds and seconds of the other.
-        described: figures of what the other is.
+        work: [steps, 3] CPU seconds of ours, seconds and CPU seconds of the other.
+        described: figures about the other.
     """
-    ours, other = work[:, 0], work[:, 1]
-    pairs = {"cpu": ours / other, "time": seconds / work[:, 2]}
+    ours, other_seconds, other = work.T
+    pairs = {"cpu": ours / other, "time": seconds / other_seconds}
     quantiles = {k: [float(q) for q in np.quantile(v, (0.5, 0.05, 0.95))] for k, v in pairs.items()}
     return {
         "step_cpu_s_median": float(np.median(ours)),
         "torch": {
             **described,
-            "step_ms_median": 1e3 * float(np.median(work[:, 2])),
+            "step_ms_median": 1e3 * float(np.median(other_seconds)),
             "step_cpu_s_median": float(np.median(other)),
         },
         "ours_over_torch": {

@@ -1,4 +1,4 @@
-"""A prepared data set of noise-textured frames, to time the loader where no data is prepared."""
+"""A prepared data set of noise-textured frames, to time the loader without other data."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +8,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from surgrec_jax.records.schema import record_features
+
 
 def frame(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A picture with detail at all scales, so that its JPEG is about as large as that of tissue."""
+    """Makes a picture with detail at all scales, whose JPEG is about as large as that of tissue."""
     image = np.zeros((height, width, 3), np.float32)
     for cells in (4, 16, 64, 128):
         noise = rng.normal(0, 60 / cells**0.45, (cells, cells, 3)).astype(np.float32)
@@ -19,7 +21,7 @@ def frame(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def drifting_frames(seconds: float, height: int, fps: float, seed: int = 0) -> Iterator[np.ndarray]:
-    """Frames [height, width, 3] of such a picture under a camera that drifts; 16:9."""
+    """Makes 16:9 frames [height, width, 3] of such a picture under a camera that drifts."""
     width = round(height * 16 / 9 / 2) * 2
     margin = height // 8
     picture = frame(np.random.default_rng(seed), height + 2 * margin, width + 2 * margin)
@@ -30,21 +32,10 @@ def drifting_frames(seconds: float, height: int, fps: float, seed: int = 0) -> I
 
 
 def write_synthetic(
-    data_dir: Path, *, records: int, frames: int = 64, short_side: int = 256, fps: float = 8.0
+    data_dir: Path, *, records: int, frames: int = 64, short_side: int = 256
 ) -> str:
     """Writes `records` records of 16:9 JPEG frames (quality 90); returns the data set's name."""
-    name, f = "synthetic", tfds.features
-    schema = f.FeaturesDict(
-        {
-            "frames": f.Sequence(f.Image(shape=(None, None, 3), encoding_format="jpeg")),
-            "times": f.Sequence(np.float32),
-            "source": f.Text(),
-            "domain": f.ClassLabel(names=["laparoscopy"]),
-            "case_id": f.Text(),
-            "video_id": f.Text(),
-            "segment": np.int32,
-        }
-    )
+    name, fps, schema = "synthetic", 8.0, record_features({}, {})
     folder = data_dir / name / "1.0.0"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -63,6 +54,9 @@ def write_synthetic(
             "case_id": str(r),
             "video_id": str(r),
             "segment": 0,
+            "native_fps": fps,
+            "native_height": height,
+            "native_width": width,
         }
         raw = schema.serialize_example(schema.encode_example(example))
         writer.write(raw)

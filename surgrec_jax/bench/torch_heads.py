@@ -1,4 +1,4 @@
-"""The probes' heads in PyTorch, as its users write them: what `bench probe` compares with."""
+"""The probes' heads in PyTorch, as its users write them, for `bench probe`."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from surgrec_jax.models.heads import HeadConfig
 
 
 def make(head: HeadConfig, init: dict[str, Any]) -> Any:
-    """A torch module with given initial weights (a pure dict of `models.heads`).
+    """Makes a torch module with some initial weights (a pure dict of `models.heads`).
 
     Matrices are parameters called `weight_t`, [in, out] as here; only they decay.
     """

@@ -1,4 +1,4 @@
-"""The same training step in PyTorch, with transformers' models: what `bench step` compares with.
+"""The same training step in PyTorch, with transformers' models, for `bench step`.
 
 Masks, sizes, optimizer and batch are those of the objective; weights are transformers' own random
 ones. On a CPU it runs eagerly in float32; on a GPU as one graph of `torch.compile`, with bfloat16
@@ -6,7 +6,7 @@ autocast, PyTorch's fused attention and fused AdamW.
 
 The models' own forward passes index with masks and ask the device for sizes, which breaks graphs
 and waits for the device. Here their layers are called with `gather` instead: the same losses and
-gradients (tests/bench/test_step.py), and as on our side only the tubelets that are seen are
+gradients (tests/bench/test_step.py), and as on our side only the visible tubelets are
 embedded, and tokens keep the dtype of the layers.
 """
 
@@ -23,21 +23,21 @@ from surgrec_jax.objectives.jepa import JEPA
 from surgrec_jax.objectives.mae import MAE, TARGET_EPS
 from surgrec_jax.safety.errors import ConfigError
 
-# A learning rate and a momentum so that every step does all of a step's work.
+# With this learning rate and momentum every step does all of its work.
 LR, MOMENTUM = 1e-4, 0.999
 
 
 def pick_device(platform: str, count: int) -> str:
-    """torch's name of the device on which jax's step runs.
+    """The name in torch of the device on which jax's step runs.
 
     Args:
-        platform: `jax.default_backend()`. count: of its devices.
+        platform, count: `jax.default_backend()`, and the number of its devices.
 
     Raises:
         ConfigError: torch or transformers is not installed, torch cannot run on such a device, or
             it would run on one GPU and jax on several.
     """
-    # Threads that wait shall sleep: spinning would count as work. Read when torch is loaded.
+    # Waiting threads shall sleep, as spinning would count as work; torch reads this when it loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         import torch
@@ -65,13 +65,13 @@ def pick_device(platform: str, count: int) -> str:
 def make_step(
     objective: Objective, video: np.ndarray, *, device: str, threads: int
 ) -> tuple[Callable[[], None], dict[str, Any]]:
-    """A function that makes one training step, and figures: its device and millions of parameters.
+    """Makes a function that takes a training step, and figures: device, millions of parameters.
 
     Every call is a step on the same uint8 clips [B, T, H, W, 3], with fresh masks.
 
     Args:
-        device: of `pick_device`.
-        threads: of torch, on a CPU.
+        device: device of `pick_device`.
+        threads: number of torch's threads, on a CPU.
 
     Raises:
         ConfigError: transformers has no such model.
@@ -107,7 +107,7 @@ def make_step(
 
 
 def make_loss(objective: Objective, device: str) -> tuple[Callable, Any, Callable[[], None]]:
-    """The loss of uint8 clips [B, T, H, W, 3], the model it trains, and what follows the optimizer.
+    """Makes the loss of uint8 clips [B, T, H, W, 3], its model, and the end of a step.
 
     Every call draws a mask per clip: `torch.rand(B, cells).argsort(1)`, the first of it hidden
     (MAE) or seen (JEPA), the same in every tubelet.
@@ -141,20 +141,20 @@ def _sizes(config: ViTConfig) -> dict[str, Any]:
 
 
 def _patchify(clips, config: ViTConfig):
-    """Clips [B, T, H, W, 3] as tubelets [B, N, P], channels last within P."""
+    """Cuts clips [B, T, H, W, 3] into tubelets [B, N, P], channels last within P."""
     (t, h, w), p = config.grid, config.patch
     x = clips.unflatten(1, (t, config.tubelet)).unflatten(3, (h, p)).unflatten(5, (w, p))
     return x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(len(clips), t * h * w, -1)
 
 
 def _gather(x, ids):
-    """Rows [B, n, D] of x [B or 1, N, D]."""
+    """Gathers rows [B, n, D] of x [B or 1, N, D]."""
     x = x.expand(len(ids), -1, -1)
     return x.gather(1, ids[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def _in_every_tubelet(cells, config: ViTConfig):
-    """Ids of tokens [B, t n] of cells [B, n] of a frame's grid."""
+    """The ids of tokens [B, t n] of cells [B, n] of a frame's grid."""
     import torch
 
     t, h, w = config.grid
@@ -163,13 +163,13 @@ def _in_every_tubelet(cells, config: ViTConfig):
 
 
 def _make_embed(config: ViTConfig, device: str) -> Callable:
-    """Of a convolution and uint8 tubelets [B, n, P]: tokens [B, n, D]."""
+    """Makes the map of a convolution and uint8 tubelets [B, n, P] to tokens [B, n, D]."""
     import torch
 
     mean, std = (torch.tensor(value, device=device) for value in (config.mean, config.std))
 
     def embed(convolution, tubelets):
-        # The kernel is as large as the stride: a product, without what Conv3d costs.
+        # The kernel is as large as the stride: a product costs less than Conv3d.
         x = ((tubelets.unflatten(-1, (-1, 3)).float() / 255 - mean) / std).flatten(-2)
         weight = convolution.weight.permute(0, 2, 3, 4, 1).flatten(1)
         return torch.nn.functional.linear(x, weight, convolution.bias)
@@ -200,7 +200,7 @@ def _mae(config: ViTConfig, options, device: str):
     ).to(device)
     model.train()
     encoder, embed = model.videomae, _make_embed(config, device)
-    # Neither parameters nor buffers in transformers: `to` leaves them where they are.
+    # In transformers these are neither parameters nor buffers, which `to` would move.
     position = encoder.embeddings.position_embeddings.to(device)
     decoder_position = model.position_embeddings.to(device)
     _, h, w = config.grid
@@ -227,7 +227,7 @@ def _mae(config: ViTConfig, options, device: str):
 
 
 def _jepa(config: ViTConfig, options, device: str):
-    """VJEPA2Model's layers over visible tokens only: its own forward encodes all, then gathers."""
+    """VJEPA2Model's layers over visible tokens only, where its own forward encodes all."""
     import torch
     import transformers
 
@@ -269,8 +269,8 @@ def _jepa(config: ViTConfig, options, device: str):
     def loss(clips):
         tubelets = _patchify(clips, config)
         with torch.no_grad():
-            wanted = encode(target, tubelets).float()
-            wanted = torch.nn.functional.layer_norm(wanted, wanted.shape[-1:])
+            targets = encode(target, tubelets).float()
+            targets = torch.nn.functional.layer_norm(targets, targets.shape[-1:])
         total = 0.0
         for number, mask in enumerate(options.masks):
             cells = torch.rand(len(clips), h * w, device=device).argsort(1)
@@ -278,7 +278,7 @@ def _jepa(config: ViTConfig, options, device: str):
             seen, hidden = (_in_every_tubelet(part, config) for part in cells)
             x = encode(model.encoder, _gather(tubelets, seen), seen)
             x = predict(x, seen, hidden, number).float()
-            total = total + (x - _gather(wanted, hidden)).abs().mean()
+            total = total + (x - _gather(targets, hidden)).abs().mean()
         return total / len(options.masks)
 
     def after():

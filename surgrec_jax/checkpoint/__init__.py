@@ -1,10 +1,10 @@
 """Checkpoints: asynchronous saves with Orbax, checksums, strict restores, reading parts of them.
 
 <workdir>/checkpoints/<step>/state           the training state, an OCDBT array store
-<workdir>/checkpoints/<step>/meta.json       what the arrays are (architecture, clip, data, config)
+<workdir>/checkpoints/<step>/meta.json       architecture, clip, data and config of the arrays
 <workdir>/checkpoints/<step>/manifest.json   sizes and checksums of all files, shapes and dtypes
-<workdir>/checkpoints/<step>.tmp             a save under way, or one that was cut short
-<workdir>/checkpoints-damaged/               steps that were found damaged, for inspection
+<workdir>/checkpoints/<step>.tmp             a save under way, or an interrupted one
+<workdir>/checkpoints-damaged/               damaged steps, for inspection
 """
 
 from surgrec_jax.checkpoint.locations import (

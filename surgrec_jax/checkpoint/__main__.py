@@ -17,7 +17,7 @@ from surgrec_jax.safety.terminal import escape_output
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints a table of the steps, then what is wrong with them."""
+    """Prints a table of the steps, then their faults."""
     parser = argparse.ArgumentParser(
         prog="python -m surgrec_jax.checkpoint",
         description=__doc__,
@@ -32,20 +32,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _show(folder: Path, whole: bool) -> int:
-    found = find(folder)
-    one = folder.resolve() == found.path.resolve()
-    steps = [found.step] if one else steps_in(found.root)
-    rows = [_row(Location(found.root, step), whole) for step in steps]
-    _table(
-        [
-            ("step", "saved", "GiB", "files", "arrays", "score", "s", "state"),
-            *(cells for cells, _ in rows),
-        ]
-    )
+    newest = find(folder)
+    one = folder.resolve() == newest.path.resolve()
+    steps = [newest.step] if one else steps_in(newest.root)
+    rows = [_row(Location(newest.root, step), whole) for step in steps]
+    head = ("step", "saved", "GiB", "files", "arrays", "score", "s", "state")
+    _table([head, *(cells for cells, _ in rows)])
     problems = [text for _, texts in rows for text in texts]
     for text in problems:
         print(f"  {text}")
-    aside = Path(f"{found.root}-damaged")
+    aside = Path(f"{newest.root}-damaged")
     if not one and aside.is_dir():
         print(f"{len(list(aside.iterdir()))} damaged step(s) put aside in {aside}")
     return 1 if problems else 0

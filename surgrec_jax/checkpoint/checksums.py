@@ -1,4 +1,4 @@
-"""What a checkpoint's files were when they were saved, and whether they still are that.
+"""Checksums of a checkpoint's files, to tell whether they are still as they were saved.
 
 Orbax restores a flipped bit without a word. A manifest beside the arrays holds the size of every
 file and a CRC-32 of each of its blocks, and shape and dtype of every array; it is the last file
@@ -16,17 +16,12 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from surgrec_jax.checkpoint.locations import (
-    CheckpointError,
-    DamagedError,
-    Location,
-    MismatchError,
-)
+from surgrec_jax.checkpoint.locations import CheckpointError, DamagedError, Location, MismatchError
 from surgrec_jax.safety import untrusted
 
 FILE = "manifest.json"
 FORMAT = 1
-# Bytes under one checksum: large files are read by several threads, and damage is located.
+# Bytes under one checksum, so that several threads read a large file and damage is located.
 BLOCK = 16 * 2**20
 THREADS = 8
 # A manifest of a ViT-g state is some 100 KB; nothing larger is read.
@@ -68,10 +63,10 @@ def sync(path: Path) -> None:
 
 
 def read(location: Location) -> dict[str, Any]:
-    """The manifest of a step.
+    """Reads the manifest of a step.
 
     Raises:
-        DamagedError: there is none, or it is not the one that was written.
+        DamagedError: there is none, or it is not as it was written.
         MismatchError: it is of another format.
     """
     path = location.path / FILE
@@ -92,8 +87,8 @@ def read(location: Location) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise DamagedError(f"{path} holds no object")
     if body.get("format") != FORMAT:
-        found = body.get("format")
-        raise MismatchError(f"{path} has format {found!r}, this version reads {FORMAT}")
+        saved_format = body.get("format")
+        raise MismatchError(f"{path} has format {saved_format!r}, this version reads {FORMAT}")
     with untrusted.interpreting(path, error_type=DamagedError):
         _check_body(body)
     if body["step"] != location.step:
@@ -102,7 +97,7 @@ def read(location: Location) -> dict[str, Any]:
 
 
 def _check_body(body: dict[str, Any]) -> None:
-    """Raises what it stumbles over in a manifest that `write` did not write."""
+    """Raises any error for a manifest that `write` did not write."""
     for name, entry in body["files"].items():
         size, sums = operator.index(entry["size"]), [operator.index(x) for x in entry["crc32"]]
         if size < 0 or len(sums) != -(-size // BLOCK) or len(name) > 1000 or "\0" in name:
@@ -116,12 +111,10 @@ def _check_body(body: dict[str, Any]) -> None:
 
 
 def verify(location: Location, names: tuple[str, ...] | None = None) -> list[str]:
-    """What is wrong with a step's files, [] where they are those that were saved.
-
-    Reads every byte, in parallel.
+    """Finds the faults of a step's files, [] for whole ones; reads every byte, in parallel.
 
     Args:
-        names: look at these files only, and at the manifest.
+        names: files to check besides the manifest; None for all.
 
     Raises:
         CheckpointError: the file system does not let them be read, which says nothing about them,
@@ -149,7 +142,7 @@ def verify(location: Location, names: tuple[str, ...] | None = None) -> list[str
 
 
 def check(location: Location, names: tuple[str, ...] | None = None) -> None:
-    """Raises DamagedError where `verify` finds something."""
+    """Raises DamagedError where `verify` finds faults."""
     problems = verify(location, names)
     if problems:
         more = f" and {len(problems) - 2} more" if len(problems) > 2 else ""
@@ -159,23 +152,23 @@ def check(location: Location, names: tuple[str, ...] | None = None) -> None:
 
 
 def arrays_of(location: Location) -> Arrays:
-    """Dtype and shape of every saved array. Raises DamagedError as `read` does."""
+    """The dtype and shape of every saved array; raises as `read`."""
     arrays = read(location)["arrays"]
     return {name: (dtype, tuple(shape)) for name, (dtype, shape) in arrays.items()}
 
 
 def _unreadable(path: Path, error: OSError) -> DamagedError:
-    """What an error says about a file; raises CheckpointError where it says nothing."""
+    """Makes an error a DamagedError; raises CheckpointError where it says nothing of the file."""
     if error.errno in (errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
         return DamagedError(f"{path} cannot be read: {error}")
-    # Too many open files, no permission, a server that is away: not a reason to put a step aside.
+    # Too many open files, no permission or a server that is away are no damage.
     raise CheckpointError(
         f"{path} cannot be read now: {error}. Nothing was changed; mend that and try again"
     ) from error
 
 
 def _outside(location: Location, name: str, entry: dict[str, Any]) -> str | None:
-    """Why a listed file is not worth reading; None where its size is right."""
+    """The reason not to read a listed file; None where its size is right."""
     path = location.path / name
     if ".." in Path(name).parts or Path(name).is_absolute():
         return f"{name!r} lies outside the checkpoint"
@@ -190,12 +183,12 @@ def _outside(location: Location, name: str, entry: dict[str, Any]) -> str | None
 
 
 def _block_sums(folder: Path, sizes: dict[str, int]) -> dict[str, list[int]]:
-    """CRC-32 of every block of every file. zlib and reads let other threads run."""
+    """The CRC-32 of every block of every file; zlib and reads let other threads run."""
     blocks = [(n, at) for n, size in sizes.items() for at in range(0, size, BLOCK)]
 
     def one(block: tuple[str, int]) -> int:
         name, at = block
-        # Buffered: a raw read may give less than is asked for (FUSE, NFS).
+        # The file is buffered, as a raw read may give fewer bytes (FUSE, NFS).
         with open(folder / name, "rb") as file:
             file.seek(at)
             return zlib.crc32(file.read(BLOCK))

@@ -1,20 +1,20 @@
-"""Where saved steps are, and the errors about them."""
+"""The places of saved steps, and the errors about them."""
 
 import dataclasses
 from pathlib import Path
 
 from surgrec_jax.safety.errors import UserError
 
-# Endings of the weights of other projects, which surgrec_jax.convert reads.
+# Endings of other projects' weights, which surgrec_jax.convert reads.
 FOREIGN = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 
 
 class CheckpointError(UserError, RuntimeError):
-    """A checkpoint that cannot be written, read or used, with what to do about it."""
+    """A checkpoint cannot be written, read or used; the message has the remedy."""
 
 
 class DamagedError(CheckpointError):
-    """The files are not those that were saved."""
+    """The files are not as they were saved."""
 
 
 class MismatchError(CheckpointError):
@@ -30,7 +30,7 @@ class Location:
 
     @property
     def path(self) -> Path:
-        """The step's folder."""
+        """The folder of the step."""
         return self.root / str(self.step)
 
 
@@ -41,13 +41,13 @@ def steps_in(root: Path) -> list[int]:
 
 
 def find(path: str | Path, step: int | None = None) -> Location:
-    """The saved step meant by a workdir, its checkpoints folder or a step's folder.
+    """Locates the saved step of a workdir, of its checkpoints folder or of a step's folder.
 
     Args:
-        step: of a workdir or checkpoints folder; None for the newest.
+        step: number of the step; None for the newest.
 
     Raises:
-        CheckpointError: nothing is saved there, or another step, or a file of another project.
+        CheckpointError: there is no such step, or weights of another project.
     """
     path = Path(path)
     if path.name.isdigit() and (path / "state").is_dir():
@@ -78,6 +78,6 @@ def _is_foreign(path: Path) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, short enough for one sentence."""
+    """The text of an error, short enough for one sentence."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]

@@ -1,8 +1,8 @@
-"""The checkpoints of a run: saved in the background, committed at once, kept or dropped.
+"""The checkpoints of a run: saved in the background, committed whole, kept or removed.
 
 Orbax writes the arrays into <step>.tmp/state while training goes on. A thread then adds meta and
-manifest, waits until all of it is on the disk and renames the folder to <step>. Whatever happens
-before the rename leaves a folder that is not a step; whatever happens after, a step that is whole.
+manifest, waits until all of it is on the disk and renames the folder to <step>. A failure
+before the rename leaves a folder that is not a step, a failure after it a step that is whole.
 """
 
 import concurrent.futures
@@ -35,14 +35,14 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        root: the folder; made if missing. Folders that saves left behind are removed.
-        keep: how many of the newest steps stay.
-        keep_best: how many of the steps with the highest score stay besides.
-        max_failures: saves in a row that may fail before one raises. With several processes the
-            first one raises: they could no longer agree on what is saved.
+        root: the folder, made if missing; remains of interrupted saves are removed.
+        keep: number of the newest steps that stay.
+        keep_best: number of the steps with the highest score that stay besides.
+        max_failures: number of saves in a row that may fail before one raises. With several
+            processes the first one raises: they could no longer agree on what is saved.
 
     Attributes:
-        failed: saves that failed so far.
+        failed: number of saves that failed so far.
     """
 
     def __init__(self, root: Path, *, keep: int = 2, keep_best: int = 1, max_failures: int = 0):
@@ -62,16 +62,17 @@ class Checkpoints:
                     shutil.rmtree(left)
 
     def check_space(self, state: Any, saves: int | None = None) -> None:
-        """Raises CheckpointError where the file system cannot hold the checkpoints a run will keep:
-        too little space, or no folder that has folders can be renamed, as a save ends.
+        """Raises CheckpointError where the file system cannot hold the checkpoints of a run.
+
+        It has too little space, or cannot rename a folder of folders, as a save ends.
 
         Args:
-            saves: how many there will be; None for as many as it takes.
+            saves: number of saves to come; None for any number.
         """
         size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
-        kept = self._keep + self._keep_best
-        # One more than is kept: a save completes before the step it replaces is deleted.
-        most = kept + 1 - min(len(steps_in(self.root)), kept)
+        count = self._keep + self._keep_best
+        # One step more must fit: a save completes before the step it replaces is deleted.
+        most = count + 1 - min(len(steps_in(self.root)), count)
         needed = size * (most if saves is None else min(most, saves))
         free = shutil.disk_usage(self.root).free
         if free < needed:
@@ -86,7 +87,7 @@ class Checkpoints:
             self._check_rename()
 
     def _check_rename(self) -> None:
-        # Names that the next start removes, should they stay. An empty folder proves nothing.
+        # The next start would remove these names. Renaming an empty folder would prove nothing.
         probe, renamed = self.root / "0.tmp", self.root / "0.old.tmp"
         try:
             (probe / "state").mkdir(parents=True)
@@ -106,8 +107,7 @@ class Checkpoints:
 
         Args:
             meta: JSON values.
-            score: decides which steps are best, higher is better; a step without one ranks below
-                all that have one.
+            score: rank of the step, higher is better; a step without one ranks lowest.
 
         Raises:
             CheckpointError: this or the previous save failed, and more in a row than are allowed.
@@ -148,7 +148,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        """Closes; after another error, one of closing is only logged."""
+        """Closes; an error of closing is only logged after another one."""
         try:
             self.close()
         except CheckpointError as late:
@@ -162,22 +162,22 @@ class Checkpoints:
             self.wait()
         finally:
             self._thread.shutdown()
-            with contextlib.suppress(Exception):  # what it has to say was said by the wait
+            with contextlib.suppress(Exception):  # the wait has raised its errors
                 self._writer.close()
         if self._last_error is not None:
             raise self._last_error
 
     def restore(self, abstract_state: Any) -> tuple[Any, dict[str, Any]] | None:
-        """State and meta of the newest step that is whole, None where nothing is saved.
+        """Restores state and meta of the newest step that is whole; None where nothing is saved.
 
-        A step whose files are not those that were saved is moved to `<root>-damaged/` and the one
-        before is tried. The first process looks and decides for all.
+        A damaged step is moved to `<root>-damaged/` and the one before is tried. The first process
+        decides for all.
 
         Args:
             abstract_state: shapes, dtypes and shardings; may differ from the saved shardings.
 
         Raises:
-            CheckpointError: saved arrays of other shapes or dtypes, or all steps are damaged.
+            CheckpointError: saved arrays have other shapes or dtypes, or all steps are damaged.
         """
         damaged = Path(f"{self.root}-damaged")
         step = _NOTHING
@@ -234,14 +234,14 @@ class Checkpoints:
         self._drop()
 
     def _drop(self) -> None:
-        """Removes what is neither among the newest nor among the best."""
+        """Removes the steps that are neither among the newest nor among the best."""
         steps = steps_in(self.root)
         scored = [s for s in steps if self._scores.get(s, -math.inf) > -math.inf]
         best = sorted(scored, key=lambda s: (self._scores[s], s))
-        kept = {*steps[-self._keep :], *(best[-self._keep_best :] if self._keep_best else ())}
-        for step in set(steps) - kept:
+        survivors = {*steps[-self._keep :], *(best[-self._keep_best :] if self._keep_best else ())}
+        for step in set(steps) - survivors:
             try:
-                # Renamed first: half a step must not have a step's name.
+                # It is renamed first, as half a step must not have a step's name.
                 trash = self.root / f"{step}.old.tmp"
                 (self.root / str(step)).rename(trash)
                 shutil.rmtree(trash)
@@ -249,20 +249,20 @@ class Checkpoints:
                 logging.warning("could not remove checkpoint %d: %s", step, error)
 
     def _fail(self, step: int, error: Exception) -> None:
-        """Counts a failed save, and raises where it is one too many."""
+        """Counts a failed save, and raises its error if it is one too many."""
         self.failed += 1
         self._in_a_row += 1
-        # A manager of threads that failed is not asked to do it again.
+        # A writer whose threads failed is replaced.
         with contextlib.suppress(Exception):
             self._writer.close()
         self._writer = _writer()
         shutil.rmtree(self.root / f"{step}.tmp", ignore_errors=True)
-        said = (
+        problem = (
             f"could not write checkpoint {step} to {self.root}: {first_line(error)}. Earlier "
             "checkpoints are intact"
         )
         self._last_error = CheckpointError(
-            f"{said}: free disk space or mend the file system, and the same command continues "
+            f"{problem}: free disk space or mend the file system, and the same command continues "
             "from the newest"
         )
         self._last_error.__cause__ = error
@@ -270,14 +270,13 @@ class Checkpoints:
             raise self._last_error
         logging.warning(
             "%s; training goes on (failure %d in a row, checkpoint.max_failures is %d)",
-            said, self._in_a_row, self._max_failures,
+            problem, self._in_a_row, self._max_failures,
         )  # fmt: skip
 
 
-# Data files of about this size: tensorstore holds each in memory until it is full, and its own
-# choice is 2 GB.
+# The size of data files: tensorstore holds each in memory until it is full, by default 2 GB.
 _DATA_FILE_BYTES = 16 << 20
-# What the first process tells the others besides a step.
+# The first process tells the others one of these besides a step.
 _NOTHING, _ALL_DAMAGED = -1, -2
 
 

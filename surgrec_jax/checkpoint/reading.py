@@ -18,15 +18,14 @@ from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import UserError
 
 META = "meta.json"
-# Raised when the meaning of the meta changes.
-FORMAT = 1
+FORMAT = 1  # to be raised when the meaning of the meta changes
 
 
 def read_meta(location: Location) -> dict[str, Any]:
-    """The JSON part of a checkpoint.
+    """Reads the JSON part of a checkpoint.
 
     Raises:
-        DamagedError: it is not what was saved.
+        DamagedError: it is not as it was saved.
         MismatchError: it is of another format.
     """
     checksums.check(location, (META,))
@@ -42,14 +41,14 @@ def read_meta(location: Location) -> dict[str, Any]:
 
 
 def restore_state(location: Location, abstract_state: Any, *, verified: bool = False) -> Any:
-    """The arrays of a checkpoint, or of the subtree that `abstract_state` names.
+    """Restores the arrays of a checkpoint, or those of the subtree that `abstract_state` names.
 
     Args:
         abstract_state: shapes, dtypes and shardings; may differ from the saved shardings.
-        verified: the caller has compared the files with the manifest already.
+        verified: whether the caller has compared the files with the manifest already.
 
     Raises:
-        MismatchError: an array is missing or has another shape or dtype than asked for.
+        MismatchError: an array is missing or has another shape or dtype.
         DamagedError: the files are not those that were saved.
         CheckpointError: the files cannot be read.
     """
@@ -84,16 +83,16 @@ def describe_arrays(state: Any) -> checksums.Arrays:
     }
 
 
-def _check_same(location: Location, wanted: Any) -> None:
-    """Orbax casts dtypes and pads shapes without a word; here a difference is an error."""
-    have = checksums.arrays_of(location)
-    for key, (dtype, shape) in describe_arrays(wanted).items():
-        if key not in have:
+def _check_same(location: Location, state: Any) -> None:
+    """Raises MismatchError for other dtypes or shapes, which Orbax casts and pads silently."""
+    saved = checksums.arrays_of(location)
+    for key, (dtype, shape) in describe_arrays(state).items():
+        if key not in saved:
             raise MismatchError(f"{location.path} has no array {key!r}; it is of another model")
-        if have[key] != (dtype, shape):
+        if saved[key] != (dtype, shape):
             raise MismatchError(
-                f"{location.path}: array {key!r} is {have[key][0]}{list(have[key][1])}, this model "
-                f"wants {dtype}{list(shape)}"
+                f"{location.path}: array {key!r} is {saved[key][0]}{list(saved[key][1])}, this "
+                f"model wants {dtype}{list(shape)}"
             )
 
 

@@ -34,7 +34,7 @@ def _run(args: argparse.Namespace, changes: list[str]) -> int:
         return table.run(args.table, args.cells, changes)
     target = targets.parse(args.topology)
     targets.prepare_environment(target)
-    # Imported here: the environment comes first, and errors above need no JAX.
+    # JAX is imported here: the environment comes first, and errors above need none.
     from surgrec_jax import commands
     from surgrec_jax.compile_report import report
 
@@ -53,7 +53,7 @@ def _run(args: argparse.Namespace, changes: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The arguments, and config changes as KEY=VALUE."""
+    """Parses the arguments, and config changes as KEY=VALUE."""
     parser = argparse.ArgumentParser(
         prog="python -m surgrec_jax.compile_report",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""Collectives of a compiled program, from its HLO text: how often they run, and their bytes."""
+"""Collectives of a compiled program, from its HLO text: their runs in a step and their bytes."""
 
 import dataclasses
 import math
@@ -22,7 +22,7 @@ _GROUPS_IOTA = re.compile(r"replica_groups=\[\d+,(\d+)\]")
 _GROUPS_MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _LIMIT = re.compile(r"= s32\[\]\S* constant\((\d+)\)")
-# How libtpu writes a reduce-scatter: a fusion of an all-reduce and a slice.
+# libtpu writes a reduce-scatter as a fusion of an all-reduce and a slice.
 _TPU_REDUCE_SCATTER = "all-reduce-scatter"
 
 
@@ -31,25 +31,23 @@ class Collective:
     """One collective operation of a program.
 
     Attributes:
-        kind: of KINDS.
-        times: how often it runs in a step: once per trip of the loops it stands in.
+        kind: one of KINDS.
+        times: number of its runs in a step: one per trip of the loops it stands in.
         size: bytes of the whole arrays that it gathers, reduces or moves, in one run.
-        group: devices that take part together.
-        in_loop: whether it stands in a loop.
+        group: number of devices that take part together.
     """
 
     kind: str
     times: int
     size: int
     group: int
-    in_loop: bool
 
 
 def collectives(text: str) -> list[Collective]:
-    """The collectives of a module's HLO text, loops counted by their known trip counts."""
+    """Finds the collectives of a module's HLO text; loops count by their known trips."""
     entry, bodies = computations(text)
     times = runs(entry, bodies)
-    found, seen = [], set()
+    operations, seen = [], set()
     for name, lines in bodies.items():
         for line in lines if times[name] else ():
             match = _OPERATION.search(line)
@@ -64,15 +62,15 @@ def collectives(text: str) -> list[Collective]:
             key = (kind, size, channel[1]) if channel else (name, line)
             if key not in seen:
                 seen.add(key)
-                found.append(Collective(kind, times[name], size, group, times[name] > 1))
-    return found
+                operations.append(Collective(kind, times[name], size, group))
+    return operations
 
 
-def summary(found: list[Collective]) -> dict[str, dict[str, float]]:
-    """Per kind: operations in the program, runs in a step, and MiB in all runs together."""
+def summary(operations: list[Collective]) -> dict[str, dict[str, float]]:
+    """Sums up by kind: operations in the program, runs in a step, and MiB in all runs."""
     table = {}
     for kind in KINDS:
-        mine = [c for c in found if c.kind == kind]
+        mine = [c for c in operations if c.kind == kind]
         if mine:
             table[kind] = {
                 "operations": len(mine),
@@ -97,7 +95,7 @@ def computations(text: str) -> tuple[str, dict[str, list[str]]]:
 
 
 def runs(entry: str, bodies: dict[str, list[str]]) -> dict[str, int]:
-    """How often every computation runs in a step, both branches of a condition once."""
+    """Counts the runs of every computation in a step; both branches of a condition run once."""
     total: dict[str, int] = defaultdict(int)
     _count(entry, 1, bodies, total)
     return total
@@ -113,13 +111,13 @@ def _count(name: str, times: int, bodies: dict[str, list[str]], total: dict[str,
 
 
 def callees(line: str) -> list[str]:
-    """Computations that an operation calls."""
+    """The computations that an operation calls."""
     listed = (match[1].split(",") for match in _CALLS.finditer(line))
     return [name.strip().lstrip("%") for names in listed for name in names]
 
 
 def _trips(line: str, bodies: dict[str, list[str]]) -> int:
-    """Trips of a loop; 1 where the number is not known before it runs."""
+    """The trips of a loop; 1 where the number is not known before it runs."""
     known = _TRIPS.search(line)
     if known:
         return int(known[1])

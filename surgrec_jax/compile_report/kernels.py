@@ -16,12 +16,13 @@ _INSTRUCTION = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = (.*?) ([\w\-]+)\((.*)$")
 _CUSTOM = re.compile(r'custom_call_target="([^"]*)"')
 _CONTRACTED = re.compile(r'lhs_contracting_dim(?:ension)?s"?[=:][\[{]([\d",]*)')
 _CONTROL = ("while", "conditional", "call")
-# They run nothing, or only point at what is there.
+# These run nothing, or only point at arrays.
 _FREE = (
     *("parameter", "constant", "iota", "get-tuple-element", "tuple", "bitcast", "opt-barrier"),
     *("after-all", *_CONTROL),
 )
-# Of an operand they read only what they give; or write, into their first operand, the second.
+# These read only a part of an operand, their result; this one writes its second operand into the
+# first.
 _READS_A_PART = ("dynamic-slice", "gather", "slice")
 _WRITES_A_PART = "dynamic-update-slice"
 # cuDNN's attention of n queries and m keys of size d: two products of 2 n m d forward, five back.
@@ -33,10 +34,10 @@ class Kernel:
     """One operation of a program that runs as a kernel (or a few).
 
     Attributes:
-        kind: of KINDS.
-        times: how often it runs in a step.
-        flops: of matrix products and attention, in one run; 0 for others.
-        size: bytes read and written in one run, each once and none found in a cache.
+        kind: one of KINDS.
+        times: number of its runs in a step.
+        flops: FLOPs of matrix products and attention in one run; 0 for others.
+        size: bytes read and written in one run, each once and without a cache.
     """
 
     kind: str
@@ -45,7 +46,7 @@ class Kernel:
     size: float
 
     def seconds(self, peak: float, bandwidth: float) -> float:
-        """The least that all runs take, at `peak` FLOP/s and `bandwidth` bytes/s."""
+        """The least seconds of all runs, at `peak` FLOP/s and `bandwidth` bytes/s."""
         return self.times * max(self.flops / peak, self.size / bandwidth)
 
 
@@ -68,10 +69,10 @@ class _Instruction:
 
 
 def kernels(text: str) -> list[Kernel]:
-    """The kernels of a module's HLO text, loops counted by their known trip counts."""
+    """Finds the kernels of a module's HLO text; loops count by their known trips."""
     entry, bodies = hlo.computations(text)
     program = {name: _parse(lines) for name, lines in bodies.items()}
-    # What loops and branches do are kernels; what others call, fusions above all, is inside one.
+    # Loops and branches call kernels; other callers, fusions above all, are kernels.
     inside = {
         callee
         for instructions in program.values()
@@ -88,11 +89,11 @@ def kernels(text: str) -> list[Kernel]:
     ]
 
 
-def summary(found: list[Kernel], peak: float, bandwidth: float) -> dict[str, dict[str, float]]:
-    """Per kind: runs in a step, TFLOP, GiB moved, and the least seconds that they take."""
+def summary(program: list[Kernel], peak: float, bandwidth: float) -> dict[str, dict[str, float]]:
+    """Sums up by kind: runs in a step, TFLOP, GiB moved, and least seconds."""
     table = {}
     for kind in KINDS:
-        mine = [k for k in found if k.kind == kind]
+        mine = [k for k in program if k.kind == kind]
         table[kind] = {
             "runs_per_step": sum(k.times for k in mine),
             "tflop_per_step": sum(k.times * k.flops for k in mine) / 1e12,
@@ -103,17 +104,17 @@ def summary(found: list[Kernel], peak: float, bandwidth: float) -> dict[str, dic
 
 
 def _parse(lines: list[str]) -> dict[str, _Instruction]:
-    found = {}
+    instructions = {}
     for line in lines:
         match = _INSTRUCTION.match(line)
         if match:
             root, name, types, op, rest = match.groups()
-            found[name] = _Instruction(name, types, op, _operands(rest), line, bool(root))
-    return found
+            instructions[name] = _Instruction(name, types, op, _operands(rest), line, bool(root))
+    return instructions
 
 
 def _operands(rest: str) -> list[str]:
-    """Names between an operation's parentheses."""
+    """The names between an operation's parentheses."""
     depth = 1
     for end, letter in enumerate(rest):
         depth += {"(": 1, ")": -1}.get(letter, 0)
@@ -145,7 +146,7 @@ def _kernel(instruction: _Instruction, around, program, runs: int) -> Kernel:
 
 
 def _product(instruction: _Instruction, operands: list[_Instruction]) -> float:
-    """FLOPs of a matrix product; 0 for anything else."""
+    """The FLOPs of a matrix product; 0 for anything else."""
     target = _CUSTOM.search(instruction.line) if instruction.op == "custom-call" else None
     if instruction.op != "dot" and not (target and "cublas" in target[1]):
         return 0
@@ -155,17 +156,17 @@ def _product(instruction: _Instruction, operands: list[_Instruction]) -> float:
 
 
 def _fused_bytes(inside: dict[str, _Instruction]) -> float:
-    """Bytes that a fusion reads and writes, where it takes or replaces parts only those."""
+    """The bytes that a fusion reads and writes; of arrays whose parts it uses only those."""
     users: dict[str, list[tuple[str, _Instruction]]] = defaultdict(list)
     for instruction in inside.values():
         for operand in instruction.operands:
             users[operand].append((operand, instruction))
 
     def uses(name: str) -> list[tuple[str, _Instruction]]:
-        found = []
+        pairs = []
         for operand, user in users[name]:
-            found += uses(user.name) if user.op == "bitcast" else [(operand, user)]
-        return found
+            pairs += uses(user.name) if user.op == "bitcast" else [(operand, user)]
+        return pairs
 
     read = 0.0
     for parameter in (i for i in inside.values() if i.op == "parameter"):

@@ -1,4 +1,4 @@
-"""Compiles a config's training step for a target, and says what it takes."""
+"""Compiles a config's training step for a target, and describes its cost."""
 
 import re
 import time
@@ -14,7 +14,7 @@ from surgrec_jax.compile_report import hlo, kernels
 from surgrec_jax.compile_report.targets import GIB, Target, devices
 from surgrec_jax.setup import build_setup, make_mesh
 
-# What XLA says of a program that does not fit in a TPU's memory.
+# XLA's words for a program that does not fit in a TPU's memory.
 _OUT_OF_MEMORY = re.compile(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -23,10 +23,10 @@ def report(config: ConfigDict, target: Target) -> dict[str, Any]:
     """Compiles the step that `surgrec_jax.main` would run on the target, and describes it.
 
     Nothing is executed and no parameter is allocated. A program that does not fit is reported
-    with `fits` False and what the compiler says that it needs.
+    with `fits` False and the memory it needs by the compiler's words.
 
     Raises:
-        ValueError: a config that the target cannot run, as in training.
+        ValueError: the target cannot run the config, as in training.
     """
     mesh = make_mesh(config, devices(target))
     setup = build_setup(config, mesh)
@@ -82,13 +82,13 @@ def largest_batch(
     guess: int = 1,
     keep: Callable[[dict[str, Any]], None] = lambda figures: None,
 ) -> dict[str, Any]:
-    """The report of the largest batch per chip, a power of two, that fits on the target.
+    """Reports the largest batch per chip, a power of two, that fits on the target.
 
-    Starts at a guess and compiles again only where the memory that one clip takes, as the last
-    report has it, does not settle the matter by a tenth.
+    It starts at a guess and compiles again only where the memory of one clip in the last report
+    does not settle the matter by a tenth.
 
     Returns:
-        the report of the batch that fits, or of one clip a chip where none does; `tried` maps the
+        The report of the batch that fits, or of one clip a chip where none does; `tried` maps the
         batches per chip that were compiled to the GiB they need.
     """
     size, tried = max(guess, 1), {}
@@ -114,7 +114,7 @@ def largest_batch(
 
 
 def _kernels(text: str, target: Target, flops_per_chip: float) -> dict[str, Any]:
-    """What the kernels of a GPU's step must do, and the MFU that they cannot exceed."""
+    """The work of the kernels of a GPU's step, and the MFU that they cannot exceed."""
     peak = 1e12 * target.chip.tflops
     table = kernels.summary(kernels.kernels(text), peak, target.chip.bandwidth)
     least = sum(kind["least_seconds"] for kind in table.values())
@@ -126,7 +126,7 @@ def _power_of_two(x: float) -> int:
 
 
 def _needed(error: Exception) -> float:
-    """Bytes that the compiler says a program needs; the error itself if it is another one."""
+    """The bytes that the compiler says a program needs; raises an error of another kind."""
     match = _OUT_OF_MEMORY.search(str(error))
     if not match:
         raise error
@@ -134,7 +134,7 @@ def _needed(error: Exception) -> float:
 
 
 def _state_gib(abstract: dict[str, Any]) -> dict[str, float]:
-    """GiB of each part of the state on one chip."""
+    """The GiB of each part of the state on one chip."""
 
     def size(tree) -> float:
         shards = ((x.sharding.shard_shape(x.shape), x.dtype) for x in jax.tree.leaves(tree))
@@ -144,7 +144,7 @@ def _state_gib(abstract: dict[str, Any]) -> dict[str, float]:
 
 
 def _memory_gib(stats: Any) -> dict[str, float]:
-    """What the program holds on a chip, by kind; `total` is what must fit."""
+    """The program's GiB on a chip, by kind; `total` must fit."""
     kinds = {
         "arguments": stats.argument_size_in_bytes,
         "results_not_in_place": stats.output_size_in_bytes - stats.alias_size_in_bytes,

@@ -1,4 +1,4 @@
-"""The table of docs/scaling.md: which sizes fit where, and with how many clips.
+"""The table of docs/scaling.md: the sizes that fit on each slice, and their clips per chip.
 
 Every cell is a process of its own (a compiler that fails takes nothing with it), and is kept as a
 JSON file, so that the table goes on where it was stopped.
@@ -22,7 +22,7 @@ SLICES = {
     "v6e": ("4x4", "16x16"),
     "h200": ("1", "8"),
 }
-# Chips that share one copy of the state: a slice of 16, or a node of 8 GPUs.
+# Number of chips that share one copy of the state: a slice of 16, or a node of 8 GPUs.
 FSDP = 16
 
 
@@ -36,11 +36,11 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The name of its file, without ending."""
+        """The name of the cell's file, without ending."""
         return f"{self.objective}-{self.size}-{self.topology.replace(':', '-')}"
 
     def command(self, guess: int, out: Path, changes: list[str]) -> list[str]:
-        """What makes it."""
+        """The command that makes the cell."""
         chips = targets.parse(self.topology).chips
         return [
             *(sys.executable, "-m", "surgrec_jax.compile_report", "--largest_batch"),
@@ -68,8 +68,8 @@ def run(folder: Path, only: str, changes: list[str]) -> int:
     """Makes the cells that are not in the folder yet, and prints the table of those that are.
 
     Args:
-        only: cells with this in their name; "none" prints the table alone.
-        changes: config values, as KEY=VALUE, for all cells.
+        only: part of the names of the cells to make; "none" prints the table alone.
+        changes: config values as KEY=VALUE, for all cells.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for cell in cells():
@@ -95,17 +95,13 @@ def _searched(path: Path) -> bool:
 
 
 def load(folder: Path) -> dict[Cell, dict]:
-    """Cells that have been begun, and their reports."""
-    found = {}
-    for cell in cells():
-        path = folder / f"{cell.name}.json"
-        if path.exists():
-            found[cell] = json.loads(path.read_text())
-    return found
+    """Reads the reports of the cells that have been begun."""
+    paths = {cell: folder / f"{cell.name}.json" for cell in cells()}
+    return {cell: json.loads(path.read_text()) for cell, path in paths.items() if path.exists()}
 
 
 def _guess(folder: Path, cell: Cell) -> int:
-    """Clips per chip to begin with, from what a clip takes in another cell of the same model."""
+    """The clips per chip to begin with, by the memory of a clip in a cell of the same model."""
     for other, figures in load(folder).items():
         if (other.objective, other.size) == (cell.objective, cell.size) and figures["fits"]:
             fixed = sum(figures["state_gib_per_chip"].values())
@@ -116,25 +112,25 @@ def _guess(folder: Path, cell: Cell) -> int:
     return 16
 
 
-def markdown(found: dict[Cell, dict]) -> str:
-    """One row per slice, one column per model: clips per chip, and GiB of the chip's memory.
+def markdown(reports: dict[Cell, dict]) -> str:
+    """Formats a row per slice, a column per model: clips per chip, and GiB of its memory.
 
     "≥" stands before a batch whose search was broken off, "open" for a cell that is not made yet,
-    "-" for one that is none of the table's.
+    "-" for no cell of the table.
     """
     models = [(o, s) for o in RECIPES for s in SIZES]
     lines = [
         "| slice (GiB a chip) | " + " | ".join(f"{o.upper()} {s}" for o, s in models) + " |",
         "|---" * (len(models) + 1) + "|",
     ]
-    wanted = set(cells())
+    every = set(cells())
     topologies = dict.fromkeys(cell.topology for cell in cells())
     for topology in sorted(topologies, key=lambda t: list(SLICES).index(t.partition(":")[0])):
         chip = targets.parse(topology).chip
         row = [f"{topology} ({chip.memory / targets.GIB:.1f})"]
         for objective, size in models:
             cell = Cell(objective, size, topology)
-            row.append(_entry(found.get(cell)) if cell in wanted else "-")
+            row.append(_entry(reports.get(cell)) if cell in every else "-")
         if any(entry not in ("open", "-") for entry in row[1:]):
             lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)

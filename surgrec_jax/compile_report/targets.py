@@ -17,14 +17,14 @@ class Chip:
     """A kind of accelerator.
 
     Attributes:
-        memory: bytes of device memory that a program can use: what libtpu's compiler grants, or
-            GPU_FRACTION of the card.
+        memory: bytes of device memory for a program, by libtpu's compiler, or GPU_FRACTION of the
+            card.
         tflops: dense bf16 peak, from the makers' data sheets.
-        topologies: slices by name; any other that libtpu knows can be asked for too.
-        bandwidth: of its memory in bytes/s, from NVIDIA's data sheets; 0 where it is not used.
-        package: what compiling for it needs, an extra of this project.
-        options: for `get_topology_desc`.
-        kinds: JAX's names of it (`device_kind`), whole.
+        topologies: common slices by name; libtpu knows others.
+        bandwidth: bytes/s of its memory, from NVIDIA's data sheets; 0 where it is not used.
+        package: extra of this project that compiles for it.
+        options: arguments of `get_topology_desc`.
+        kinds: JAX's whole names of it (`device_kind`).
     """
 
     memory: int
@@ -41,6 +41,7 @@ GPU_FRACTION = 0.92
 _FLAT = ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 _CUBES = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8")
 _GPUS = ("1", "2", "4", "8")
+_CARDS = {"h100": 85_029_158_912, "h200": 151_397_597_184}  # bytes
 
 CHIPS = {
     "v4": Chip(
@@ -54,7 +55,7 @@ CHIPS = {
     "v5p": Chip(int(95.74 * GIB), 459.0, _CUBES, kinds=("TPU v5", "TPU v5p")),
     "v6e": Chip(int(31.25 * GIB), 918.0, _FLAT, kinds=("TPU v6 lite", "TPU v6e")),
     "h100": Chip(
-        int(GPU_FRACTION * 85_029_158_912),
+        int(GPU_FRACTION * _CARDS["h100"]),
         989.0,
         _GPUS,
         3.352e12,
@@ -62,16 +63,11 @@ CHIPS = {
         kinds=("NVIDIA H100 80GB HBM3",),
     ),
     "h200": Chip(
-        int(GPU_FRACTION * 151_397_597_184),
-        989.0,
-        _GPUS,
-        4.8e12,
-        "cuda",
-        kinds=("NVIDIA H200",),
+        int(GPU_FRACTION * _CARDS["h200"]), 989.0, _GPUS, 4.8e12, "cuda", kinds=("NVIDIA H200",)
     ),
 }
 
-# What XLA must know of a GPU it cannot ask (the text form of stream_executor.GpuTargetConfigProto).
+# A GPU that XLA cannot ask, in the text form of stream_executor.GpuTargetConfigProto.
 _GPU_TARGET = """
 gpu_device_info {{
   threads_per_block_limit: 1024 threads_per_warp: 32
@@ -90,10 +86,6 @@ platform_name: "CUDA"
 dnn_version_info {{ major: 9 minor: 10 patch: 0 }}
 device_description_str: "NVIDIA {name}"
 """
-_GPU_VALUES = {
-    "h100": {"name": "H100", "memory": 85_029_158_912},
-    "h200": {"name": "H200", "memory": 151_397_597_184},
-}
 
 
 class TargetError(UserError, ValueError):
@@ -110,22 +102,22 @@ class Target:
 
     @property
     def chip(self) -> Chip:
-        """What one of its chips is."""
+        """The kind of its chips."""
         return CHIPS[self.kind]
 
     @property
     def gpu(self) -> bool:
-        """Whether it is made of GPUs."""
+        """Whether its chips are GPUs."""
         return self.chip.package == "cuda"
 
     @property
     def chips(self) -> int:
-        """How many there are."""
+        """The number of its chips."""
         return math.prod(map(int, self.layout.split("x")))
 
 
 def known() -> str:
-    """All names, for messages."""
+    """The names of all targets, for messages."""
     return "; ".join(f"{kind}:{{{','.join(c.topologies)}}}" for kind, c in CHIPS.items())
 
 
@@ -154,7 +146,7 @@ def check_installed(target: Target) -> None:
 
 
 def prepare_environment(target: Target) -> None:
-    """Environment of a process that compiles for a target; call it before JAX starts.
+    """Sets the environment of a process that compiles for a target, before JAX starts.
 
     Raises:
         TargetError: the compiler for it is not installed.
@@ -187,7 +179,9 @@ def devices(target: Target) -> Sequence:
                 platform="cuda",
                 topology_name="",
                 target_config=_GPU_TARGET.format(
-                    bandwidth=int(target.chip.bandwidth), **_GPU_VALUES[target.kind]
+                    name=target.kind.upper(),
+                    memory=_CARDS[target.kind],
+                    bandwidth=int(target.chip.bandwidth),
                 ),
                 topology=f"1x1x{target.layout}",
             )

@@ -1,1 +1,1 @@
-"""From clip embeddings to a balanced corpus; see docs/curation.md."""
+"""A balanced corpus by clip embeddings; see docs/curation.md."""

@@ -1,22 +1,22 @@
-"""Embeds, clusters, balances, reports: python -m surgrec_jax.curation --config=configs/curation.py
---config.checkpoint=RUN. See configs/curation.py for all values.
+"""Embeds, clusters, balances, reports; configs/curation.py explains all values.
+
+    python -m surgrec_jax.curation --config=configs/curation.py --config.checkpoint=RUN
 
 Several processes share the work, and the folder of the results, where --distributed or
 --coordinator says where they are, as in `surgrec_jax.main`.
 """
 
-import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
-from absl import app, flags
+from absl import flags
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from surgrec_jax import commands, inputs, sharding
-from surgrec_jax.commands import CONFIG, parse_flags, quiet
+from surgrec_jax.commands import CONFIG, quiet
 from surgrec_jax.config import check_numbers, flatten
 from surgrec_jax.curation import cluster, mixing, report
 from surgrec_jax.curation.embed import Named, embed
@@ -24,14 +24,12 @@ from surgrec_jax.curation.kmeans import Lloyd
 from surgrec_jax.curation.shards import Embeddings
 from surgrec_jax.frozen.encoder import load_encoder
 from surgrec_jax.hosts import config_agreement, launch_flags
-from surgrec_jax.records.schema import DOMAINS
 from surgrec_jax.safety.errors import ConfigError
-from surgrec_jax.safety.terminal import escape_output
 
 flags.adopt_module_key_flags(commands)  # --help lists them
 flags.adopt_module_key_flags(launch_flags)
 
-# The least that numbers of the config may be.
+# Least values of the numbers of the config.
 LEAST = {
     **dict.fromkeys(("embed.clips_per_record", "embed.shard_records", "embed.num_threads"), 1),
     **dict.fromkeys(("cluster.iterations", "cluster.block_tiles"), 1),
@@ -45,10 +43,10 @@ LEAST = {
 def run(config: ConfigDict) -> Path:
     """Embeds, clusters, writes the manifest and the report; returns the manifest's path.
 
-    Of several processes all embed and cluster, and the first writes.
+    All processes embed and cluster, and the first one writes.
 
     Raises:
-      UserError, OSError: one sentence each.
+        UserError, OSError: a mistake or a fault, in one sentence.
     """
     began = time.perf_counter()
     lead = jax.process_index() == 0
@@ -57,7 +55,7 @@ def run(config: ConfigDict) -> Path:
         if lead:
             print(f"[{time.perf_counter() - began:5.0f} s] {line}", flush=True)
 
-    # What is asked for, all of it read before anything is computed.
+    # All inputs are read before anything is computed.
     if not config.checkpoint:
         raise ConfigError("nothing to embed with: give --config.checkpoint=WORKDIR")
     out = Path(config.out or Path(config.checkpoint) / "curation")
@@ -104,7 +102,7 @@ def run(config: ConfigDict) -> Path:
 
 
 def _write(config, out, embeddings, tree, balance, source_weights, sources, say) -> None:
-    """The manifest, and what it looks like."""
+    """Writes the manifest and the report."""
     facts, planned = embeddings.facts(), config.plan.steps * config.plan.batch_size
     manifest, leaves = mixing.make_manifest(
         out / "manifest.json",
@@ -112,7 +110,6 @@ def _write(config, out, embeddings, tree, balance, source_weights, sources, say)
         tree,
         balance,
         facts=facts,
-        domain_names=DOMAINS,
         source_weights=source_weights,
         planned_draws=planned,
         inputs={"clusters": config.cluster.to_dict() if tree else None},
@@ -125,7 +122,6 @@ def _write(config, out, embeddings, tree, balance, source_weights, sources, say)
         tree,
         facts=facts,
         sources=sources,
-        domain_names=DOMAINS,
         planned_draws=planned,
         **config.report,
     )
@@ -174,6 +170,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    escape_output()
-    parse = functools.partial(parse_flags, "curation", config="configs/curation.py")
-    app.run(main, flags_parser=parse)
+    commands.start("curation", main, config="configs/curation.py")

@@ -1,4 +1,4 @@
-"""From a tree of clusters to the weight of every leaf."""
+"""Weights of the leaves of a cluster tree."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from surgrec_jax.safety.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """Which records share a weight.
+    """The leaves: groups of records that share a weight.
 
     Attributes:
-      leaf_of: int32 [R], the leaf of every record; -1 for none.
-      paths: int32 [K, L], the leaf's number on every level of the tree, the coarsest first.
-      levels: names of the levels, L of them.
+        leaf_of: int32 [R], the leaf of every record, -1 for none.
+        paths: int32 [K, L], the leaf's number on every level of the tree, the coarsest first.
+        levels: names of the L levels.
     """
 
     leaf_of: np.ndarray
@@ -30,15 +30,15 @@ def make_leaves(
     clusters: tuple[np.ndarray, np.ndarray] | None,
     counts: np.ndarray | None = None,
 ) -> Leaf:
-    """Leaves from groups (sources, domains, cases), from clusters, or from clusters within groups.
+    """Makes leaves of groups (sources, domains, cases), of clusters, or of clusters within groups.
 
     Args:
-      groups: (name, integer [R]), the group of every record.
-      clusters: (leaf int [R], paths int [K, L]) of a cluster tree.
-      counts: int [R], how often a record stands in its leaf; 0 leaves it out (leaf -1).
+        groups: (name, integer [R]), the group of every record.
+        clusters: (leaf int [R], paths int [K, L]) of a cluster tree.
+        counts: int [R], number of times a record stands in its leaf; 0 leaves it out (leaf -1).
 
     Returns:
-      The leaves that have records, sorted by path.
+        The leaves that have records, sorted by path.
     """
     names = [] if groups is None else [groups[0]]
     group = np.zeros(num_records, np.int64) if groups is None else np.asarray(groups[1], np.int64)
@@ -47,10 +47,10 @@ def make_leaves(
         leaf, paths = np.asarray(clusters[0], np.int64), clusters[1]
         names += [f"{len(np.unique(paths[:, j]))} clusters" for j in range(paths.shape[1])]
     # Group and finest cluster are enough to tell leaves apart; one number sorts fast.
-    drawn = np.ones(num_records, bool) if counts is None else np.asarray(counts) > 0
-    unique, code = np.unique((group * len(paths) + leaf)[drawn], return_inverse=True)
+    in_leaf = np.ones(num_records, bool) if counts is None else np.asarray(counts) > 0
+    unique, code = np.unique((group * len(paths) + leaf)[in_leaf], return_inverse=True)
     leaf_of = np.full(num_records, -1, np.int32)
-    leaf_of[drawn] = code
+    leaf_of[in_leaf] = code
     first = [] if groups is None and clusters is not None else [(unique // len(paths))[:, None]]
     columns = [*first, paths[unique % len(paths)]]
     return Leaf(leaf_of, np.concatenate(columns, 1).astype(np.int32), tuple(names or ["corpus"]))
@@ -64,17 +64,16 @@ def tree_weights(
 ) -> np.ndarray:
     """The share of every leaf, from the root down: siblings share as their sizes ** temperature.
 
-    0 gives siblings the same share (the balanced sampling of Vo et al. 2024, section 3.3, with
-    repetition), 1 keeps the proportions of the corpus.
+    Temperature 0 gives siblings the same share (the balanced sampling of Vo et al. 2024, section
+    3.3, with repetition), 1 keeps the proportions of the corpus.
 
     Args:
-      paths: int [K, L], sorted. sizes: [K], records per leaf, all positive.
-      temperatures: one per level.
-      top: instead of sizes ** temperatures[0]: the weight of every node of the first level, in the
-        order of their numbers.
+        paths, sizes: int [K, L], sorted, and [K], the positive number of records per leaf.
+        temperatures: one per level.
+        top: weights of the nodes of the first level by number, in place of their temperature.
 
     Returns:
-      float64 [K], summing to one.
+        float64 [K], summing to one.
     """
     paths, sizes = np.asarray(paths), np.asarray(sizes, np.float64)
     if len(temperatures) != paths.shape[1]:
@@ -82,7 +81,7 @@ def tree_weights(
     share = np.ones(len(paths))
     parent = np.zeros(len(paths), np.int64)  # number of the node above, for every leaf
     for level, alpha in enumerate(temperatures):
-        # Numbers may repeat under other parents: a node is its parent and its number.
+        # Numbers may repeat under other parents, so a node is its parent and its number.
         _, node = np.unique(np.stack([parent, paths[:, level]], 1), axis=0, return_inverse=True)
         node = node.reshape(-1)
         above = np.zeros(node.max() + 1, np.int64)
@@ -102,14 +101,14 @@ def cap_repeats(
 ) -> np.ndarray:
     """Shares in which no record is drawn more than `max_repeats` times on average in `draws` draws.
 
-    What leaves lose is dealt to the others in proportion to their shares, until none is above.
+    The loss of leaves is dealt to the others in proportion to their shares, until none is above.
 
     Args:
-      weights: [K], shares of the leaves. sizes: [K], records per leaf; where some are drawn more
-        often than others, how many times its share the heaviest one takes fits into the leaf's.
+        weights: [K], shares of the leaves. sizes: [K], records per leaf; where some are drawn more
+            often than others, how many times its share the heaviest one takes fits into the leaf's.
 
     Raises:
-      ValueError: the corpus is too small: all records together would be drawn more often.
+        ValueError: the corpus is too small: all records together would be drawn more often.
     """
     sizes = np.where(weights > 0, sizes, 0.0)
     limit = sizes * max_repeats / draws
@@ -131,7 +130,7 @@ def cap_repeats(
 
 
 def entropy(shares: np.ndarray) -> tuple[float, float]:
-    """(entropy in bits, effective number = 2 ** entropy) of shares."""
+    """The entropy of shares in bits, and their effective number 2 ** entropy."""
     p = np.asarray(shares, np.float64)
     p = p[p > 0] / p.sum()
     bits = max(0.0, float(-(p * np.log2(p)).sum()))

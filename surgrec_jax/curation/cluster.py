@@ -24,19 +24,19 @@ from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError, UserError
 
 _FILE = "clusters.json"
-_MAX_KEPT = 64  # of the automatic choice: beyond, resampling costs as much as clustering
+_MAX_KEPT = 64  # automatic points per cluster; more cost as much as clustering
 _KEEP_STREAM = 12
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is clustered how; the fields of `config.cluster` of the same names.
+    """The options of clustering, fields of `config.cluster`.
 
     Attributes:
-      levels: clusters per level, from the finest to the coarsest; () for no clustering.
-      resample_rounds: resampling steps per level. resample_points: points kept of each cluster; 0:
-        half of the mean cluster size, as in the paper, but 64 at most.
-      space, components: see `fit_space`.
+        levels: number of clusters per level, from the finest to the coarsest; () for none.
+        resample_rounds: resampling steps per level. resample_points: points kept of each cluster;
+            0: half of the mean cluster size, as in the paper, but 64 at most.
+        space, components: see `fit_space`.
     """
 
     levels: tuple[int, ...]
@@ -61,12 +61,12 @@ class Tree:
     """Clusters of clusters over N rows, empty ones left out.
 
     Attributes:
-      leaf: int32 [N], the finest cluster of every row. distance: float32 [N], squared, to its
-        centroid.
-      paths: int32 [K, L], for every finest cluster its number on each level from the coarsest to
-        the finest; rows are sorted, siblings are neighbours, the larger first.
-      centroids: float32 [K, d] of the finest clusters.
-      inertia: of the finest level.
+        leaf, distance: int32 [N] and float32 [N], the finest cluster of every row, and its squared
+            distance to the centroid.
+        paths: int32 [K, L], for every finest cluster its number on each level from the coarsest to
+            the finest; rows are sorted, siblings are neighbours, the larger first.
+        centroids: float32 [K, d] of the finest clusters.
+        inertia: inertia of the finest level.
     """
 
     leaf: np.ndarray
@@ -77,27 +77,25 @@ class Tree:
 
 
 def hierarchy(rows: Rows, settings: Settings, lloyd: Lloyd) -> Tree:
-    """Clusters of clusters, one level of `settings.levels` after another.
+    """Makes clusters of clusters, one level of `settings.levels` after another.
 
     Raises:
-      DataError: fewer points than clusters.
+        DataError: there are fewer points than clusters.
     """
     space = fit_space(rows, settings.space, settings.components, settings.seed)
     fits: list[Fit] = []
     for level, k in enumerate(settings.levels):
-        lloyd.say(
-            f"level {level + 1} of {len(settings.levels)}: {k} clusters of {len(rows)} points"
-        )
+        turn = f"level {level + 1} of"
+        lloyd.say(f"{turn} {len(settings.levels)}: {k} clusters of {len(rows)} points")
         fit = resampled(rows, k, settings, lloyd, space, settings.seed + 1000 * level)
-        fit = _without_empty(fit)
-        fits.append(fit)
-        rows = ArrayRows(fit.centroids, f"level {level + 1} of {rows.where}")
+        fits.append(_without_empty(fit))
+        rows = ArrayRows(fits[-1].centroids, f"{turn} {rows.where}")
         space = PLAIN
     return _tree(fits)
 
 
 def resampled(rows: Rows, k: int, settings: Settings, lloyd: Lloyd, space: Space, seed: int) -> Fit:
-    """k-means, then the paper's rounds of resampling and clustering afresh."""
+    """Runs k-means, then the paper's rounds of resampling and clustering afresh."""
     fit = kmeans(rows, k, lloyd, space=space, seed=seed)
     if k == len(rows):
         return fit
@@ -106,27 +104,25 @@ def resampled(rows: Rows, k: int, settings: Settings, lloyd: Lloyd, space: Space
     keep = settings.resample_points or min(_MAX_KEPT, half)
     quiet = dataclasses.replace(lloyd, say=lambda line: None)
     for turn in range(1, settings.resample_rounds + 1):
-        few = rows.take(kept(fit, max(half, keep), keep, seed + turn))
+        few = rows.take(nearest_rows(fit, max(half, keep), keep, seed + turn))
         if len(few) < k:
             raise DataError(
                 f"{rows.where}: resampling {keep} points of each cluster leaves {len(few)} points "
                 f"for {k} clusters; raise cluster.resample_points or lower cluster.levels"
             )
         again = kmeans(ArrayRows(few, rows.where), k, quiet, space=space, seed=seed + 100 * turn)
-        found = lloyd.assign(rows, space, again.centroids, scale, seed)
-        full = found.counts[found.counts > 0]
+        result = lloyd.assign(rows, space, again.centroids, scale, seed)
+        full = result.counts[result.counts > 0]
         lloyd.say(
-            f"k={k} resampling {turn} of {len(few)} points: inertia {found.inertia:.6g}, largest "
+            f"k={k} resampling {turn} of {len(few)} points: inertia {result.inertia:.6g}, largest "
             f"cluster {full.max() / full.mean():.2f} times the mean"
         )
-        fit = Fit(
-            again.centroids, found.leaf, found.distance, found.counts, found.inertia, fit.passes + 1
-        )
+        fit = Fit.of(again.centroids, result)
     return fit
 
 
-def kept(fit: Fit, pool: int, count: int, seed: int) -> np.ndarray:
-    """`count` at random of the `pool` rows nearest to the centroid of each cluster, rising.
+def nearest_rows(fit: Fit, pool: int, count: int, seed: int) -> np.ndarray:
+    """Draws `count` of the `pool` rows nearest to the centroid of each cluster, rising.
 
     Ties in distance go to the lower row; a cluster of fewer rows keeps them all.
     """
@@ -179,11 +175,11 @@ def _tree(fits: Sequence[Fit]) -> Tree:
 
 
 def cluster(folder: Path, rows: Rows, key: dict, settings: Settings, lloyd: Lloyd, write: bool):
-    """`hierarchy`, kept in `folder`: made again only if `key` or the settings differ.
+    """Runs `hierarchy`, or reads its tree from `folder` if `key` and the settings are the same.
 
     Args:
-      key: JSON values that say what the rows are.
-      write: whether this process writes.
+        key: JSON values that identify the rows.
+        write: whether this process writes.
     """
     described = json.loads(json.dumps({"rows": key, **dataclasses.asdict(settings)}))
     described["tile"] = lloyd.tile
@@ -202,12 +198,11 @@ def cluster(folder: Path, rows: Rows, key: dict, settings: Settings, lloyd: Lloy
 
 
 def load_tree(folder: Path) -> Tree:
-    """A tree that `cluster` wrote. Raises DataError where it cannot be read."""
+    """Reads a tree that `cluster` wrote; raises DataError where it cannot."""
     try:
-        found = {
-            f.name: untrusted.read_array(folder / f"{f.name}.npy") for f in dataclasses.fields(Tree)
-        }
+        names = [field.name for field in dataclasses.fields(Tree)]
+        arrays = {name: untrusted.read_array(folder / f"{name}.npy") for name in names}
     except (OSError, UserError) as error:
         raise DataError(f"{error}; delete {folder} and run the clustering again") from None
     with untrusted.interpreting(folder, "; delete it", DataError):
-        return Tree(**{**found, "inertia": float(found["inertia"])})
+        return Tree(**{**arrays, "inertia": float(arrays["inertia"])})

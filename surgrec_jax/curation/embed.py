@@ -1,4 +1,4 @@
-"""A frozen encoder over prepared sources, one row per record, into shards that can be resumed."""
+"""Embeds the records of prepared sources with a frozen encoder, in shards that can be resumed."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from surgrec_jax.safety.errors import ConfigError, DataError
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-    """A source and how configs write it, e.g. "phantom_surgery/tiny@train"."""
+    """A source and its name in configs, e.g. "phantom_surgery/tiny@train"."""
 
     name: str
     source: Source
@@ -40,18 +40,18 @@ def embed(
     process_index: int = 0,
     process_count: int = 1,
 ) -> float | None:
-    """Embeds every record of the sources; finished shards are kept and not made again.
+    """Embeds every record of the sources; finished shards are not made again.
 
     A record's row is the mean of the features of its `clips_per_record` evenly spaced clips (centre
     crop, the encoder's own length, size and rate), stored as float16. Shard i is made by process
     i mod `process_count`; the bytes do not depend on who makes it, nor on interruptions.
 
     Returns:
-      Clips per second of this call, None where nothing was left to do.
+        Clips per second of this call, None if all shards were finished.
 
     Raises:
-      DataError: the folder holds embeddings of something else (named), or features that are
-        not finite in float16.
+        DataError: the folder holds embeddings of something else (named), or features that are
+            not finite in float16.
     """
     index = make_index(encoder, checkpoint, sources, clips_per_record, shard_records)
     _keep_index(folder, index, write=process_index == 0)
@@ -83,8 +83,7 @@ def make_index(
     clips_per_record: int,
     shard_records: int,
 ) -> dict:
-    """The content of index.json: everything the rows depend on, how they are cut, and where the
-    checkpoint was read from."""
+    """The content of index.json: everything that rows depend on, their shards, the checkpoint."""
     if clips_per_record < 1 or shard_records < 1:
         raise ConfigError(
             f"clips_per_record {clips_per_record} and shard_records {shard_records} must be at "
@@ -119,7 +118,7 @@ def make_index(
 
 
 def _keep_index(folder: Path, index: dict, *, write: bool) -> None:
-    """Writes the index, or holds it against the one of an earlier start."""
+    """Writes the index, or compares it with that of an earlier start."""
     path = folder / INDEX
     index = json.loads(json.dumps(index))
     if path.is_file():
@@ -138,7 +137,7 @@ def _keep_index(folder: Path, index: dict, *, write: bool) -> None:
 
 
 def _first_difference(before: dict, now: dict, key: str) -> str:
-    """The innermost first thing that differs, in words."""
+    """The first and innermost difference, in words."""
     a, b = before.get(key), now[key]
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         a, b = next((x, y) for x, y in zip(a, b, strict=True) if x != y)
@@ -154,8 +153,8 @@ def _embed_shard(encoder, source, shard, folder, clips_per_record, num_threads, 
     clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
     records = np.arange(shard["first"], shard["first"] + shard["records"])
     clips = _clips(source, clip, records, clips_per_record, encoder.batch_size, num_threads, bar)
-    found = extraction.extract({encoder.name: encoder.features}, clips)[encoder.name]
-    rows = found.features.reshape(len(records), clips_per_record, -1).mean(1).astype(np.float16)
+    table = extraction.extract({encoder.name: encoder.features}, clips)[encoder.name]
+    rows = table.features.reshape(len(records), clips_per_record, -1).mean(1).astype(np.float16)
     if not np.isfinite(rows).all():
         bad = int(records[np.argmax(~np.isfinite(rows).all(1))])
         raise DataError(
@@ -163,20 +162,20 @@ def _embed_shard(encoder, source, shard, folder, clips_per_record, num_threads, 
             "checkpoint"
         )
     middle = slice(clips_per_record // 2, None, clips_per_record)
-    labels = {name: values[middle] for name, values in found.labels.items()}
+    labels = {name: values[middle] for name, values in table.labels.items()}
     facts = {
-        "record": found.record[middle],
+        "record": table.record[middle],
         "domain": labels.pop("#domain").astype(np.int8),
-        "case": found.case_id[middle],
-        "video": found.video_id[middle],
-        "time": found.time[middle],
+        "case": table.case_id[middle],
+        "video": table.video_id[middle],
+        "time": table.time[middle],
         **{f"label/{name}": values.astype(np.int16) for name, values in labels.items()},
     }
     write_shard(folder / shard["file"], rows, facts)
 
 
 def _clips(source, clip, records, clips_per_record, batch_size, num_threads, bar) -> Iterator[dict]:
-    """Clips of some records as `features.extract` takes them, with the domain among the labels."""
+    """Clips of some records for `extraction.extract`, with the domain among the labels."""
     with eval_clips(
         source,
         clip,

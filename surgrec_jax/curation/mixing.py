@@ -1,4 +1,4 @@
-"""From embeddings, clusters and a few numbers to the manifest of a corpus."""
+"""Makes the manifest of a corpus from embeddings, clusters and a few numbers."""
 
 import dataclasses
 import itertools
@@ -13,6 +13,7 @@ from surgrec_jax.curation.cluster import Tree
 from surgrec_jax.curation.shards import Embeddings, Facts, identity
 from surgrec_jax.data.sampling.leaves import integer_counts
 from surgrec_jax.data.sampling.manifest import Manifest, write_manifest
+from surgrec_jax.records.schema import DOMAINS
 from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError, UserError
 
@@ -21,14 +22,14 @@ GROUPS = ("", "source", "domain", "case")
 
 @dataclasses.dataclass(frozen=True)
 class Balance:
-    """How leaves are weighed; the fields of `config.balance` of the same names.
+    """The options of weighing leaves, fields of `config.balance`.
 
     Attributes:
-      group: what stands above the clusters, or alone. group_temperature: of its shares.
-      temperature: of the shares of the clusters of one parent.
-      curriculum: (first draw, temperature) stages instead of `temperature`.
-      max_repeats: of a record in the planned draws, 0 for no limit.
-      record_weights: a .npy of float [R], in the order of the sources' records, or "".
+        group, group_temperature: the groups above the clusters, and their temperature.
+        temperature: temperature of the shares of the clusters of one parent.
+        curriculum: (first draw, temperature) stages in place of `temperature`.
+        max_repeats: largest number of draws of a record in the planned draws, 0 for no limit.
+        record_weights: a .npy of float [R], in the order of the sources' records, or "".
     """
 
     group: str = ""
@@ -44,11 +45,11 @@ class Balance:
 
 
 def parse_curriculum(text: str) -> tuple[tuple[int, float], ...]:
-    """Stages of "first_draw:temperature,...", e.g. "0:1,500000:0".
+    """Parses stages "first_draw:temperature,...", e.g. "0:1,500000:0".
 
     Raises:
-      ValueError: a part that is not of this form, a first stage that is not from draw 0, or one
-        that does not begin after the one before it.
+        ValueError: a part that is not of this form, a first stage that is not from draw 0, or one
+            that does not begin after the one before it.
     """
     stages = []
     for part in (p.strip() for p in text.split(",") if p.strip()):
@@ -74,16 +75,14 @@ def parse_curriculum(text: str) -> tuple[tuple[int, float], ...]:
     return tuple(stages)
 
 
-def group_of(
-    kind: str, facts: Facts, source_names: Sequence[str], domain_names: Sequence[str]
-) -> tuple[np.ndarray, list[str]]:
+def group_of(kind: str, facts: Facts, source_names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """The group of every record, int [R] without gaps, and the groups' names."""
     if kind == "source":
         return facts.source, list(source_names)
     if kind == "case":
         return facts.case, list(facts.cases)
-    found, code = np.unique(facts.domain, return_inverse=True)
-    return code, [domain_names[d] if d >= 0 else "unknown" for d in found]
+    domains, code = np.unique(facts.domain, return_inverse=True)
+    return code, [DOMAINS[d] if d >= 0 else "unknown" for d in domains]
 
 
 def make_manifest(
@@ -93,7 +92,6 @@ def make_manifest(
     balance: Balance,
     *,
     facts: Facts,
-    domain_names: Sequence[str],
     source_weights: Sequence[float] | None,
     planned_draws: int,
     inputs: dict,
@@ -101,29 +99,29 @@ def make_manifest(
     """Writes the manifest of a corpus.
 
     Args:
-      tree: the clusters, None for groups alone.
-      source_weights: of the group "source", instead of its temperature.
-      inputs: JSON values for the file: what `tree` was made from.
+        tree: the clusters, None for groups alone.
+        source_weights: weights of the group "source", in place of its temperature.
+        inputs: JSON values for the file that describe the origin of `tree`.
 
     Returns:
-      The manifest, and the leaf of every record.
+        The manifest, and the leaf of every record.
 
     Raises:
-      DataError, ValueError: weights that cannot be used; file and entry are named.
+        DataError, ValueError: weights cannot be used; file and entry are named.
     """
     sources = embeddings.index["sources"]
     names = [source["name"] for source in sources]
     group = None
     if balance.group:
-        group = (balance.group, group_of(balance.group, facts, names, domain_names)[0])
+        group = (balance.group, group_of(balance.group, facts, names)[0])
     counts = read_weights(balance, source_weights, len(embeddings))
     clusters = None if tree is None else (tree.leaf, tree.paths)
     leaves = make_leaves(len(embeddings), group, clusters, counts)
-    drawn = leaves.leaf_of >= 0
+    in_leaf = leaves.leaf_of >= 0
     often = np.ones(len(embeddings)) if counts is None else counts
-    sizes = np.bincount(leaves.leaf_of[drawn], often[drawn], len(leaves.paths))
+    sizes = np.bincount(leaves.leaf_of[in_leaf], often[in_leaf], len(leaves.paths))
     heaviest = np.zeros(len(leaves.paths))
-    np.maximum.at(heaviest, leaves.leaf_of[drawn], often[drawn])
+    np.maximum.at(heaviest, leaves.leaf_of[in_leaf], often[in_leaf])
     stages = []
     for first, alpha in balance.curriculum or ((0, balance.temperature),):
         temperatures = [alpha] * len(leaves.levels)
@@ -131,7 +129,7 @@ def make_manifest(
             temperatures[0] = balance.group_temperature
         weights = tree_weights(leaves.paths, sizes, temperatures, source_weights)
         if balance.max_repeats:
-            # A leaf is drawn as often as its heaviest record may be.
+            # The heaviest record of a leaf sets how often it may be drawn.
             records = sizes / heaviest
             weights = cap_repeats(weights, records, planned_draws, balance.max_repeats)
         stages.append((first, weights))
@@ -160,11 +158,11 @@ def make_manifest(
 def read_weights(
     balance: Balance, source_weights: Sequence[float] | None, records: int
 ) -> np.ndarray | None:
-    """Record weights as integer counts, int64 [R]; None where there is no file of them.
+    """Reads record weights as integer counts, int64 [R]; None where there is no file of them.
 
     Raises:
-      DataError: not a vector of one finite number >= 0 per record. ValueError: weights of
-        sources that would not be used.
+        DataError: the file is no vector of one finite number >= 0 per record.
+        ValueError: weights of sources would not be used.
     """
     if source_weights is not None and balance.group != "source":
         raise ConfigError(

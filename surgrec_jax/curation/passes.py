@@ -1,4 +1,4 @@
-"""One pass of k-means over points that stream from disk: assign every row, sum up every cluster.
+"""A pass of k-means over points that stream from disk assigns rows and sums up clusters.
 
 Rows are handled in tiles of a fixed shape, on every device the same, and the sums are integers
 (coordinates rounded to 2^-15 of the largest). So neither the size of a block, nor the number of
@@ -28,14 +28,14 @@ _LOW = (1 << _BITS) - 1
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
-    """What a pass over N rows with K centroids found.
+    """The result of a pass over N rows with K centroids.
 
     Attributes:
-      sums: float64 [K, d], of the rows of each cluster. counts: int64 [K].
-      leaf: int32 [N], the nearest centroid. distance: float32 [N], its squared distance.
-      inertia: sum of all squared distances.
-      seeds: int64 [M], rows drawn in proportion to their squared distance (at most one per tile),
-        the first to be taken first: where to put the centroids of empty clusters.
+        sums, counts: float64 [K, d] and int64 [K], sum and number of the rows of each cluster.
+        leaf, distance: int32 [N] and float32 [N], the nearest centroid and its squared distance.
+        inertia: sum of all squared distances.
+        seeds: int64 [M], new centroids of empty clusters in order: rows drawn in proportion to
+            their squared distance, at most one per tile.
     """
 
     sums: np.ndarray
@@ -62,12 +62,12 @@ def run_pass(
     Every process of the mesh reads the tiles of its devices; all return the same.
 
     Args:
-      scale: no coordinate of a row in `space` is larger (`bound`).
-      seed: of `Pass.seeds`.
-      block_tiles: tiles per device and block, tile * block_tiles at most 2^15 rows.
+        scale: `bound` of the rows in `space`.
+        seed: seed of `Pass.seeds`.
+        block_tiles: tiles per device and block, tile * block_tiles at most 2^15 rows.
 
     Raises:
-      ValueError: a block too large, 2^31 rows or more, rows that are not finite (named).
+        ValueError: a block is too large, there are 2^31 rows or more, or a row is not finite.
     """
     if tile * block_tiles > 1 << _BITS or len(rows) >= 1 << 31:
         raise ConfigError(
@@ -88,8 +88,8 @@ def run_pass(
     pending: list[tuple[int, tuple[jax.Array, ...]]] = []
 
     def collect() -> None:
-        first, found = pending.pop(0)
-        nearest, far, *per_tile = (np.asarray(x) for x in found)
+        first, outputs = pending.pop(0)
+        nearest, far, *per_tile = (np.asarray(x) for x in outputs)
         count = min(nearest.size, len(rows) - first)
         leaf[first : first + count] = nearest.reshape(-1)[:count]
         distance[first : first + count] = far.reshape(-1)[:count]
@@ -104,8 +104,10 @@ def run_pass(
         local = jax.make_array_from_callback(shape, by_device, read)
         numbers = jax.device_put(number.astype(np.int32), by_device)
         valids = jax.device_put(valid.astype(np.int32), by_device)
-        sums, counts, *found = step(sums, counts, local, numbers, valids, center, space, scale, key)
-        pending.append((first, tuple(found)))
+        sums, counts, *outputs = step(
+            sums, counts, local, numbers, valids, center, space, scale, key
+        )
+        pending.append((first, tuple(outputs)))
         if len(pending) > 1:  # one block is read while another is computed
             collect()
     while pending:
@@ -131,7 +133,7 @@ def bound(rows: Rows, space: Space) -> float:
     """The largest coordinate of any row in `space`, rounded up to a power of two; 1 for unit rows.
 
     Raises:
-      ValueError: a row that is not finite.
+        ValueError: a row is not finite.
     """
     if space.unit:
         return 1.0
@@ -147,16 +149,16 @@ def bound(rows: Rows, space: Space) -> float:
 
 
 def _read(rows: Rows, block: int, shape: tuple[int, ...], index: tuple[slice, ...]) -> np.ndarray:
-    """The part `index` of the block [tiles, tile, D] that begins at row `block`.
+    """Reads the part `index` of the block [tiles, tile, D] that begins at row `block`.
 
-    float16 stays, anything else becomes float32; zeros beyond the last row.
+    Rows of float16 stay, others become float32; zeros stand beyond the last row.
     """
     start, end, _ = index[0].indices(shape[0])
-    first, wanted = block + start * shape[1], (end - start) * shape[1]
-    stop = max(first, min(len(rows), first + wanted))
-    found = rows.block(first, stop) if stop > first else rows.block(0, 1)[:0]
-    out = np.zeros((wanted, shape[2]), np.float16 if found.dtype == np.float16 else np.float32)
-    out[: len(found)] = found
+    first, count = block + start * shape[1], (end - start) * shape[1]
+    stop = max(first, min(len(rows), first + count))
+    values = rows.block(first, stop) if stop > first else rows.block(0, 1)[:0]
+    out = np.zeros((count, shape[2]), np.float16 if values.dtype == np.float16 else np.float32)
+    out[: len(values)] = values
     return out.reshape(end - start, *shape[1:])
 
 
@@ -167,13 +169,13 @@ def _zeros(shape: tuple[int, ...], sharding: NamedSharding) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=1)
 def _total(x: jax.Array, mesh: Mesh) -> jax.Array:
-    """The sum over devices, on every device."""
+    """Sums over devices, on every device."""
     return jax.lax.with_sharding_constraint(x.sum(0), NamedSharding(mesh, P()))
 
 
 @functools.lru_cache(maxsize=8)
 def _step(mesh: Mesh):
-    """The compiled step over one block; K, d, tile and so on come with the shapes."""
+    """Makes the compiled step over one block; K, d and tile come with the shapes."""
     split, whole = P(BATCH_AXES), P()
 
     def local(sums, counts, block, number, valid, centroids, space, scale, key):
@@ -187,7 +189,7 @@ def _step(mesh: Mesh):
             # |x - c|^2 = |x|^2 + 2 (|c|^2 / 2 - x c): the bracket alone orders the centroids.
             score = half - jnp.dot(x, centroids.T, precision=jax.lax.Precision.HIGHEST)
             best = score.min(1, keepdims=True)
-            # The first of equals, as argmin has it; written so that XLA vectorises both passes.
+            # The first of equals counts, as for argmin, but XLA vectorises both of these passes.
             nearest = jnp.where(score == best, jnp.arange(k, dtype=jnp.int32), k).min(1)
             nearest = jnp.minimum(nearest, k - 1)  # a row that is not finite equals nothing
             real = jnp.arange(len(x)) < n
@@ -196,7 +198,7 @@ def _step(mesh: Mesh):
             whole_numbers = jnp.round(x * ((1 << _BITS) / scale)).astype(jnp.int32)
             total = total.at[nearest].add(jnp.where(real[:, None], whole_numbers, 0))
             count = count.at[nearest].add(real.astype(jnp.int32))
-            # An exponential race: the row with the smallest E / weight is a draw by weight.
+            # In an exponential race the row with the smallest E / weight is a draw by weight.
             time = jax.random.exponential(jax.random.fold_in(key, tile_number), (len(x),))
             race = jnp.where(far > 0, time / far, jnp.inf)
             winner = race.argmin()
@@ -204,11 +206,11 @@ def _step(mesh: Mesh):
 
         zero = jnp.zeros_like(centroids, jnp.int32)
         carry = (jax.lax.pcast(zero, BATCH_AXES, to="varying"), counts[0])
-        (total, count), found = jax.lax.scan(one, carry, (block, number, valid))
+        (total, count), outputs = jax.lax.scan(one, carry, (block, number, valid))
         high, low = sums
-        # Two halves of a 48-bit sum: XLA has no 64-bit integers by default.
+        # A 48-bit sum has two halves, as XLA has no 64-bit integers by default.
         sums = (high + (total >> _BITS)[None], low + (total & _LOW)[None])
-        return sums, count[None], *found
+        return sums, count[None], *outputs
 
     step = jax.shard_map(
         local,
@@ -220,9 +222,9 @@ def _step(mesh: Mesh):
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def jitted(*args):
-        sums, counts, *found = step(*args)
-        # Every process reads what was found for every row.
-        found = [jax.lax.with_sharding_constraint(x, everywhere) for x in found]
-        return sums, counts, *found
+        sums, counts, *outputs = step(*args)
+        # Every process reads the outputs of every row.
+        outputs = [jax.lax.with_sharding_constraint(x, everywhere) for x in outputs]
+        return sums, counts, *outputs
 
     return jitted

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a manifest: what is drawn how often, with real frames."""
+"""A self-contained HTML page about a manifest: numbers of draws, with real frames."""
 
 import dataclasses
 import json
@@ -24,10 +24,11 @@ _BY = ("source", "domain", "case")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What the planned run draws.
+    """The draws of the planned run.
 
     Attributes:
-      draws: of the whole run. of_leaf: int64 [K]. of_record: float64 [R], on average.
+        draws: number of draws of the whole run.
+        of_leaf, of_record: int64 [K] and float64 [R], draws of leaves, and of records on average.
     """
 
     draws: int
@@ -36,14 +37,16 @@ class Plan:
 
 
 def plan_draws(manifest: Manifest, leaves: Leaf, draws: int) -> Plan:
-    """How often leaves and records are drawn in the first `draws` draws."""
+    """Counts the draws of leaves and records among the first `draws` draws."""
     of_leaf = manifest.sampler(0).counts(draws)
     order = untrusted.read_array(order_path(manifest.path), mmap=True)
-    times = np.bincount(order, minlength=len(leaves.leaf_of))  # how often a record is in its leaf
-    drawn = leaves.leaf_of >= 0
+    times = np.bincount(
+        order, minlength=len(leaves.leaf_of)
+    )  # number of times a record is in its leaf
+    in_leaf = leaves.leaf_of >= 0
     of_record = np.zeros(len(times))
-    leaf = leaves.leaf_of[drawn]
-    of_record[drawn] = times[drawn] * of_leaf[leaf] / manifest.leaves.sizes[leaf]
+    leaf = leaves.leaf_of[in_leaf]
+    of_record[in_leaf] = times[in_leaf] * of_leaf[leaf] / manifest.leaves.sizes[leaf]
     return Plan(draws, of_leaf, of_record)
 
 
@@ -55,7 +58,6 @@ def write_report(
     *,
     facts: Facts,
     sources: Sequence[Source],
-    domain_names: Sequence[str],
     planned_draws: int,
     clusters: int,
     frames: int,
@@ -64,11 +66,10 @@ def write_report(
     """Writes the page.
 
     Args:
-      tree: the clusters, None for groups alone: its distances order the frames.
-      clusters, frames, size: how many contact sheets, frames on each, and their height in pixels.
+        tree: the clusters, None for groups alone: its distances order the frames.
+        clusters, frames, size: number of contact sheets, frames on each, and height in pixels.
     """
     plan = plan_draws(manifest, leaves, planned_draws)
-    offsets = manifest.leaves.offsets
     shown = sheets.spread(len(manifest.leaves), clusters)
     phantom = all("phantom" in name for name in manifest.source_names)
     badge = '<p><span class="badge">Phantom data, not clinical</span></p>' if phantom else ""
@@ -77,14 +78,13 @@ def write_report(
         badge,
         _summary(manifest, plan),
         "<h2>Mixture before and after</h2>",
-        _mixture(facts, manifest.source_names, domain_names, plan),
+        _mixture(facts, manifest.source_names, plan),
         "<h2>How often</h2>",
         _often(manifest, plan),
         f"<h2>Clusters</h2>{_cluster_intro(len(shown), len(manifest.leaves), tree)}",
         '<div class="grid2">',
         *[
-            _cluster(int(j), manifest, leaves, tree, facts, sources, offsets, domain_names, plan,
-                     frames, size)
+            _cluster(int(j), manifest, leaves, tree, facts, sources, plan, frames, size)
             for j in shown
         ],
         "</div>",
@@ -117,12 +117,10 @@ def _summary(manifest: Manifest, plan: Plan) -> str:
     return "".join(f'<p class="soft">{escape(text)}</p>' for text in bits)
 
 
-def _mixture(
-    facts: Facts, source_names: Sequence[str], domain_names: Sequence[str], plan: Plan
-) -> str:
+def _mixture(facts: Facts, source_names: Sequence[str], plan: Plan) -> str:
     rows, cards = [], []
     for kind in _BY:
-        group, names = mixing.group_of(kind, facts, source_names, domain_names)
+        group, names = mixing.group_of(kind, facts, source_names)
         before = np.bincount(group, minlength=len(names)) / len(group)
         after = np.bincount(group, plan.of_record, len(names)) / plan.of_record.sum()
         cells = [escape(kind), f"{(before > 0).sum():,}"]
@@ -130,10 +128,9 @@ def _mixture(
             information, effective = entropy(share)
             cells += [f"{information:.2f}", f"<b>{effective:,.1f}</b>"]
         rows.append(cells)
-        if len(names) <= _MOST_BARS:
-            cards.append(card(f"<h3>by {kind}</h3>{_pair_bars(names, before, after)}"))
-        else:
-            cards.append(card(f"<h3>by {kind}</h3>{_pair_curves(before, after)}"))
+        few = len(names) <= _MOST_BARS
+        chart = _pair_bars(names, before, after) if few else _pair_curves(before, after)
+        cards.append(card(f"<h3>by {kind}</h3>{chart}"))
     head = ["", "how many", "entropy of the corpus, bits", "effective number"]
     table = html_table([*head, "entropy of the draws, bits", "effective number"], rows)
     legend = '<div class="legend"><span class="random">corpus</span><span class="m0">drawn</span>'
@@ -158,23 +155,23 @@ def _pair_bars(names: Sequence[str], before: np.ndarray, after: np.ndarray) -> s
 def _pair_curves(before: np.ndarray, after: np.ndarray) -> str:
     order = np.argsort(-before, kind="stable")
     rank = np.arange(1, len(before) + 1)
-    drawn = curves(
+    chart = curves(
         [
             Curve("corpus, %", rank, 100 * before[order], "random"),
             Curve("drawn, %", rank, 100 * after[order], "m0"),
         ]
     )
-    return f"{drawn}<p class='soft small'>share in % over rank in the corpus</p>"
+    return f"{chart}<p class='soft small'>share in % over rank in the corpus</p>"
 
 
 def _often(manifest: Manifest, plan: Plan) -> str:
-    drawn = np.sort(plan.of_record[plan.of_record > 0])[::-1]
+    draws = np.sort(plan.of_record[plan.of_record > 0])[::-1]
     sizes = np.sort(manifest.leaves.sizes)[::-1]
-    rank = np.arange(1, len(drawn) + 1)
+    rank = np.arange(1, len(draws) + 1)
     charts = [
         card(
             f"<h3>draws per record, log10</h3>"
-            f"{curves([Curve('draws, log10', rank, np.log10(np.maximum(drawn, 1e-9)), 'm0')])}"
+            f"{curves([Curve('draws, log10', rank, np.log10(np.maximum(draws, 1e-9)), 'm0')])}"
             "<p class='soft small'>records from the most to the least often drawn</p>"
         ),
         card(
@@ -185,9 +182,9 @@ def _often(manifest: Manifest, plan: Plan) -> str:
     ]
     never = int((plan.of_record == 0).sum())
     facts = {
-        "most often drawn record": f"{_times(drawn[0])} times",
-        "median record": f"{_times(float(np.median(drawn)))} times",
-        "least often drawn record": f"{_times(drawn[-1])} times",
+        "most often drawn record": f"{_times(draws[0])} times",
+        "median record": f"{_times(float(np.median(draws)))} times",
+        "least often drawn record": f"{_times(draws[-1])} times",
         "records never drawn": f"{never:,}",
         "largest and smallest leaf": f"{sizes[0]:,} and {sizes[-1]:,} records",
         "with equal weights": f"{_times(plan.draws / len(plan.of_record))} per record",
@@ -202,14 +199,12 @@ def _cluster_intro(shown: int, total: int, tree: Tree | None) -> str:
     return f'<p class="soft">{which}; siblings stand together, the larger first.{order}</p>'
 
 
-def _cluster(
-    j, manifest, leaves, tree, facts, sources, offsets, domain_names, plan, frames, size
-) -> str:
+def _cluster(j: int, manifest, leaves, tree, facts, sources, plan, frames, size) -> str:
     rows = np.flatnonzero(leaves.leaf_of == j)
     distance = None if tree is None else tree.distance[rows]
     chosen = sheets.choose_records(rows, distance, frames)
-    picture = sheets.contact_sheet(sources, offsets, chosen, size)
-    group, names = mixing.group_of("domain", facts, manifest.source_names, domain_names)
+    picture = sheets.contact_sheet(sources, manifest.leaves.offsets, chosen, size)
+    group, names = mixing.group_of("domain", facts, manifest.source_names)
     count = np.bincount(group[rows], minlength=len(names))
     order = np.argsort(-count, kind="stable")
     who = ", ".join(f"{names[d]} {100 * count[d] / len(rows):.0f} %" for d in order if count[d])

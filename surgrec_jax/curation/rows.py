@@ -1,4 +1,4 @@
-"""Points to cluster: where they are read from, and the space in which they are compared."""
+"""Points to cluster: their readers, and the space in which they are compared."""
 
 import dataclasses
 from typing import Protocol
@@ -12,7 +12,7 @@ from surgrec_jax.safety.errors import ConfigError, DataError
 
 SPACES = ("plain", "unit", "whiten")
 _SAMPLE_STREAM = 11
-_SAMPLE = 65_536  # rows that the mean and the principal components are estimated on
+_SAMPLE = 65_536  # rows for the estimate of mean and principal components
 
 
 class Rows(Protocol):
@@ -22,11 +22,11 @@ class Rows(Protocol):
 
     @property
     def width(self) -> int:
-        """D."""
+        """The number D of coordinates."""
 
     @property
     def where(self) -> str:
-        """Words for error messages."""
+        """The place of the points, for error messages."""
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Rows start to stop - 1, [n, D]."""
@@ -59,10 +59,10 @@ class ArrayRows:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """x -> (x - mean) @ matrix, scaled to length one where `unit`; identity where nothing is set.
+    """The map x -> (x - mean) @ matrix, scaled to length one where `unit`; by default the identity.
 
     Attributes:
-      mean: float32 [D], or None. matrix: float32 [D, d], or None.
+        mean, matrix: float32 [D] and float32 [D, d], or None.
     """
 
     mean: jax.Array | None = None
@@ -70,7 +70,7 @@ class Space:
     unit: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., D] of any float dtype -> float32 [..., d]."""
+        """Maps [..., D] of any float dtype to float32 [..., d]."""
         x = x.astype(jnp.float32)
         if self.mean is not None:
             x = x - self.mean
@@ -84,26 +84,27 @@ class Space:
 PLAIN = Space()
 
 
-def sample_rows(count: int, wanted: int, seed: int) -> np.ndarray:
-    """min(wanted, count) different row numbers, rising: the start of a permutation of them all."""
-    index = np.arange(min(wanted, count))
+def sample_rows(count: int, size: int, seed: int) -> np.ndarray:
+    """Draws min(size, count) different row numbers, rising: the start of a permutation of all."""
+    index = np.arange(min(size, count))
     chosen = permute(index, np.int64(count), hash64(seed, _SAMPLE_STREAM))
     return np.sort(chosen)
 
 
 def fit_space(rows: Rows, kind: str, components: int, seed: int) -> Space:
-    """The space of a corpus, from at most 65,536 of its rows.
+    """Fits the space of a corpus to at most 65,536 of its rows.
 
     Averaged tokens share one large direction, and a few directions carry most of their variance;
     distances then see little else. "unit" takes the mean out and compares directions; "whiten"
     gives each principal component the same variance before that; "plain" leaves rows as they are.
 
     Args:
-      components: principal components kept (0: all). For "plain" and "unit" they only reduce the
-        width, for "whiten" those beyond the rank of the sample are left out.
+        components: principal components kept (0: all). For "plain" and "unit" they only reduce the
+            width, for "whiten" those beyond the rank of the sample are left out.
 
     Raises:
-      ConfigError: an unknown kind. DataError: a row that is not finite.
+        ConfigError: the kind is unknown.
+        DataError: a row is not finite.
     """
     if kind not in SPACES:
         raise ConfigError(f"cluster.space={kind!r}: choose from {', '.join(SPACES)}")
@@ -120,7 +121,7 @@ def fit_space(rows: Rows, kind: str, components: int, seed: int) -> Space:
         return Space(mean=jnp.asarray(mean, jnp.float32), unit=True)
     variance, vectors = np.linalg.eigh((sample - mean).T @ (sample - mean) / len(sample))
     variance, vectors = variance[::-1], vectors[:, ::-1]
-    # The sign of an eigenvector is arbitrary; fixed, so that a library's whim changes nothing.
+    # The sign of an eigenvector is arbitrary, and so fixed here against a library's whim.
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(variance))])
     keep = np.flatnonzero(variance > 1e-6 * variance[0])
     keep = keep[:components] if components else keep

@@ -1,6 +1,6 @@
 """Embeddings on disk: float16 shards with the facts of their records, and one index.
 
-    index.json          what was embedded with which encoder, and in which pieces
+    index.json          sources, encoder and shards of the embeddings
     00000.npy           float16 [n, D], a row per record, in the order of the records
     00000.facts.npz     of the same rows: record, domain, case, video, start, labels
 
@@ -27,7 +27,7 @@ _KEYS = ("encoder", "clip", "width", "sources", "shards")
 
 
 def identity(index: dict) -> dict:
-    """An index without what no row depends on: where the checkpoint lay."""
+    """An index without the path of the checkpoint, on which no row depends."""
     encoder = index.get("encoder")
     if not isinstance(encoder, dict):
         return index
@@ -36,34 +36,29 @@ def identity(index: dict) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known of R records besides their embeddings.
+    """Groups of R records besides their embeddings.
 
     Attributes:
-      domain: int8 [R], -1 unknown. source: int32 [R], position among the sources.
-      case, video: int32 [R], positions in `cases` and `videos`.
-      labels: name -> int16 [R], at the centre frame of the record's middle clip; -1 unlabelled, or
-        not a label of the record's source.
+        domain, source: int8 [R], -1 unknown, and int32 [R], position among the sources.
+        case, cases: int32 [R], positions among the names of the cases.
     """
 
     domain: np.ndarray
     source: np.ndarray
     case: np.ndarray
     cases: tuple[str, ...]
-    video: np.ndarray
-    videos: tuple[str, ...]
-    labels: dict[str, np.ndarray]
 
 
 class Embeddings:
-    """An embedding folder opened for reading; rows stay on disk (memory-mapped) until asked for.
+    """An embedding folder opened for reading; its rows are memory-mapped.
 
     Attributes:
-      folder, index: where, and the content of index.json.
-      offsets: int64 [S + 1]; record r of source s is row `offsets[s] + r`.
+        folder, index: the folder, and the content of index.json.
+        offsets: int64 [S + 1]; record r of source s is row `offsets[s] + r`.
 
     Raises:
-      FileNotFoundError: no index, or shards that are not made yet.
-      DataError: an index of another format, or a shard that is not what the index says.
+        FileNotFoundError: there is no index, or shards are not made yet.
+        DataError: the index has another format, or a shard is not what it says.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -89,17 +84,17 @@ class Embeddings:
 
     @property
     def width(self) -> int:
-        """D."""
+        """The number D of features."""
         return self.index["width"]
 
     @property
     def where(self) -> str:
-        """Words for error messages."""
+        """The folder, for error messages."""
         return str(self.folder)
 
     @functools.cached_property
     def hash(self) -> str:
-        """Identifies encoder, clips and data: the hash of the index's `identity`."""
+        """The hash of the index's `identity`: of encoder, clips and data."""
         text = json.dumps(identity(self.index), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -129,30 +124,19 @@ class Embeddings:
         """The facts of all records.
 
         Raises:
-          DataError: a facts file is missing, damaged, or of other rows than its shard.
+            DataError: a facts file is missing, damaged, or of other rows than its shard.
         """
-        columns: dict[str, list] = {"domain": [], "case": [], "video": []}
-        names: dict[str, dict[str, int]] = {"case": {}, "video": {}}
-        labels: dict[str, np.ndarray] = {}
-        for i, shard in enumerate(self.index["shards"]):
-            found = self._read_facts(shard)
-            columns["domain"].append(found["domain"].astype(np.int8))
+        domain, case = [], []
+        cases: dict[str, int] = {}
+        for shard in self.index["shards"]:
+            facts = self._read_facts(shard)
+            domain.append(facts["domain"].astype(np.int8))
             prefix = "" if len(self.index["sources"]) == 1 else f"{shard['source']}:"
-            for key, table in names.items():
-                unique, code = np.unique(found[key], return_inverse=True)
-                numbers = [table.setdefault(f"{prefix}{name}", len(table)) for name in unique]
-                columns[key].append(np.asarray(numbers, np.int32)[code])
-            for key in found:
-                if key.startswith("label/"):
-                    name = key.removeprefix("label/")
-                    column = labels.setdefault(name, np.full(len(self), -1, np.int16))
-                    column[self._starts[i] : self._starts[i + 1]] = found[key]
+            unique, code = np.unique(facts["case"], return_inverse=True)
+            numbers = [cases.setdefault(f"{prefix}{name}", len(cases)) for name in unique]
+            case.append(np.asarray(numbers, np.int32)[code])
         source = np.repeat(np.arange(len(self.offsets) - 1, dtype=np.int32), np.diff(self.offsets))
-        joined = {key: np.concatenate(parts) for key, parts in columns.items()}
-        cases, videos = (tuple(names[key]) for key in ("case", "video"))
-        return Facts(
-            joined["domain"], source, joined["case"], cases, joined["video"], videos, labels
-        )
+        return Facts(np.concatenate(domain), source, np.concatenate(case), tuple(cases))
 
     def _open(self, shard: dict) -> np.ndarray:
         path = self.folder / untrusted.plain_name(shard["file"])
@@ -164,10 +148,8 @@ class Embeddings:
         except (DataError, OSError) as error:
             raise DataError(f"{error}; delete it and run the embedding again") from None
         if rows.shape != expected or rows.dtype != np.float16:
-            missing = (
-                f"; its first missing record is {shard['first'] + len(rows)} of "
-                + (shard["source"])
-            )
+            first = f"{shard['first'] + len(rows)} of {shard['source']}"
+            missing = f"; its first missing record is {first}"
             raise DataError(
                 f"{path} holds {rows.dtype} {list(rows.shape)}, its index says float16 "
                 f"{list(expected)}{missing if len(rows) < expected[0] else ''}; delete it and run "
@@ -178,27 +160,27 @@ class Embeddings:
     def _read_facts(self, shard: dict) -> dict[str, np.ndarray]:
         path = facts_path(self.folder / shard["file"])
         try:
-            found = untrusted.read_arrays(path)
+            facts = untrusted.read_arrays(path)
         except (DataError, OSError) as error:
             remedy = f"delete {shard['file']} and run the embedding again"
             raise DataError(f"{error}; {remedy}") from None
         expected = np.arange(shard["first"], shard["first"] + shard["records"])
-        if not np.array_equal(found.get("record", ()), expected):
+        if not np.array_equal(facts.get("record", ()), expected):
             raise DataError(
                 f"{path} is not about records {expected[0]} to {expected[-1]} of "
                 f"{shard['source']}; delete {shard['file']} and run the embedding again"
             )
-        for key in ("domain", "case", "video", *found):
-            if key not in found or found[key].shape != expected.shape:
+        for key in ("domain", "case", "video", *facts):
+            if key not in facts or facts[key].shape != expected.shape:
                 raise DataError(
                     f"{path} has no {key!r} for each of {len(expected)} records; delete "
                     f"{shard['file']} and run the embedding again"
                 )
-        return found
+        return facts
 
 
 def _offsets(parts: Sequence[dict]) -> np.ndarray:
-    """int64 [N + 1]: where each of some parts with `records` begins, and the end of all."""
+    """The first record of each of some parts, and the end of all: int64 [N + 1]."""
     sizes = np.array([part["records"] for part in parts], np.int64)
     if sizes.size and sizes.min() < 0:
         raise ValueError(f"{sizes.min()} records")
@@ -221,7 +203,7 @@ def write_shard(path: Path, rows: np.ndarray, facts: dict[str, np.ndarray]) -> N
 
 
 def plan_shards(sources: Sequence[dict], shard_records: int) -> list[dict]:
-    """The pieces of the sources: file, source, first record and number of records of each."""
+    """The shards of the sources: file, source, first record and number of records of each."""
     shards = []
     for source in sources:
         for first in range(0, source["records"], shard_records):

@@ -1,4 +1,4 @@
-"""A few real frames of every cluster, as pictures that stand inside a page."""
+"""A few real frames of every cluster, as pictures inside a page."""
 
 import base64
 from collections.abc import Sequence
@@ -13,28 +13,29 @@ GAP = 3
 _QUALITY = 80
 
 
-def spread(count: int, wanted: int) -> np.ndarray:
+def spread(count: int, size: int) -> np.ndarray:
     """`wanted` of range(count), evenly spaced, the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(np.int64))
+    return np.unique(np.linspace(0, count - 1, min(size, count)).round().astype(np.int64))
 
 
-def choose_records(rows: np.ndarray, distance: np.ndarray | None, wanted: int) -> np.ndarray:
+def choose_records(rows: np.ndarray, distance: np.ndarray | None, size: int) -> np.ndarray:
     """Records that stand for a leaf: from the one nearest to its centroid to the farthest.
 
     Args:
-      rows: int [n], the leaf's records. distance: float [n] to the centroid, None: in their order.
+        rows: int [n], the leaf's records. distance: float [n] to the centroid, None: in their
+            order.
     """
     order = np.arange(len(rows)) if distance is None else np.argsort(distance, kind="stable")
-    return rows[order[spread(len(rows), wanted)]]
+    return rows[order[spread(len(rows), size)]]
 
 
 def contact_sheet(
     sources: Sequence[Source], offsets: np.ndarray, rows: np.ndarray, height: int
 ) -> str:
-    """The middle frames of records `rows`, side by side, as a data URI of a JPEG.
+    """Puts the middle frames of records `rows` side by side, as a data URI of a JPEG.
 
     Raises:
-      UndecodableFrameError, DamagedRecordError: a record that cannot be read.
+        UndecodableFrameError, DamagedRecordError: a record cannot be read.
     """
     pictures = []
     for row in rows.tolist():

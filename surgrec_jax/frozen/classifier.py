@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from surgrec_jax import checkpoint
-from surgrec_jax.frozen.encoder import Encoder, load_encoder
+from surgrec_jax.frozen.encoder import Encoder, load_encoder, restore_part
 from surgrec_jax.models.heads import HeadConfig, make_head
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import encode, extract_features
@@ -25,12 +25,12 @@ class Classifier:
         tracks: the label tracks it was trained on.
         classes: names of the columns.
         multi_label: whether classes do not exclude each other.
-        frame: of a clip, whose label it was trained on: "centre" or "last".
+        frame: frame of a clip whose label it was trained on, "centre" or "last".
     """
 
     def __init__(self, encoder: Encoder, head: HeadConfig, params: Any, meta: dict[str, Any]):
         self.encoder, self._head = encoder, head
-        # On the host, as a head is small: it goes to whatever devices the encoder is on.
+        # A head is small and stays on the host, to follow the encoder to its devices.
         self._params = jax.tree.map(np.asarray, params)
         self.tracks, self.classes = tuple(meta["tracks"]), tuple(meta["classes"])
         self.multi_label: bool = meta["multi_label"]
@@ -38,15 +38,15 @@ class Classifier:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what gives the probabilities."""
+        """A hash of everything that determines the probabilities."""
         head = Encoder(self.encoder.config, self._params, fps=self.encoder.fps, name="head")
         return f"{self.encoder.fingerprint}-{head.fingerprint}"
 
     def probabilities(self, video: np.ndarray) -> np.ndarray:
-        """uint8 clips [B, T, H, W, 3] -> float32 [B, C].
+        """Class probabilities, float32 [B, C], of uint8 clips [B, T, H, W, 3].
 
         Raises:
-            ValueError: clips of another shape or dtype than the encoder takes.
+            ValueError: as `Encoder.tokens`.
         """
         function = functools.partial(_probabilities, self._head, self.multi_label, self._params)
         return self.encoder.batched(function, video)
@@ -74,7 +74,7 @@ def _graph(head: HeadConfig, config: ViTConfig, compute: Compute) -> nnx.GraphDe
 
 
 def load_fitting(path: str | Path) -> tuple[Encoder, Classifier | None]:
-    """The encoder of a checkpoint, and its classifier where it is of a fine-tuning run.
+    """Loads the encoder of a checkpoint, and its classifier if it is of a fine-tuning run.
 
     Raises:
         CheckpointError: no checkpoint, or a damaged one.
@@ -85,38 +85,32 @@ def load_fitting(path: str | Path) -> tuple[Encoder, Classifier | None]:
     return one.encoder, one
 
 
-def load_classifier(
-    path: str | Path, *, step: int | None = None, compute: Compute | None = None
-) -> Classifier:
-    """The classifier of a fine-tuning run: the average of its weights where it kept one.
+def load_classifier(path: str | Path) -> Classifier:
+    """Loads the classifier of a fine-tuning run: the average of its weights if there is one.
 
     Args:
         path: a workdir, or one step's folder in its checkpoints.
-        step: of a workdir; None for the newest.
 
     Raises:
         CheckpointError: no checkpoint, a damaged one, or not one of fine-tuning.
     """
-    location = checkpoint.find(path, step)
+    location = checkpoint.find(path)
     meta = checkpoint.read_meta(location)
     if "classifier" not in meta:
         raise checkpoint.CheckpointError(
             f"{location.path} has no classifier (objective {meta['objective']}); fine-tune it with "
             "python -m surgrec_jax.main --config=configs/finetune.py --config.init_from=..."
         )
-    encoder = load_encoder(location.path, compute=compute)
+    encoder = load_encoder(location.path)
     with untrusted.interpreting(
         f"the classifier of {location.path}", error_type=checkpoint.CheckpointError
     ):
         about = {key: meta["classifier"][key] for key in ("head", "tracks", "classes")}
         about["multi_label"] = bool(meta["classifier"]["multi_label"])
-        # Checkpoints that do not say are of a time when there was no other choice.
+        # Checkpoints without a frame are of a time when there was no other choice.
         about["frame"] = str(meta["classifier"].get("frame", "centre"))
         head = HeadConfig(**about["head"])
         build = functools.partial(make_head, head, encoder.config, Compute())
         shapes = jax.eval_shape(lambda: nnx.to_pure_dict(nnx.state(build(nnx.Rngs(0)), nnx.Param)))
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), shapes)
-    tree = "target_params" if meta["uses_target"] else "params"
-    params = checkpoint.restore_state(location, {tree: {"head": shapes}})[tree]["head"]
+    params = restore_part(location, meta, "head", shapes)
     return Classifier(encoder, head, params, about)

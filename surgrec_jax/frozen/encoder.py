@@ -23,7 +23,7 @@ Params = dict[str, Any]
 
 
 def default_compute() -> Compute:
-    """bfloat16 on accelerators, float32 on the CPU, where bfloat16 is slower."""
+    """The default precision: bfloat16, but float32 on the CPU, where bfloat16 is slower."""
     return Compute(dtype=jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
 
 
@@ -31,10 +31,10 @@ class Encoder:
     """Features of video clips.
 
     Attributes:
-        name: what reports call it.
+        name: its name in reports.
         config: its architecture; `config.num_frames` frames of `config.image_size`.
         fps: frames per second of the clips it was trained on.
-        meta: what its checkpoint says of it, {} for a random one.
+        meta: the JSON values of its checkpoint, {} for a random one.
         params: its parameters, a pure dict.
     """
 
@@ -55,12 +55,12 @@ class Encoder:
 
     @property
     def width(self) -> int:
-        """Size of a feature vector, D."""
+        """The size D of a feature vector."""
         return self.config.width
 
     @property
     def clip(self) -> tuple[int, int, float]:
-        """(frames, side in pixels, frames per second) of the clips it takes.
+        """The (frames, side in pixels, frames per second) of its clips.
 
         Raises:
             ValueError: they are not square; `config.image_size` has both sides.
@@ -83,7 +83,7 @@ class Encoder:
         return digest.hexdigest()[:16]
 
     def tokens(self, video: np.ndarray) -> np.ndarray:
-        """uint8 clips [B, T, H, W, 3] -> float32 tokens [B, N, D] after the final norm.
+        """Tokens after the final norm, float32 [B, N, D], of uint8 clips [B, T, H, W, 3].
 
         Raises:
             ValueError: no array, or clips of another shape or dtype than the encoder takes.
@@ -91,11 +91,12 @@ class Encoder:
         return self.batched(_tokens, video)
 
     def features(self, video: np.ndarray) -> np.ndarray:
-        """uint8 clips [B, T, H, W, 3] -> float32 features [B, D]: the mean over tokens, or the CLS
-        token where the encoder was trained by it (`ViTConfig.pooling`).
+        """Features of uint8 clips [B, T, H, W, 3]: float32 [B, D].
+
+        They are the mean over tokens, or the CLS token where `ViTConfig.pooling` says so.
 
         Raises:
-            ValueError: no array, or clips of another shape or dtype than the encoder takes.
+            ValueError: as `tokens`.
         """
         return self.batched(_features, video)
 
@@ -112,8 +113,10 @@ class Encoder:
         return Stream(self.config, self.compute, self.params, window=window, batch=batch)
 
     def batched(self, function, video: np.ndarray) -> np.ndarray:
-        """function(config, compute, params, video [batch, ...]) over clips, batch by batch, shared
-        by this process's devices. Raises ValueError as `tokens`."""
+        """Applies function(config, compute, params, video [batch, ...]) to clips, batch by batch.
+
+        This process's devices share every batch. Raises ValueError as `tokens`.
+        """
         expected = (self.config.num_frames, *self.config.image_size, 3)
         takes = f"{self.name} takes uint8 clips [B, {', '.join(map(str, expected))}]"
         if not isinstance(video, (np.ndarray, jax.Array)):
@@ -126,7 +129,7 @@ class Encoder:
         with jax.set_mesh(mesh):
             for start in range(0, max(len(video), 1), size):
                 part = video[start : start + size]
-                # One compiled shape: the last batch is filled up and cut again.
+                # The last batch is filled up and cut again, so that one shape is compiled.
                 padding = [(0, size - len(part))] + [(0, 0)] * (video.ndim - 1)
                 whole = jax.device_put(np.pad(part, padding), sharding.batch_sharding(mesh))
                 out = function(self.config, self.compute, params, whole)
@@ -140,7 +143,7 @@ class Encoder:
         return mesh, jax.device_put(self.params, sharding.replicated(mesh))
 
 
-# Compiled once per architecture, not per encoder: a probe looks at several of the same shape.
+# These are compiled per architecture, not per encoder: a probe has several of the same shape.
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _tokens(config: ViTConfig, compute: Compute, params: Params, video: jax.Array) -> jax.Array:
     return encode(config, compute, params, video).astype(jnp.float32)
@@ -154,38 +157,43 @@ def _features(config: ViTConfig, compute: Compute, params: Params, video: jax.Ar
 _init = functools.partial(jax.jit, static_argnums=0)(init_encoder)
 
 
-def load_encoder(
-    path: str | Path, *, step: int | None = None, compute: Compute | None = None
-) -> Encoder:
-    """The encoder of a checkpoint: the EMA target where the objective has one.
+def load_encoder(path: str | Path, *, compute: Compute | None = None) -> Encoder:
+    """Loads the encoder of a checkpoint: the EMA target where the objective has one.
 
     Args:
         path: a workdir, or one step's folder in its checkpoints.
-        step: of a workdir; None for the newest.
 
     Raises:
         CheckpointError: no checkpoint, a damaged one, or one of another format.
     """
-    location = checkpoint.find(path, step)
+    location = checkpoint.find(path)
     meta = checkpoint.read_meta(location)
     config = config_from_meta(meta)
     shapes = jax.eval_shape(lambda: init_encoder(config, jax.random.key(0)))
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), shapes)
     with untrusted.interpreting(location.path / "meta.json", error_type=checkpoint.CheckpointError):
-        tree = "target_params" if meta["uses_target"] else "params"
         name, fps = f"{meta['objective']} {meta['name']} step {location.step}", meta["fps"]
         if not 0 < fps < math.inf:
             raise ValueError(f"fps={fps!r}")
-    params = checkpoint.restore_state(location, {tree: {"encoder": shapes}})[tree]["encoder"]
+    params = restore_part(location, meta, "encoder", shapes)
     return Encoder(config, params, fps=fps, name=name, meta=meta, compute=compute)
 
 
+def restore_part(
+    location: checkpoint.Location, meta: dict[str, Any], part: str, shapes: Any
+) -> Params:
+    """Restores a part of the parameters, of the EMA target if there is one, on the first device."""
+    with untrusted.interpreting(location.path / "meta.json", error_type=checkpoint.CheckpointError):
+        tree = "target_params" if meta["uses_target"] else "params"
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), shapes)
+    return checkpoint.restore_state(location, {tree: {part: shapes}})[tree][part]
+
+
 def config_from_meta(meta: dict[str, Any]) -> ViTConfig:
-    """The architecture a checkpoint records; JSON has lists where it has tuples.
+    """The architecture that a checkpoint records; JSON has lists where it has tuples.
 
     Raises:
-        CheckpointError: it describes none, or one that cannot be.
+        CheckpointError: it describes none, or an impossible one.
     """
     with untrusted.interpreting(
         f"the checkpoint {meta.get('name')!r}", error_type=checkpoint.CheckpointError
@@ -199,7 +207,7 @@ def config_from_meta(meta: dict[str, Any]) -> ViTConfig:
 
 
 def _as_declared(name: str, value: Any) -> Any:
-    """A field of ViTConfig. Raises ValueError where it is of another type, or a size below 1."""
+    """Checks a field of ViTConfig; raises ValueError for another type, or a size below 1."""
     like = _LIKE[name]
     if name == "position_grid" and value is None:
         return None
@@ -221,8 +229,8 @@ def _as_declared(name: str, value: Any) -> Any:
     return value
 
 
-# A value of every field, for its type; a clip of 64 frames of 1024 x 1024 has a quarter of the most
-# pixels.
+# An example of every field, for its type. A clip of 64 frames of 1024 x 1024 has a quarter of the
+# most pixels.
 _LIKE = dataclasses.asdict(ViTConfig(192, 12, 3, 768, position_grid=(8, 14, 14)))
 MAX_CLIP_PIXELS = 2**28
 
@@ -230,7 +238,7 @@ MAX_CLIP_PIXELS = 2**28
 def check_architecture(
     meta: dict[str, Any], config: ViTConfig, saved: ViTConfig | None = None
 ) -> None:
-    """Refuses a checkpoint whose weights mean something else than a config says.
+    """Refuses a checkpoint whose weights do not fit the meaning of a config.
 
     Shapes cannot tell tiled from interleaved rotary positions, or one epsilon from another.
 
@@ -238,7 +246,7 @@ def check_architecture(
         saved: the encoder as the weights are taken, the checkpoint's own where None.
 
     Raises:
-        CheckpointError: the fields that differ, with both values.
+        CheckpointError: fields differ; the message has both values.
     """
     saved = saved or config_from_meta(meta)
     different = [
@@ -255,19 +263,13 @@ def check_architecture(
 
 
 def random_encoder(like: Encoder, seed: int = 0) -> Encoder:
-    """An encoder of the same shape and preprocessing with fresh weights: the baseline of probes."""
+    """Makes an encoder of the same shape with fresh weights, the baseline of probes."""
     params = _init(like.config, jax.random.key(seed))
     name = f"random init, seed {seed}"
-    return Encoder(
-        like.config,
-        params,
-        fps=like.fps,
-        name=name,
-        compute=like.compute,
-        batch_size=like.batch_size,
-    )
+    options = {"compute": like.compute, "batch_size": like.batch_size}
+    return Encoder(like.config, params, fps=like.fps, name=name, **options)
 
 
 def meta_of(config: ViTConfig, *, fps: float) -> dict[str, Any]:
-    """What `load_encoder` needs to know, as JSON values."""
+    """The JSON values that `load_encoder` needs."""
     return {"encoder": dataclasses.asdict(config), "fps": fps}

@@ -1,4 +1,4 @@
-"""What the weights of a checkpoint have seen: all data that they were trained on.
+"""The data lineage of a checkpoint: all data that its weights were trained on.
 
 A checkpoint's "sources" are those of its run and, of a run that began with another's weights, those
 behind them. The latter carry "through", the checkpoint they came by; one that does not say what it
@@ -15,7 +15,7 @@ def earlier(meta: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def complete(meta: dict[str, Any]) -> bool:
-    """Does a checkpoint say of all that its weights were trained on?"""
+    """Whether a checkpoint records all data that its weights were trained on."""
     sources = meta.get("sources")
     if not isinstance(sources, list) or not sources:
         return False

@@ -1,4 +1,4 @@
-"""Before JAX's processes join: all are there, and all were started with the same command.
+"""A meeting of all processes before JAX joins them: all are there, with the same command.
 
 JAX's own start-up aborts with a stack trace where a process stays away, and one with another config
 would train on with it, or hang. So the processes first meet over plain TCP on the coordinator's
@@ -17,7 +17,7 @@ import numpy as np
 
 from surgrec_jax.safety.errors import UserError
 
-# One message; a config has about 5 kB.
+# The largest message; a config has about 5 kB.
 _MAX_BYTES = 2**20
 _RETRY_S = 0.2
 
@@ -28,7 +28,7 @@ class RendezvousError(UserError, ConnectionError):
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where this process stands among the others."""
+    """The place of this process among the others."""
 
     coordinator: str
     processes: int
@@ -36,17 +36,17 @@ class Place:
 
 
 def find_place(coordinator: str | None, processes: int | None, process: int | None) -> Place:
-    """This process's place: as given, or as a TPU pod, Slurm, Open MPI or Kubernetes says.
+    """The place of this process, by flags or by a TPU pod, Slurm, Open MPI or Kubernetes.
 
     Raises:
-        RendezvousError: not all is known, or it does not fit together.
+        RendezvousError: a part of it is unknown, or the parts contradict each other.
     """
     if None in (coordinator, processes, process):
         from jax._src.clusters import ClusterEnv  # has no public name
 
         detect = ClusterEnv.auto_detect_unset_distributed_params
-        found = detect(coordinator, processes, process, None, None, 300)
-        coordinator, processes, process = found[:3]
+        parameters = detect(coordinator, processes, process, None, None, 300)
+        coordinator, processes, process = parameters[:3]
     values = {"coordinator": coordinator, "num_processes": processes, "process_id": process}
     missing = [f"--{name}" for name, value in values.items() if value is None]
     if missing:
@@ -67,11 +67,11 @@ def meet(place: Place, config: dict[str, Any], *, timeout_s: float) -> None:
 
     Args:
         config: flat JSON values that must be the same everywhere.
-        timeout_s: how long all have to arrive.
+        timeout_s: seconds that all have to arrive.
 
     Raises:
-        RendezvousError: on every process that came: who is missing, whose config differs and
-            where, or that the coordinator cannot be reached.
+        RendezvousError: a process is missing, a config differs, or the coordinator cannot be
+            reached. It is raised on every process that came.
     """
     if place.processes == 1:
         return
@@ -90,7 +90,7 @@ def check_same(what: str, value: Any) -> None:
     """Compares a JSON value over the processes of a run that has joined (a collective).
 
     Raises:
-        RendezvousError: on every process: whose value differs from that of process 0.
+        RendezvousError: a value differs from that of process 0. It is raised on every process.
     """
     import jax
     from jax.experimental import multihost_utils
@@ -108,7 +108,7 @@ def check_same(what: str, value: Any) -> None:
 
 
 def _receive_all(place: Place, me: dict, deadline: float, timeout_s: float) -> str:
-    """Process 0: waits for the others and answers them; what is wrong, or ""."""
+    """Waits, as process 0, for the others and answers them; returns the problem, or ""."""
     port = int(place.coordinator.rpartition(":")[2])
     waiting: dict[int, tuple[socket.socket, dict]] = {}
     try:
@@ -135,7 +135,7 @@ def _receive_all(place: Place, me: dict, deadline: float, timeout_s: float) -> s
                 )
                 break
             except (OSError, ValueError, KeyError, AttributeError, TypeError):
-                connection.close()  # a stranger, or one that went away: it may come again
+                connection.close()  # it is a stranger, or it went away and may come again
                 continue
             if number in waiting or number == 0:
                 problem = (
@@ -149,13 +149,13 @@ def _receive_all(place: Place, me: dict, deadline: float, timeout_s: float) -> s
                 connection.sendall(json.dumps({"error": problem}).encode() + b"\n")
                 connection.recv(1)  # the other end closes first: the port is free at once
             except OSError:
-                pass  # it will be missed by JAX
+                pass  # JAX will miss it
             connection.close()
     return problem
 
 
 def _compare(me: dict, other: dict) -> str:
-    """What differs between two processes, or ""."""
+    """The difference between two processes, or ""."""
     who = f"process {other['process']} ({other['host']})"
     if other.get("processes") != me["processes"]:
         return (
@@ -177,7 +177,7 @@ def _compare(me: dict, other: dict) -> str:
 
 
 def _report(place: Place, me: dict, deadline: float, timeout_s: float) -> str:
-    """Another process: tells process 0 about itself; what is wrong, or ""."""
+    """Tells process 0, as another process, about this one; returns the problem, or ""."""
     host, _, port = place.coordinator.rpartition(":")
     reason: object = "no answer"
     while time.monotonic() < deadline:
@@ -199,7 +199,7 @@ def _report(place: Place, me: dict, deadline: float, timeout_s: float) -> str:
 
 
 def _read(connection: socket.socket) -> dict[str, Any]:
-    """One line of JSON. Raises ValueError for anything else."""
+    """Reads one line of JSON; raises ValueError for anything else."""
     received = b""
     while not received.endswith(b"\n"):
         part = connection.recv(65536)

@@ -1,4 +1,4 @@
-"""The command line of several processes: flags that say where the others are, and joining them."""
+"""The command line of several processes: flags to find the others, and joining them."""
 
 import os
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def run(program: str, config: dict[str, Any], work: Callable[[], int]) -> int:
     """Does `work` together with the other processes, where the flags ask for them.
 
     Args:
-        program: what its sentences begin with.
+        program: first word of its sentences.
         config: see `join`.
 
     Returns:
@@ -51,7 +51,7 @@ def run(program: str, config: dict[str, Any], work: Callable[[], int]) -> int:
 
 
 def join(config: dict[str, Any]) -> "Peers | None":
-    """Where the flags ask for it, meets the other processes of a run, joins and watches them.
+    """Meets the other processes of a run, joins and watches them, where the flags ask for it.
 
     Args:
         config: flat JSON values that must be the same everywhere.
@@ -61,7 +61,7 @@ def join(config: dict[str, Any]) -> "Peers | None":
     """
     if not (DISTRIBUTED.value or COORDINATOR.value):
         return None
-    # Imported here: one process alone needs neither.
+    # These are imported here, as one process alone needs neither.
     from surgrec_jax.hosts import config_agreement, watchdog
 
     place = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)

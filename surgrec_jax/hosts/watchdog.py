@@ -1,4 +1,4 @@
-"""Runs of several processes: who was lost, said within a bounded time.
+"""A watch over runs of several processes: it names a lost one within a bounded time.
 
 A collective waits forever for a process that is stopped or cut off. Every process therefore writes
 a sign of life to JAX's coordination service and looks for those of the others; one that misses
@@ -29,12 +29,12 @@ for line in sys.stdin:
 if last != "bye\\n":
     print(last, file=sys.stderr, end="")
 """
-# What XLA's errors about other processes begin with, gloo's and NCCL's among them.
+# XLA's errors about other processes begin with these, gloo's and NCCL's among them.
 _STATUS = re.compile(r"(UNKNOWN|INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED)\b")
 
 
 def _from_another(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from (a save that failed), is XLA's about others."""
+    """Whether an error, or its cause (of a failed save), is one of XLA about other processes."""
     while error is not None:
         if _STATUS.match(str(error)):
             return True
@@ -48,8 +48,8 @@ def join(
     """Joins the other processes, and begins to watch them.
 
     Args:
-        coordinator, processes, process: as `jax.distributed.initialize`; None to find out.
-        timeout_s: without a sign of life, after which a process counts as lost.
+        coordinator, processes, process: arguments of `jax.distributed.initialize`.
+        timeout_s: see `Peers`.
     """
     timeout = max(int(timeout_s), 1)
     jax.distributed.initialize(
@@ -66,7 +66,7 @@ class Peers:
     """Watches the other processes from two threads; ends this process when one is lost.
 
     Args:
-        timeout_s: without a sign of life, after which a process counts as lost.
+        timeout_s: seconds without a sign of life after which a process counts as lost.
     """
 
     def __init__(self, timeout_s: float):
@@ -90,9 +90,9 @@ class Peers:
             threading.Thread(target=target, name="peers", daemon=True).start()
 
     def close(self) -> None:
-        """Takes leave: this process has done its part."""
+        """Tells the others that this process has done its part."""
         self._closed.set()
-        with contextlib.suppress(RuntimeError):  # the service is gone: nobody is left to be told
+        with contextlib.suppress(RuntimeError):  # without the service nobody is left to be told
             self._say("done")
         self._tell("bye\n")
 
@@ -118,7 +118,7 @@ class Peers:
 
     def _meet(self) -> None:
         """Waits for the others' first signs, so that whoever is lost later has a name."""
-        # One that is gone already, and a service that does not answer, are the judge's.
+        # The judge deals with a process that is gone already, or a service that does not answer.
         with contextlib.suppress(RuntimeError):
             self._say(f"alive {self._where} 0")
             for process in self._seen:
@@ -130,13 +130,13 @@ class Peers:
         count = 0
         while not self._closed.wait(self._timeout / 6 if count else 0):
             count += 1
-            # Whatever gRPC makes of a silent service: the judge counts the silence.
+            # gRPC may raise anything of a silent service; the judge counts the silence.
             with contextlib.suppress(RuntimeError):
                 self._say(f"alive {self._where} {count}")
                 self._look()
 
     def _look(self) -> None:
-        """Reads the others' signs of life, and tells the helper whom they are from."""
+        """Reads the others' signs of life, and gives the helper their names."""
         signs = self._read()
         self._answered = time.monotonic()
         for process, sign in signs.items():
@@ -188,7 +188,7 @@ class Peers:
 
     def _tell(self, line: str) -> None:
         """Gives the helper its last words to say."""
-        with self._telling, contextlib.suppress(OSError):  # it was killed: nothing depends on it
+        with self._telling, contextlib.suppress(OSError):  # a killed helper is not needed
             if self._helper.stdin.closed:
                 return
             self._helper.stdin.write(line)

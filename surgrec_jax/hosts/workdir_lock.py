@@ -24,14 +24,14 @@ class WorkdirInUseError(UserError, RuntimeError):
 def held(workdir: Path) -> Iterator[None]:
     """Holds the lock of a workdir; the kernel releases it when the process ends, however it ends.
 
-    It is `flock(2)`: Linux carries it over NFS (v4, or v3 with a lock service) to other hosts, and
-    Lustre where it is mounted with -o flock. On a file system without locks a run starts all the
-    same, with a warning.
+    The lock is `flock(2)`: Linux carries it to other hosts over NFS (v4, or v3 with a lock service)
+    and over Lustre mounted with -o flock. On a file system without locks a run starts all the same,
+    with a warning.
 
     Raises:
-        WorkdirInUseError: with process id, host and starting time of the one that holds it.
+        WorkdirInUseError: another process holds it; the message has its id, host and start.
     """
-    # Not truncated by opening: what the holder wrote is still to be read.
+    # Opening must not truncate the file, which may name the holder.
     with open(workdir / FILE, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Errors a build reports, and names of files made fit for printing and for records."""
+"""Errors that a build reports, and file names made fit for printing and for records."""
 
 import os
 from pathlib import Path
@@ -11,13 +11,12 @@ class BuildError(UserError, RuntimeError):
 
 
 class BadInput(UserError, ValueError):
-    """One file of a source cannot be used. A build skips its video and lists it (or stops:
-    --strict).
+    """A file of a source cannot be used: a build skips its video and lists it, or stops (--strict).
 
     Attributes:
-      path: the file at fault, printable.
-      reason: what is wrong with it.
-      line: line number in that file, from 1, or None.
+        path: the file at fault, printable.
+        reason: its fault.
+        line: line number in that file, from 1, or None.
     """
 
     def __init__(self, path: str | os.PathLike, reason: str, line: int | None = None):

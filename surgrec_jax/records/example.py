@@ -1,4 +1,4 @@
-"""The bytes of a stored record as a Record: a tf.train.Example proto, checked, no TensorFlow."""
+"""Parses the bytes of a stored record, a tf.train.Example proto, without TensorFlow."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ class DamagedRecordError(UserError, ValueError):
     """A record that cannot be used; the message names the source, the record and its file.
 
     Attributes:
-      fault: the message without the remedy.
+        fault: the message without the remedy.
     """
 
     def __init__(self, fault: str):
@@ -28,7 +28,7 @@ class DamagedRecordError(UserError, ValueError):
 
 
 class NoRecordError(UserError, ValueError):
-    """What is wrong with the bytes of a record, as the end of a sentence."""
+    """The bytes are no record; the message is the end of a sentence about them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Record:
     """One stored segment: N frames of one video.
 
     Attributes:
-      frames: N JPEG images, encoded.
-      times: float32 [N], seconds from the start of the video, rising.
-      domain: index into the DOMAINS of the builders, -1 unknown.
-      labels: per track int64 [N], -1 = unlabelled. video_labels: one int per name, -1 = unlabelled.
+        frames: N JPEG images, encoded.
+        times: float32 [N], seconds from the start of the video, rising.
+        domain: index into the DOMAINS of the builders, -1 unknown.
+        labels, video_labels: int64 [N] per track and one int per name, -1 = unlabelled.
     """
 
     frames: list[bytes]
@@ -59,14 +59,15 @@ def parse_record(
     video_labels: Mapping[str, Sequence[str]],
     domains: int,
 ) -> Record:
-    """The record in `raw`, its frames still encoded.
+    """Parses the record in `raw`; its frames stay encoded.
 
     Args:
-      tracks, video_labels: name -> class names. domains: how many there are.
+        tracks, video_labels: name -> class names.
+        domains: number of domains.
 
     Raises:
-      NoRecordError: no proto, a feature missing, lengths that differ, times that do not rise, or an
-        id that is no class.
+        NoRecordError: no proto, a feature missing, lengths that differ, times that do not rise, or
+            an id that is no class.
     """
     try:
         feature = tf_example_pb2.Example.FromString(raw).features.feature
@@ -80,11 +81,11 @@ def _checked(feature, tracks, video_labels, domains) -> Record:
         return _values(feature, key, "bytes_list")[0].decode()
 
     def ids(key: str, classes: int) -> np.ndarray:
-        found = np.array(_values(feature, key, "int64_list"), np.int64)
-        wrong = found[(found < -1) | (found >= classes)]
+        values = np.array(_values(feature, key, "int64_list"), np.int64)
+        wrong = values[(values < -1) | (values >= classes)]
         if wrong.size:
             raise NoRecordError(f"has {key} {wrong[0]}, which is none of 0 to {classes - 1}")
-        return found
+        return values
 
     frames = list(_values(feature, "frames", "bytes_list"))
     times = np.array(_values(feature, "times", "float_list"), np.float32)

@@ -12,12 +12,12 @@ MAX_RECORDS = 2**40
 
 
 def read_info(directory: Path) -> tfds.core.DatasetInfo:
-    """The DatasetInfo of a prepared data set.
+    """Reads the DatasetInfo of a prepared data set.
 
     Raises:
-      FileNotFoundError: a metadata file is missing.
-      DataError: one is damaged, too large, or names classes that are not TFDS's own features.
-      StorageError: the file system failed.
+        FileNotFoundError: a metadata file is missing.
+        DataError: one is damaged, too large, or names classes that are not TFDS's own features.
+        StorageError: the file system failed.
     """
     remedy = "restore the file from a copy, or build the data set again"
     try:
@@ -34,7 +34,7 @@ def read_info(directory: Path) -> tfds.core.DatasetInfo:
         for split in info.splits.values():
             _ = split.filepaths  # made from patterns in the metadata
         return info
-    except Exception as error:  # whatever TFDS stumbles over in a damaged file
+    except Exception as error:  # TFDS may raise anything of a damaged file
         raise DataError(
             f"{directory} holds metadata that TFDS cannot read ({type(error).__name__}: "
             f"{str(error)[:200]}); {remedy}"
@@ -44,14 +44,14 @@ def read_info(directory: Path) -> tfds.core.DatasetInfo:
 def shards_of(
     info: tfds.core.DatasetInfo, split: str, directory: Path
 ) -> tuple[tuple[str, int], ...]:
-    """(file name in `directory`, records) of every shard of a split.
+    """Lists (file name in `directory`, number of records) of every shard of a split.
 
     Raises:
-      DataError: impossible numbers of records.
+        DataError: numbers of records that are not possible.
     """
-    found = info.splits[split]
-    counts = found.shard_lengths
+    split_info = info.splits[split]
+    counts = split_info.shard_lengths
     if any(count < 0 for count in counts) or sum(counts) > MAX_RECORDS:
         raise DataError(f"{directory} claims shards of {min(counts)} to {max(counts)} records")
-    names = [Path(path).name for path in found.filepaths]
+    names = [Path(path).name for path in split_info.filepaths]
     return tuple(zip(names, counts, strict=True))

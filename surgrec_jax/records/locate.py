@@ -1,4 +1,4 @@
-"""Where prepared data sets lie: TFDS's folders, `data_dir/name[/config]/version`."""
+"""The folders of prepared data sets, TFDS's `data_dir/name[/config]/version`."""
 
 import difflib
 import importlib.util
@@ -8,14 +8,14 @@ from pathlib import Path
 from surgrec_jax.safety.errors import ConfigError, MissingError
 
 
-def find_version(data_dir: Path, name: str, config: str | None, version: str | None) -> Path:
-    """The folder `data_dir/name[/config]/version`; the newest version where none is asked for.
+def find_version(data_dir: Path, name: str, config: str | None) -> Path:
+    """The folder `data_dir/name[/config]/version` of the newest version.
 
     A name without config is the data set without one, else its config "default", else its only one.
 
     Raises:
-      FileNotFoundError: it is not prepared. ValueError: several configs, none of them "default",
-        and none chosen.
+        FileNotFoundError: it is not prepared.
+        ValueError: several configs, none of them "default", and none chosen.
     """
     root = data_dir / name / config if config else data_dir / name
     build = build_command(name, data_dir, config)
@@ -26,24 +26,21 @@ def find_version(data_dir: Path, name: str, config: str | None, version: str | N
         if len(configs) > 1:
             raise ConfigError(f"{root} has several configs; choose one of {', '.join(configs)}")
         root = root / configs[0] if configs else root
-    found = versions(root)
-    if version is not None:
-        found = [v for v in found if v == version]
-    if not found:
-        wanted = f"version {version} of {name}" if version else name
+    prepared = versions(root)
+    if not prepared:
         gone = "" if data_dir.is_dir() else f" (there is no folder {data_dir})"
         known = {*sources(), *(p.name for p in data_dir.glob("*") if p.is_dir())}
         near = [] if name in known else difflib.get_close_matches(name, known)
         hint = f"did you mean {' or '.join(near)}? Or " if near else ""
-        raise MissingError(f"{wanted} is not prepared in {root}{gone}; {hint}build it with {build}")
-    return root / found[-1]
+        raise MissingError(f"{name} is not prepared in {root}{gone}; {hint}build it with {build}")
+    return root / prepared[-1]
 
 
 def versions(folder: Path) -> list[str]:
-    """Versions prepared in a folder, oldest first."""
-    found = [p.parent.name for p in folder.glob("*/dataset_info.json")]
-    found = [v for v in found if all(part.isdigit() for part in v.split("."))]
-    return sorted(found, key=lambda v: [int(part) for part in v.split(".")])
+    """The versions that are prepared in a folder, oldest first."""
+    names = [p.parent.name for p in folder.glob("*/dataset_info.json")]
+    names = [v for v in names if all(part.isdigit() for part in v.split("."))]
+    return sorted(names, key=lambda v: [int(part) for part in v.split(".")])
 
 
 def sources() -> list[str]:
@@ -61,14 +58,14 @@ def sources() -> list[str]:
 def build_command(name: str, data_dir: str | os.PathLike, config: str | None = None) -> str:
     """The command that prepares a data set, for error messages.
 
-    One that is not called like a source can only be made from a folder of videos.
+    A data set that is not called like a source can only be made from a folder of videos.
     """
     if name not in sources():
         videos = f"video_folder --name {name} --manual_dir YOUR_VIDEOS"
         return f"`python -m data_builders build {videos} --data_dir {data_dir}`"
-    chosen = f" --config {config}" if config else ""
-    if name != "phantom_surgery":  # which is drawn
-        chosen += " --manual_dir YOUR_DOWNLOAD"
+    options = f" --config {config}" if config else ""
+    if name != "phantom_surgery":  # it is rendered, not downloaded
+        options += " --manual_dir YOUR_DOWNLOAD"
     if config == "surgrec_v1":
-        chosen += " --splits_dir PUBLISHED_SPLIT_FILES"
-    return f"`python -m data_builders build {name} --data_dir {data_dir}{chosen}`"
+        options += " --splits_dir PUBLISHED_SPLIT_FILES"
+    return f"`python -m data_builders build {name} --data_dir {data_dir}{options}`"

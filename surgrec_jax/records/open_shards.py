@@ -16,36 +16,36 @@ from surgrec_jax.records.example import DamagedRecordError
 
 
 def open_shard(path: Path, count: int) -> ArrayRecordReader:
-    """A reader that many threads may share, as array_record's own data source opens it.
+    """Opens a reader that many threads may share, as array_record's own data source does.
 
     Raises:
-      DamagedRecordError: missing, no ArrayRecord file, or not one of `count` records.
-      StorageError: the file system failed.
+        DamagedRecordError: it is missing, no ArrayRecord file, or not one of `count` records.
+        StorageError: the file system failed.
     """
     try:
         options = "readahead_buffer_size:0"
         reader = ArrayRecordReader(str(path), options=options, file_reader_buffer_size=1 << 16)
-        found = reader.num_records()
-        if found != count:
-            reader.close()  # of a file that is no ArrayRecord, array_record complains only here
+        records = reader.num_records()
+        if records != count:
+            reader.close()  # array_record complains only here of a file that is no ArrayRecord
     except (OSError, RuntimeError, ValueError) as e:
         failed = storage.trouble(path, e)
         if failed is not None:
             raise failed from e
         why = "is missing" if not path.exists() else f"cannot be opened: {e}"
         raise DamagedRecordError(f"shard {path} {why}") from e
-    if found != count:
-        raise DamagedRecordError(f"shard {path} holds {found} records, its metadata says {count}")
+    if records != count:
+        raise DamagedRecordError(f"shard {path} holds {records} records, its metadata says {count}")
     return reader
 
 
 class OpenShards:
-    """The shards read last, open.
+    """The shards that were read last, kept open.
 
     A reader that falls out is not closed but let go: it closes when the last read under way ends.
 
     Args:
-      most: how many stay open.
+        most: number of shards that stay open.
     """
 
     def __init__(self, most: int):
@@ -57,7 +57,7 @@ class OpenShards:
         return len(self._open)
 
     def reader(self, path: Path, count: int) -> ArrayRecordReader:
-        """The reader of a shard of `count` records, opened if need be. Raises as `open_shard`."""
+        """The reader of a shard of `count` records, opened if need be; raises as `open_shard`."""
         with self._lock:
             reader = self._open.get(path)
             if reader is not None:
@@ -72,7 +72,7 @@ class OpenShards:
         return reader
 
     def forget(self, path: Path) -> None:
-        """The shard is opened anew when it is next read."""
+        """Lets a shard be opened anew when it is next read."""
         with self._lock:
             self._open.pop(path, None)
 

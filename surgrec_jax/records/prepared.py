@@ -35,12 +35,13 @@ class Prepared:
 
 @dataclasses.dataclass
 class StoredVideo:
-    """What the records of one video say.
+    """The contents of a video's records.
 
     Attributes:
-      video_id, case_id: as stored. frames: number of stored frames.
-      labels: track or video label -> class id -> how often (frames of a track, 1 for a video
-        label); unlabelled frames and videos are not counted.
+        video_id, case_id: ids as stored.
+        frames: number of stored frames.
+        labels: track or video label -> class id -> how often (frames of a track, 1 for a video
+            label); unlabelled frames and videos are not counted.
     """
 
     video_id: str
@@ -51,7 +52,7 @@ class StoredVideo:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StoredFrame:
-    """A stored frame: RGB uint8 [H, W, 3], seconds, and whose it is."""
+    """A stored frame: RGB uint8 [H, W, 3], its time in seconds, and its owner."""
 
     split: str
     video_id: str
@@ -64,22 +65,22 @@ def find_prepared(data_dir: Path) -> list[Prepared]:
     """All data sets below `data_dir`, by name, config and version.
 
     Raises:
-      BuildError: not a folder.
+        BuildError: it is not a folder.
     """
     if not data_dir.is_dir():
         raise BuildError(f"--data_dir {safe_text(data_dir)} is not a folder.")
-    found = []
+    data_sets = []
     for pattern in ("*/*/dataset_info.json", "*/*/*/dataset_info.json"):
         for path in data_dir.glob(pattern):
             parts = path.parent.relative_to(data_dir).parts
             if not parts[0].startswith("."):
                 config = parts[1] if len(parts) == 3 else ""
-                found.append(Prepared(parts[0], config, parts[-1], path.parent))
-    return sorted(found, key=lambda p: (p.name, p.config, _version(p.version)))
+                data_sets.append(Prepared(parts[0], config, parts[-1], path.parent))
+    return sorted(data_sets, key=lambda p: (p.name, p.config, _version(p.version)))
 
 
 def prepared_at(directory: Path) -> Prepared:
-    """The data set whose version folder this is. Raises BuildError where it is none."""
+    """The data set of a version folder; raises BuildError where the folder is none."""
     try:
         config = untrusted.read_json(directory / "dataset_info.json").get("configName", "")
     except (OSError, UserError) as error:
@@ -89,10 +90,10 @@ def prepared_at(directory: Path) -> Prepared:
 
 
 def choose_prepared(data_dir: Path, names: list[str]) -> list[Prepared]:
-    """The newest version of each data set that `names` ask for ("name" or "name/config"), or all.
+    """The newest version of each data set of `names` ("name" or "name/config"), or of all.
 
     Raises:
-      BuildError: a name that is not prepared.
+        BuildError: a name that is not prepared.
     """
     newest = {(p.name, p.config): p for p in find_prepared(data_dir)}
     if not names:
@@ -108,10 +109,10 @@ def choose_prepared(data_dir: Path, names: list[str]) -> list[Prepared]:
 
 
 def read_videos(directory: Path) -> dict[str, dict[str, StoredVideo]]:
-    """Split -> video id -> what its records say, in stored order.
+    """Reads all videos of a data set: split -> video id -> StoredVideo, in stored order.
 
     Raises:
-      UserError: the folder is no data set of this project, or a record cannot be read.
+        UserError: the folder is no data set of this project, or a record cannot be read.
     """
     splits: dict[str, dict[str, StoredVideo]] = {}
     for split, example in _examples(directory):
@@ -130,12 +131,12 @@ def read_videos(directory: Path) -> dict[str, dict[str, StoredVideo]]:
 
 
 def decoded_frames(
-    directory: Path, wanted: Callable[[str, str, float], bool]
+    directory: Path, select: Callable[[str, str, float], bool]
 ) -> Iterator[StoredFrame]:
-    """The stored frames for which `wanted(split, video_id, seconds)` holds, in stored order.
+    """The stored frames for which `select(split, video_id, seconds)` holds, in stored order.
 
     Raises:
-      UserError: a record cannot be read; a frame that is no picture is passed over.
+        UserError: a record cannot be read; a frame that is no picture is passed over.
     """
     for split, example in _examples(directory):
         with _interpreting(directory):
@@ -143,7 +144,7 @@ def decoded_frames(
             times, frames = example["times"].float_list.value, example["frames"].bytes_list.value
             shown = list(zip(times, frames, strict=True))
         for time, data in shown:
-            if wanted(split, video, time):
+            if select(split, video, time):
                 picture = _picture(data)
                 if picture is not None:
                     yield StoredFrame(split, video, case, time, picture)
@@ -165,7 +166,7 @@ def _picture(data: bytes) -> np.ndarray | None:
 
 
 def class_names(directory: Path) -> dict[str, list[str]]:
-    """Track or video label -> class names in id order."""
+    """Class names in id order, by track and video label."""
     features = read_info(directory).features
     names = {}
     if "labels" in features:
@@ -190,10 +191,10 @@ def _examples(directory: Path) -> Iterator[tuple[str, dict]]:
 
 
 def damaged_shard(directory: Path) -> str | None:
-    """Name of the first shard that is missing, or does not hold the records it should; None: none.
+    """Name of the first shard that is missing or has the wrong number of records, or None.
 
     Raises:
-      UserError: the folder is no data set of this project.
+        UserError: the folder is no data set of this project.
     """
     info = read_info(directory)
     for split in info.splits:
@@ -206,7 +207,7 @@ def damaged_shard(directory: Path) -> str | None:
 
 
 def counts(prepared: Prepared) -> str:
-    """Records per split, from the metadata."""
+    """Formats the number of records per split, from the metadata."""
     try:
         path = prepared.directory / "dataset_info.json"
         with untrusted.interpreting(path):

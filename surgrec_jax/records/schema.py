@@ -1,4 +1,4 @@
-"""The record every builder writes: its TFDS features and how its frames are stored. Defined once.
+"""The record that every builder writes: its TFDS features, and how its frames are stored.
 
 One record is one segment: up to `RecordSpec.frames` consecutive stored frames of one video, with a
 label per stored frame for every track. -1 always means "not labelled" and is never a class.
@@ -20,13 +20,13 @@ _TRACK_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 @dataclasses.dataclass(frozen=True)
 class RecordSpec:
-    """How a video is cut and stored.
+    """The options of cutting and storing a video.
 
     Attributes:
-      frames: stored frames per record; the last record of a video may hold fewer (at least 1).
-      fps: upper bound of the stored rate in frames per second; a slower video keeps its own rate.
-      short_side: upper bound of the shorter picture side in pixels; nothing is enlarged.
-      jpeg_quality: 1 to 100, as OpenCV's encoder takes it.
+        frames: stored frames per record; the last record of a video may hold fewer (at least 1).
+        fps: upper bound of the stored rate in frames per second; a slower video keeps its own rate.
+        short_side: upper bound of the shorter picture side in pixels; nothing is enlarged.
+        jpeg_quality: 1 to 100, as OpenCV's encoder takes it.
     """
 
     frames: int = 64
@@ -51,19 +51,19 @@ class RecordSpec:
 def record_features(
     tracks: Mapping[str, Sequence[str]], video_labels: Mapping[str, Sequence[str]]
 ) -> tfds.features.FeaturesDict:
-    """The TFDS features of a record.
+    """Builds the TFDS features of a record.
 
     Args:
-      tracks: label tracks, one id per stored frame: name -> class names in id order.
-      video_labels: labels of a whole video: name -> class names in id order.
+        tracks: label tracks, one id per stored frame: name -> class names in id order.
+        video_labels: labels of a whole video: name -> class names in id order.
 
     Returns:
-      A FeaturesDict. `frames` takes JPEG bytes (never arrays), `times` float32 seconds from the
-      start of the video, one per frame. `labels` and `video_labels` are there only when they have
-      content.
+        A FeaturesDict. `frames` takes JPEG bytes (never arrays), `times` float32 seconds from the
+        start of the video, one per frame. `labels` and `video_labels` are there only when they have
+        content.
 
     Raises:
-      ConfigError: a track or class name that TFDS would not give back as it was written.
+        ConfigError: a track or class name that TFDS would not give back as it was written.
     """
     feats = tfds.features
     features = {

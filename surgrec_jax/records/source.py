@@ -1,10 +1,12 @@
-"""Prepared sources: random access to the records of one split of a TFDS data set in ArrayRecord.
+"""Sources: random access to the records of one split of a prepared TFDS data set.
 
 The schema is the data set's own: label tracks and class names are read from its features. Records
-are read as raw bytes and parsed as tf.train.Example protos, without TensorFlow and without decoding
-any frame.
+are read from ArrayRecord as raw bytes and parsed as tf.train.Example protos, without TensorFlow and
+without decoding any frame.
 """
 
+import dataclasses
+import functools
 import hashlib
 import os
 from pathlib import Path
@@ -22,35 +24,39 @@ from surgrec_jax.safety.errors import ConfigError, DataError, MissingError
 
 __all__ = ["DamagedRecordError", "Record", "Source", "open_source"]
 
-_CHECKED_SHARDS = 256  # up to so many, records are counted when the source is opened (0.1 ms each)
+_CHECKED_SHARDS = 256  # the records of up to so many shards are counted at opening (0.1 ms each)
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Source:
-    """One split of a prepared data set. Picklable; its files are opened when read (`shards.OPEN`).
+    """One split of a prepared data set; its files are opened when read (`open_shards.OPEN`).
 
     Attributes:
-      name, split, directory: which data set; directory is that of the version.
-      tracks: label track -> class names. video_labels: per-video label -> class names.
-      domains: how many domains there are.
-      fingerprint: SHA-256 over the metadata files and the names and sizes of the split's shards.
+        name, split: names of the data set and the split.
+        directory: folder of the version.
+        shards: (file name, number of records) of every shard.
+        tracks, video_labels: class names by label track and by per-video label.
+        domains: number of domains.
+        fingerprint: SHA-256 over the metadata files and the names and sizes of the split's shards.
     """
 
-    def __init__(
-        self,
-        name: str,
-        split: str,
-        directory: Path,
-        shards: tuple[tuple[str, int], ...],
-        tracks: dict[str, tuple[str, ...]],
-        video_labels: dict[str, tuple[str, ...]],
-        domains: int,
-        fingerprint: str,
-    ):
-        self.name, self.split, self.directory = name, split, directory
-        self.tracks, self.video_labels, self.domains = tracks, video_labels, domains
-        self.fingerprint = fingerprint
-        self._shards = shards  # (file name, records)
-        self._ends = np.cumsum([count for _, count in shards])
+    name: str
+    split: str
+    directory: Path
+    shards: tuple[tuple[str, int], ...]
+    tracks: dict[str, tuple[str, ...]]
+    video_labels: dict[str, tuple[str, ...]]
+    domains: int
+    fingerprint: str
+
+    @functools.cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum([count for _, count in self.shards])
+
+    def _place(self, index: int) -> tuple[str, int, int]:
+        """The shard of a record, its number of records, and the record's number in it."""
+        shard = int(np.searchsorted(self._ends, index, side="right"))
+        return *self.shards[shard], int(index) - (int(self._ends[shard - 1]) if shard else 0)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -60,17 +66,17 @@ class Source:
 
     @property
     def config(self) -> str:
-        """The builder config; "" for a data set without."""
+        """The builder config; "" for a data set without one."""
         above = self.directory.parent.name  # of the version's folder
         return "" if above == self.name else above
 
     @property
     def label(self) -> str:
-        """name/split, or name/config/split."""
+        """The source as name/split, or name/config/split."""
         return "/".join(filter(None, (self.name, self.config, self.split)))
 
     def describe(self) -> dict[str, str | int]:
-        """What a run writes down about its data."""
+        """The entry of this source in a run's checkpoints and environment."""
         return {
             "name": self.name,
             "config": self.config,
@@ -81,21 +87,19 @@ class Source:
         }
 
     def raw(self, index: int) -> bytes:
-        """The serialised record.
+        """Reads a serialised record.
 
         Raises:
-          IndexError: no such record.
-          DamagedRecordError: the shard is missing, damaged, or holds another number of records than
-            the metadata says.
-          StorageError: the file system failed; reading may be tried again (storage.patiently).
+            IndexError: there is no such record.
+            DamagedRecordError: the shard is missing, damaged, or holds another number of records
+                than the metadata says.
+            StorageError: the file system failed; reading may be tried again (storage.patiently).
         """
         if not 0 <= index < len(self):
             raise IndexError(
                 f"{self.name}/{self.split} has records 0 to {len(self) - 1}, not {index}"
             )
-        shard = int(np.searchsorted(self._ends, index, side="right"))
-        place = int(index) - (int(self._ends[shard - 1]) if shard else 0)
-        name, count = self._shards[shard]
+        name, count, place = self._place(index)
         path = self.directory / name
         try:
             reader = OPEN.reader(path, count)
@@ -113,25 +117,24 @@ class Source:
         return raw
 
     def record(self, index: int) -> Record:
-        """The record, its frames still encoded.
+        """Reads a record; its frames stay encoded.
 
         Raises:
-          DamagedRecordError: see `raw`; or the bytes are not a record of this schema.
+            DamagedRecordError: as `raw`, or the bytes are not a record of this schema.
         """
         return self.parse(self.raw(index), index)
 
     def parse(self, raw: bytes, index: int) -> Record:
-        """The record in `raw`, the bytes of record `index`. Raises as `record` does."""
+        """Parses `raw`, the bytes of record `index`; raises as `record` does."""
         try:
             return parse_record(raw, self.tracks, self.video_labels, self.domains)
         except NoRecordError as e:
             raise DamagedRecordError(f"{self.where(index)} {e}") from e
 
     def where(self, index: int) -> str:
-        """Words that tell a reader where record `index` lies."""
-        shard = int(np.searchsorted(self._ends, index, side="right"))
-        place = int(index) - (int(self._ends[shard - 1]) if shard else 0)
-        path = self.directory / self._shards[shard][0]
+        """Describes for messages where record `index` lies."""
+        name, _, place = self._place(index)
+        path = self.directory / name
         return f"source {self.name}/{self.split}: record {index} (number {place} of {path})"
 
 
@@ -140,26 +143,24 @@ def open_source(
     name: str,
     config: str | None = None,
     split: str = "train",
-    version: str | None = None,
     skip_damaged: bool = False,
 ) -> Source:
-    """Opens a prepared data set `data_dir/name[/config]/version`.
+    """Opens the newest version of a prepared data set `data_dir/name[/config]/version`.
 
     Args:
-      config: the builder config; None takes the data set without configs, its config "default", or
-        its only config.
-      version: e.g. "1.0.0"; None takes the newest.
-      skip_damaged: log shards that are missing or damaged instead of refusing them; reading their
-        records raises DamagedRecordError.
+        config: the builder config; None takes the data set without configs, its config "default",
+            or its only config.
+        skip_damaged: log shards that are missing or damaged instead of refusing them; reading their
+            records raises DamagedRecordError.
 
     Raises:
-      FileNotFoundError: not prepared, or a shard is missing.
-      ValueError: several configs and none chosen, no such split, an empty split, metadata that
-        cannot be read or is not that of video records, or a shard with another number of records
-        than the metadata says.
-      StorageError: the file system failed.
+        FileNotFoundError: not prepared, or a shard is missing.
+        ValueError: several configs and none chosen, no such split, an empty split, metadata that
+            cannot be read or is not that of video records, or a shard with another number of
+            records than the metadata says.
+        StorageError: the file system failed.
     """
-    directory = find_version(Path(data_dir), name, config, version)
+    directory = find_version(Path(data_dir), name, config)
     info = read_info(directory)
     if split not in info.splits:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Storage that fails for a while: told apart from damage, waited for with growing pauses."""
+"""Storage that fails for a while is told from damage, and waited for with growing pauses."""
 
 import errno
 import os
@@ -15,8 +15,8 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds; doubled from one to the other
 
 # ArrayRecord (Riegeli) words an error of the system as "pread() failed: Input/output error; ...".
 _SYSTEM_CALL = re.compile(r"\b[a-z_0-9]+\(\) failed: ([^;]+)")
-# What no waiting mends. All else that the system says may pass: EIO, ESTALE, ETIMEDOUT, EACCES of
-# an expired ticket, ...
+# Waiting mends none of these errors. All others may pass: EIO, ESTALE, ETIMEDOUT, EACCES of an
+# expired ticket, ...
 _LASTING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _LASTING_WORDS = {os.strerror(number) for number in _LASTING}
 
@@ -44,10 +44,10 @@ def trouble(path: Path, error: Exception) -> StorageError | None:
 
 
 def patiently(read: Callable, patience_s: float):
-    """`read()`, tried again while it raises StorageError, for up to `patience_s` seconds.
+    """Calls `read()`, again while it raises StorageError, for up to `patience_s` seconds.
 
     Raises:
-      StorageError: the storage did not come back; says for how long it was waited for.
+        StorageError: the storage did not come back; the message has the time of waiting.
     """
     began, wait = time.monotonic(), FIRST_WAIT
     while True:

@@ -1,1 +1,1 @@
-"""The files a run writes of itself: metrics, TensorBoard, pictures, health, environment."""
+"""The files a run writes about itself: metrics, TensorBoard, pictures, health, environment."""

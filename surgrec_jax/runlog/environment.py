@@ -1,4 +1,4 @@
-"""What a run was made with: versions, devices, git revision, data fingerprints."""
+"""The environment of a run: versions, devices, git revision, data fingerprints."""
 
 import importlib.metadata
 import platform
@@ -20,7 +20,7 @@ PACKAGES = (
 
 
 def describe(sources: list[dict[str, Any]]) -> dict[str, Any]:
-    """JSON values; packages that are not installed are left out."""
+    """Describes the environment as JSON values, without packages that are not installed."""
     versions = {}
     for package in PACKAGES:
         try:

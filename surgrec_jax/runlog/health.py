@@ -1,4 +1,4 @@
-"""What goes wrong with a run's numbers: broken steps, spikes of the loss, collapse."""
+"""Faults of a run's numbers: broken steps, spikes of the loss, collapse."""
 
 import collections
 import json
@@ -23,14 +23,14 @@ class NonFiniteError(UserError, RuntimeError):
 
 
 class Health:
-    """Looks at what every step returns. All processes see the same values and decide alike.
+    """Judges the values of every step; all processes see the same and decide alike.
 
     Args:
-        workdir: where reports of broken steps go.
-        max_nonfinite: steps in a row that may break; the step itself has left the state as it was.
+        workdir: folder of the reports of broken steps.
+        max_nonfinite: number of steps in a row that may break; a broken step changes no state.
 
     Attributes:
-        nonfinite: broken steps since the start of this process.
+        nonfinite: number of broken steps since the start of this process.
     """
 
     def __init__(self, workdir: Path, *, max_nonfinite: int = 0):
@@ -42,7 +42,7 @@ class Health:
     def look(
         self, step: int, finite: bool, values: dict[str, float], ids: dict[str, np.ndarray]
     ) -> dict[str, float]:
-        """What to log of a step besides its values: {} of a healthy one.
+        """Values to log of a step besides its own: {} for a healthy one.
 
         Returns:
             nonfinite: broken steps so far, of a step that broke and was skipped;
@@ -57,7 +57,7 @@ class Health:
         return self._spike(step, values["loss"])
 
     def collapse(self, step: int, statistics: dict[str, float]) -> dict[str, float]:
-        """`metrics.collapse_statistics` with a flag: collapsed, 1 or 0."""
+        """Adds a flag to `metrics.collapse_statistics`: collapsed, 1 or 0."""
         collapsed = (
             statistics["feature_std"] < COLLAPSED_STD
             or statistics["effective_rank"] < COLLAPSED_RANK
@@ -66,13 +66,12 @@ class Health:
         return {**statistics, "collapsed": float(collapsed)}
 
     def note(self, about: str, text: str) -> None:
-        """Puts a note into the progress line, in place of the last one about the same; "" takes
-        it out."""
+        """Sets the progress line's note about a subject; "" removes it."""
         self._notes[about] = text
 
     @property
     def notes(self) -> str:
-        """What the progress line says of troubles so far."""
+        """The notes of the progress line."""
         return ", ".join(text for text in self._notes.values() if text)
 
     def _spike(self, step: int, loss: float) -> dict[str, float]:

@@ -7,23 +7,22 @@ import numpy as np
 
 from surgrec_jax.safety import files
 
-GAP = 2
+GAP, FRAMES, LEAST_SIDE = 2, 8, 96
 
 
-def contact_sheet(rows: np.ndarray, *, frames: int = 8, least_side: int = 96) -> np.ndarray:
-    """Lays clips out: a block of rows per clip, time from left to right.
+def contact_sheet(rows: np.ndarray) -> np.ndarray:
+    """Lays clips out as a block of rows per clip, time from left to right.
 
     Args:
-        rows: [B, R, T, H, W, 3] uint8, R pictures of each frame.
-        frames: how many of the T frames are shown, evenly spaced.
-        least_side: smaller frames are enlarged by a whole factor to at least this side.
+        rows: [B, R, T, H, W, 3] uint8, R pictures of each frame. At most FRAMES evenly spaced ones
+            of the T frames are shown, enlarged by a whole factor to sides of at least LEAST_SIDE.
 
     Returns:
         [height, width, 3] uint8.
     """
     b, r, t, h, w, _ = rows.shape
-    shown = rows[:, :, np.linspace(0, t - 1, min(frames, t)).round().astype(int)]
-    factor = max(1, -(-least_side // min(h, w)))
+    shown = rows[:, :, np.linspace(0, t - 1, min(FRAMES, t)).round().astype(int)]
+    factor = max(1, -(-LEAST_SIDE // min(h, w)))
     shown = shown.repeat(factor, 3).repeat(factor, 4)
     h, w, columns = h * factor, w * factor, shown.shape[2]
     sheet = np.full((b * (r * (h + GAP) + 3 * GAP), columns * (w + GAP) + GAP, 3), 255, np.uint8)
@@ -37,7 +36,7 @@ def contact_sheet(rows: np.ndarray, *, frames: int = 8, least_side: int = 96) ->
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Writes [H, W, 3] uint8 RGB; the file appears whole or not at all.
+    """Writes a picture [H, W, 3] uint8 RGB; the file appears whole or not at all.
 
     Raises:
         OSError: the file could not be written.

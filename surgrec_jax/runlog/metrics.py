@@ -1,4 +1,4 @@
-"""What a run says of itself: metrics.jsonl, TensorBoard, progress line, collapse monitors."""
+"""Metrics of a run: metrics.jsonl, TensorBoard, progress line, collapse monitors."""
 
 import json
 import math
@@ -16,10 +16,11 @@ from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import DataError
 
 FILE = "metrics.jsonl"
+LOG_EVERY_S = 20
 
 
 def collapse_statistics(features: np.ndarray) -> dict[str, float]:
-    """How far the features of a batch are from all being the same.
+    """Measures how far the features of a batch are from all being the same.
 
     Args:
         features: [B, D] pooled features of B different clips.
@@ -58,13 +59,13 @@ class MetricsWriter:
 
     def __init__(self, workdir: Path, step: int = 0):
         self.path = workdir / FILE
-        kept = [line for line in read_lines(self.path) if line["step"] <= step]
-        files.write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        lines = [line for line in read_lines(self.path) if line["step"] <= step]
+        files.write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
         self._file = Appender(self.path)
         self._board = EventFile(workdir / "tensorboard", purge_step=step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """One line; values that are not finite are written as null, which JSON can carry."""
+        """Writes a line; values that are not finite become null, which JSON can carry."""
         clean = {k: v if math.isfinite(v) else None for k, v in values.items()}
         self._file.write((json.dumps({"step": step, **clean}) + "\n").encode())
         self._board.write(step, values)
@@ -76,7 +77,7 @@ class MetricsWriter:
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:
-    """The lines of a metrics file in order, without one that a crash cut short."""
+    """Reads the lines of a metrics file, without one that a crash cut short."""
     if not path.exists():
         return []
     texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -107,17 +108,17 @@ class Clock:
         self._waited += seconds
 
     def tick(self) -> None:
-        """One step more."""
+        """Counts a step."""
         self._steps += 1
         self._seen += 1
 
     def pause(self, seconds: float) -> None:
-        """Takes time out that was spent on probes, images and saves."""
+        """Leaves out time that was spent on probes, images and saves."""
         self._last += seconds
         self._start += seconds
 
     def read(self) -> dict[str, float]:
-        """step_ms, clips_per_s and data_wait (0 to 1) since the last reading."""
+        """Returns step_ms, clips_per_s and data_wait (0 to 1) since the last reading."""
         now = time.perf_counter()
         seconds, steps = max(now - self._last, 1e-9), max(self._steps, 1)
         values = {
@@ -129,16 +130,16 @@ class Clock:
         return values
 
     def seconds_left(self, steps: int) -> float:
-        """At the average speed so far."""
+        """The seconds that some steps take at the average speed so far."""
         elapsed = time.perf_counter() - self._start
         return steps * elapsed / max(self._seen, 1)
 
 
 class ProgressLine:
-    """One line that is rewritten on a terminal, and a line now and then in a log file."""
+    """A line that is rewritten on a terminal, or added to a log file every LOG_EVERY_S seconds."""
 
-    def __init__(self, total: int, name: str, *, stream: IO[str] = sys.stderr, every_s: float = 20):
-        self.total, self.name, self._stream, self._every = total, name, stream, every_s
+    def __init__(self, total: int, name: str, *, stream: IO[str] = sys.stderr):
+        self.total, self.name, self._stream = total, name, stream
         self._terminal = stream.isatty()
         self._last = -math.inf
 
@@ -146,7 +147,8 @@ class ProgressLine:
         self, step: int, values: dict[str, float], seconds_left: float, notes: str = ""
     ) -> None:
         """Shows step, loss, clips/s, share of time waiting for data, time left, and troubles."""
-        if not self._terminal and time.monotonic() - self._last < self._every and step < self.total:
+        recent = time.monotonic() - self._last < LOG_EVERY_S
+        if not self._terminal and recent and step < self.total:
             return
         self._last = time.monotonic()
         text = (
@@ -162,19 +164,19 @@ class ProgressLine:
         self._stream.flush()
 
     def say(self, text: str) -> None:
-        """A line of its own that stays."""
+        """Writes a line of its own that stays."""
         self.close()
         self._stream.write(text + "\n")
         self._stream.flush()
 
     def close(self) -> None:
-        """Ends the line being rewritten."""
+        """Ends the line that is being rewritten."""
         if self._terminal and self._last > -math.inf:
             self._stream.write("\n")
 
 
 def duration(seconds: float) -> str:
-    """Seconds as 45s, 12m 05s or 3h 20m."""
+    """Formats seconds as 45s, 12m 05s or 3h 20m."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds}s"

@@ -10,13 +10,13 @@ from surgrec_jax.safety.errors import ConfigError
 
 
 class Profile:
-    """Traces steps first <= step < last, given as "first:last"; nothing for "".
+    """Traces steps first <= step < last of a text "first:last"; nothing for "".
 
     Process 0 writes to `folder`: plugins/profile/<time>/*.trace.json.gz opens in
     https://ui.perfetto.dev, *.xplane.pb in TensorBoard with its profile plug-in.
 
     Raises:
-        ConfigError: a text of another form.
+        ConfigError: the text has another form.
     """
 
     def __init__(self, steps: str, folder: Path):
@@ -36,7 +36,7 @@ class Profile:
         self._stop()
 
     def before(self, step: int, state: Any) -> None:
-        """Starts or ends the trace; called before a step is begun, with the state it begins on.
+        """Starts or ends the trace before a step, given the state that the step begins on.
 
         Both wait for the steps that are under way, so that a trace holds whole steps only.
         """

@@ -17,11 +17,11 @@ class RunLog:
 
     Args:
         first: the step the run continues from.
-        skipped: how many of the steps before were not finite and so no update.
-        total: steps of the whole run.
-        schedules: name -> function of the optimizer's updates so far, logged beside what the step
-            returns.
-        health: judges every step's values.
+        skipped: number of earlier steps that were not finite and so no update.
+        total: number of steps of the whole run.
+        schedules: functions, by name, of the number of updates so far, logged beside the step's
+            values.
+        health: judge of every step's values.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class RunLog:
         """Takes the values of a step that was just started, and reads those of the one before.
 
         Args:
-            ids: draw, source and record of every clip of this process, for the case of trouble.
+            ids: draw, source and record of every clip of this process, for reports of trouble.
 
         Raises:
             NonFiniteError: the step before broke, and that is one too many.
@@ -59,7 +59,7 @@ class RunLog:
         self.clock.tick()
 
     def flush(self) -> None:
-        """Reads what is pending; blocks until its step is done. Raises NonFiniteError."""
+        """Reads the pending values when their step is done. Raises NonFiniteError."""
         if self._pending is None:
             return
         step, values, ids = self._pending
@@ -80,12 +80,12 @@ class RunLog:
             self._line.show(step, values, left, self._health.notes)
 
     def event(self, step: int, values: dict[str, float]) -> None:
-        """A line of the metrics file."""
+        """Writes a line of the metrics file."""
         if self._writer:
             self._writer.write(step, values)
 
     def say(self, text: str) -> None:
-        """A line on the terminal."""
+        """Writes a line on the terminal."""
         if self._lead:
             self._line.say(text)
 

@@ -10,10 +10,10 @@ from absl import logging
 
 
 class Appender:
-    """Appends to a file; what cannot be written now is kept and tried again with what comes next.
+    """Appends to a file; bytes that cannot be written are tried again with the next ones.
 
     Args:
-        path: made if missing; its folder exists.
+        path: path of the file, made if missing; its folder exists.
     """
 
     def __init__(self, path: Path):
@@ -22,7 +22,7 @@ class Appender:
         self._pending, self._failing = b"", False
 
     def write(self, data: bytes) -> None:
-        """Appends; a failure is logged once and ends nothing."""
+        """Appends bytes; a failure is logged once and ends nothing."""
         self._pending += data
         try:
             self._drain()
@@ -36,7 +36,7 @@ class Appender:
             self._failing = False
 
     def close(self) -> None:
-        """Closes the file. Raises OSError if there is something that still cannot be written."""
+        """Closes the file. Raises OSError if bytes still cannot be written."""
         try:
             self._drain()
         except OSError as error:
@@ -58,8 +58,8 @@ class EventFile:
     values the program would wait for it forever.
 
     Args:
-        folder: made if missing.
-        purge_step: what earlier files hold from this step on is not shown.
+        folder: folder of the file, made if missing.
+        purge_step: step from which on the values of earlier files are not shown.
     """
 
     def __init__(self, folder: Path, purge_step: int):
@@ -70,14 +70,14 @@ class EventFile:
         self._write(_number(2, purge_step) + _bytes(7, _number(1, 1)))  # session_log: START
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """One value per tag."""
+        """Writes a value per tag."""
         summary = b"".join(
             _bytes(1, _bytes(1, tag.encode()) + _float(2, value)) for tag, value in values.items()
         )
         self._write(_number(2, step) + _bytes(5, summary))
 
     def close(self) -> None:
-        """Closes the file; what is still not written is lost, and logged."""
+        """Closes the file; bytes that are still not written are lost, and logged."""
         try:
             self._file.close()
         except OSError as error:
@@ -112,7 +112,7 @@ def _float(field: int, value: float) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """A number of at least 0, seven bits a byte, the lowest first."""
+    """Encodes a number of at least 0, seven bits a byte, the lowest first."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -122,7 +122,7 @@ def _varint(value: int) -> bytes:
 
 
 def _crc32c_table() -> list[int]:
-    """CRC-32C (Castagnoli, RFC 3720), one entry per byte."""
+    """The table of CRC-32C (Castagnoli, RFC 3720), one entry per byte."""
     table = []
     for byte in range(256):
         for _ in range(8):
@@ -135,7 +135,7 @@ _CRC32C = _crc32c_table()
 
 
 def _masked_crc32c(data: bytes) -> bytes:
-    """The checksum of TFRecord files: a CRC of data that hold CRCs is rotated and moved."""
+    """The checksum of TFRecord files: a CRC, rotated and moved, as data may hold CRCs."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = crc >> 8 ^ _CRC32C[(crc ^ byte) & 0xFF]

@@ -1,1 +1,1 @@
-"""What keeps users and their files safe: errors they can mend, bounded readers, whole files."""
+"""Safety of users and their files: errors they can mend, bounded readers, whole files."""

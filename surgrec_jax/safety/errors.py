@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend, and how every command tells them from bugs.
+"""Mistakes that a user can mend, which every command tells from bugs.
 
 A `UserError` says in one sentence what is wrong and what to do; a command prints it and no
 traceback. The same holds for an `OSError` of the file system, which names a path and a reason, and
@@ -59,7 +59,7 @@ def tell(program: str, error: BaseException) -> bool:
     The traceback of a user's mistake is logged at level DEBUG.
 
     Args:
-        program: what the sentence begins with.
+        program: first word of the sentence.
 
     Returns:
         Whether it is a mistake that a user can mend.
@@ -77,10 +77,10 @@ def tell(program: str, error: BaseException) -> bool:
 def run_command(
     program: str, work: Callable[[], int], *, failed: int = 1, interrupted: str = ""
 ) -> int:
-    """The exit code of a command, with every error told as `tell` does.
+    """Runs a command with every error told as `tell` does; returns the exit code.
 
     Args:
-        program: what its sentences begin with.
+        program: first word of its sentences.
         work: the command; returns its exit code.
         failed: the exit code after a mistake that a user can mend.
         interrupted: the sentence after Ctrl-C, which then ends with code 130. Without one,

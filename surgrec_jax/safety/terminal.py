@@ -1,7 +1,7 @@
-"""What is printed cannot steer the terminal.
+"""Output that cannot steer the terminal.
 
 Names of files, classes, tensors and data sets come from elsewhere and stand in tables and errors; a
-terminal takes control characters in them for commands (to hide a line, to retitle the window).
+terminal would take control characters in them for commands (to hide a line, to retitle the window).
 """
 
 import re
@@ -10,8 +10,8 @@ from typing import Any, TextIO
 
 from absl import logging
 
-# Control characters but tab and line break, what turns the direction of writing, and a carriage
-# return but where a progress bar begins with it.
+# Control characters but tab and line break, marks that turn the direction of writing, and carriage
+# returns but at the start of a progress bar.
 _STEERING = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]|(?<!^)\r(?!\n)"
 )
@@ -29,12 +29,12 @@ class EscapedStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """As the stream's."""
+        """Writes a text, escaped."""
         self._stream.write(escaped(text))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:
-        """As the stream's."""
+        """Writes lines, escaped."""
         for line in lines:
             self.write(line)
 

@@ -1,6 +1,6 @@
-"""Files that others may have written: sizes are bounded before memory is taken, nothing runs.
+"""Readers of files that others may have written: memory is bounded, and nothing runs.
 
-What is wrong with a file is a DataError that begins with its path; an OSError stays what it is.
+A fault of a file is a DataError that begins with its path; an OSError stays as it is.
 """
 
 import contextlib
@@ -17,19 +17,18 @@ import numpy as np
 from surgrec_jax.safety.errors import DataError, MissingError
 
 MAX_JSON_BYTES = 256 * 2**20
-# A value takes up to some 60 bytes of memory and three of a file.
+# A value takes up to some 60 bytes of memory, and as little as three of a file.
 MAX_JSON_VALUES = 20_000_000
-# All arrays of an .npz may take this much, and this many times what the file has: deflate packs
-# zeros a thousand to one.
+# All arrays of an .npz may take so many bytes, and so many times the size of the file: deflate
+# packs zeros a thousand to one.
 UNPACKED_BYTES, UNPACKED_TIMES = 256 * 2**20, 20
-
 
 _TFDS_PATTERN = re.compile(r"(?:[\w.-]|\{[A-Z_]+\})*")
 _TFDS_CLASS = re.compile(r"tensorflow_datasets\.core\.features(\.\w+)*")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """`json.loads`; ValueError also for what nests too deeply."""
+    """Parses JSON as `json.loads`; raises ValueError also where it nests too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -37,10 +36,11 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
-    """The JSON value of a file, a dict or list as `kind` says.
+    """Reads the JSON value of a file, a dict or list as `kind` says.
 
     Raises:
-        DataError: too large, not JSON, or of another kind. OSError: it cannot be read.
+        DataError: it is too large, not JSON, or of another kind.
+        OSError: it cannot be read.
     """
     path = Path(path)
     data = read_bytes(path, MAX_JSON_BYTES)
@@ -56,13 +56,14 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 
 def read_made_json(path: Path, remedy: str) -> dict:
-    """The JSON object of a file that a command makes.
+    """Reads the JSON object of a file that a command makes.
 
     Args:
-        remedy: what to do where it is missing or damaged, as the end of a sentence.
+        remedy: end of a sentence, with what to do where it is missing or damaged.
 
     Raises:
-        MissingError, DataError: with the file and the remedy. OSError: it cannot be read.
+        MissingError, DataError: it is missing or damaged; the message has the remedy.
+        OSError: it cannot be read.
     """
     if not path.is_file():
         raise MissingError(f"{path} does not exist; {remedy}")
@@ -73,10 +74,11 @@ def read_made_json(path: Path, remedy: str) -> dict:
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
-    """A file's bytes, never more than the limit, whatever a folder of devices or links puts there.
+    """Reads a file's bytes, never more than the limit, even of a device or a link.
 
     Raises:
-        DataError: too large, or no regular file. OSError: it cannot be read.
+        DataError: it is too large, or no regular file.
+        OSError: it cannot be read.
     """
     _check_regular(path)
     with open(path, "rb") as file:
@@ -87,12 +89,14 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def check_metadata(directory: Path) -> None:
-    """To be asked before TFDS reads a prepared data set: features.json names Python classes, which
-    TFDS imports, and dataset_info.json patterns of file names, which go through str.format.
+    """Checks the metadata of a prepared data set before TFDS reads it.
+
+    features.json names Python classes, which TFDS imports, and dataset_info.json patterns of file
+    names, which go through str.format.
 
     Raises:
-        DataError: a metadata file that is no JSON, or names a class or has a pattern that is none
-            of TFDS's. OSError: a file cannot be read.
+        DataError: a file is no JSON, or names a class or has a pattern that is none of TFDS's.
+        OSError: a file cannot be read.
     """
     for name in ("dataset_info.json", "features.json"):
         path = directory / name
@@ -117,14 +121,15 @@ def _classes(value: Any) -> Iterator[str]:
 
 
 def read_array(path: Path, *, mmap: bool = False) -> np.ndarray:
-    """The array of a .npy file, mapped into memory where `mmap`; never one of objects.
+    """Reads the array of a .npy file, mapped into memory where `mmap`; never one of objects.
 
     Raises:
-        DataError: not an array, or shorter than its header says. OSError: it cannot be read.
+        DataError: it is no array, or shorter than its header says.
+        OSError: it cannot be read.
     """
     path = Path(path)
     with _whatever(path, "is damaged or shorter than its header says"):
-        # Mapped first in any case: a header that claims more than the file holds is found out.
+        # Mapping it finds a header that claims more than the file holds.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive")
@@ -132,16 +137,16 @@ def read_array(path: Path, *, mmap: bool = False) -> np.ndarray:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file; never objects.
+    """Reads all arrays of an .npz file; never objects.
 
     Raises:
-        DataError: not such an archive, a damaged one, or one that unpacks to more than the limits
-            above. OSError: it cannot be read.
+        DataError: it is no such archive, is damaged, or unpacks to more than the limits above.
+        OSError: it cannot be read.
     """
     path = Path(path)
     with _whatever(path, "is damaged or no archive of arrays"), open(path, "rb") as file:
         with zipfile.ZipFile(file) as archive:
-            # zipfile unpacks no more than is said here.
+            # zipfile unpacks no more than these sizes.
             size = sum(entry.file_size for entry in archive.infolist())
             for entry in archive.infolist():
                 with archive.open(entry) as part:
@@ -155,7 +160,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def plain_name(name: Any) -> str:
-    """The name of a file beside another one. Raises DataError for a path that leads elsewhere."""
+    """Checks the name of a file beside another one; raises DataError if it leads elsewhere."""
     if not isinstance(name, str) or Path(name).name != name or name in (".", "..", ""):
         raise DataError(f"{name!r} is no name of a file beside it")
     return name
@@ -168,8 +173,7 @@ _SENSELESS = (ArithmeticError, AttributeError, LookupError, StopIteration, TypeE
 def interpreting(
     path: Path | str, remedy: str = "", error_type: type[Exception] = DataError
 ) -> Iterator[None]:
-    """For the block that makes sense of a file's values: what it stumbles over becomes an
-    `error_type` that names the file."""
+    """Turns the errors of a block that interprets a file's values into an `error_type` about it."""
     try:
         yield
     except error_type:
@@ -201,12 +205,12 @@ def _check_regular(path: Path) -> None:
 
 @contextlib.contextmanager
 def _whatever(path: Path, what: str) -> Iterator[None]:
-    """NumPy and zipfile raise whatever a damaged or hostile file provokes."""
+    """Turns all that NumPy and zipfile raise for a damaged or hostile file into a DataError."""
     _check_regular(path)
     try:
         yield
     except OSError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{path} {what} ({said})") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{path} {what} ({reason})") from error

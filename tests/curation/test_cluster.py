@@ -42,8 +42,8 @@ def test_nearest_points_of_each_cluster():
         distance = np.array([0.3, 0.1, 0.2, 0.1, 0.1, 0.1])
         counts = np.array([3, 3])
 
-    assert cluster.kept(Fit, 2, 2, 0).tolist() == [1, 2, 3, 4]  # ties go to the lower row
-    drawn = [cluster.kept(Fit, 2, 1, seed).tolist() for seed in range(40)]
+    assert cluster.nearest_rows(Fit, 2, 2, 0).tolist() == [1, 2, 3, 4]  # ties go to the lower row
+    drawn = [cluster.nearest_rows(Fit, 2, 1, seed).tolist() for seed in range(40)]
     assert {row for two in drawn for row in two} == {1, 2, 3, 4}
     assert all(len(two) == 2 and sum(Fit.leaf[two]) == 1 for two in drawn)
 

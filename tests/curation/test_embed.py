@@ -12,6 +12,7 @@ from surgrec_jax.curation.shards import Embeddings
 from surgrec_jax.data.loading.clips import ClipSpec
 from surgrec_jax.data.loading.pipeline import eval_clips
 from surgrec_jax.frozen.encoder import Encoder
+from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import DataError
 
 
@@ -43,7 +44,11 @@ def test_facts_are_those_of_the_records(embeddings, sources):
     assert facts.source.tolist() == [0] * 20 + [1] * 6
     names = [f"{n.name}:{r.case_id}" for n in sources for r in _records(n)]
     assert [facts.cases[c] for c in facts.case] == names
-    assert facts.labels["skill"].tolist() == [r.video_labels["skill"] for r in records]
+    stored = [untrusted.read_arrays(path) for path in sorted(embeddings.folder.glob("*.facts.npz"))]
+    skills = np.concatenate([arrays["label/skill"] for arrays in stored])
+    assert skills.tolist() == [r.video_labels["skill"] for r in records]
+    videos = np.concatenate([arrays["video"] for arrays in stored])
+    assert videos.tolist() == [r.video_id for r in records]
 
 
 def _records(named):

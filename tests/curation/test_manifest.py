@@ -17,7 +17,6 @@ from surgrec_jax.curation.cluster import Tree
 from surgrec_jax.data.sampling.manifest import content_hash, order_path, read_manifest
 from surgrec_jax.safety.errors import DataError
 
-DOMAINS = ("laparoscopy", "endoscopy", "cataract")
 LEAF = np.repeat([0, 1, 2], [15, 9, 2])
 
 
@@ -30,7 +29,6 @@ def make(path, embeddings, balance=None, tree=True, **kwargs):
         found if tree else None,
         balance or mixing.Balance(),
         facts=embeddings.facts(),
-        domain_names=DOMAINS,
         planned_draws=kwargs.pop("planned_draws", 4000),
         source_weights=kwargs.pop("source_weights", None),
         inputs={},
@@ -255,7 +253,6 @@ def test_the_report_shows_every_leaf(made, embeddings, sources, tmp_path):
         tree,
         facts=embeddings.facts(),
         sources=[named.source for named in sources],
-        domain_names=DOMAINS,
         planned_draws=4000,
         clusters=60,
         frames=4,

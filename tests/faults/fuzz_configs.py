@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from absl import flags
 
+from surgrec_jax import commands, inputs, main
 from surgrec_jax import config as cfg
-from surgrec_jax import inputs, main
 from surgrec_jax.data.loading import faults
 from surgrec_jax.runlog import metrics
 from surgrec_jax.safety.errors import UserError
@@ -71,7 +71,7 @@ def _config(path: str, overrides: list[str]):
     for name in [name for name in flags.FLAGS if name.startswith("config.")]:
         delattr(flags.FLAGS, name)  # overrides of the case before; a process has one command line
     sys.argv = ["main", f"--config={path}", "--workdir=w", *overrides]  # ml_collections looks here
-    main.parse(sys.argv)
+    commands.parse_flags("surgrec_jax", sys.argv, **main.NEEDED)
     return main.CONFIG.value
 
 

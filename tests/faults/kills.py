@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -146,7 +147,7 @@ def _forked(folder: Path, args: list[str], stderr: Path) -> int:
         return pid
     from absl import app, flags
 
-    from surgrec_jax import main
+    from surgrec_jax import commands, main
 
     code = 1
     try:
@@ -154,7 +155,8 @@ def _forked(folder: Path, args: list[str], stderr: Path) -> int:
             os.dup2(file.fileno(), 2)
         sys.argv = ["surgrec_jax.main", *args]  # config flags look here for overrides
         flags.FLAGS.unparse_flags()
-        app.run(main.main, argv=sys.argv, flags_parser=main.parse)
+        parse = functools.partial(commands.parse_flags, "surgrec_jax", **main.NEEDED)
+        app.run(main.main, argv=sys.argv, flags_parser=parse)
     except SystemExit as end:
         code = end.code or 0
     finally:

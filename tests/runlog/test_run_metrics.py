@@ -107,12 +107,12 @@ def test_contact_sheet_lays_time_from_left_to_right(tmp_path):
     rows = np.zeros((2, 3, 16, 4, 6, 3), np.uint8)
     rows += np.arange(16, dtype=np.uint8)[:, None, None, None] * 10
     rows[1, 2, 15] = (255, 0, 1)
-    sheet = images.contact_sheet(rows, frames=4, least_side=8)
+    sheet = images.contact_sheet(rows)
     gap = images.GAP
-    assert sheet.shape == (2 * (3 * (8 + gap) + 3 * gap), 4 * (12 + gap) + gap, 3)
-    shown = [sheet[gap + 1, gap + k * (12 + gap), 0] for k in range(4)]
-    assert shown == [0, 50, 100, 150]
+    assert sheet.shape == (2 * (3 * (96 + gap) + 3 * gap), 8 * (144 + gap) + gap, 3)
+    shown = [sheet[gap + 1, gap + k * (144 + gap), 0] for k in range(8)]
+    assert shown == [0, 20, 40, 60, 90, 110, 130, 150]
     images.write_png(tmp_path / "a" / "sheet.png", sheet)
     back = cv2.cvtColor(cv2.imread(str(tmp_path / "a" / "sheet.png")), cv2.COLOR_BGR2RGB)
     np.testing.assert_array_equal(back, sheet)
-    assert (back == (255, 0, 1)).all(-1).sum() == 8 * 12
+    assert (back == (255, 0, 1)).all(-1).sum() == 96 * 144

@@ -1,1 +1,1 @@
-"""From records to batches: decoding, crops, augmentation, loaders, bad records."""
+"""Batches of records: decoding, crops, augmentation, loaders, bad records."""

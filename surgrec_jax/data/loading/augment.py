@@ -15,19 +15,19 @@ import numpy as np
 
 from surgrec_jax.safety.errors import ConfigError
 
-LEVELS = 10.0  # magnitudes run from 0 to here
-FILL = (124, 116, 104)  # what moves in from outside: the ImageNet mean
+LEVELS = 10.0  # the largest magnitude
+FILL = (124, 116, 104)  # pixels that move in from outside: the ImageNet mean
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as PIL converts
 
 
 @dataclasses.dataclass(frozen=True)
 class RandAugment:
-    """How clips are altered.
+    """The options of altering clips.
 
     Attributes:
-      count: operations drawn per clip, with replacement; 0 = none.
-      magnitude: 0 to 10; deviation: of the normal noise on it.
-      probability: of each drawn operation to be applied.
+        count: number of operations drawn per clip, with replacement.
+        magnitude, deviation: strength, 0 to 10, and standard deviation of the noise on it.
+        probability: chance of each drawn operation to be applied.
     """
 
     count: int = 4
@@ -47,8 +47,8 @@ def rand_augment(rng: np.random.Generator, video: np.ndarray, how: RandAugment) 
     """Alters a clip in place.
 
     Args:
-      rng: decides everything.
-      video: uint8 [T, H, W, 3].
+        rng: source of all choices.
+        video: uint8 [T, H, W, 3].
     """
     names = list(OPERATIONS)
     for _ in range(how.count):
@@ -65,7 +65,7 @@ Operation = Callable[[np.ndarray, float, int], np.ndarray]
 
 
 def _by_table(video: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Pixels through a table uint8 [256], or one per channel [256, 3]."""
+    """Maps pixels by a table uint8 [256], or one per channel [256, 3]."""
     tables = np.broadcast_to(table.reshape(256, -1), (256, 3))
     return np.stack([tables[:, c][video[..., c]] for c in range(3)], -1)
 
@@ -95,7 +95,7 @@ def equalize(video: np.ndarray, level: float, sign: int) -> np.ndarray:
 
 
 def invert(video: np.ndarray, level: float, sign: int) -> np.ndarray:
-    """255 - x."""
+    """Replaces x by 255 - x."""
     return 255 - video
 
 
@@ -106,14 +106,14 @@ def posterize(video: np.ndarray, level: float, sign: int) -> np.ndarray:
 
 
 def solarize(video: np.ndarray, level: float, sign: int) -> np.ndarray:
-    """Inverts what is at or above 256 (1 - level)."""
+    """Inverts values at or above 256 (1 - level)."""
     values = np.arange(256)
     threshold = 256 - min(256, int(level * 256))
     return _by_table(video, np.where(values < threshold, values, 255 - values).astype(np.uint8))
 
 
 def solarize_add(video: np.ndarray, level: float, sign: int) -> np.ndarray:
-    """Adds 110 level to what is below 128."""
+    """Adds 110 level to values below 128."""
     values = np.arange(256)
     added = np.minimum(values + int(level * 110), 255)
     return _by_table(video, np.where(values < 128, added, values).astype(np.uint8))
@@ -128,31 +128,31 @@ def _blend(base: np.ndarray, video: np.ndarray, factor: float) -> np.ndarray:
 
 
 def color(video: np.ndarray, level: float, sign: int) -> np.ndarray:
-    """Away from grey, or towards it."""
+    """Moves pixels away from grey, or towards it."""
     video = video.astype(np.float32)
     return _blend((video @ _GREY)[..., None], video, _factor(level, sign))
 
 
 def contrast(video: np.ndarray, level: float, sign: int) -> np.ndarray:
-    """Away from the mean grey, or towards it."""
+    """Moves pixels away from the mean grey, or towards it."""
     video = video.astype(np.float32)
     return _blend(np.round((video @ _GREY).mean()), video, _factor(level, sign))
 
 
 def brightness(video: np.ndarray, level: float, sign: int) -> np.ndarray:
-    """Away from black, or towards it."""
+    """Moves pixels away from black, or towards it."""
     return _by_table(video, _bytes(_factor(level, sign) * np.arange(256.0)))
 
 
 def sharpness(video: np.ndarray, level: float, sign: int) -> np.ndarray:
-    """Away from a smoothed clip, or towards it (PIL's SMOOTH kernel)."""
+    """Moves pixels away from a smoothed clip, or towards it (PIL's SMOOTH kernel)."""
     kernel = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
     smooth = np.stack([cv2.filter2D(f, -1, kernel, borderType=cv2.BORDER_REPLICATE) for f in video])
     return _blend(smooth.astype(np.float32), video.astype(np.float32), _factor(level, sign))
 
 
 def _warp(video: np.ndarray, matrix: list[list[float]]) -> np.ndarray:
-    """Frames through an affine map about the origin of pixel indices."""
+    """Moves frames by an affine map about the origin of pixel indices."""
     height, width = video.shape[1:3]
     matrix = np.array(matrix, np.float64)
     fill = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": FILL}
@@ -162,7 +162,7 @@ def _warp(video: np.ndarray, matrix: list[list[float]]) -> np.ndarray:
 
 
 def rotate(video: np.ndarray, level: float, sign: int) -> np.ndarray:
-    """By 30 degrees times level about the centre."""
+    """Turns frames by 30 degrees times level about the centre."""
     height, width = video.shape[1:3]
     angle = math.radians(sign * 30 * level)
     cos, sin, x, y = math.cos(angle), math.sin(angle), (width - 1) / 2, (height - 1) / 2
@@ -170,42 +170,29 @@ def rotate(video: np.ndarray, level: float, sign: int) -> np.ndarray:
 
 
 def shear_x(video: np.ndarray, level: float, sign: int) -> np.ndarray:
-    """Rows move by 0.3 level times their number."""
+    """Moves rows by 0.3 level times their number."""
     return _warp(video, [[1, -sign * 0.3 * level, 0], [0, 1, 0]])
 
 
 def shear_y(video: np.ndarray, level: float, sign: int) -> np.ndarray:
-    """Columns move by 0.3 level times their number."""
+    """Moves columns by 0.3 level times their number."""
     return _warp(video, [[1, 0, 0], [-sign * 0.3 * level, 1, 0]])
 
 
 def translate_x(video: np.ndarray, level: float, sign: int) -> np.ndarray:
-    """By 0.45 level of the width."""
+    """Moves frames by 0.45 level of the width."""
     return _warp(video, [[1, 0, -sign * 0.45 * level * video.shape[2]], [0, 1, 0]])
 
 
 def translate_y(video: np.ndarray, level: float, sign: int) -> np.ndarray:
-    """By 0.45 level of the height."""
+    """Moves frames by 0.45 level of the height."""
     return _warp(video, [[1, 0, 0], [0, 1, -sign * 0.45 * level * video.shape[1]]])
 
 
 OPERATIONS: dict[str, Operation] = {
     function.__name__: function
     for function in (
-        auto_contrast,
-        equalize,
-        invert,
-        rotate,
-        posterize,
-        solarize,
-        solarize_add,
-        color,
-        contrast,
-        brightness,
-        sharpness,
-        shear_x,
-        shear_y,
-        translate_x,
-        translate_y,
+        *(auto_contrast, equalize, invert, rotate, posterize, solarize, solarize_add, color),
+        *(contrast, brightness, sharpness, shear_x, shear_y, translate_x, translate_y),
     )
 }

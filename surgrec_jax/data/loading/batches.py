@@ -1,4 +1,4 @@
-"""The iterator of batches that callers hold: closable, and watching the workers behind it."""
+"""The iterator of batches that callers hold; it can be closed, and watches its workers."""
 
 import contextlib
 import math
@@ -16,14 +16,14 @@ from surgrec_jax.data.loading.faults import BadRecords
 from surgrec_jax.data.loading.threads import StalledError, Threads
 from surgrec_jax.safety.errors import UserError
 
-_WORKER = "grain-process-prefetch"  # how Grain's worker processes are called
-# Beyond the loader's own time-out, so that a worker's report, which names a record, comes first: it
-# may take twice that time to notice.
+_WORKER = "grain-process-prefetch"  # beginning of the names of Grain's worker processes
+# Seconds beyond the loader's own time-out, so that a worker's report, which names a record, comes
+# first: it may take twice that time to notice.
 _GRACE_S = 10.0
 
 
 class WorkerDiedError(UserError, ChildProcessError):
-    """A loader process ended by itself or was killed."""
+    """A loader process ended or was killed."""
 
 
 class Batches(Iterator[dict]):
@@ -33,10 +33,10 @@ class Batches(Iterator[dict]):
     an error.
 
     Args:
-      dataset: gives dicts, with BadRecords under "bad" or not.
-      threads: of the loader, ended here.
-      bad: takes what stands under "bad", in the order of the batches.
-      watched: whether worker processes make the batches; they are watched then.
+        dataset: Grain data set of dicts, which may hold bad records under "bad".
+        threads: threads of the loader, ended here.
+        bad: list of bad records, extended in the order of the batches.
+        watched: whether worker processes make the batches, to be watched.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class Batches(Iterator[dict]):
         if watched:
             iterator = _Watch(iterator, 2 * threads.timeout_s + _GRACE_S)
         self._iterator = [iterator]
-        # Also when it is forgotten, or the interpreter ends: workers must not outlive it. The list
-        # is emptied then, as Grain's own clean-up fails once the interpreter is half gone.
+        # Workers must not outlive a forgotten iterator, or the interpreter. The list is emptied
+        # then, as Grain's own clean-up fails once the interpreter is half gone.
         self.close = weakref.finalize(self, _close, self._iterator, threads)
 
     def __next__(self) -> dict:
@@ -56,9 +56,9 @@ class Batches(Iterator[dict]):
             raise StopIteration
         try:
             batch = next(self._iterator[0])
-            met = batch.pop("bad", ())
+            records = batch.pop("bad", ())
             if self.bad is not None:
-                self.bad.add(met)
+                self.bad.add(records)
             return batch
         except BaseException:
             self.close()
@@ -81,18 +81,18 @@ class _Watch:
 
     def __init__(self, iterator: grain.DatasetIterator, timeout_s: float):
         self._iterator, self._timeout_s = iterator, timeout_s
-        self._asked: queue.SimpleQueue = queue.SimpleQueue()
-        self._given: queue.SimpleQueue = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue = queue.SimpleQueue()
+        self._results: queue.SimpleQueue = queue.SimpleQueue()
         self._busy = False
-        args = iterator, self._asked, self._given
+        args = iterator, self._requests, self._results
         threading.Thread(target=_take, args=args, daemon=True, name="batches").start()
 
     def __next__(self) -> dict:
-        self._asked.put(True)
+        self._requests.put(True)
         self._busy = True
         limit = None if math.isinf(self._timeout_s) else self._timeout_s
         try:
-            batch, error = self._given.get(timeout=limit)
+            batch, error = self._results.get(timeout=limit)
         except queue.Empty:
             states = ", ".join(f"{child.pid} {_state(child)}" for child in _workers())
             raise StalledError(
@@ -111,20 +111,20 @@ class _Watch:
         return batch
 
     def close(self) -> None:
-        if self._busy:  # stalled: what does not answer will not end when asked either
+        if self._busy:  # stalled workers would not end when asked
             for child in _workers():
                 logging.warning("ending loader process %d, which does not answer", child.pid)
                 child.kill()
-        self._asked.put(False)
+        self._requests.put(False)
         self._iterator.close()
 
 
-def _take(iterator, asked: queue.SimpleQueue, given: queue.SimpleQueue) -> None:
-    while asked.get():
+def _take(iterator, requests: queue.SimpleQueue, results: queue.SimpleQueue) -> None:
+    while requests.get():
         try:
-            given.put((next(iterator), None))
-        except BaseException as error:  # handed to the caller, whatever it is
-            given.put((None, error))
+            results.put((next(iterator), None))
+        except BaseException as error:  # any error is the caller's
+            results.put((None, error))
 
 
 def _workers() -> list:
@@ -132,7 +132,7 @@ def _workers() -> list:
 
 
 def _state(child) -> str:
-    """What the system says of a process, e.g. stopped or waiting for a disk."""
+    """The state of a process in words, e.g. stopped or waiting for a disk."""
     with contextlib.suppress(OSError, IndexError):
         letter = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0]
         return {

@@ -1,4 +1,4 @@
-"""One clip: which frames of a record it takes, and its pixels."""
+"""Clips: which frames of a record they take, and their pixels."""
 
 import dataclasses
 import functools
@@ -14,22 +14,23 @@ from surgrec_jax.records.source import DamagedRecordError, Record, Source
 from surgrec_jax.safety.errors import ConfigError, UserError
 
 CROPS = ("random_resized", "multi_scale", "center")
-LABEL_FRAMES = ("centre", "last")  # which frame of a clip a label is taken at
-# Times are stored as float32 seconds from the start of the video: 1 ms apart at 4 hours.
+LABEL_FRAMES = ("centre", "last")  # the frame of a clip whose label is the clip's
+# Seconds; times are stored as float32 seconds of the video, which are 1 ms apart at 4 hours.
 TIME_TOLERANCE = 2e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipSpec:
-    """What the model sees.
+    """The clips that a model sees.
 
     Attributes:
-      frames: T. fps: frames per second; frame k is the stored frame nearest to start + k / fps.
-      size: S, pixels, height and width.
-      crop: "random_resized" (V-JEPA), "multi_scale" (VideoMAE) or "center".
-      scale, ratio: of random_resized: share of the area, and width : height.
-      flip: mirror half of the clips.
-      augment: alterations of training clips after the crop; None for none.
+        frames: number of frames, T.
+        fps: frames per second; frame k is the stored frame nearest to start + k / fps.
+        size: height and width S in pixels.
+        crop: "random_resized" (V-JEPA), "multi_scale" (VideoMAE) or "center".
+        scale, ratio: share of the area, and width : height, of random_resized.
+        flip: whether half of the clips are mirrored.
+        augment: alterations of training clips after the crop, or None.
     """
 
     frames: int
@@ -56,7 +57,7 @@ class ClipSpec:
 
 
 def num_starts(times: np.ndarray, clip: ClipSpec) -> int:
-    """How many stored frames a clip can start at without running over the end; at least 1."""
+    """Number of stored frames at which a clip can start and end in time; at least 1."""
     t = times.astype(np.float64)
     span = (clip.frames - 1) / clip.fps
     return max(1, int(np.searchsorted(t, t[-1] - span + TIME_TOLERANCE, side="right")))
@@ -65,32 +66,32 @@ def num_starts(times: np.ndarray, clip: ClipSpec) -> int:
 def frame_indices(times: np.ndarray, start: int, clip: ClipSpec) -> np.ndarray:
     """The stored frame nearest in time to each frame of a clip that begins at frame `start`.
 
-    Between two frames equally near, the earlier; past the end of the segment, the last.
+    Between two frames equally near, the earlier is taken; past the end of the segment, the last.
 
     Args:
-      times: float32 [N], rising.
+        times: float32 [N], rising.
 
     Returns:
-      int64 [T].
+        int64 [T].
     """
-    t = times.astype(np.float64)
-    wanted = t[start] + np.arange(clip.frames) / clip.fps
-    return np.searchsorted((t[1:] + t[:-1]) / 2 + TIME_TOLERANCE, wanted, side="left")
+    return _nearest(times, times[start].astype(np.float64) + np.arange(clip.frames) / clip.fps)
 
 
 def label_frames(times: np.ndarray, clip: ClipSpec, which: str = "centre") -> np.ndarray:
-    """The stored frame that is the centre (T // 2) or last (T - 1) frame of the clip from each
-    start: int64 [starts]."""
+    """The stored frame at a clip's centre (T // 2) or last frame, by start: int64 [starts]."""
     place = {"centre": clip.frames // 2, "last": clip.frames - 1}[which]
+    return _nearest(times, times[: num_starts(times, clip)].astype(np.float64) + place / clip.fps)
+
+
+def _nearest(times: np.ndarray, targets: np.ndarray) -> np.ndarray:
     t = times.astype(np.float64)
-    wanted = t[: num_starts(times, clip)] + place / clip.fps
-    return np.searchsorted((t[1:] + t[:-1]) / 2 + TIME_TOLERANCE, wanted, side="left")
+    return np.searchsorted((t[1:] + t[:-1]) / 2 + TIME_TOLERANCE, targets, side="left")
 
 
 def pick_box(
     rng: np.random.Generator, height: int, width: int, clip: ClipSpec
 ) -> tuple[transforms.Box, bool]:
-    """(box, flip) of one view of a clip."""
+    """Draws (box, flip) of one view of a clip."""
     if clip.crop == "random_resized":
         box = transforms.random_resized_crop(rng, height, width, clip.scale, clip.ratio)
     elif clip.crop == "multi_scale":
@@ -105,10 +106,10 @@ class SmallFramesError(UserError, ValueError):
 
 
 def decode_clip(source: Source, index: int, record: Record, start: int, clip: ClipSpec):
-    """The T decoded frames of a clip, uint8 [H, W, 3] each.
+    """Decodes the T frames of a clip, uint8 [H, W, 3] each.
 
     Raises:
-      DamagedRecordError: a frame cannot be decoded.
+        DamagedRecordError: a frame cannot be decoded.
     """
     try:
         return decode_frames(record.frames, frame_indices(record.times, start, clip))
@@ -117,7 +118,7 @@ def decode_clip(source: Source, index: int, record: Record, start: int, clip: Cl
 
 
 def check_size(source: Source, index: int, frames: Sequence[np.ndarray], clip: ClipSpec) -> None:
-    """Raises SmallFramesError where the whole frames of record `index` are smaller than a clip."""
+    """Raises SmallFramesError where the frames of record `index` are smaller than a clip."""
     short = min(frames[0].shape[:2])
     if short < clip.size:
         raise SmallFramesError(
@@ -129,30 +130,30 @@ def check_size(source: Source, index: int, frames: Sequence[np.ndarray], clip: C
 
 
 def spread(count: int, samples: int) -> list[int]:
-    """At most `samples` of the numbers 0 to count - 1, evenly spread."""
+    """Chooses at most `samples` evenly spread numbers of 0 to count - 1."""
     return np.unique(np.linspace(0, count - 1, samples).astype(int)).tolist()
 
 
 def check_sizes(
     source: Source, clip: ClipSpec, samples: int = 32, *, skip: bool = False, patience_s: float = 0
 ) -> None:
-    """Decodes a frame of some records spread over the source, and looks at its size.
+    """Checks the frame size of some records that are spread over the source.
 
     Args:
-      skip: a record that cannot be used is passed over, unless that is true of all.
-      patience_s: see `storage.patiently`.
+        skip: whether to pass over records that cannot be used, unless that is true of all.
+        patience_s: see `storage.patiently`.
 
     Raises:
-      DamagedRecordError: a frame cannot be decoded.
-      SmallFramesError: see `check_size`.
+        DamagedRecordError: a frame cannot be decoded.
+        SmallFramesError: see `check_size`.
     """
     one, unusable = dataclasses.replace(clip, frames=1), 0
-    chosen = spread(len(source), samples)
-    for index in chosen:
+    records = spread(len(source), samples)
+    for index in records:
         try:
             record = storage.patiently(functools.partial(source.record, index), patience_s)
             check_size(source, index, decode_clip(source, index, record, 0, one), clip)
         except (DamagedRecordError, SmallFramesError):
             unusable += 1
-            if not skip or unusable == len(chosen):
+            if not skip or unusable == len(records):
                 raise

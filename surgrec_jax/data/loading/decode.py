@@ -1,4 +1,4 @@
-"""JPEG bytes to pixels, only for the frames a clip uses. The bytes are not trusted.
+"""Decodes the JPEG frames that a clip uses; the bytes are not trusted.
 
 Only JPEG is decoded (OpenCV would try a dozen other formats), and only once the header's size is
 known to be bearable: a picture of 65,000 x 65,000 is a few hundred bytes long.
@@ -11,29 +11,29 @@ import numpy as np
 
 from surgrec_jax.safety.errors import UserError
 
-MAX_PIXELS = 36 * 2**20  # of one frame; 8K video has 33 million
-MAX_CLIP_BYTES = 2**30  # of all decoded frames of a clip: 43 frames of 4K video
+MAX_PIXELS = 36 * 2**20  # one frame's pixels; 8K video has 33 million
+MAX_CLIP_BYTES = 2**30  # all decoded frames of a clip: 43 frames of 4K video
 MAX_SCANNED = 2**29  # pixels times scans: a progressive JPEG may ask for thousands of passes
 
 
 class UndecodableFrameError(UserError, ValueError):
-    """A frame that OpenCV cannot decode; the message names its position in the record."""
+    """A frame cannot be decoded; the message names its position in the record."""
 
 
 def decode_frames(frames: Sequence[bytes], indices: Sequence[int]) -> list[np.ndarray]:
-    """Decodes the chosen frames, each once.
+    """Decodes some frames, each once.
 
     Args:
-      frames: encoded images.
-      indices: positions in `frames`, possibly repeated (a clip that runs over the end of a short
-        segment repeats its last frame).
+        frames: encoded images.
+        indices: positions in `frames`, possibly repeated (a clip that runs over the end of a short
+            segment repeats its last frame).
 
     Returns:
-      One uint8 [H, W, 3] RGB array per index; repeated indices share theirs.
+        One uint8 [H, W, 3] RGB array per index; repeated indices share theirs.
 
     Raises:
-      UndecodableFrameError: bytes that are no JPEG image, frames of different sizes, or sizes
-        beyond the limits above.
+        UndecodableFrameError: bytes that are no JPEG image, frames of different sizes, or sizes
+            beyond the limits above.
     """
     done: dict[int, np.ndarray] = {}
     shape = None
@@ -41,13 +41,13 @@ def decode_frames(frames: Sequence[bytes], indices: Sequence[int]) -> list[np.nd
         i = int(i)
         if i in done:
             continue
-        found = jpeg_size(frames[i])
-        if found is None:
+        size = jpeg_size(frames[i])
+        if size is None:
             raise UndecodableFrameError(
                 f"frame {i} ({len(frames[i])} bytes) is not a readable image"
             )
-        height, width = found
-        # A scan takes ten bytes at least: in most frames there is no room for too many of them.
+        height, width = size
+        # A scan takes at least ten bytes, so most frames have no room for too many of them.
         scans = len(frames[i]) // 10
         if height * width * scans > MAX_SCANNED:
             scans = frames[i].count(b"\xff\xda")  # within image data FF is followed by 00
@@ -55,8 +55,8 @@ def decode_frames(frames: Sequence[bytes], indices: Sequence[int]) -> list[np.nd
             raise UndecodableFrameError(
                 f"frame {i} claims {width}x{height} pixels in {scans} scan(s), beyond what is read"
             )
-        shape = shape or found
-        if found != shape:
+        shape = shape or size
+        if size != shape:
             raise UndecodableFrameError(
                 f"frame {i} measures {width}x{height}, others of its record {shape[1]}x{shape[0]}"
             )
@@ -70,9 +70,9 @@ def decode_frames(frames: Sequence[bytes], indices: Sequence[int]) -> list[np.nd
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) that a JPEG file's frame header states (ITU-T T.81, B.2.2); None: no JPEG.
+    """The (height, width) in a JPEG file's frame header (ITU-T T.81, B.2.2); None for no JPEG.
 
-    Where several headers stand, the largest sides of all: decoders differ in which they believe.
+    The largest sides of several headers count: decoders differ in which they believe.
     """
     if data[:2] != b"\xff\xd8":
         return None
@@ -95,7 +95,7 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _decode(data: bytes, number: int, shape: tuple[int, int]) -> np.ndarray:
-    # The flag: a rotation in the file's metadata would change height and width.
+    # A rotation in the file's metadata would change height and width.
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)

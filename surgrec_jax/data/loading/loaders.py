@@ -1,4 +1,4 @@
-"""What makes one batch: pure functions of its number, run by Grain in threads or worker processes.
+"""The makers of a batch: pure functions of its number, run by Grain in threads or processes.
 
 Clips are decoded by a few threads straight into their places in the batch.
 """
@@ -18,12 +18,12 @@ from surgrec_jax.data.sampling.draws import Sampler
 from surgrec_jax.records import storage
 from surgrec_jax.records.source import DamagedRecordError, Record, Source
 
-ATTEMPTS = 32  # spares tried for one draw; with a tenth of all records bad, 1e-32 need more
+ATTEMPTS = 32  # spares per draw; with a tenth of all records bad, 1e-32 of draws need more
 
 
 @dataclasses.dataclass
 class _Draw:
-    """A global draw, and the record that is loaded for it: a spare where the drawn one is bad."""
+    """A global draw, and the record that is loaded for it: a spare for a bad one."""
 
     draw: int
     leaf: int
@@ -37,7 +37,7 @@ class _Draw:
 
 @dataclasses.dataclass(frozen=True)
 class TrainLoader:
-    """Step number -> this process's part of the training batch; see pipeline.train_batches."""
+    """Makes this process's part of a step's training batch; see pipeline.train_batches."""
 
     sources: tuple[Source, ...]
     sampler: Sampler
@@ -71,13 +71,13 @@ class TrainLoader:
         }
 
     def _draws(self, step: int) -> list[_Draw]:
-        """This process's draws of a step."""
+        """The draws of this process in a step."""
         count = self.draws_per_step // self.process_count
         first = step * self.draws_per_step + self.process_index * count
         index = np.arange(first, first + count)
         d = self.sampler.draws(index)
-        drawn = zip(index, d.leaf, d.seed, d.source, d.record, strict=True)
-        return [_Draw(int(i), int(f), seed, int(s), int(r)) for i, f, seed, s, r in drawn]
+        columns = zip(index, d.leaf, d.seed, d.source, d.record, strict=True)
+        return [_Draw(int(i), int(f), seed, int(s), int(r)) for i, f, seed, s, r in columns]
 
     def _load(self, draw: _Draw, views: np.ndarray) -> None:
         """Fills the views [repeats, T, S, S, 3] of a draw."""
@@ -90,7 +90,7 @@ class TrainLoader:
                 rand_augment(rng, view, self.clip.augment)
 
     def _usable(self, draw: _Draw) -> list[np.ndarray]:
-        """The frames of a draw, or of the first spare that can be used, which takes its place."""
+        """Decodes a draw, or the first spare that can be used, which takes its place."""
         while True:
             source = self.sources[draw.source]
             try:
@@ -110,7 +110,7 @@ class TrainLoader:
             draw.source, draw.record, draw.seed = spare.source, spare.record, np.uint64(spare.seed)
 
     def _frames(self, source: Source, number: int, seed: np.uint64) -> tuple[int, list, list]:
-        """Start, label per track, and decoded frames of a clip.
+        """Reads the start, the label per track, and the decoded frames of a clip.
 
         With label tracks the start is drawn among those whose frame `label_frame` has a label,
         where there are any.
@@ -131,7 +131,7 @@ class TrainLoader:
 
 
 def _labels(record: Record, tracks: tuple[str, ...]) -> np.ndarray:
-    """Ids of label tracks and per-video labels, int [frames, tracks]."""
+    """The ids of label tracks and per-video labels, int [frames, tracks]."""
     count = len(record.times)
     columns = [
         record.labels[t] if t in record.labels else np.full(count, record.video_labels[t])
@@ -142,12 +142,12 @@ def _labels(record: Record, tracks: tuple[str, ...]) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class EvalLoader:
-    """Batch number -> clips with labels; see pipeline.eval_clips."""
+    """Makes a batch of clips with labels; see pipeline.eval_clips."""
 
     source: Source
     clip: ClipSpec
     records: np.ndarray
-    counts: np.ndarray  # clips of each of `records`, at least 1
+    counts: np.ndarray  # number of clips of each of `records`, at least 1
     batch_size: int
     crops: int
     threads: Threads
@@ -209,5 +209,5 @@ def _empty_video(count: int, clip: ClipSpec) -> np.ndarray:
 
 
 def _generator(seed: np.uint64, stream: int) -> np.random.Generator:
-    """A counter-based generator: no state to carry, nothing shared between draws."""
+    """A counter-based generator, which carries no state and shares nothing between draws."""
     return np.random.Generator(np.random.Philox(key=np.array([seed, stream], np.uint64)))

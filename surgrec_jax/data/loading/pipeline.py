@@ -1,4 +1,4 @@
-"""Records to batches, through Grain: training batches as a function of the step, probing clips.
+"""Batches of records through Grain: training batches as a function of the step, probing clips.
 
 A batch is one element of a Grain dataset over step numbers. Its clips are decoded by a few threads
 of this process straight into their places in the batch, so nothing is stacked or copied, and their
@@ -26,7 +26,7 @@ from surgrec_jax.records.source import Source
 from surgrec_jax.safety.errors import ConfigError, DataError
 
 TIMEOUT_S = 600.0
-PREFETCH = 2  # batches made ahead, per process
+PREFETCH = 2  # number of batches made ahead, per process
 
 __all__ = ["Batches", "ClipSpec", "eval_clips", "source_sampler", "train_batches"]
 
@@ -34,7 +34,7 @@ __all__ = ["Batches", "ClipSpec", "eval_clips", "source_sampler", "train_batches
 def source_sampler(
     sources: Sequence[Source], weights: Sequence[float] | Sequence[tuple] | None, *, seed: int
 ) -> Sampler:
-    """The sampler whose leaves are the sources; weights None = in proportion to their records."""
+    """The sampler whose leaves are the sources, by default in proportion to their records."""
     sizes = [len(s) for s in sources]
     leaves = Leaves.from_sizes(sizes, [f"{s.name}/{s.split}" for s in sources])
     if weights is None:
@@ -63,44 +63,45 @@ def train_batches(
     labels: Sequence[str] = (),
     label_frame: str = "centre",
 ) -> Batches:
-    """Batches of steps start_step to num_steps - 1 of a run, as this process's part of each.
+    """Opens this process's part of the batches of steps start_step to num_steps - 1 of a run.
 
     Batch k holds global draws [k D, (k + 1) D), D = batch_size / repeats; process p of P takes the
     p-th part of them. Every batch is a pure function of (seed, k, p, P), and the concatenation over
     p of (seed, k): never of num_workers, num_threads or prefetch. Resume by start_step.
 
     Args:
-      weights: one per source, or a curriculum of (from_draw, weights), see Sampler; None: in
-        proportion to the number of records.
-      batch_size: B, clips over all processes.
-      num_steps: of the whole run, not of this call; None: without end.
-      sampler: instead of weights: a sampler over leaves of these sources, with a seed of its own.
-      repeats: R crops of the same decoded frames per draw (VideoMAE v2's repeated augmentation);
-        they lie side by side in the batch.
-      num_workers: worker processes; 0: none. Threads alone are faster up to about 8 cores (OpenCV
-        releases the GIL) and use less memory.
-      num_threads: decoding threads in each process; 0: decode while the caller waits.
-      prefetch: batches made ahead, per process.
-      bad: takes down records that cannot be used; each is replaced by a spare of the same leaf, a
-        function of (seed, draw) and the records that are bad. None: the first one is an error.
-      timeout_s: how long storage that fails is tried again, and how long nothing may be finished
-        before the loader counts as stalled.
-      labels: label tracks and per-video labels to return, which every source must have. Clips then
-        start where the frame `label_frame` has one of them, in records that have any.
-      label_frame: of a clip, whose labels are returned: "centre" (T // 2) or "last".
+        weights: one per source, or a curriculum of (from_draw, weights), see Sampler; None for the
+            proportions of the records.
+        batch_size: number of clips over all processes, B.
+        num_steps: steps of the whole run, not of this call; None for a run without end.
+        sampler: a sampler over leaves of these sources, in place of weights, with its own seed.
+        repeats: number of crops of the same decoded frames per draw, R, side by side in the batch
+            (VideoMAE v2's repeated augmentation).
+        num_workers: number of worker processes. Threads alone are faster up to about 8 cores
+            (OpenCV releases the GIL) and use less memory.
+        num_threads: number of decoding threads in each process; with 0 the caller's own decodes.
+        prefetch: number of batches made ahead, per process.
+        bad: list of records that cannot be used; each is replaced by a spare of the same leaf, a
+            function of (seed, draw) and the bad records. With None the first one is an error.
+        timeout_s: seconds for which storage that fails is tried again, and in which a clip must be
+            finished, or the loader counts as stalled.
+        labels: label tracks and per-video labels to return, which every source must have. Clips
+            then start where the frame `label_frame` has one of them, in records that have any.
+        label_frame: frame of a clip whose labels are returned, "centre" (T // 2) or "last".
 
     Returns:
-      A closable iterator of dicts:
-        video   uint8 [B/P, T, S, S, 3]
-        draw    int64 [B/P], global draw number     source  int32 [B/P], position in `sources`
-        record  int64 [B/P]                         start   int32 [B/P], first stored frame
-        label   int32 [B/P, labels], ids at `label_frame`, -1 = unlabelled; only with `labels`
-      The arrays belong to the caller. Its `next` raises DamagedRecordError for a record that cannot
-      be used, or BadRecordsError for too many, and StorageError, StalledError or WorkerDiedError.
+        A closable iterator of dicts:
+            video   uint8 [B/P, T, S, S, 3]
+            draw    int64 [B/P], global draw number     source  int32 [B/P], position in `sources`
+            record  int64 [B/P]                         start   int32 [B/P], first stored frame
+            label   int32 [B/P, labels], ids at `label_frame`, -1 = unlabelled; only with `labels`
+        The arrays belong to the caller. Its `next` raises DamagedRecordError for a record that
+        cannot be used, or BadRecordsError for too many, and StorageError, StalledError or
+        WorkerDiedError.
 
     Raises:
-      ValueError: no sources, wrong weights, sizes that do not divide, a clip larger than the stored
-        frames (found on a sample of records here, on the others when they are drawn).
+        ValueError: no sources, wrong weights, sizes that do not divide, or a clip larger than the
+            stored frames (of a sample of records; the others are checked when they are drawn).
     """
     if not sources:
         raise ConfigError("no sources given; training needs at least one")
@@ -145,32 +146,33 @@ def eval_clips(
     records: Sequence[int] | None = None,
     num_threads: int = 2,
 ) -> Batches:
-    """Every record once, in order, as `clips_per_record` clips (of each, or one number for each of
-    `records`) with labels, for probing.
+    """Opens clips of every record in order, with labels, for probing.
 
-    Square crops of the short side and no flip, whatever `clip` says: the centre, or `crops` evenly
-    spaced ones along the long side. Frames smaller than the clip are enlarged, and that is logged:
-    a frozen encoder has its size, and a data set its own. The clips of a record start at evenly
-    spaced frames.
+    The crops are squares of the short side without flips, whatever `clip` says: the centre, or
+    `crops` evenly spaced ones along the long side. Frames smaller than the clip are enlarged, and
+    that is logged: a frozen encoder has its size, and a data set its own. The clips of a record
+    start at evenly spaced frames.
 
     Args:
-      records: which records, e.g. a process's part; None: all.
-      num_threads: decoding threads; 0: decode while the caller waits.
+        clips_per_record: number of clips of every record, or of each of `records`.
+        records: numbers of the records, e.g. a process's part; None for all.
+        num_threads: number of decoding threads; with 0 the caller's own decodes.
 
     Returns:
-      A closable iterator of dicts; the last batch may be short:
-        video uint8 [b, T, S, S, 3], with several crops [b, crops, T, S, S, 3];
-        labels: track -> int64 [b] at the clip's centre frame (frame T // 2), -1 = unlabelled;
-        last_labels: the same at its last frame; video_labels: name -> int64 [b]; domain int64 [b];
-        source, case_id, video_id text [b]; record int64 [b]; view int32 [b], which of the record's
-        clips; start int32 [b], first stored frame; time float32 [b], seconds from the start of the
-        video to the centre frame.
-      Its `next` raises DamagedRecordError for a record that cannot be used: a score never leaves
-      one out; StorageError, StalledError and WorkerDiedError as in `train_batches`.
+        A closable iterator of dicts; the last batch may be short:
+            video           uint8 [b, T, S, S, 3], with several crops [b, crops, T, S, S, 3]
+            labels          track -> int64 [b] at the clip's frame T // 2, -1 = unlabelled
+            last_labels     the same at its last frame     video_labels  name -> int64 [b]
+            domain          int64 [b]                      source, case_id, video_id  text [b]
+            record          int64 [b]                      view  int32 [b], clip of the record
+            start           int32 [b], first stored frame
+            time            float32 [b], seconds from the start of the video to frame T // 2
+        Its `next` raises DamagedRecordError for a record that cannot be used: a score never leaves
+        one out; StorageError, StalledError and WorkerDiedError as in `train_batches`.
 
     Raises:
-      ConfigError: no clips, crops or batch size.
-      IndexError: a record that does not exist.
+        ConfigError: no clips, crops or batch size.
+        IndexError: a record that does not exist.
     """
     if min(np.min(clips_per_record, initial=1), crops, batch_size) < 1:
         raise ConfigError(
@@ -210,8 +212,8 @@ def _iterate(
             " at least 0"
         )
     ahead = prefetch if num_threads else 0
-    # Two batches under way keep the decoding threads busy where one batch ends and the next begins.
-    # Grain's default would keep 500 batches.
+    # Two batches under way keep the decoding threads busy where one ends and the next begins; by
+    # default Grain would keep 500.
     options = grain.ReadOptions(num_threads=min(2, ahead), prefetch_buffer_size=ahead)
     numbers = grain.MapDataset.range(steps.start, steps.stop)
     dataset = numbers.map(load).to_iter_dataset(options)

@@ -1,4 +1,4 @@
-"""Threads for one process's clips, and what every worker process does first."""
+"""Threads for one process's clips, and the start of every worker process."""
 
 import concurrent.futures as futures
 import math
@@ -16,18 +16,18 @@ from surgrec_jax.safety.errors import UserError
 
 
 class StalledError(UserError, TimeoutError):
-    """Nothing was finished for too long; the message names what is under way."""
+    """Nothing was finished for too long; the message names the calls under way."""
 
 
 class Threads:
     """Runs a function over range(count) on `num_threads` threads; picklable without its threads.
 
-    With 0 threads the caller's own does the work. Meant for work that releases the GIL. The threads
-    are daemons of our own, not an executor's: the interpreter would wait for ever for one that
-    hangs in a dead file system.
+    With 0 threads the caller's own does the work. The work should release the GIL. The threads are
+    daemons, not an executor's: the interpreter would wait for ever for one that hangs in a dead
+    file system.
 
     Args:
-      timeout_s: after so many seconds in which no call ended, `run` gives up (with threads only).
+        timeout_s: seconds in which no call ends after which `run` gives up (with threads only).
     """
 
     def __init__(self, num_threads: int, timeout_s: float = math.inf):
@@ -36,7 +36,7 @@ class Threads:
         self._threads: list[threading.Thread] = []
         self._closed = self._stalled = False
         self._lock = threading.Lock()
-        weakref.finalize(self, _release, self._queue, num_threads)  # also when never closed
+        weakref.finalize(self, _release, self._queue, num_threads)  # if it is never closed
 
     def __getstate__(self) -> dict:
         return {"num_threads": self.num_threads, "timeout_s": self.timeout_s}
@@ -53,11 +53,11 @@ class Threads:
         """Returns when all calls are done; raises the error of the first number that failed.
 
         Args:
-          describe: what call i is at, for StalledError.
+            describe: describes call i for StalledError.
 
         Raises:
-          RuntimeError: `close` was called before or meanwhile.
-          StalledError: no call ended for `timeout_s` (found after up to twice that time).
+            RuntimeError: `close` was called before or meanwhile.
+            StalledError: no call ended for `timeout_s` (noticed after up to twice that time).
         """
         if not self.num_threads:
             for i in range(count):
@@ -118,7 +118,7 @@ class Threads:
 
 
 def _work(tasks: queue.SimpleQueue) -> None:
-    """What a thread does until it takes None off the queue."""
+    """Does the tasks of a queue, in a thread, until it takes None off it."""
     while (task := tasks.get()) is not None:
         future, call, function, i = task
         if future.set_running_or_notify_cancel():
@@ -135,13 +135,13 @@ def _release(tasks: queue.SimpleQueue, threads: int) -> None:
 
 
 def start_worker(index: int, count: int) -> None:
-    """Run first in every worker process, as Grain's worker_init_fn."""
+    """Prepares a worker process, as Grain's worker_init_fn."""
     del index, count
     cv2.setNumThreads(1)  # OpenCV's own threads would only get in the way of ours
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Ends this process when its parent is gone: a killed parent (kill -9) cannot tell it to."""
+    """Ends this process when its parent is gone, as a killed parent cannot tell it to."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Crops: boxes as pure functions of a generator, and cutting them out of frames.
+"""Crops: boxes as pure functions of a generator, and their pixels.
 
 A box is (top, left, height, width) in pixels of the stored frame; one box serves a whole clip.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 Box = tuple[int, int, int, int]
 
-MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)  # of VideoMAE (its datasets.py)
+MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)  # as in VideoMAE (its datasets.py)
 _TRIES = 10
 # Corners, centre, edge middles and quarter points, in fourths of the free height and width: the 13
 # fixed positions of Temporal Segment Networks (Wang et al. 2016, section 3.2, and its public code).
@@ -23,14 +23,16 @@ FIXED_OFFSETS = (
 
 
 def center_crop(height: int, width: int) -> Box:
-    """The largest square in the middle."""
+    """The largest square in the middle of a frame."""
     side = min(height, width)
     return (height - side) // 2, (width - side) // 2, side, side
 
 
 def spread_crops(height: int, width: int, count: int) -> list[Box]:
-    """Largest squares at `count` evenly spaced places along the long side, ends included; one is
-    the centre (VideoMAE tests with three)."""
+    """The largest squares at `count` evenly spaced places along the long side, ends included.
+
+    A single one is the centre; VideoMAE tests with three.
+    """
     side = min(height, width)
     if count == 1:
         return [center_crop(height, width)]
@@ -45,10 +47,10 @@ def random_resized_crop(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> Box:
-    """A box with its share of the area uniform in `scale`, its width : height log-uniform in
-    `ratio` (Szegedy et al. 2015, as torchvision has it).
+    """Draws a box of random area and aspect ratio (Szegedy et al. 2015, as torchvision has it).
 
-    A box that does not fit is drawn again, ten times in all; then the largest centred box with an
+    Its share of the area is uniform in `scale`, its width : height log-uniform in `ratio`. A box
+    that does not fit is drawn again, ten times in all; then the largest centred box with an
     aspect ratio in `ratio` is taken.
     """
     area = height * width
@@ -66,21 +68,15 @@ def random_resized_crop(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def multi_scale_crop(
-    rng: np.random.Generator, height: int, width: int, scales: Sequence[float] = MULTI_SCALES
-) -> Box:
-    """VideoMAE's crop: sides from the short side times `scales`, at one of 13 fixed positions.
+def multi_scale_crop(rng: np.random.Generator, height: int, width: int) -> Box:
+    """Draws VideoMAE's crop: sides of MULTI_SCALES times the short side, at 13 fixed positions.
 
     Height and width are drawn together from pairs of scales that are at most one step apart in the
     list, so the aspect ratio is distorted a little at most; the pair and the position are uniform.
     """
-    sides = [int(min(height, width) * s) for s in scales]
-    pairs = [
-        (sides[i], sides[j])
-        for i in range(len(sides))
-        for j in range(len(sides))
-        if abs(i - j) <= 1
-    ]
+    sides = [int(min(height, width) * s) for s in MULTI_SCALES]
+    numbers = range(len(sides))
+    pairs = [(sides[i], sides[j]) for i in numbers for j in numbers if abs(i - j) <= 1]
     h, w = pairs[int(rng.integers(len(pairs)))]
     down, right = FIXED_OFFSETS[int(rng.integers(len(FIXED_OFFSETS)))]
     return (height - h) // 4 * down, (width - w) // 4 * right, h, w
@@ -91,12 +87,12 @@ def crop_resize_flip(
 ) -> None:
     """Cuts `box` out of every frame, scales it to the size of `out`, and mirrors it if asked.
 
-    Bilinear, as VideoMAE and V-JEPA train; where a crop shrinks to less than half, bilinear
-    sampling would skip pixels (aliasing), and the mean over areas (INTER_AREA) is taken instead.
+    Scaling is bilinear, as VideoMAE and V-JEPA train; where a crop shrinks to less than half, that
+    would skip pixels (aliasing), and the mean over areas (INTER_AREA) is taken instead.
 
     Args:
-      frames: T arrays uint8 [H, W, 3]; equal arrays (the same object) are scaled once.
-      out: uint8 [T, S, S, 3], contiguous; written to.
+        frames: T arrays uint8 [H, W, 3]; equal arrays (the same object) are scaled once.
+        out: uint8 [T, S, S, 3], contiguous; written to.
     """
     top, left, h, w = box
     size = out.shape[1]

@@ -1,4 +1,4 @@
-"""The balanced sampler: a stateless function from a global draw index to (source, record, seed).
+"""The balanced sampler: a stateless function from a global draw number to (source, record, seed).
 
 A *leaf* is a list of records that share one weight: a whole source, or a cluster of a k-means
 tree. Draws are cut into *blocks* of N. In every block leaf j owns an integer number of slots; the
@@ -21,7 +21,7 @@ from surgrec_jax.data.sampling.shares import MAX_DRAW, plan_stages
 
 _BLOCK_STREAM, _LEAF_STREAM, _SEED_STREAM = 1, 2, 3
 _SPARE_STREAM = 5
-_SPARES_OF_LEAF = 4  # so often a spare comes from the draw's own leaf
+_SPARES_OF_LEAF = 4  # number of spares that come from the draw's own leaf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,24 +47,24 @@ class Draws:
 
 
 class Sampler:
-    """Balanced draws over leaves. Pure: equal arguments give equal draws, in any order of calls.
+    """Balanced draws over leaves; equal arguments give equal draws, in any order of calls.
 
     Args:
-      leaves: the records of every leaf (`Leaves.from_sizes` or `Leaves.from_order`).
-      weights: one weight per leaf (any positive scale; 0 = never drawn), or a curriculum: a list of
-        `(from_draw, weights)` stages, the first from draw 0. The draws that do not fill a block at
-        the end of a stage lengthen its last block (a stage shorter than a block is one short
-        block), so that no record is skipped or repeated where stages meet.
-      seed: any integer.
-      block: draws per block, or None: the smallest power of ten >= 1000 in which there is a slot
-        for every leaf. Within a block the order is random, so proportions over parts of a block
-        vary as in drawing without replacement. The smallest share is 1 / (block * UNITS), about
-        1e-9: a smaller one that is not zero counts as that.
+        leaves: the records of every leaf (`Leaves.from_sizes` or `Leaves.from_order`).
+        weights: one weight per leaf (any positive scale; 0 = never drawn), or a curriculum: a list
+            of `(from_draw, weights)` stages, the first from draw 0. The draws that do not fill a
+            block at the end of a stage lengthen its last block (a stage shorter than a block is one
+            short block), so that no record is skipped or repeated where stages meet.
+        seed: any integer.
+        block: draws per block, or None: the smallest power of ten >= 1000 in which there is a slot
+            for every leaf. Within a block the order is random, so proportions over parts of a block
+            vary as in drawing without replacement. The smallest share is 1 / (block * UNITS), about
+            1e-9: a smaller one that is not zero counts as that.
 
     Raises:
-      ValueError: weights that are negative, not finite, all zero or of the wrong number, a weight
-        on an empty leaf, a block that is no block, stages out of order. The message names the first
-        offending entry.
+        ValueError: weights that are negative, not finite, all zero or of the wrong number, a weight
+            on an empty leaf, a block that is no block, stages out of order. The message names the
+            first offending entry.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class Sampler:
     def draws(self, indices: Sequence[int] | np.ndarray) -> Draws:
         """The draws with these global numbers, in this order.
 
-        Cost: O(log leaves) a draw, plus O(leaves) for each block touched for the first time.
+        A draw costs O(log leaves), plus O(leaves) for each block that is touched first.
 
         Raises:
-          ValueError: a negative number, or one beyond MAX_DRAW.
+            ValueError: a negative number, or one beyond MAX_DRAW.
         """
         i = np.asarray(indices, np.int64)
         if i.size and (i.min() < 0 or i.max() > MAX_DRAW):
@@ -117,13 +117,14 @@ class Sampler:
         return Draws(source, record, hash64(self.seed, _SEED_STREAM, i), leaf)
 
     def spare(self, index: int, leaf: int, attempt: int) -> Draw:
-        """What takes the place of draw `index`, of `leaf`, whose record cannot be used.
+        """A spare for draw `index` of `leaf`, whose record cannot be used.
 
-        First records of the same leaf, so that shares hold; from the fifth on other draws of the
-        block, for a leaf without one usable record. A function of (seed, index, attempt).
+        The first spares are records of the same leaf, so that shares hold; from the fifth on they
+        are other draws of the block, for a leaf without one usable record. A spare is a function of
+        (seed, index, attempt).
 
         Args:
-          attempt: 1, 2, ...: counts the spares that cannot be used either.
+            attempt: number of the spare, from 1.
         """
         key = hash64(self.seed, _SPARE_STREAM, np.array([index]), attempt)
         seed = int(hash64(self.seed, _SEED_STREAM, key)[0])
@@ -137,12 +138,12 @@ class Sampler:
         return Draw(other.source, other.record, seed)
 
     def counts(self, num_draws: int) -> np.ndarray:
-        """How often each leaf is drawn in draws [0, num_draws): int64 [K], without drawing.
+        """The number of draws of each leaf in draws [0, num_draws): int64 [K], without drawing.
 
-        Exact at the end of a block; within a block, rounded share instead of the realised one.
+        It is exact at the end of a block; within one it has rounded shares.
         """
         stage = np.searchsorted(self._begins, num_draws, side="left") - 1
-        return self._stages[max(0, stage)].drawn(num_draws)
+        return self._stages[max(0, stage)].draws_before(num_draws)
 
     def _block_of(self, i: np.ndarray) -> np.ndarray:
         """The numbers of the blocks that draws i are in; they are counted through all stages."""
@@ -154,7 +155,7 @@ class Sampler:
         return int(np.searchsorted(self._firsts, block, side="right")) - 1
 
     def _leaf_and_rank(self, block: int, i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Leaf of draws i of one block, and how often it was drawn before."""
+        """The leaf of draws i of one block, and its number of draws before."""
         s = self._stage_of(block)
         stage, length = self._stages[s], self._stages[s].length(block)
         table = self._tables.get(block)

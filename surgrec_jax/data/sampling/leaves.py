@@ -9,6 +9,7 @@ import numpy as np
 from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import DataError
 
+MEAN_COUNT = 4.0  # a larger one would resolve finer ratios and make a longer order file
 _CHUNK = 1 << 22  # records sorted at a time by write_order
 
 
@@ -21,10 +22,10 @@ class Leaves:
     numbering itself. A record may stand several times in a leaf (an integer weight: `write_order`).
 
     Attributes:
-      starts: int64 [K + 1], from 0, not decreasing.
-      offsets: int64 [S + 1], from 0, not decreasing.
-      names: one per leaf, for error messages.
-      order_path: a .npy file of record numbers, memory-mapped by each process when first needed.
+        starts: int64 [K + 1], from 0, not decreasing.
+        offsets: int64 [S + 1], from 0, not decreasing.
+        names: names of the leaves, for error messages.
+        order_path: a .npy file of record numbers, memory-mapped by each process at its first use.
     """
 
     starts: np.ndarray
@@ -34,7 +35,7 @@ class Leaves:
 
     @classmethod
     def from_sizes(cls, sizes: Sequence[int], names: Sequence[str] = ()) -> "Leaves":
-        """Every source is a leaf: `sizes` records each."""
+        """Makes a leaf of every source, of `sizes` records each."""
         starts = _offsets(sizes)
         return cls(starts, starts, tuple(names))
 
@@ -42,11 +43,11 @@ class Leaves:
     def from_order(
         cls, order_path: Path | str, starts: Sequence[int], sizes: Sequence[int]
     ) -> "Leaves":
-        """Leaves listed in an order file (see `write_order`) over sources of `sizes` records.
+        """Opens leaves of an order file (see `write_order`) over sources of `sizes` records.
 
         Raises:
-          ValueError: `starts` not rising from 0, or a file that is not a vector of integers of the
-            length that `starts` asks for.
+            ValueError: `starts` not rising from 0, or a file that is not a vector of integers of
+                the length that `starts` asks for.
         """
         starts = np.asarray(starts, np.int64)
         if starts.ndim != 1 or len(starts) < 2 or starts[0] != 0 or np.any(np.diff(starts) < 0):
@@ -75,7 +76,7 @@ class Leaves:
         """(source int32 [N], record int64 [N]) of entry `ordinal` of `leaf`.
 
         Raises:
-          ValueError: the order file names a record beyond the last one.
+            ValueError: the order file names a record beyond the last one.
         """
         number = self.starts[leaf] + ordinal
         if self.order_path is not None:
@@ -106,17 +107,17 @@ def write_order(
     """Writes the record numbers grouped by leaf, in chunks (a counting sort), and returns `starts`.
 
     Args:
-      path: the .npy file to write: uint32, or int64 from 2^32 records on.
-      leaf_of: integer [R] (may be memory-mapped), the leaf of every record; -1 leaves it out.
-      num_leaves: K.
-      counts: integer [R], how often a record stands in its leaf, that is, its weight within it:
-        one pass over the leaf draws it so many times. None: once each. See `integer_counts`.
+        path: the .npy file to write: uint32, or int64 from 2^32 records on.
+        leaf_of: integer [R] (may be memory-mapped), the leaf of every record; -1 leaves it out.
+        num_leaves: K.
+        counts: integer [R], how often a record stands in its leaf, that is, its weight within it:
+            one pass over the leaf draws it so many times. None: once each. See `integer_counts`.
 
     Returns:
-      starts: int64 [K + 1].
+        starts: int64 [K + 1].
 
     Raises:
-      ValueError: a leaf outside [-1, K), or a negative count; the first record is named.
+        ValueError: a leaf outside [-1, K), or a negative count; the first record is named.
     """
     num_records = len(leaf_of)
     sizes = np.zeros(num_leaves, np.int64)
@@ -146,14 +147,13 @@ def write_order(
     return starts
 
 
-def integer_counts(weights: np.ndarray, mean: float = 4.0) -> np.ndarray:
-    """Real record weights as integer counts for `write_order`, with this mean over the records.
+def integer_counts(weights: np.ndarray) -> np.ndarray:
+    """Turns real record weights into counts for `write_order`, of mean MEAN_COUNT or so.
 
-    A positive weight gives at least 1, zero gives 0. A larger mean resolves finer ratios and makes
-    a longer order file.
+    A positive weight gives at least 1, zero gives 0.
 
     Raises:
-      ValueError: weights negative, not finite or all zero; the first is named.
+        ValueError: weights are negative, not finite or all zero; the first is named.
     """
     w = np.asarray(weights, np.float64)
     bad = ~np.isfinite(w) | (w < 0)
@@ -162,7 +162,9 @@ def integer_counts(weights: np.ndarray, mean: float = 4.0) -> np.ndarray:
         raise DataError(f"record weight {r} is {w[r]}; use finite numbers >= 0")
     if not w.any():
         raise DataError("all record weights are zero; at least one must be positive")
-    return np.where(w > 0, np.maximum(1, np.rint(w * (mean / w[w > 0].mean()))), 0).astype(np.int64)
+    return np.where(w > 0, np.maximum(1, np.rint(w * (MEAN_COUNT / w[w > 0].mean()))), 0).astype(
+        np.int64
+    )
 
 
 def _chunks(leaf_of, counts):

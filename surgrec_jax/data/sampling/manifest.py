@@ -1,4 +1,4 @@
-"""The balanced mixture of a corpus in one file: leaves, their sizes and weights, and what from.
+"""The balanced mixture of a corpus in one file: leaves, sizes, weights, and their origin.
 
 A manifest is FILE.json with FILE.order.npy beside it: the record numbers leaf by leaf, which the
 sampler maps into memory (`Leaves.from_order`). Training takes it with --config.data.manifest=FILE
@@ -32,9 +32,9 @@ class Manifest:
     """A manifest that has been read and checked.
 
     Attributes:
-      path: the file. content: its JSON.
-      leaves: the records of every leaf.
-      stages: (first draw, weights float64 [K]) of the curriculum; one stage where there is none.
+        path, content: the file and its JSON value.
+        leaves: the records of every leaf.
+        stages: (first draw, weights float64 [K]) of the curriculum; one stage where there is none.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Manifest:
 
     @property
     def hash(self) -> str:
-        """Of everything in the file, and so of the order file too."""
+        """The hash of everything in the file, and so of the order file too."""
         return self.content["hash"]
 
     @property
@@ -53,20 +53,16 @@ class Manifest:
         return [source["name"] for source in self.content["sources"]]
 
     def describe(self) -> dict[str, str | int]:
-        """What a run writes down about its mixture."""
-        return {
-            "file": str(self.path),
-            "format": FORMAT,
-            "hash": self.hash,
-            "leaves": len(self.leaves),
-        }
+        """The entry of this mixture in a run's checkpoints."""
+        leaves = len(self.leaves)
+        return {"file": str(self.path), "format": FORMAT, "hash": self.hash, "leaves": leaves}
 
     def check_sources(self, names: Sequence[str], sources: Sequence[Source]) -> None:
-        """Refuses data that is not what the manifest was made from.
+        """Refuses data that the manifest was not made from.
 
         Raises:
-          DataError: other sources, records that no longer exist, or rebuilt data; the first
-            source that differs is named.
+            DataError: other sources, records that no longer exist, or rebuilt data; the first
+                source that differs is named.
         """
         if list(names) != self.source_names:
             raise DataError(
@@ -92,11 +88,11 @@ class Manifest:
         """Puts a copy into a run's workdir, or holds the one there against this manifest.
 
         Args:
-          write: on one process of a run only.
-          begun: whether a step was drawn by the copy that is there, if one is.
+            write: whether this process writes; one of a run does.
+            begun: whether steps were drawn by the copy there.
 
         Raises:
-          DataError: the run was begun with another manifest.
+            DataError: the run was begun with another manifest.
         """
         copy = workdir / "manifest.json"
         if not begun or not copy.is_file():
@@ -135,14 +131,14 @@ def write_manifest(
     """Writes a manifest and its order file, and reads them back.
 
     Args:
-      sources: name, records and fingerprint of each, in the order of the record numbers.
-      leaf_of: int [R]. paths: int [K, L]. levels: L names.
-      stages: (first draw, weights [K]).
-      inputs: JSON values: what leaves and weights were made from.
-      counts: int [R], how often a record stands in its leaf (`leaves.write_order`); None: once.
+        sources: name, records and fingerprint of each, in the order of the record numbers.
+        leaf_of, paths, levels: int [R], int [K, L] and L names, see `curation.balance.Leaf`.
+        stages: (first draw, weights [K]).
+        inputs: JSON values that describe the origin of leaves and weights.
+        counts: int [R], see `leaves.write_order`.
 
     Raises:
-      DataError: weights that cannot be used.
+        DataError: weights that cannot be used.
     """
     order = order_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,12 +148,12 @@ def write_manifest(
         _check_weights(path, first, weights, Leaves.from_sizes(np.diff(starts)))
     path.unlink(missing_ok=True)  # no manifest may stand beside another's order file
     part.replace(order)
-    kept = [{k: s[k] for k in ("name", "records", "fingerprint")} for s in sources]
+    described = [{k: s[k] for k in ("name", "records", "fingerprint")} for s in sources]
     content = {
         "format": FORMAT,
         "inputs": inputs,
-        "sources": kept,
-        "source_shares": _source_shares(leaf_of, counts, kept, stages, len(paths)),
+        "sources": described,
+        "source_shares": _source_shares(leaf_of, counts, described, stages, len(paths)),
         "levels": list(levels),
         "paths": np.asarray(paths).tolist(),
         "sizes": np.diff(starts).tolist(),
@@ -176,10 +172,11 @@ def read_manifest(path: Path) -> Manifest:
     """Reads and checks a manifest and its order file.
 
     Raises:
-      FileNotFoundError: the manifest or its order file is missing.
-      DataError: not a manifest of this format, changed by hand or damaged, weights that are
-        negative, not finite or all zero, leaves and order that do not fit each other, an order that
-        names a record beyond the sources. The file and the first offending entry are named.
+        FileNotFoundError: the manifest or its order file is missing.
+        DataError: not a manifest of this format, changed by hand or damaged, weights that are
+            negative, not finite or all zero, leaves and order that do not fit each other, an order
+            that names a record beyond the sources. The file and the first offending entry are
+            named.
     """
     content = untrusted.read_made_json(path, _AGAIN)
     missing = [key for key in _KEYS if key not in content]
@@ -221,7 +218,7 @@ def _checked(path: Path, content: dict[str, Any]) -> Manifest:
 
 
 def content_hash(content: dict[str, Any]) -> str:
-    """SHA-256 of a manifest's content, its own hash left out; NaN and infinity have a text too."""
+    """SHA-256 of a manifest's content without its own hash; NaN and infinity have a text too."""
     text = json.dumps({k: v for k, v in content.items() if k != "hash"}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -249,7 +246,7 @@ def _check_order(path: Path, order_file: Path, leaves: Leaves) -> None:
 
 
 def _source_shares(leaf_of, counts, sources, stages, num_leaves) -> list[dict[str, float]]:
-    """Per stage, the share of every source in the draws."""
+    """The share of every source in the draws, by stage."""
     ends = np.cumsum([s["records"] for s in sources])
     counts = np.ones(len(leaf_of)) if counts is None else counts
     mixed, begin = np.zeros((len(sources), num_leaves)), 0
@@ -259,11 +256,11 @@ def _source_shares(leaf_of, counts, sources, stages, num_leaves) -> list[dict[st
         mixed[s] = np.bincount(part[known], counts[begin:end][known], num_leaves)
         begin = end
     part_of_leaf = mixed / np.maximum(mixed.sum(0), 1)
-    found = []
+    shares = []
     for _, weights in stages:
         share = part_of_leaf @ (np.asarray(weights) / math.fsum(weights))
-        found.append({s["name"]: float(x) for s, x in zip(sources, share, strict=True)})
-    return found
+        shares.append({s["name"]: float(x) for s, x in zip(sources, share, strict=True)})
+    return shares
 
 
 def _sha256(path: Path) -> str:
@@ -272,6 +269,6 @@ def _sha256(path: Path) -> str:
 
 
 def _dump(content: dict[str, Any]) -> str:
-    """JSON with a key a line, the long lists on one line each."""
+    """Formats JSON with a key a line, the long lists on one line each."""
     lines = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in content.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"

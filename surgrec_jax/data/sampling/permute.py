@@ -10,14 +10,12 @@ import numpy as np
 
 _MASK = (1 << 64) - 1
 _SMALL = 64  # sizes up to here get more rounds: few bits mix slowly
-_ROUNDS, _ROUNDS_SMALL = (
-    6,
-    16,
-)  # with 16, all 720 orders of 6 things are equally likely (chi-square)
+# With 16 rounds all 720 orders of 6 things are equally likely (chi-square).
+_ROUNDS, _ROUNDS_SMALL = 6, 16
 
 
 def hash64(*parts: int | np.ndarray) -> np.ndarray:
-    """A uint64 hash of integers; arrays broadcast. Order matters; negative integers wrap.
+    """Hashes integers to uint64; arrays broadcast, order matters, negative integers wrap.
 
     Each part goes through the finaliser of SplitMix64 (Steele, Lea, Flood 2014; public domain).
     """
@@ -31,18 +29,18 @@ def hash64(*parts: int | np.ndarray) -> np.ndarray:
 
 
 def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Position of `index` in a pseudo-random permutation of range(size) chosen by `key`.
+    """The position of `index` in a pseudo-random permutation of range(size) chosen by `key`.
 
-    A Feistel network on the smallest power of two that holds `size`, repeated until the value falls
-    below `size` (cycle walking, Black and Rogaway 2002): under two turns on average.
+    It is a Feistel network on the smallest power of two that holds `size`, repeated until the value
+    falls below `size` (cycle walking, Black and Rogaway 2002): under two turns on average.
 
     Args:
-      index: int64 [N], 0 <= index < size.
-      size: int64 [N] or scalar, at least 1, below 2^62.
-      key: uint64 [N] or scalar.
+        index: int64 [N], 0 <= index < size.
+        size: int64 [N] or scalar, at least 1, below 2^62.
+        key: uint64 [N] or scalar.
 
     Returns:
-      int64 [N]; for one key and size a bijection of range(size).
+        int64 [N]; for one key and size a bijection of range(size).
     """
     index = np.asarray(index, np.int64)
     size = np.broadcast_to(np.asarray(size, np.int64), index.shape)

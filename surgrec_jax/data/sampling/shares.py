@@ -31,14 +31,14 @@ MAX_DRAW = (1 << 62) - 1
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Draws [begin, end) with fixed shares, in blocks of which the last takes what is left over.
+    """Draws [begin, end) with fixed shares, in blocks of which the last takes the remainder.
 
     Attributes:
-      end: None for the last stage, which never ends.
-      first: number of its first block; blocks are counted through all stages.
-      block: draws per block.
-      prefix: int64 [K + 1], prefix sums of the leaves' units; prefix[K] = block * UNITS.
-      before: int64 [K], draws of leaf j in all earlier stages.
+        end: None for the last stage, which never ends.
+        first: number of its first block; blocks are counted through all stages.
+        block: draws per block.
+        prefix: int64 [K + 1], prefix sums of the leaves' units; prefix[K] = block * UNITS.
+        before: int64 [K], draws of leaf j in all earlier stages.
     """
 
     begin: int
@@ -50,7 +50,7 @@ class Stage:
 
     @property
     def last(self) -> int:
-        """Number of its last block."""
+        """Number of the last block."""
         if self.end is None:
             return MAX_DRAW
         return self.first + max(1, (self.end - self.begin) // self.block) - 1
@@ -60,25 +60,25 @@ class Stage:
         return self.begin + (number - self.first) * self.block
 
     def length(self, number: int) -> int:
-        """The draws of a block."""
+        """The number of draws of a block."""
         return self.block if number < self.last else self.end - self.start(number)
 
     def slots(self, number: int, draws: int) -> np.ndarray:
-        """Boundaries [K + 1] of the leaves' slots where block `number` has so many draws."""
+        """The boundaries [K + 1] of the leaves' slots where block `number` has so many draws."""
         whole, rest = np.divmod(self.prefix, self.block)
         units = draws * whole + draws * rest // self.block  # draws * prefix / block, within 64 bits
         return (units + _reversed(number)) >> BITS
 
     def rank(self, number: int) -> np.ndarray:
-        """Draws of every leaf before block `number`, int64 [K]."""
+        """The number of draws of every leaf before block `number`, int64 [K]."""
         whole, part = self.prefix >> BITS, self.prefix & (UNITS - 1)
         owned = (number - self.first) * whole + carried(number, part) - carried(self.first, part)
         return self.before + np.diff(owned)
 
-    def drawn(self, end: int) -> np.ndarray:
-        """Draws of every leaf before draw `end`, which lies in this stage or ends it: int64 [K].
+    def draws_before(self, end: int) -> np.ndarray:
+        """The draws of every leaf before draw `end`, in this stage or at its end: int64 [K].
 
-        Exact where a block ends; within one, rounded share instead of the realised one.
+        They are exact where a block ends; within one they have rounded shares.
         """
         number = min(self.first + (end - self.begin) // self.block, self.last)
         return self.rank(number) + np.diff(self.slots(number, end - self.start(number)))
@@ -119,12 +119,12 @@ def plan_stages(
         prefix = np.concatenate([[0], np.cumsum(_units(share, block))]).astype(np.int64)
         plans.append(Stage(begins[s], end, first, int(block), prefix, before))
         if end is not None:
-            first, before = plans[-1].last + 1, plans[-1].drawn(end)
+            first, before = plans[-1].last + 1, plans[-1].draws_before(end)
     return plans
 
 
 def check_weights(weights: Sequence[float], leaves: Leaves, what: str = "weights: ") -> np.ndarray:
-    """The weights as float64 shares that sum to one; see Sampler for the errors."""
+    """Checks weights and scales them to float64 shares of sum one; raises as `Sampler`."""
     w = np.asarray(weights, np.float64)
     if w.shape != (len(leaves),):
         raise ConfigError(
@@ -148,14 +148,14 @@ def check_weights(weights: Sequence[float], leaves: Leaves, what: str = "weights
 
 
 def carried(blocks: int, units: np.ndarray) -> np.ndarray:
-    """In how many of the first `blocks` blocks units + u_b reaches UNITS, int64 like `units`.
+    """Counts those of the first `blocks` blocks whose units + u_b reach UNITS, int64 like `units`.
 
     The first n numbers are, for every bit k that is set in n, 2^k numbers whose higher bits are
     those of n: reversed, a lattice of spacing 2^(BITS - k), shifted by c. It holds
     floor((units + c) / 2^(BITS - k)) numbers from UNITS - units on.
 
     Args:
-      units: int64 in [0, UNITS).
+        units: int64 in [0, UNITS).
     """
     periods, rest = divmod(blocks, UNITS)
     total = periods * np.asarray(units, np.int64)
@@ -168,7 +168,7 @@ def carried(blocks: int, units: np.ndarray) -> np.ndarray:
 
 
 def _reversed(number: int) -> int:
-    """u_b: the lowest BITS bits in the opposite order."""
+    """The number u_b: the lowest BITS bits in the opposite order."""
     return int(f"{number % UNITS:0{BITS}b}"[::-1], 2)
 
 
@@ -182,10 +182,10 @@ def _as_stages(weights) -> list[tuple[int, Sequence[float]]]:
 
 
 def _units(share: np.ndarray, block: int) -> np.ndarray:
-    """Shares rounded to integer units that sum to block * UNITS; at least one if drawn."""
+    """Rounds shares to integer units of sum block * UNITS, at least one for a positive share."""
     units = np.rint(share * (block * UNITS)).astype(np.int64)
     units = np.where(share > 0, np.maximum(units, 1), 0)
-    # What rounding left over, at most half a unit per leaf, goes to the largest leaf: it is below
-    # what the weights themselves resolve. Shares of whole slots leave nothing over.
+    # The rest of rounding, at most half a unit per leaf, goes to the largest leaf: it is below the
+    # resolution of the weights. Shares of whole slots leave no rest.
     units[np.argmax(units)] += block * UNITS - units.sum()
     return units

@@ -32,7 +32,7 @@ def own_tasks(data_dir: str | os.PathLike, source: str) -> tuple[tuple[Task, ...
     """
     name, _, config = source.partition("/")
     try:
-        info = read_info(find_version(pathlib.Path(data_dir), name, config or None, None))
+        info = read_info(find_version(pathlib.Path(data_dir), name, config or None))
     except FileNotFoundError as error:
         raise DataError(f"no tasks are declared for {source!r}, and {error}") from error
     lacking = [s for s in Task.splits if s not in info.splits or not info.splits[s].num_examples]

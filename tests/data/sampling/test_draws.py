@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from surgrec_jax.data.sampling.draws import Sampler
-from surgrec_jax.data.sampling.leaves import Leaves, integer_counts, write_order
+from surgrec_jax.data.sampling.leaves import MEAN_COUNT, Leaves, integer_counts, write_order
 from surgrec_jax.data.sampling.mixture import temperature_shares
 from surgrec_jax.data.sampling.permute import hash64, permute
 from surgrec_jax.data.sampling.shares import MAX_DRAW, UNITS, carried
@@ -224,8 +224,8 @@ def test_temperature_against_numpy():
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50).filter(lambda w: max(w) > 1e-3))
 def test_integer_counts_keep_ratios(weights):
     w = np.array(weights)
-    counts = integer_counts(w, mean=100)
-    exact = w * 100 / w[w > 0].mean()
+    counts = integer_counts(w)
+    exact = w * MEAN_COUNT / w[w > 0].mean()
     assert ((counts == 0) == (w == 0)).all()
     assert (np.abs(counts - exact)[exact >= 1] <= 0.5 + 1e-6 * exact[exact >= 1]).all()
 
