@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from data_builders.common.labels.tracks import Intervals
 from data_builders.common.source.builder import (
@@ -13,7 +13,8 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.source.splits import split_by_case
+from data_builders.common.source.registry import sources
+from data_builders.common.source.splits import split_by_case, split_by_hash
 from data_builders.video_folder.folder import case_of, check_stems, class_of, find_videos
 from data_builders.video_folder.private import pseudonym, read_boxes, read_key
 from data_builders.video_folder.table import Table, VideoRows, read_table
@@ -203,9 +204,17 @@ class Builder(VideoDatasetBuilder):
             if config.split is not None:
                 raise BuildError("both --split and the CSV's split column assign splits; drop one.")
             return items
-        fractions = dict(zip(SPLITS, config.split or (0.8, 0.1, 0.1), strict=True))
-        split_of = split_by_case((item.case_id for item in items), fractions, config.seed)
+        split_of = split_by_hash(
+            (i.case_id for i in items), **self.dealt_by(), earlier=self.earlier
+        )
         return [dataclasses.replace(item, split=split_of[item.case_id]) for item in items]
+
+    def dealt_by(self) -> dict[str, Any]:
+        _, table = self._scan()
+        if table and table.has_split:
+            return {}
+        fractions = dict(zip(SPLITS, self.builder_config.split or (0.8, 0.1, 0.1), strict=True))
+        return {"fractions": fractions, "seed": self.builder_config.seed}
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         names, tracks = self.video_label_names(), {}

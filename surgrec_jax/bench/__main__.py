@@ -18,6 +18,7 @@ NAMES = (
     "sampler",
     "convert",
     "builder",
+    "content",
     "checkpoint",
     "cluster",
     "purity",

@@ -31,13 +31,12 @@ from data_builders.common.build.shards import (
 )
 from data_builders.common.build.summary import BuildSummary, SplitSummary
 from data_builders.common.source.builder import VideoDatasetBuilder
+from data_builders.common.source.earlier import NOTE, read_earlier, told
 from data_builders.common.source.registry import builder_class
 from surgrec_jax.records.errors import BuildError, safe_text
 from surgrec_jax.records.prepared import damaged_shard
 from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import UserError
-
-NOTE = "build.json"  # beside dataset_info.json: fingerprint, what was skipped, counts
 
 
 def build(
@@ -102,14 +101,16 @@ def build(
             f"{builder_cls.name} has no configuration {config!r}; there are "
             f"{', '.join(sorted(builder_cls.builder_configs))}."
         ) from error
+    work = Path(builder.data_path)
+    target = data_dir / work.relative_to(work_root)
+    builder.earlier, trouble = read_earlier(target, builder.dealt_by())
     items = builder.checked_videos(manual_dir)
+    cases = {item.case_id: item.split for item in items}
     listed = list(builder.skipped)
     if strict and listed:
         what = f"{len(listed)} files would be passed over (stopped because of --strict):"
         raise BuildError("\n  ".join([f"{builder.name}: {what}", *map(": ".join, listed)]))
 
-    work = Path(builder.data_path)
-    target = data_dir / work.relative_to(work_root)
     jobs = plan_shards(builder, items, work / "shards", manual_dir, shards)
     fingerprint = data_fingerprint(jobs)
     if target.exists() and not overwrite:
@@ -120,12 +121,15 @@ def build(
         if not summary.splits:
             discard(work, work_root)
             raise BuildError(
-                f"{builder.name}: none of {len(items)} videos could be read; nothing was kept.\n"
+                f"{builder.name}: none of {len(items)} videos could be read; nothing was kept."
+                f"{builder.other_folder()}\n"
                 + "\n".join(f"  {path}: {reason}" for path, reason in summary.skipped)
             )
         summary.seconds = time.monotonic() - start
+        summary.dealt = trouble or told(builder.earlier, cases)
+        note = {"fingerprint": fingerprint, "dealt_by": builder.dealt_by(), "cases": cases}
         try:
-            _finish(builder, work, target, jobs, results, summary, fingerprint)
+            _finish(builder, work, target, jobs, results, summary, note)
         except OSError as error:
             raise BuildError(disk_trouble(error.filename or target, error.strerror)) from error
         discard(work, work_root)
@@ -191,7 +195,7 @@ def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
     )
 
 
-def _finish(builder, work, target, jobs, results, summary, fingerprint) -> None:
+def _finish(builder, work, target, jobs, results, summary, note) -> None:
     """Gives the shards their TFDS names, writes the metadata, and moves the whole to its place."""
     ready = work / "ready"
     shutil.rmtree(
@@ -223,8 +227,7 @@ def _finish(builder, work, target, jobs, results, summary, fingerprint) -> None:
     info.set_file_format("array_record", override=True)
     info.set_splits(tfds.core.splits.SplitDict(split_infos))
     info.write_to_directory(ready)
-    note = {
-        "fingerprint": fingerprint,
+    note |= {
         "record": dataclasses.asdict(builder.record_spec),
         "filters": dataclasses.asdict(builder.builder_config.filters),
         "summary": _stored(builder, summary),

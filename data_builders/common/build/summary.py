@@ -28,6 +28,7 @@ class BuildSummary:
         annotations do not fit its length.
       filtered: curation filter -> (videos it changed or left out, frames it left out of videos), of
         those switched on.
+      dealt: what became of the splits of the build before, where there was one.
       notes: what is wrong with the source as a whole, kept as it is.
       source_seconds: seconds of source video read.
       seconds: wall time of this run.
@@ -47,6 +48,7 @@ class BuildSummary:
     fresh: bool = True
     notes: list[str] = dataclasses.field(default_factory=list)
     filtered: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    dealt: str = ""
 
     def text(self) -> str:
         """The summary as lines for a terminal."""
@@ -67,6 +69,8 @@ class BuildSummary:
             left_out = {"crop_borders": "", "drop_duplicates": " left out"}
             more = left_out.get(name, f", {frames} frames left out")
             lines.append(f"{name}: {videos} videos{more}")
+        if self.dealt:
+            lines.append(f"splits: {self.dealt}")
         if self.notes:
             lines += ["kept as published:", *(f"  {note}" for note in self.notes)]
         if self.fresh:

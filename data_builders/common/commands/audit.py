@@ -234,7 +234,7 @@ def listing(findings: Sequence[audit.Finding], chosen: set[str]) -> str:
     lines = [f"found: {len(findings)}"]
     for finding in findings:
         mark = "!" if finding.rule in chosen else " "
-        lines.append(f"{mark} {finding.name:<34}  {finding.rule:<22}{finding.text}")
+        lines.append(f"{mark} {finding.name:<34}  {finding.rule:<22}{finding.sentence()}")
     return "\n".join(lines)
 
 

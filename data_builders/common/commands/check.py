@@ -131,6 +131,10 @@ def check(builder: VideoDatasetBuilder, *, decode: bool = False) -> CheckReport:
             except BadInput as error:
                 lacking = error.reason.startswith("has no ") and "annotation" in error.reason
                 _note(report, "missing" if lacking else "annotation", error)
+    if report.to_mend() and builder.elsewhere:
+        where = safe_text(builder.elsewhere)
+        reason = f"holds the videos alone; the other files lie in {where}: give that folder"
+        report.findings.append(("missing", report.folder, reason))
     for counted in (report.rates, report.sizes):
         ordered = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
         counted.clear()

@@ -64,6 +64,8 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         self.skipped: list[tuple[str, str]] = []  # (path, reason) noted while listing
         self.notes: list[str] = []  # sentences about the source as a whole, noted while listing
         self.duplicates_dropped = 0  # videos left out while listing
+        self.earlier: Mapping[str, str] = {}  # case -> split in the build before (`build`)
+        self.elsewhere: Path | None = None  # the folder of what `manual_dir` was seen to lack
         super().__init__(**kwargs)
         self._original_state["manual_dir"] = manual_dir  # for pickling, as TFDS does it
 
@@ -111,6 +113,11 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             raise BuildError(f"--splits_dir is given without --config {PUBLISHED}.")
         return args.config
 
+    def dealt_by(self) -> dict[str, Any] | None:
+        """The "fractions" and the "seed" that the user's options deal splits by; {} where a table
+        of the user's assigns them, None where the source fixes them."""
+        return None
+
     def tracks(self) -> Mapping[str, Sequence[str]]:
         """Label tracks: name -> class names in id order."""
         return self.TRACKS
@@ -152,7 +159,11 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """
         self.skipped.clear()
         self.notes.clear()
-        items = self.hooks.list_videos(manual_dir)
+        self.elsewhere = None
+        try:
+            items = self.hooks.list_videos(manual_dir)
+        except BuildError as error:
+            raise BuildError(f"{error}{self.other_folder()}") from error
         if not items:
             raise BuildError(
                 f"{self.name}: no videos found in {safe_text(manual_dir or '(none)')}."
@@ -163,6 +174,11 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             kept = without_listed(items, Path(self.builder_config.duplicates), title)
             self.duplicates_dropped, items = len(items) - len(kept), kept
         return items
+
+    def other_folder(self) -> str:
+        """For an error: a sentence about which folder to give instead, where that is known."""
+        where = self.elsewhere and safe_text(self.elsewhere)
+        return f" What is missing lies beside it: give --manual_dir {where}." if where else ""
 
     def opened(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         """`open_video`; refuses folders of pictures that are links out of the download."""
