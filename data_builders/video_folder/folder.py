@@ -3,8 +3,10 @@
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from data_builders.video_folder.joining import FolderVideo
+from data_builders.video_folder.parts import menu
 from surgrec_jax.records.errors import BuildError, safe_text
 
 VIDEO_SUFFIXES = frozenset(
@@ -46,6 +48,8 @@ def find_videos(root: Path, skip) -> list[Path]:
             path = Path(here, name)
             if _hidden(name) or path.suffix.lower() not in VIDEO_SUFFIXES:
                 others += 1
+            elif menu(path):
+                skip(path, "is the menu of a DVD, which shows no operation")
             elif path.is_symlink():
                 links.append(path)
             else:
@@ -73,18 +77,24 @@ def find_videos(root: Path, skip) -> list[Path]:
     return sorted(files, key=lambda path: os.fsencode(path))
 
 
-def check_stems(relative: Sequence[Path]) -> None:
+def check_stems(videos: Sequence[FolderVideo], join: str | None) -> None:
     """Refuses file names as cases where they are none: where files in several folders have one.
 
     Recorders write `patient07/00001.mp4`, `patient07/00002.mp4`, ...: the number is no patient, and
-    a split by it would put every patient into train and test.
+    a split by it would put every patient into train and test. Of a part of an operation the name is
+    that of the operation, unless `join` says that files are no parts.
 
     Raises:
       BuildError: names two such files.
     """
     first: dict[str, Path] = {}
-    for path in relative:
-        other = first.setdefault(path.stem, path)
+    for video in videos:
+        path, name = video.files[0], video.files[0].stem
+        if video.by_folder and join in ("cases", "parts"):
+            continue  # their folder is their case
+        if video.operation is not None and not video.by_folder and join != "none":
+            name = PurePosixPath(video.operation).name
+        other = first.setdefault(name, path)
         if other.parent != path.parent:
             raise BuildError(
                 f"{safe_text(other.as_posix())} and {safe_text(path.as_posix())} have one name in "

@@ -30,6 +30,7 @@ from data_builders.common.build.shards import (
     plan_shards,
 )
 from data_builders.common.build.summary import BuildSummary, SplitSummary
+from data_builders.common.labels import label_counts
 from data_builders.common.source.builder import VideoDatasetBuilder
 from data_builders.common.source.earlier import NOTE, read_earlier, told
 from data_builders.common.source.registry import builder_class
@@ -164,6 +165,7 @@ def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
     splits: dict[str, SplitSummary] = {}
     skipped, partial, source_seconds = list(listed), [], 0.0
     filtered: dict[str, list[int]] = {}
+    labels: label_counts.Counts = {}
     if builder.builder_config.duplicates is not None:
         filtered["drop_duplicates"] = [builder.duplicates_dropped, 0]
     for job, (result, _) in zip(jobs, results, strict=True):
@@ -176,6 +178,7 @@ def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
         skipped += [tuple(entry) for entry in result.skipped]
         partial += [tuple(entry) for entry in result.partial]
         source_seconds += result.source_seconds
+        label_counts.merge(labels, result.labels)
         for name, (videos, frames) in result.filtered.items():
             before = filtered.get(name, (0, 0))
             filtered[name] = [before[0] + videos, before[1] + frames]
@@ -191,7 +194,11 @@ def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
         shards=len(jobs),
         resumed=sum(resumed for _, resumed in results),
         notes=list(builder.notes),
+        remarks=list(builder.remarks),
         filtered=filtered,
+        labels=label_counts.named(
+            labels, builder.hooks.tracks(), builder.hooks.video_label_names()
+        ),
     )
 
 
@@ -245,6 +252,7 @@ def _stored(builder, summary: BuildSummary) -> dict[str, Any]:
     if getattr(builder.builder_config, "pseudonyms", None):
         for key in ("skipped", "partial"):
             stored[key] = [("a video", "told when it was built (--pseudonyms)")] * len(stored[key])
+        stored["remarks"] = ["told when it was built (--pseudonyms)"] * len(stored["remarks"])
     return stored
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from data_builders.common.build.decode_process import read_apart, read_here
+from data_builders.common.labels import label_counts
 from data_builders.common.source.builder import VideoDatasetBuilder, VideoItem
 from data_builders.common.video.frames import ReadReport
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
@@ -67,6 +68,7 @@ class ShardResult:
     skipped: list[list[str]] = dataclasses.field(default_factory=list)
     partial: list[list[str]] = dataclasses.field(default_factory=list)
     filtered: dict[str, list[int]] = dataclasses.field(default_factory=dict)  # videos, frames
+    labels: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
 
 
 def plan_shards(
@@ -220,6 +222,7 @@ def _write_video(builder, item, scratch, writer, result, strict, progress, read)
     if strict and report.problems:
         raise BuildError(f"{name}: {'; '.join(report.problems)} (stopped because of --strict).")
     if records:
+        label_counts.merge(result.labels, report.labels)
         result.videos += 1
         result.source_seconds += report.duration
         if report.problems:

@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from data_builders.common.labels import label_counts
+
 
 @dataclasses.dataclass
 class SplitSummary:
@@ -30,6 +32,9 @@ class BuildSummary:
         those switched on.
       dealt: what became of the splits of the build before, where there was one.
       notes: what is wrong with the source as a whole, kept as it is.
+      labels: seconds of every class of every track, and videos of every class of a label of whole
+        videos; see `label_counts`.
+      remarks: what the user should know of how their files were read.
       source_seconds: seconds of source video read.
       seconds: wall time of this run.
       shards, resumed: shards in all, and those found finished from an earlier run.
@@ -47,8 +52,10 @@ class BuildSummary:
     resumed: int = 0
     fresh: bool = True
     notes: list[str] = dataclasses.field(default_factory=list)
+    remarks: list[str] = dataclasses.field(default_factory=list)
     filtered: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     dealt: str = ""
+    labels: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
 
     def text(self) -> str:
         """The summary as lines for a terminal."""
@@ -61,6 +68,7 @@ class BuildSummary:
                 setattr(total, field.name, summed)
         if len(self.splits) > 1:
             lines.append(_row("all", total))
+        lines += label_counts.lines(self.labels)
         for title, entries in (("skipped", self.skipped), ("kept with faults", self.partial)):
             if entries:
                 lines.append(f"{title}: {len(entries)}")
@@ -73,6 +81,8 @@ class BuildSummary:
             lines.append(f"splits: {self.dealt}")
         if self.notes:
             lines += ["kept as published:", *(f"  {note}" for note in self.notes)]
+        if self.remarks:
+            lines += ["notes:", *(f"  {remark}" for remark in self.remarks)]
         if self.fresh:
             resumed = f", {self.resumed} of them from an earlier run" if self.resumed else ""
             lines.append(

@@ -24,7 +24,8 @@ from data_builders.common.source.builder import VideoDatasetBuilder
 from data_builders.common.source.items import OpenedVideo, VideoItem
 from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.images import IMAGE_SUFFIXES
-from data_builders.common.video.reading import probe, read_video
+from data_builders.common.video.joined import read_joined
+from data_builders.common.video.reading import probe
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 from surgrec_jax.records.schema import UNLABELLED
 from surgrec_jax.safety import files
@@ -114,7 +115,7 @@ def check(builder: VideoDatasetBuilder, *, decode: bool = False) -> CheckReport:
     report = CheckReport(builder.name, safe_text(builder.manual_dir or "(none)"), decoded=decode)
     items = builder.checked_videos(builder.manual_dir)
     report.findings += [("passed over", path, reason) for path, reason in builder.skipped]
-    report.findings += [("note", builder.name, note) for note in builder.notes]
+    report.findings += [("note", builder.name, note) for note in [*builder.notes, *builder.remarks]]
     splits: dict[str, list[VideoItem]] = {}
     for item in items:
         splits.setdefault(item.split, []).append(item)
@@ -202,8 +203,11 @@ def _note(report: CheckReport, kind: str, error: BadInput) -> None:
 def _decoded(opened: OpenedVideo, report: CheckReport) -> ReadReport:
     """What reading every frame finds."""
     read = ReadReport()
-    frames = read_video(
-        opened.path, report=read, image_fps=opened.image_fps, image_start=opened.image_start
+    frames = read_joined(
+        (opened.path, *opened.more),
+        report=read,
+        image_fps=opened.image_fps,
+        image_start=opened.image_start,
     )
     collections.deque(frames, maxlen=0)
     if read.problems:
@@ -214,8 +218,10 @@ def _decoded(opened: OpenedVideo, report: CheckReport) -> ReadReport:
 def _headers(opened: OpenedVideo, report: CheckReport) -> ReadReport:
     """What the header and the first frames tell, or the names of pictures and the first of them."""
     if not opened.path.is_dir():
-        read = probe(opened.path)
-        read.duration = read.header_frames / read.native_fps if read.header_frames > 1 else 0.0
+        read, lengths = probe(opened.path), []
+        for part in (read, *map(probe, opened.more)):
+            lengths.append(part.header_frames / part.native_fps if part.header_frames > 1 else 0.0)
+        read.duration = sum(lengths) if all(lengths) else 0.0
         return read
     names = sorted(n for n in os.listdir(opened.path) if n.lower().endswith(IMAGE_SUFFIXES))
     if not names:

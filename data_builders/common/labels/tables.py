@@ -77,11 +77,11 @@ def fold(name: str) -> str:
     return re.sub(r"[\s_/-]+", " ", name).strip().casefold()
 
 
-def read_text(path: Path) -> str:
-    """The text of an annotation file; a byte-order mark is dropped.
+def read_bytes(path: Path) -> bytes:
+    """The bytes of an annotation file.
 
     Raises:
-      BadInput: no such file, not UTF-8, or beyond 256 MiB.
+      BadInput: no such file, or beyond 256 MiB.
     """
     try:
         with open(path, "rb") as file:
@@ -93,6 +93,16 @@ def read_text(path: Path) -> str:
         raise BadInput(path, f"cannot be read: {error.strerror}") from error
     if len(data) > MAX_BYTES:
         raise BadInput(path, f"is larger than {MAX_BYTES // 2**20} MiB: not an annotation file")
+    return data
+
+
+def read_text(path: Path) -> str:
+    """The text of an annotation file; a byte-order mark is dropped.
+
+    Raises:
+      BadInput: no such file, not UTF-8, or beyond 256 MiB.
+    """
+    data = read_bytes(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

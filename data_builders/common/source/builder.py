@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
+from data_builders.common.labels import label_counts
 from data_builders.common.labels.tracks import Extent
 from data_builders.common.source.drop_duplicates import without_listed
 from data_builders.common.source.items import OpenedVideo, VideoConfig, VideoItem, check_listed
@@ -63,6 +64,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         self.manual_dir = Path(manual_dir) if manual_dir is not None else None
         self.skipped: list[tuple[str, str]] = []  # (path, reason) noted while listing
         self.notes: list[str] = []  # sentences about the source as a whole, noted while listing
+        self.remarks: list[str] = []  # about how the user's files were read, noted while listing
         self.duplicates_dropped = 0  # videos left out while listing
         self.earlier: Mapping[str, str] = {}  # case -> split in the build before (`build`)
         self.elsewhere: Path | None = None  # the folder of what `manual_dir` was seen to lack
@@ -159,6 +161,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """
         self.skipped.clear()
         self.notes.clear()
+        self.remarks.clear()
         self.elsewhere = None
         try:
             items = self.hooks.list_videos(manual_dir)
@@ -215,6 +218,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 opened.path,
                 self.record_spec,
                 report=report,
+                more=opened.more,
                 image_fps=opened.image_fps,
                 image_start=opened.image_start,
                 filters=self.builder_config.filters,
@@ -242,18 +246,21 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                     ids = np.full(len(segment.times), UNLABELLED, np.int64)
                     if name in opened.tracks:
                         track = opened.tracks[name]
-                        clock = segment.numbers if track.clock == "frames" else segment.times
-                        ids = track.at(clock)
+                        ids = track.at(
+                            segment.numbers if track.clock == "frames" else segment.times
+                        )
                     labels[name] = _checked_ids(item, name, ids, names)
+                step = 1 / min(self.record_spec.fps, native_fps)
+                label_counts.add_frames(report.labels, labels, step)
                 if tracks:
                     example["labels"] = labels
                 if video_labels:
                     example["video_labels"] = {name: int(value) for name, value in whole.items()}
                 yield f"{item.split}/{item.video_id}/{segment.index:06d}", example
+            label_counts.add_video(report.labels, whole)
             report.problems += opened.problems
-            report.problems += filter(
-                None, (ext.misfit(report.native_fps, report.duration) for ext in opened.extents)
-            )
+            length = report.native_fps, report.duration
+            report.problems += filter(None, (ext.misfit(*length) for ext in opened.extents))
 
     def _check_declared(self, item, given, declared, kind):
         if unknown := sorted(set(given) - set(declared)):

@@ -52,6 +52,7 @@ class OpenedVideo:
       extents: annotation files whose length the base class compares with the video; what differs by
         more than TAIL_SECONDS is listed in the build's report.
       problems: sentences for the build's report about annotations that could be used all the same.
+      more: further files that go on where `path` ends, in order.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class OpenedVideo:
     image_start: int = 0
     extents: Sequence[Extent] = ()
     problems: Sequence[str] = ()
+    more: Sequence[Path] = ()
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

@@ -27,6 +27,7 @@ class ReadReport:
       damaged: places where decoding failed and went on later.
       problems: sentences for the build's report; empty for a sound file.
       filtered: curation filter -> what it did: frames left out, or 1 for a video that was cropped.
+      labels: what was labelled, see `label_counts`.
     """
 
     native_fps: float = 0.0
@@ -40,3 +41,4 @@ class ReadReport:
     damaged: int = 0
     problems: list[str] = dataclasses.field(default_factory=list)
     filtered: dict[str, int] = dataclasses.field(default_factory=dict)
+    labels: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)

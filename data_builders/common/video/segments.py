@@ -10,7 +10,7 @@ import numpy as np
 from data_builders.common.video.borders import find_box
 from data_builders.common.video.filters import FilterSpec, dropped
 from data_builders.common.video.frames import Frame, ReadReport
-from data_builders.common.video.reading import read_video
+from data_builders.common.video.joined import read_joined
 from surgrec_jax.records.errors import BadInput
 from surgrec_jax.records.schema import RecordSpec
 
@@ -39,6 +39,7 @@ def cut_video(
     spec: RecordSpec,
     *,
     report: ReadReport,
+    more: Sequence[Path] = (),
     image_fps: float | None = None,
     image_start: int = 0,
     filters: FilterSpec = NO_FILTERS,
@@ -48,9 +49,9 @@ def cut_video(
     """Reads `path` once and yields its segments in order; the last one may be shorter.
 
     `report` is filled along the way: its native rate and size hold from the first segment on.
-    Where `filters` leave frames out, a segment ends and the next one begins; `outside` tells frames
-    out of body. The boxes of `blank` (left, top, right, bottom as fractions of the native picture)
-    are black before anything looks at a picture.
+    Files of `more` go on where `path` ends. Where `filters` leave frames out, a segment ends and
+    the next one begins; `outside` tells frames out of body. The boxes of `blank` (left, top, right,
+    bottom as fractions of the native picture) are black before anything looks at a picture.
 
     Raises:
       BadInput: the video cannot be opened, holds no readable frame, or none that the filters keep.
@@ -61,8 +62,8 @@ def cut_video(
     box = find_box(path) if filters.crop_borders else None
     if box is not None:
         report.filtered["crop_borders"] = 1
-    stream = read_video(
-        path,
+    stream = read_joined(
+        (path, *more),
         fps=spec.fps,
         short_side=spec.short_side,
         report=report,
