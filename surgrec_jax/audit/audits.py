@@ -10,11 +10,10 @@ from typing import Any
 
 from surgrec_jax.audit import across, pretraining, rules
 from surgrec_jax.frozen import lineage
-from surgrec_jax.records.errors import BadInput, BuildError
 from surgrec_jax.records.prepared import Prepared, prepared_at
 from surgrec_jax.records.source import Source
 from surgrec_jax.safety import files, untrusted
-from surgrec_jax.safety.errors import DataError
+from surgrec_jax.safety.errors import DataError, UserError
 
 VERSION = 3
 
@@ -58,7 +57,7 @@ class Audits:
         recorded = meta["sources"]
         try:
             found_at = [pretraining.find(entry, self.data_dir) for entry in recorded]
-        except BuildError as error:
+        except UserError as error:
             return {"status": "unknown", "text": f"audit failed: {error}", "failed": str(error)}
 
         def make() -> dict:
@@ -107,7 +106,7 @@ class Audits:
             pass  # not there, or not whole: made again
         try:
             value = make()
-        except (BuildError, BadInput) as error:
+        except UserError as error:
             return {"status": "unknown", "text": f"audit failed: {error}", "failed": str(error)}
         self.folder.mkdir(parents=True, exist_ok=True)
         files.write_json(path, value)

@@ -169,7 +169,7 @@ def _used(entry: dict, data_dir: Path | None) -> audit.Audited:
         print(f"note: pretraining source {name} is not in {where}: it is compared by name only.")
     try:
         return _by_name(name)
-    except BuildError:
+    except UserError:
         if "directory" not in entry:  # typed
             raise
         print(f"note: pretraining source {name}: its data are gone; it is compared with nothing.")

@@ -227,8 +227,8 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             )
             native_fps = None
             for segment in segments:
-                if native_fps is None:  # one value for the whole video, whatever is measured later
-                    native_fps = report.native_fps
+                # One value for the whole video, whatever is measured later.
+                native_fps = native_fps or report.native_fps
                 example = {
                     "frames": segment.frames,
                     "times": segment.times.astype(np.float32),
@@ -245,10 +245,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 for name, names in tracks.items():
                     ids = np.full(len(segment.times), UNLABELLED, np.int64)
                     if name in opened.tracks:
-                        track = opened.tracks[name]
-                        ids = track.at(
-                            segment.numbers if track.clock == "frames" else segment.times
-                        )
+                        ids = opened.tracks[name].along(segment.times, segment.numbers)
                     labels[name] = _checked_ids(item, name, ids, names)
                 step = 1 / min(self.record_spec.fps, native_fps)
                 label_counts.add_frames(report.labels, labels, step)

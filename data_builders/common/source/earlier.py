@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from data_builders.common.source.splits import split_by_case
-from surgrec_jax.records.errors import BuildError
 from surgrec_jax.records.prepared import read_videos
 from surgrec_jax.safety import untrusted
+from surgrec_jax.safety.errors import UserError
 
 NOTE = "build.json"  # beside dataset_info.json: fingerprint, what was skipped, counts
 
@@ -60,5 +60,5 @@ def read_earlier(directory: Path, dealt_by: dict[str, Any] | None) -> tuple[dict
     """`earlier_splits`, and a sentence where they cannot be read."""
     try:
         return earlier_splits(directory, dealt_by), ""
-    except BuildError as error:
+    except UserError as error:
         return {}, f"dealt anew, for those of the build before cannot be read: {error}"
