@@ -1,5 +1,5 @@
-"""What the audit of `data_builders` says of the data behind a score: its splits, and whether the
-encoder was pretrained on the test cases."""
+"""The audit of `data_builders` for the data behind a score: its splits, and whether the encoder was
+pretrained on the test cases."""
 
 import hashlib
 import json
@@ -37,13 +37,13 @@ class Audits:
         def make() -> dict:
             data = self._audited(source.directory)
             facts = audit.facts(data)
-            found = [vars(finding) for finding in audit.findings(data, facts)]
-            return {"name": data.name, "facts": facts, "findings": found}
+            findings = [vars(finding) for finding in audit.findings(data, facts)]
+            return {"name": data.name, "facts": facts, "findings": findings}
 
         return self._kept(f"verdict {source.directory} {source.fingerprint}", make)
 
     def overlap(self, meta: Mapping[str, Any], source: Source) -> dict[str, str]:
-        """Was an encoder pretrained on test cases of a data set?
+        """Tells whether an encoder was pretrained on test cases of a data set.
 
         Args:
           meta: of its checkpoint; "sources" is what `train` recorded, see `lineage`.
@@ -60,18 +60,18 @@ class Audits:
         def make() -> dict:
             used = [(self._used(entry), entry["split"]) for entry in recorded]
             tests = [self._audited(source.directory)]
-            found = audit_across.pretraining_on_test(used, tests)
+            findings = audit_across.pretraining_on_test(used, tests)
             names = ", ".join(
                 dict.fromkeys(f"{pretraining.title(e)}@{e['split']}" for e in recorded)
             )
             unread = [data.name for data, _ in used if not data.splits]
-            if not found:
+            if not findings:
                 # Nothing is known to overlap; of sources that were not read only by name.
                 by_name = f" ({', '.join(unread)} compared by name only)" if unread else ""
                 text = f"no test case among those of pretraining: {names}{by_name}"
                 return {"status": "none", "text": text}
-            sure = any(finding.text.endswith("were pretrained on") for finding in found)
-            text = "; ".join(f"{finding.name}: {finding.text}" for finding in found)
+            sure = any(finding.text.endswith("were pretrained on") for finding in findings)
+            text = "; ".join(f"{finding.name}: {finding.text}" for finding in findings)
             return {"status": "found" if sure else "possible", "text": text}
 
         return self._kept(f"overlap {json.dumps(recorded)} {source.fingerprint}", make)
@@ -83,10 +83,10 @@ class Audits:
 
     def _used(self, entry: Mapping[str, Any]) -> audit.Audited:
         """A pretraining source: read where it was, else where data sets are now, else a name."""
-        found = pretraining.find(entry, self.data_dir)
-        if found is None:
+        prepared = pretraining.find(entry, self.data_dir)
+        if prepared is None:
             return audit.Audited(pretraining.title(entry), entry["name"], {})
-        return self._audited(found.directory)
+        return self._audited(prepared.directory)
 
     def _kept(self, key: str, make: Callable[[], dict]) -> dict:
         path = self.folder / f"{hashlib.sha256(f'{VERSION} {key}'.encode()).hexdigest()[:24]}.json"
@@ -106,7 +106,7 @@ class Audits:
 def lines(overlaps: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Sequence[str]:
     """Sentences for the terminal: model -> source -> overlap."""
     return [
-        f"pretraining of {model} and test cases of {source}: {found['text']}"
+        f"pretraining of {model} and test cases of {source}: {overlap['text']}"
         for model, of_model in overlaps.items()
-        for source, found in of_model.items()
+        for source, overlap in of_model.items()
     ]

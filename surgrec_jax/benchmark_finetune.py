@@ -36,19 +36,19 @@ def fine_tune(one: Candidate, task: Task, config, out: pathlib.Path) -> Candidat
     """The encoder trained on a task, with its classifier; trained now unless that is done.
 
     Raises:
-      ValueError: the training run failed; its last words, and the command.
+      UserError: the training run failed; the sentence has its last line, and the command.
     """
     if one.classifier is not None:
         return one
     words = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{one.name}--{task.source}--{task.name}")
     workdir = out / "finetune" / f"{words}-{one.encoder.fingerprint}"
-    given = command(one, task, config, workdir)
-    done = subprocess.run(given, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+    arguments = command(one, task, config, workdir)
+    done = subprocess.run(arguments, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        said = done.stderr.strip().splitlines()
+        *_, last_line = done.stderr.strip().splitlines() or ["no message"]
         raise UserError(
-            f"fine-tuning ended with code {done.returncode}: {said[-1] if said else 'no message'} "
-            f"(command: {' '.join(given[1:])})"
+            f"fine-tuning ended with code {done.returncode}: {last_line} "
+            f"(command: {' '.join(arguments[1:])})"
         )
     encoder, classifier = load_fitting(workdir)
     return dataclasses.replace(one, encoder=encoder, classifier=classifier, checkpoint=str(workdir))

@@ -76,10 +76,10 @@ def attentive(depth: int, settings: Grid = GRID) -> Callable:
     """A `heads.Head.train` function: attentive probes with `depth` self-attention blocks."""
 
     def read(tokens: np.ndarray | TokenRows, rows: np.ndarray) -> np.ndarray:
-        found = tokens.read(rows) if isinstance(tokens, TokenRows) else tokens[rows]
-        if not np.isfinite(found).all():
+        values = tokens.read(rows) if isinstance(tokens, TokenRows) else tokens[rows]
+        if not np.isfinite(values).all():
             raise DataError("tokens contain NaN or infinity")
-        return np.asarray(found, np.float32)
+        return np.asarray(values, np.float32)
 
     def train(train, targets, weights, queries, multi_label, seed):
         if len(train.features.shape) != 3:

@@ -71,12 +71,12 @@ class Column:
     def outputs(self, tokens: bool = False) -> dict[str, Encode]:
         """Feature name -> function: pooled features, tokens where they are wanted, and the class
         probabilities of a classifier."""
-        found = dict(self.encoders)
+        outputs = dict(self.encoders)
         if tokens and self.kind != "pixels":  # whose principal components are its token
-            found |= {name + TOKENS: e.__self__.tokens for name, e in self.encoders.items()}
+            outputs |= {name + TOKENS: e.__self__.tokens for name, e in self.encoders.items()}
         if self.classifier:
-            found[self.name + PROBABILITIES] = self.classifier.probabilities
-        return found
+            outputs[self.name + PROBABILITIES] = self.classifier.probabilities
+        return outputs
 
 
 @dataclasses.dataclass(frozen=True)

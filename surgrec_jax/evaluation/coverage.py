@@ -1,4 +1,4 @@
-"""How often intervals hold the truth, in a simulation with correlated frames.
+"""The share of intervals that hold the truth, in a simulation with correlated frames.
 
 `python -m surgrec_jax.evaluation.coverage [--out FIGURE.svg]`
 
@@ -55,26 +55,28 @@ def coverage(
     held = {"cases": [], "frames": []}
     for repeat in range(repeats):
         right, case = simulate(rng, cases, frames, spread, stay)
-        labels, said = np.ones(len(right), int), np.eye(2)[right.astype(int)]
+        labels, scores = np.ones(len(right), int), np.eye(2)[right.astype(int)]
         # A bootstrap over independent frames draws the number of right ones from a binomial.
         drawn = rng.binomial(len(right), right.mean(), resamples) / len(right)
         samples = {
             "cases": bootstrap.resample(
-                "top1", labels, said[None], case, num_resamples=resamples, seed=repeat
+                "top1", labels, scores[None], case, num_resamples=resamples, seed=repeat
             ),
             "frames": bootstrap.Samples(right.mean(), drawn, len(right)),
         }
         for name, of in samples.items():
-            found = of.interval(level)
-            held[name].append((found.low <= TRUTH <= found.high, found.high - found.low))
+            interval = of.interval(level)
+            held[name].append(
+                (interval.low <= TRUTH <= interval.high, interval.high - interval.low)
+            )
     return {name: tuple(np.mean(values, 0).tolist()) for name, values in held.items()}
 
 
-def figure(found: dict[int, dict[str, tuple[float, float]]], level: float = 0.95) -> str:
+def figure(measured: dict[int, dict[str, tuple[float, float]]], level: float = 0.95) -> str:
     """Coverage over the number of cases as an SVG that stands alone."""
     width, height, left, bottom = 560, 250, 60, 210
     names = {"cases": ("#2468b2", "bootstrap over cases"), "frames": ("#b3402a", "over frames")}
-    numbers = sorted(found)
+    numbers = sorted(measured)
 
     def at(i: int, value: float) -> tuple[float, float]:
         return left + 40 + i * (width - left - 100) / max(1, len(numbers) - 1), bottom - 190 * value
@@ -95,7 +97,7 @@ def figure(found: dict[int, dict[str, tuple[float, float]]], level: float = 0.95
         x = at(i, 0)[0]
         parts.append(f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{number} cases</text>')
     for k, (name, (colour, words)) in enumerate(names.items()):
-        points = [at(i, found[n][name][0]) for i, n in enumerate(numbers)]
+        points = [at(i, measured[n][name][0]) for i, n in enumerate(numbers)]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
         parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in points]
@@ -114,16 +116,16 @@ def main() -> None:
     parser.add_argument("--cases", default="4,6,13,30,80", help="numbers of test cases")
     parser.add_argument("--repeats", type=int, default=2000)
     args = parser.parse_args()
-    found = {int(n): coverage(int(n), repeats=args.repeats) for n in args.cases.split(",")}
+    measured = {int(n): coverage(int(n), repeats=args.repeats) for n in args.cases.split(",")}
     print(f"{'test cases':>10}{'over cases':>20}{'over frames':>20}")
-    for number, of in found.items():
+    for number, of in measured.items():
         cells = "".join(f"{held:>12.1%} (± {w / 2:.3f})" for held, w in of.values())
         print(f"{number:>10}{cells}")
     print(
         f"share of 95 % intervals that hold the truth (half width), {args.repeats} test sets each"
     )
     if args.out:
-        pathlib.Path(args.out).write_text(figure(found), encoding="utf-8")
+        pathlib.Path(args.out).write_text(figure(measured), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class CacheKey:
-    """What cached features depend on.
+    """All that cached features depend on.
 
     Attributes:
       encoder: what identifies it: weights, precision, and whether it gives tokens.
@@ -54,7 +54,7 @@ class CacheKey:
     dtype: str = "float32"
 
     def meta(self) -> dict:
-        """What meta.json says."""
+        """The content of meta.json."""
         fields = {**dataclasses.asdict(self), "view": dict(self.view)}
         return {"version": CACHE_VERSION, "records_per_shard": RECORDS_PER_SHARD, **fields}
 
@@ -66,12 +66,12 @@ class CacheKey:
         return pathlib.Path(folder) / f"features-{name}"
 
 
-def save_shard(folder: pathlib.Path, shard: int, found: Features) -> None:
+def save_shard(folder: pathlib.Path, shard: int, features: Features) -> None:
     """Writes one stretch of records, without pickle."""
-    arrays = {f"labels/{track}": values for track, values in found.labels.items()}
-    arrays |= {field: getattr(found, field) for field in (*TEXT, *NUMBERS)}
+    arrays = {f"labels/{track}": values for track, values in features.labels.items()}
+    arrays |= {field: getattr(features, field) for field in (*TEXT, *NUMBERS)}
     with files.replacing(folder / f"{shard:05d}.npy") as file:
-        np.save(file, found.features)
+        np.save(file, features.features)
     with files.replacing(folder / f"{shard:05d}.npz") as file:
         np.savez(file, **arrays)
 
@@ -86,12 +86,14 @@ def load_shard(folder: pathlib.Path, shard: int) -> Features | None:
         return None
     try:
         array = untrusted.read_array(path.with_suffix(".npy"), mmap=True)
-        found = untrusted.read_arrays(path)
-        fields = {field: found[field] for field in (*TEXT, *NUMBERS)}
-        labels = {n.removeprefix("labels/"): x for n, x in found.items() if n.startswith("labels/")}
+        arrays = untrusted.read_arrays(path)
+        fields = {field: arrays[field] for field in (*TEXT, *NUMBERS)}
+        labels = {
+            n.removeprefix("labels/"): x for n, x in arrays.items() if n.startswith("labels/")
+        }
         if array.ndim not in (2, 3) or len(array) != len(fields["record"]):
             raise ValueError(f"{len(fields['record'])} clips, but features {array.shape}")
-        if any(x.shape[:1] != array.shape[:1] for x in found.values()):
+        if any(x.shape[:1] != array.shape[:1] for x in arrays.values()):
             raise ValueError(f"columns of other lengths than its {len(array)} clips")
     except (OSError, ValueError, KeyError, TypeError) as error:
         _log.warning("unreadable cached features %s (%s); computing them again", path, error)
@@ -111,13 +113,13 @@ def open_cache(folder: str | os.PathLike, key: CacheKey) -> pathlib.Path:
         return path
     stale = sorted(path.glob("*.np[yz]"))
     if stale:
-        found = meta if isinstance(meta, dict) else {}
-        differing = [k for k in expected if found.get(k) != expected[k]]
+        stored = meta if isinstance(meta, dict) else {}
+        differing = [k for k in expected if stored.get(k) != expected[k]]
         _log.warning(
             "ignoring cached features %s: other %s (%s, expected %s); computing them again",
             path,
             ", ".join(differing),
-            [found.get(k) for k in differing],
+            [stored.get(k) for k in differing],
             [expected[k] for k in differing],
         )
         for file in stale:
@@ -164,13 +166,13 @@ def cached_extract(
     parts: dict[str, list[Features]] = {name: [] for name in encoders}
     for shard, first in enumerate(range(0, records, RECORDS_PER_SHARD)):
         here = {name: load_shard(path, shard) for name, path in folders.items()}
-        missing = {name: encoders[name] for name, found in here.items() if found is None}
+        missing = {name: encoders[name] for name, features in here.items() if features is None}
         if missing:
             stretch = range(first, min(first + RECORDS_PER_SHARD, records))
-            for name, found in extract(missing, batches(stretch), dtypes).items():
-                save_shard(folders[name], shard, found)
+            for name, features in extract(missing, batches(stretch), dtypes).items():
+                save_shard(folders[name], shard, features)
                 # Read back: tokens in memory give way to the file.
                 here[name] = load_shard(folders[name], shard)
-        for name, found in here.items():
-            parts[name].append(found)
+        for name, features in here.items():
+            parts[name].append(features)
     return {name: concatenate(parts[name]) for name in encoders}

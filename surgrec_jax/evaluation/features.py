@@ -112,9 +112,9 @@ def encode_crops(encode: Encode, video: np.ndarray) -> np.ndarray:
     if video.ndim == 5:
         return np.asarray(encode(video))
     count, crops = video.shape[:2]
-    found = np.asarray(encode(video.reshape(count * crops, *video.shape[2:])))
-    found = found.reshape(count, crops, *found.shape[1:])
-    return found.mean(1) if found.ndim == 3 else found.reshape(count, -1, found.shape[-1])
+    rows = np.asarray(encode(video.reshape(count * crops, *video.shape[2:])))
+    rows = rows.reshape(count, crops, *rows.shape[1:])
+    return rows.mean(1) if rows.ndim == 3 else rows.reshape(count, -1, rows.shape[-1])
 
 
 def extract(
@@ -141,13 +141,13 @@ def extract(
     """
     columns: dict[str, list] = {key: [] for key in (*TEXT, *NUMBERS)}
     labels: dict[str, list] = {}
-    found: dict[str, list] = {name: [] for name in encoders}
+    features: dict[str, list] = {name: [] for name in encoders}
     for batch in batches:
         video = np.asarray(batch["video"])
         for name, encode in encoders.items():
             values = encode_crops(encode, video)
             dtype = (dtypes or {}).get(name, np.float32)
-            found[name].append(_checked(name, values, dtype, np.asarray(batch["record"])))
+            features[name].append(_checked(name, values, dtype, np.asarray(batch["record"])))
         for key in columns:
             columns[key].append(np.asarray(batch[key]))
         for track, values in batch["labels"].items():
@@ -164,7 +164,7 @@ def extract(
     if short:
         raise ValueError(f"label tracks {', '.join(short)} are missing in some batches")
     return {
-        name: Features(np.concatenate(parts), tracks, **joined) for name, parts in found.items()
+        name: Features(np.concatenate(parts), tracks, **joined) for name, parts in features.items()
     }
 
 
@@ -174,8 +174,8 @@ def _checked(name: str, values: np.ndarray, dtype: np.dtype, records: np.ndarray
     if values.ndim not in (2, 3) or len(values) != count:
         raise ValueError(f"encoder {name} returned {values.shape} for {count} clips")
     with np.errstate(over="ignore"):  # what does not fit is found below
-        kept = values.astype(dtype)
-    bad = ~np.isfinite(kept).reshape(count, -1).all(1)
+        stored = values.astype(dtype)
+    bad = ~np.isfinite(stored).reshape(count, -1).all(1)
     if bad.any():
         why = "was its training run stopped as non-finite?"
         if np.isfinite(values).all():
@@ -184,7 +184,7 @@ def _checked(name: str, values: np.ndarray, dtype: np.dtype, records: np.ndarray
             f"encoder {name} gives NaN or infinite features for {bad.sum()} of {count} clips, "
             f"first for record {records[np.argmax(bad)]}; {why}"
         )
-    return kept
+    return stored
 
 
 def concatenate(parts: Sequence[Features]) -> Features:

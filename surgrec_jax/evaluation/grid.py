@@ -30,7 +30,7 @@ Loss = Callable[[Params, Any, jax.Array], jax.Array]  # (params, batch, key) -> 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """How heads are trained.
+    """The settings that heads are trained with.
 
     Attributes:
       lr, weight_decay: every pair is a head.

@@ -17,7 +17,7 @@ Values = tuple[float | str, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """What a head sees of n clips.
+    """The n clips that a head is shown.
 
     Attributes:
       features: float [n, D], or [n, N, D] tokens for heads that take tokens; an array, or
@@ -67,9 +67,9 @@ class Head:
         taught = known.any(0) if multi_label else (np.nan_to_num(targets[counted]) > 0).any(0)
         if not taught.any():
             raise DataError("no class has a training example with a positive weight")
-        values, found = self.train(train, targets[:, taught], weights, queries, multi_label, seed)
-        scores = np.zeros((*found.shape[:-1], len(taught)), found.dtype)
-        scores[..., taught] = found
+        values, part = self.train(train, targets[:, taught], weights, queries, multi_label, seed)
+        scores = np.zeros((*part.shape[:-1], len(taught)), part.dtype)
+        scores[..., taught] = part
         return values, scores
 
 

@@ -99,7 +99,7 @@ _CHUNK = 1 << 19  # resamples x examples held at a time
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """Where examples stand: video_id text [N], time float [N] in seconds."""
+    """The places of examples: video_id text [N], time float [N] in seconds."""
 
     video_id: np.ndarray
     time: np.ndarray

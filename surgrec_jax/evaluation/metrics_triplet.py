@@ -66,8 +66,8 @@ def video_ap(
     """
     known = (labels >= 0).all(1)
     truth = disentangle(labels[known], component).astype(np.int64)
-    said = disentangle(scores[known], component)
-    pairs = zip(truth.T, said.T, strict=True)
+    predicted = disentangle(scores[known], component)
+    pairs = zip(truth.T, predicted.T, strict=True)
     return np.array([float(average_precision(t, s)) for t, s in pairs])
 
 

@@ -73,8 +73,8 @@ def relaxed_labels(video: Video, seconds: float = RELAXED_SECONDS) -> np.ndarray
 def _per_video(key: str, annotated: bool = False) -> Callable[[Video], np.ndarray]:
     def value(video: Video) -> np.ndarray:
         counts = confusion_matrix(video.labels, video.predictions, video.classes, video.answers)
-        found = per_class(counts)
-        values = np.where(found["support"] > 0, found[key], np.nan) if annotated else found[key]
+        table = per_class(counts)
+        values = np.where(table["support"] > 0, table[key], np.nan) if annotated else table[key]
         return mean_defined(values)[None]
 
     return value
@@ -104,10 +104,10 @@ def segment_counts(labels: np.ndarray, predictions: np.ndarray, overlap: float) 
     most, and fails if that one is taken already (as MS-TCN counts).
     """
     true, true_start, true_end = segments(labels)
-    said, said_start, said_end = segments(predictions)
+    predicted, first, last = segments(predictions)
     taken = np.zeros(len(true), bool)
     hits = 0
-    for label, start, end in zip(said, said_start, said_end, strict=True):
+    for label, start, end in zip(predicted, first, last, strict=True):
         inside = np.maximum(0, np.minimum(true_end, end) - np.maximum(true_start, start))
         union = np.maximum(true_end, end) - np.minimum(true_start, start)
         quality = inside / union * (true == label)
@@ -115,7 +115,7 @@ def segment_counts(labels: np.ndarray, predictions: np.ndarray, overlap: float) 
         if best >= 0 and quality[best] >= overlap and quality[best] > 0 and not taken[best]:
             taken[best] = True
             hits += 1
-    return np.array([hits, len(said) - hits, len(true) - hits], np.float64)
+    return np.array([hits, len(predicted) - hits, len(true) - hits], np.float64)
 
 
 def edit_score(labels: np.ndarray, predictions: np.ndarray) -> float:

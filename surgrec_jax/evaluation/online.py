@@ -42,8 +42,8 @@ class LabelledClips:
                 raise ConfigError(f"no label {missing}; the source has {sorted(batch['labels'])}")
             # A label of whole videos has no value of its own at the last frame.
             last = {t: t + LAST for t in tracks if frame == "last" and t + LAST in batch["labels"]}
-            found = {track: batch["labels"][last.get(track, track)] for track in tracks}
-            values = {track: np.asarray(ids, np.int64) for track, ids in found.items()}
+            chosen = {track: batch["labels"][last.get(track, track)] for track in tracks}
+            values = {track: np.asarray(ids, np.int64) for track, ids in chosen.items()}
             keep = np.any([v >= 0 for v in values.values()], 0)
             video.append(np.asarray(batch["video"])[keep])
             cases.append(np.asarray(batch["case_id"]).astype(str)[keep])

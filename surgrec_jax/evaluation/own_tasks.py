@@ -123,11 +123,11 @@ def _presence(classes: Sequence[str]) -> bool:
 
 def _domain(source: Source, names: Sequence[str]) -> str:
     """The one domain of records spread over the source; "any" for several, or where unknown."""
-    found = set()
+    domains = set()
     for index in spread(len(source), _SAMPLES):
         try:
-            found.add(source.record(index).domain)
+            domains.add(source.record(index).domain)
         except DamagedRecordError:
             continue  # whoever asks for its clips says so
-    (first, *more) = found or {-1}
+    (first, *more) = domains or {-1}
     return "any" if more or first < 0 else names[first]

@@ -24,7 +24,7 @@ RATE, WEIGHT_DECAY, SMOOTHING = 1e-3 * BATCH / 256, 0.05, 0.1
 
 
 def train(train, targets, weights, queries, multi_label: bool, seed: int):
-    """A head per epoch, for `protocol.run_head` to choose from; see `heads.Head`.
+    """A head per epoch, for `run_head` to choose from; see `heads.Head`.
 
     The last epoch stands first, so that of equally good epochs the earliest is chosen, as
     published.
@@ -37,7 +37,7 @@ def train(train, targets, weights, queries, multi_label: bool, seed: int):
     """
     if multi_label:
         raise ConfigError("the published protocol has one class per clip, this task several labels")
-    features, asked = _normed(train.features), _normed(queries.features)
+    features, rows_to_score = _normed(train.features), _normed(queries.features)
     counted = np.flatnonzero(weights > 0)
     if not len(counted):
         raise DataError("no training example has a positive weight")
@@ -50,7 +50,9 @@ def train(train, targets, weights, queries, multi_label: bool, seed: int):
         jax.random.key(seed),
         classes=targets.shape[1],
     )
-    logits = np.einsum("md,edc->emc", asked, np.asarray(kernels)) + np.asarray(biases)[:, None]
+    logits = (
+        np.einsum("md,edc->emc", rows_to_score, np.asarray(kernels)) + np.asarray(biases)[:, None]
+    )
     scores = np.exp(logits - logits.max(-1, keepdims=True))
     scores = scores / scores.sum(-1, keepdims=True)
     return tuple(float(e) for e in range(EPOCHS, 0, -1)), scores[::-1].astype(np.float32)
@@ -109,5 +111,5 @@ def _fit(features, labels, rows, key, *, classes: int):
         carry, _ = jax.lax.scan(step, carry, chosen)
         return carry, (carry[0]["kernel"], carry[0]["bias"])
 
-    _, found = jax.lax.scan(epoch, (params, adamw.init(params)), rows)
-    return found
+    _, heads = jax.lax.scan(epoch, (params, adamw.init(params)), rows)
+    return heads

@@ -109,11 +109,11 @@ def runs_section(runs: Sequence[RunLog], results: Mapping | None, facts: Mapping
             f'style="margin-top:14px">{card(f"<h3>{escape(run.name)}</h3>{folded}{notes}")}</div>'
         )
     if results is not None:
-        kept = {
+        shown = {
             k: results[k]
             for k in ("created", "seconds", "data", "protocol", "environment", "models")
         }
-        text = json.dumps(kept, indent=1, sort_keys=True)
+        text = json.dumps(shown, indent=1, sort_keys=True)
         block = details("protocol, models and versions", f"<pre>{escape(text)}</pre>")
         parts.append(f'<div style="margin-top:14px">{card(f"<h3>probe</h3>{block}")}</div>')
     return "".join(parts)

@@ -34,7 +34,7 @@ def build(results: Mapping, frames: pathlib.Path) -> str:
         f"data sets: {len({t['source'] for t in results['tasks']})}. "
         f"{escape(results['created'][:10])}.</p>",
         "".join(f'<p><span class="badge">{escape(note)}</span></p>' for note in results["notes"]),
-        _said(results),
+        _findings(results),
         _domains(results, css),
         _tables(results, names),
         _not_scored(results),
@@ -53,12 +53,12 @@ def build(results: Mapping, frames: pathlib.Path) -> str:
     return page("Benchmark of video encoders", "\n".join(part for part in body if part))
 
 
-def _said(results: Mapping) -> str:
+def _findings(results: Mapping) -> str:
     """The findings in words, whatever they are."""
     if not results["tasks"]:
         return "<p>No task could be scored.</p>"
-    said = findings(results, next(iter(results["tasks"][0]["heads"])))
-    items = "".join(f"<li>{escape(line)}</li>" for line in said)
+    sentences = findings(results, next(iter(results["tasks"][0]["heads"])))
+    items = "".join(f"<li>{escape(line)}</li>" for line in sentences)
     return f'<ul class="findings">{items}</ul>' if items else ""
 
 
@@ -122,7 +122,7 @@ def _tables(results: Mapping, names: Sequence[str]) -> str:
 
 
 def _not_scored(results: Mapping) -> str:
-    """What is missing, refused or failed; never a zero in a table."""
+    """Everything that is missing, refused or failed; it is never a zero in a table."""
     parts = []
     for title, entries, text in (
         ("Missing: not prepared", results["missing"], lambda e: f"{e['source']}: {e['reason']}"),
@@ -142,14 +142,16 @@ def _not_scored(results: Mapping) -> str:
 
 
 def _overlap(results: Mapping) -> str:
-    """Was anything pretrained on test cases?"""
+    """The encoders that were pretrained on test cases, and those that were not."""
     rows = []
     css = {"none": "good", "found": "bad", "possible": "bad"}
     for model, of_model in results["overlap"].items():
-        for source, found in of_model.items():
-            status = found["status"]
+        for source, verdict in of_model.items():
+            status = verdict["status"]
             chip = f'<span class="chip {css.get(status, "")}">{escape(status)}</span>'
-            text = f'<span class="small" style="white-space:normal">{escape(found["text"])}</span>'
+            text = (
+                f'<span class="small" style="white-space:normal">{escape(verdict["text"])}</span>'
+            )
             rows.append([escape(model), escape(source), chip, text])
     if not rows:
         return ""
@@ -229,11 +231,11 @@ def _legend(results: Mapping, css: Mapping[str, str]) -> str:
 
 
 def _made(results: Mapping) -> str:
-    kept = {
+    shown = {
         k: results[k]
         for k in ("created", "seconds", "protocol", "environment", "models", "data", "audit")
     }
-    text = json.dumps(kept, indent=1, sort_keys=True)
+    text = json.dumps(shown, indent=1, sort_keys=True)
     block = details("settings, versions, models, fingerprints", f"<pre>{escape(text)}</pre>")
     facts = pairs({"seconds": results["seconds"], **results["environment"]})
     return f"<h2>How it was made</h2>{card(facts + block)}"

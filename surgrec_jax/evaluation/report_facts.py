@@ -1,4 +1,4 @@
-"""What a report shows of a task besides scores: confusion, ribbons along videos, hardest cases."""
+"""Facts of a task for the report, besides scores: confusion, ribbons along videos, hard cases."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ VIDEOS, CASES, EXAMPLES = 4, 3, 3
 
 
 def of_task(cells: Mapping[str, Cell], columns: Sequence[Column], row: str) -> dict:
-    """Details of a task, JSON-able.
+    """The facts of a task, JSON-able.
 
     Args:
       cells: column name -> cell. row: the leading row of the table.
@@ -31,17 +31,17 @@ def of_task(cells: Mapping[str, Cell], columns: Sequence[Column], row: str) -> d
     leader = max(encoders, key=lambda name: _mean(cells[name], row))
     cell = cells[leader]
     classes, labels = cell.task["classes"], cell.arrays["labels"]
-    found = {"row": row, "leader": leader, "confusion": {}, "ribbons": [], "hardest": []}
+    facts = {"row": row, "leader": leader, "confusion": {}, "ribbons": [], "hardest": []}
     if labels.ndim == 1:
         if len(classes) <= MAX_CLASSES:
-            found["confusion"] = {
+            facts["confusion"] = {
                 name: _confusion(cells[name].arrays["labels"], scores, len(classes))
                 for name, scores in named.items()
             }
         if cell.task["unit"] == "frame":
-            found["ribbons"] = _ribbons(cells, named, leader)
-    found["hardest"] = _hardest(cell, named[leader])
-    return found
+            facts["ribbons"] = _ribbons(cells, named, leader)
+    facts["hardest"] = _hardest(cell, named[leader])
+    return facts
 
 
 def _scores(cell: Cell, row: str) -> np.ndarray:
@@ -79,24 +79,24 @@ def _ribbons(cells: Mapping[str, Cell], named: Mapping[str, np.ndarray], leader:
     chosen = np.unique(
         np.linspace(0, len(videos) - 1, min(VIDEOS, len(videos))).round().astype(int)
     )
-    found = []
+    ribbons = []
     for rows in (videos[i] for i in chosen):
         video, times = str(arrays["video_id"][rows[0]]), arrays["time"][rows]
-        said = {}
+        predictions = {}
         for name, scores in named.items():
             own = cells[name].arrays
             mine = np.flatnonzero(own["video_id"] == video)
             mine = mine[np.argsort(own["time"][mine], kind="stable")]
             if len(mine):
-                said[name] = _spans(scores[0, mine].argmax(-1), own["time"][mine])
-        found.append({
+                predictions[name] = _spans(scores[0, mine].argmax(-1), own["time"][mine])
+        ribbons.append({
             "video": video,
             "case": str(arrays["case_id"][rows[0]]),
             "accuracy": float(right[rows].mean()),
             "truth": _spans(arrays["labels"][rows], times),
-            "predictions": said,
+            "predictions": predictions,
         })  # fmt: skip
-    return found
+    return ribbons
 
 
 def _hardest(cell: Cell, scores: np.ndarray) -> list[dict]:
@@ -119,37 +119,37 @@ def _hardest(cell: Cell, scores: np.ndarray) -> list[dict]:
         sure = error
     cases, index = np.unique(arrays["case_id"], return_inverse=True)
     per_case = np.bincount(index, error) / np.bincount(index)
-    found = []
+    hardest = []
     for case in np.argsort(-per_case, kind="stable")[:CASES]:
         rows = np.flatnonzero(index == case)
         wrong = rows[error[rows] > 0]
         if not len(wrong):
             break  # all is right from here on
         worst = wrong[np.argsort(-sure[wrong], kind="stable")][:EXAMPLES]
-        found.append({
+        hardest.append({
             "case": str(cases[case]),
             "error": float(per_case[case]),
             "units": len(rows),
             "examples": [_example(cell, scores, int(i)) for i in worst],
         })  # fmt: skip
-    return found
+    return hardest
 
 
 def _example(cell: Cell, scores: np.ndarray, i: int) -> dict:
     classes, labels = cell.task["classes"], cell.arrays["labels"]
     if labels.ndim == 1:
         # The commonest wrong answer over seeds; the right one where all are right.
-        truth, said = classes[labels[i]], [int(k) for k in scores[:, i].argmax(-1)]
-        said = [k for k in said if k != labels[i]] or said
-        common = max(sorted(set(said)), key=said.count)
-        said = classes[common] if common < len(classes) else "no answer"
+        truth, answers = classes[labels[i]], [int(k) for k in scores[:, i].argmax(-1)]
+        answers = [k for k in answers if k != labels[i]] or answers
+        common = max(sorted(set(answers)), key=answers.count)
+        answer = classes[common] if common < len(classes) else "no answer"
     else:
         truth = ", ".join(np.asarray(classes)[labels[i] == 1]) or "none"
-        said = ", ".join(np.asarray(classes)[scores.mean(0)[i] > 0.5]) or "none"
+        answer = ", ".join(np.asarray(classes)[scores.mean(0)[i] > 0.5]) or "none"
     return {
         "video": str(cell.arrays["video_id"][i]),
         "record": int(cell.arrays["record"][i]),
         "time": None if cell.task["unit"] == "video" else float(cell.arrays["time"][i]),
         "truth": truth,
-        "answer": said,
+        "answer": answer,
     }

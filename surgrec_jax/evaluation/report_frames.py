@@ -19,7 +19,7 @@ def add_frames(
     """Writes a JPEG per example of `details["hardest"]` into `folder` and notes its file name.
 
     Args:
-      measured: results of `assemble`; changed in place.
+      measured: results of `summarise`; changed in place.
       opened: source name -> split -> source.
     """
     folder.mkdir(parents=True, exist_ok=True)

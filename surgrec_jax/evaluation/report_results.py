@@ -53,7 +53,7 @@ def verdict(entry: Mapping) -> str:
 
 def findings(results: Mapping, head: str) -> list[str]:
     """One plain sentence per encoder: its difference to random on each task, whatever it is."""
-    said = []
+    sentences = []
     several = len({task["source"] for task in results["tasks"]}) > 1
     for model in results["models"]:
         if model["kind"] != "encoder":
@@ -78,10 +78,10 @@ def findings(results: Mapping, head: str) -> list[str]:
             "open": "no difference shown on",
             "undefined": "score undefined on",
         }
-        parts = [f"{words[key]} {', '.join(found)}" for key, found in groups.items() if found]
+        parts = [f"{words[key]} {', '.join(titles)}" for key, titles in groups.items() if titles]
         if parts:
-            said.append(f"{model['name']}: {'; '.join(parts)}.")
-    return said
+            sentences.append(f"{model['name']}: {'; '.join(parts)}.")
+    return sentences
 
 
 def score_cell(entry: Mapping) -> str:
@@ -124,9 +124,9 @@ def results_section(results: Mapping) -> str:
     parts.append(
         f'<p class="soft">Held-out cases of {escape(sources)}. {escape(caption(results))}</p>'
     )
-    said = findings(results, heads[0])
-    if said:
-        items = "".join(f"<li>{escape(line)}</li>" for line in said)
+    sentences = findings(results, heads[0])
+    if sentences:
+        items = "".join(f"<li>{escape(line)}</li>" for line in sentences)
         parts.append(f'<ul class="findings">{items}</ul>')
     for head in heads:
         rows = [

@@ -36,9 +36,9 @@ def _chips(task: Mapping, results: Mapping) -> str:
     verdict = results["audit"].get(task["source"], {})
     if "failed" in verdict:
         chips.append(("bad", f"audit failed: {verdict['failed']}"))
-    found = verdict.get("findings", [])
+    findings = verdict.get("findings", [])
     track = task["track"].rstrip("*")
-    for finding in found:
+    for finding in findings:
         label, colon, _ = finding["text"].partition(":")
         if finding["rule"] == "unseen_classes" and colon and not label.startswith(track):
             continue  # about another label of the data set
@@ -77,12 +77,12 @@ def _bars(task: Mapping, names, css: Mapping[str, str]) -> str:
 
 
 def _confusion(task: Mapping) -> str:
-    found, leader = task["details"]["confusion"], task["details"]["leader"]
-    if leader not in found:
+    matrices, leader = task["details"]["confusion"], task["details"]["leader"]
+    if leader not in matrices:
         return _per_label(task)
     return card(
         f'<b class="small">{escape(leader)}: rows true, columns predicted, % of the row</b>'
-        f"{confusion(found[leader], task['classes'])}"
+        f"{confusion(matrices[leader], task['classes'])}"
     )
 
 
@@ -104,11 +104,11 @@ def _per_label(task: Mapping) -> str:
 
 
 def _ribbons(task: Mapping) -> str:
-    found = task["details"]["ribbons"]
-    if not found:
+    entries = task["details"]["ribbons"]
+    if not entries:
         return ""
     used, drawn = [], []
-    for entry in found:
+    for entry in entries:
         used += [int(s[0]) for row in (entry["truth"], *entry["predictions"].values()) for s in row]
         title = (
             f"{entry['video']} ({task['details']['leader']}: {percent(entry['accuracy'])} % right)"

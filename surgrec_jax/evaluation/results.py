@@ -263,9 +263,9 @@ def markdown(results: Mapping) -> str:
         (
             "Pretraining and test cases",
             [
-                f"{model}, {source}: {found['text']}"
+                f"{model}, {source}: {overlap['text']}"
                 for model, of_model in results["overlap"].items()
-                for source, found in of_model.items()
+                for source, overlap in of_model.items()
             ],
         ),
     ):

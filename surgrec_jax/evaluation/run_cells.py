@@ -113,7 +113,7 @@ def columns_to_fill(
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """How the cells of a table are computed, and where they are kept.
+    """The settings that the cells of a table are computed with, and the folder that keeps them.
 
     Attributes:
       folder: cells/ in it holds the cells.

@@ -1,4 +1,4 @@
-"""What a training run left in its workdir, read for the report. Tolerant: a missing part is a note,
+"""The logs that a training run left in its workdir, for the report. A missing part is a note,
 not an error."""
 
 import base64
@@ -83,7 +83,7 @@ def read_curves(path: pathlib.Path, notes: list[str]) -> dict[str, tuple[list[fl
     if infinite:
         notes.append(f"{infinite} non-finite values in {path.name} left out")
     return {
-        key: (sorted(found), [found[s] for s in sorted(found)]) for key, found in points.items()
+        key: (sorted(curve), [curve[s] for s in sorted(curve)]) for key, curve in points.items()
     }
 
 
@@ -97,9 +97,9 @@ def read_pictures(folder: pathlib.Path, notes: list[str]) -> list[Picture]:
             kind = re.sub(r"[\W_]*\d+", "", path.stem)
             groups.setdefault(kind, []).append((int(digits[-1]) if digits else -1, path))
     pictures = []
-    for kind, found in sorted(groups.items()):
-        found.sort()
-        for step, path in found if len(found) < 2 else (found[0], found[-1]):
+    for kind, files in sorted(groups.items()):
+        files.sort()
+        for step, path in files if len(files) < 2 else (files[0], files[-1]):
             if path.stat().st_size > MAX_IMAGE_BYTES:
                 notes.append(f"image {path.name} left out: larger than {MAX_IMAGE_BYTES >> 20} MiB")
                 continue

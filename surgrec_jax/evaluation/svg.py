@@ -135,13 +135,13 @@ def _thin(curve: Curve, limit: int = 300) -> tuple[list[float], list[float]]:
     return tuple([sum(v[a:b]) / (b - a) for a, b in spans] for v in (curve.x, curve.y))
 
 
-def curves(found: Sequence[Curve], width: int = 360, height: int = 190) -> str:
+def curves(series: Sequence[Curve], width: int = 360, height: int = 190) -> str:
     """Line chart over steps; the range of y is that of the data. Empty text if there is no
     point."""
-    found = [curve for curve in found if len(curve.x)]
-    if not found:
+    series = [curve for curve in series if len(curve.x)]
+    if not series:
         return ""
-    lines = [(curve, *_thin(curve)) for curve in found]
+    lines = [(curve, *_thin(curve)) for curve in series]
     xs, ys = [v for _, x, _ in lines for v in x], [v for _, _, y in lines for v in y]
     x_low, x_high, y_low, y_high = min(xs), max(xs), min(ys), max(ys)
     if x_high == x_low:

@@ -101,8 +101,8 @@ for _task in (*_DECLARED, *_PUBLISHED):
 def tasks_of(source: str) -> tuple[Task, ...]:
     """The tasks of a source; those of "name/config" are declared for it or for "name"."""
     name, _, config = source.partition("/")
-    found = TASKS.get(source) or (() if config == PUBLISHED else TASKS.get(name, ()))
-    return tuple(dataclasses.replace(task, source=source) for task in found)
+    declared = TASKS.get(source) or (() if config == PUBLISHED else TASKS.get(name, ()))
+    return tuple(dataclasses.replace(task, source=source) for task in declared)
 
 
 def offered_tasks(
@@ -114,13 +114,13 @@ def offered_tasks(
     Raises:
       ConfigError: as `own_tasks`.
     """
-    offered, said = {}, []
+    offered, sentences = {}, []
     for source in sources:
         offered[source] = tasks_of(source)
         if not offered[source]:
             offered[source], sentence = own_tasks(data_dir, source)
-            said.append(sentence)
-    return offered, said
+            sentences.append(sentence)
+    return offered, sentences
 
 
 def select_tasks(
@@ -148,7 +148,7 @@ def select_tasks(
     return tuple(declared[name] for name in names)
 
 
-def wanted_sources(asked: Sequence[str], published: bool) -> list[str]:
+def wanted_sources(sources: Sequence[str], published: bool) -> list[str]:
     """Data sets as name[/config], "sixteen" as their names; under a protocol of published clips,
     the published ones.
 
@@ -156,7 +156,7 @@ def wanted_sources(asked: Sequence[str], published: bool) -> list[str]:
       ConfigError: none, or one that no published clips are declared for.
     """
     names = []
-    for part in asked:
+    for part in sources:
         names += SIXTEEN if part == "sixteen" else (part,)
     if published:
         names = [f"{name.partition('/')[0]}/{PUBLISHED}" for name in names]

@@ -71,7 +71,7 @@ class Task:
 
     @property
     def title(self) -> str:
-        """What reports call it."""
+        """Its name in reports."""
         return f"{self.source}: {self.name}"
 
     @property
@@ -157,7 +157,7 @@ def leaks(task: Task, cases: Mapping[str, np.ndarray]) -> list[str]:
       cases: split name -> case ids of its labelled examples.
     """
     sets = {split: set(np.unique(cases[split]).tolist()) for split in task.splits}
-    found = []
+    sentences = []
     for i, first in enumerate(task.splits):
         for second in task.splits[i + 1 :]:
             shared = sorted(sets[first] & sets[second])
@@ -165,11 +165,11 @@ def leaks(task: Task, cases: Mapping[str, np.ndarray]) -> list[str]:
                 continue
             some = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
             whole = f" ({first} and {second} hold the same cases)"
-            found.append(
+            sentences.append(
                 f"{len(shared)} of the {len(sets[second])} cases of {second} are also in {first} "
                 f"({some})" + (whole if sets[first] == sets[second] else "")
             )
-    return found
+    return sentences
 
 
 def check_splits(task: Task, cases: Mapping[str, np.ndarray]) -> None:
@@ -184,8 +184,8 @@ def check_splits(task: Task, cases: Mapping[str, np.ndarray]) -> None:
       RefusedTaskError: a split has no labelled example.
     """
     check_empty(task, cases)
-    if found := leaks(task, cases):
+    if shared := leaks(task, cases):
         raise LeakedSplitError(
-            f"task {task.name} refused: {'; '.join(found)}; split {task.source} by case, or ask "
+            f"task {task.name} refused: {'; '.join(shared)}; split {task.source} by case, or ask "
             "under protocol v1, which takes splits as they are and says so"
         )

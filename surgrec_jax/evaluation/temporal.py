@@ -44,12 +44,12 @@ class TCN:
     def apply(self, params: Params, features: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """Logits of every stage [stages, V, L, C] of sequences [V, L, D]; with a key, in training
         (dropout)."""
-        found, x = [], features
+        logits, x = [], features
         for s in range(self.stages):
             stage_key = None if key is None else jax.random.fold_in(key, s)
-            found.append(self._stage(params[f"stage{s}"], x, stage_key))
-            x = jax.nn.sigmoid(found[-1]) if self.multi_label else jax.nn.softmax(found[-1])
-        return jnp.stack(found)
+            logits.append(self._stage(params[f"stage{s}"], x, stage_key))
+            x = jax.nn.sigmoid(logits[-1]) if self.multi_label else jax.nn.softmax(logits[-1])
+        return jnp.stack(logits)
 
     def _stage(self, params: Params, x: jax.Array, key: jax.Array | None) -> jax.Array:
         x = _dense(params["enter"], x)
@@ -58,8 +58,8 @@ class TCN:
             seen = jnp.concatenate([_earlier(x, j * 2**i) for j in range(3)], -1)  # [V, L, 3 F]
             y = _dense(layer["mix"], jax.nn.relu(_dense(layer["conv"], seen)))
             if key is not None and self.dropout:
-                kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - self.dropout, y.shape)
-                y = jnp.where(kept, y / (1 - self.dropout), 0)
+                mask = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - self.dropout, y.shape)
+                y = jnp.where(mask, y / (1 - self.dropout), 0)
             x = x + y
         return _dense(params["leave"], x)
 
@@ -176,11 +176,11 @@ def temporal(settings: Grid = GRID, **sizes: int) -> Callable:
             steps=plan.steps(len(rows)),
             seed=seed,
         )
-        asked, there = sequences(queries.video_id, queries.time)
-        chunks = (read(queries.features, asked[v : v + size]) for v in range(0, len(asked), size))
-        found = grid.predict(tcn.last, params, chunks, multi_label)  # [G, V, L, C]
-        scores = np.empty((len(found), len(queries), found.shape[-1]), found.dtype)
-        scores[:, asked[there]] = found[:, there]
+        order, there = sequences(queries.video_id, queries.time)
+        chunks = (read(queries.features, order[v : v + size]) for v in range(0, len(order), size))
+        predicted = grid.predict(tcn.last, params, chunks, multi_label)  # [G, V, L, C]
+        scores = np.empty((len(predicted), len(queries), predicted.shape[-1]), predicted.dtype)
+        scores[:, order[there]] = predicted[:, there]
         return grid.drop_diverged(plan.names, scores)
 
     return train

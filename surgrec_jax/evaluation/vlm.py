@@ -89,7 +89,7 @@ def _words(name: str) -> str:
     return " ".join(spaced.split())
 
 
-def parse(asked: Question, answer: str) -> tuple[int, ...] | None:
+def parse(question: Question, answer: str) -> tuple[int, ...] | None:
     """Classes that an answer names, None where it is not exactly what was asked for.
 
     One number (a full stop, brackets or quotes around it are let pass), or several with commas
@@ -100,25 +100,25 @@ def parse(asked: Question, answer: str) -> tuple[int, ...] | None:
     if len(text) > MAX_ANSWER:
         return None
     text = text.strip("\"'`*()[] \n\t").removesuffix(".").strip("\"'`*()[] ")
-    count = len(asked.options)
-    if not asked.several:
+    count = len(question.options)
+    if not question.several:
         named = re.fullmatch(r"(\d{1,4})[.):]?\s+(\S.*)", text, re.ASCII)
         if named and 1 <= int(named[1]) <= count:
-            line = next(s for s in asked.text.splitlines() if s.startswith(f"{int(named[1])}. "))
-            said = named[2].strip().casefold()
-            if said != line.split(". ", 1)[1].casefold():
+            line = next(s for s in question.text.splitlines() if s.startswith(f"{int(named[1])}. "))
+            text = named[2].strip().casefold()
+            if text != line.split(". ", 1)[1].casefold():
                 return None
             text = named[1]
     if not re.fullmatch(r"\d{1,4}(\s*,\s*\d{1,4})*", text, re.ASCII):
         return None
     numbers = [int(part) for part in text.split(",")]
-    if asked.several and numbers == [0]:
+    if question.several and numbers == [0]:
         return ()
     if any(not 1 <= n <= count for n in numbers) or len(set(numbers)) < len(numbers):
         return None
-    if not asked.several and len(numbers) != 1:
+    if not question.several and len(numbers) != 1:
         return None
-    return tuple(asked.options[n - 1] for n in numbers)
+    return tuple(question.options[n - 1] for n in numbers)
 
 
 class EndpointError(UserError, OSError):

@@ -37,7 +37,7 @@ def read(path: pathlib.Path) -> tuple[dict[tuple[str, int], str], dict]:
         return {}, {}
     if path.stat().st_size > MAX_BYTES:
         raise DataError(f"{path} is larger than {MAX_BYTES} bytes: not an answers file")
-    found, about = {}, {}
+    answers, about = {}, {}
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -56,8 +56,8 @@ def read(path: pathlib.Path) -> tuple[dict[tuple[str, int], str], dict]:
             raise DataError(
                 f'{path}:{number} is not {{"unit", "phrasing", "answer"}}: {error}'
             ) from error
-        found[unit, phrasing] = answer
-    return found, about
+        answers[unit, phrasing] = answer
+    return answers, about
 
 
 def append(

@@ -65,7 +65,7 @@ class Asker:
 
         Raises:
           vlm.EndpointError: the endpoint stops answering; what it said is kept.
-          ValueError: no saved answer fits the task, or the folder holds something else, such as
+          DataError: no saved answer fits the task, or the folder holds something else, such as
             another model's answers.
         """
         task = labelled.task
@@ -91,9 +91,9 @@ class Asker:
             missing = [u for u in units if any((u, p) not in saved for p in range(self.phrasings))]
             for unit in tqdm.tqdm(missing, desc=f"asking {self.name}: {task.title}", disable=None):
                 pictures = self._pictures(labelled, source, units[unit])
-                for p, asked in enumerate(questions):
+                for p, question in enumerate(questions):
                     if (unit, p) not in saved:
-                        saved[unit, p] = self.endpoint.ask(asked.text, pictures)
+                        saved[unit, p] = self.endpoint.ask(question.text, pictures)
                         vlm_answers.append(path, unit, p, saved[unit, p], about)
         scores, facts = _read_answers(list(units), questions, saved, len(labelled.classes))
         row = next((row for row, _, _ in self.settings.rows()), FINE_TUNED)
@@ -107,7 +107,7 @@ class Asker:
         )
 
     def _about(self, task: Task) -> dict:
-        """What its answers about a task depend on besides unit and phrasing."""
+        """The facts that its answers about a task depend on, besides unit and phrasing."""
         frames, _, fps = self.clip  # pictures have a side of their own
         about = {"frames": self.frames, "side": self.side, "clip": [frames, fps]}
         if task.unit == "video":  # whose pictures are the centres of its clips
@@ -115,21 +115,21 @@ class Asker:
             about[per] = getattr(self.settings, per)
         return ({"model": self.endpoint.model} if self.endpoint else {}) | about
 
-    def _saved(self, path: pathlib.Path, asked: dict) -> dict[tuple[str, int], str]:
-        """The answers in a file. Raises ValueError where they are another model's, or about other
+    def _saved(self, path: pathlib.Path, wanted: dict) -> dict[tuple[str, int], str]:
+        """The answers in a file. Raises DataError where they are another model's, or about other
         pictures; a file that does not say is taken only where nothing is added to it."""
         saved, about = vlm_answers.read(path)
         unknown = not about and (self.endpoint is None or not saved)
-        if unknown or all(about.get(name) == value for name, value in asked.items()):
+        if unknown or all(about.get(name) == value for name, value in wanted.items()):
             return saved
         told = json.dumps(about)[:200] if about else "what it does not say"
         raise DataError(
-            f"{path} holds answers about {told}; asked is {json.dumps(asked)}: "
+            f"{path} holds answers about {told}; asked is {json.dumps(wanted)}: "
             "give another folder as vlm.answers"
         )
 
     def _list_units(self, path, units: Mapping[str, np.ndarray], questions) -> None:
-        rows = [{"questions": [asked.text for asked in questions]}]
+        rows = [{"questions": [question.text for question in questions]}]
         vlm_answers.write_units(path, rows + [{"unit": unit} for unit in units])
 
     def _pictures(self, labelled: LabelledTask, source: Source, rows: np.ndarray) -> list[bytes]:
@@ -151,7 +151,7 @@ def from_config(config, settings: Settings, clip: tuple[int, int, float]) -> Ask
     """An asker from `config.vlm`, about the clips of encoders that take `clip`.
 
     Raises:
-      ValueError: neither an endpoint nor a folder, a key that is not in the environment, or numbers
+      ConfigError: neither an endpoint nor a folder, a key that is not in the environment, or numbers
         out of range.
     """
     if not 1 <= config.phrasings <= vlm.PHRASINGS:
@@ -207,14 +207,14 @@ def _units(labelled: LabelledTask) -> dict[str, np.ndarray]:
     if labelled.task.unit == "video":
         videos = np.unique(split.video_id)
         return {str(v): np.flatnonzero(split.video_id == v) for v in videos}
-    found: dict[str, np.ndarray] = {}
+    units: dict[str, np.ndarray] = {}
     for i, (video, time) in enumerate(zip(split.video_id, split.time, strict=True)):
         name, number = f"{video}@{time:.2f}", 1
-        while name in found:  # clips of a segment that is too short for two different ones
+        while name in units:  # clips of a segment that is too short for two different ones
             number += 1
             name = f"{video}@{time:.2f}#{number}"
-        found[name] = np.array([i])
-    return found
+        units[name] = np.array([i])
+    return units
 
 
 def _some_units(labelled: LabelledTask, limit: int) -> LabelledTask:
@@ -232,8 +232,8 @@ def _some_units(labelled: LabelledTask, limit: int) -> LabelledTask:
     chosen = sorted(order[np.argsort(turn[order], kind="stable")][:limit])
     rows = np.sort(np.concatenate([units[i] for i in chosen]))
     arrays = ("rows", "labels", "case_id", "video_id", "record", "view", "time")
-    kept = {field: getattr(labelled.test, field)[rows] for field in arrays}
-    test: Split = dataclasses.replace(labelled.test, **kept)
+    fields = {field: getattr(labelled.test, field)[rows] for field in arrays}
+    test: Split = dataclasses.replace(labelled.test, **fields)
     return dataclasses.replace(labelled, test=test)
 
 
@@ -245,20 +245,20 @@ def _read_answers(
     several = questions[0].several
     scores = np.zeros((len(questions), len(units), classes + (not several)), np.float32)
     unparseable, missing, examples = [], 0, []
-    for p, asked in enumerate(questions):
+    for p, question in enumerate(questions):
         bad = 0
         for u, unit in enumerate(units):
             answer = saved.get((unit, p))
-            said = None if answer is None else vlm.parse(asked, answer)
+            chosen = None if answer is None else vlm.parse(question, answer)
             missing += answer is None
-            if said is None:
+            if chosen is None:
                 bad += 1
                 if answer is not None and len(examples) < _EXAMPLES:
                     examples.append(answer[:120])
                 if not several:
                     scores[p, u, classes] = 1
             else:
-                scores[p, u, list(said)] = 1
+                scores[p, u, list(chosen)] = 1
         unparseable.append(bad / len(units))
     facts = {
         "units": len(units),

@@ -56,6 +56,17 @@ def test_a_name_and_a_run_with_another_sign_between_them():
         benchmark.candidates("MAE:runs/mae")
 
 
+def test_encoders_are_named_before_their_paths_or_by_themselves(tmp_path):
+    path = save_encoder(tmp_path / "lr=0.1", [])
+    named = benchmark.candidates(f"{path},mine={path}", "checkpoint")
+    assert [(one.name, one.checkpoint) for one in named] == [
+        ("mae lr=0.1 step 1", str(path)),
+        ("mine", str(path)),
+    ]
+    with pytest.raises(ValueError, match="give --config.checkpoint=NAME=RUN"):
+        benchmark.candidates("", "checkpoint")
+
+
 @pytest.mark.slow
 def test_from_prepared_data_to_table_and_page_and_again(tmp_path, capsys):
     data = tmp_path / "data"
