@@ -103,6 +103,32 @@ class Audits:
         return json.loads(json.dumps(value))
 
 
+def facts(
+    metas: Mapping[str, Mapping[str, Any]],
+    sources: Mapping[str, Mapping[str, Source]],
+    folder: str | os.PathLike,
+    data_dir: str | os.PathLike,
+) -> dict[str, dict]:
+    """The parts of a comparison's results that audits give.
+
+    Args:
+      metas: encoder -> meta of its checkpoint. sources: data set -> split -> source.
+      folder, data_dir: as for `Audits`.
+
+    Returns:
+      "audit": data set -> verdict; "overlap": encoder -> data set -> overlap.
+    """
+    audits = Audits(folder, data_dir)
+    firsts = {name: next(iter(splits.values())) for name, splits in sources.items()}
+    return {
+        "audit": {name: audits.verdict(first) for name, first in firsts.items()},
+        "overlap": {
+            model: {name: audits.overlap(meta, first) for name, first in firsts.items()}
+            for model, meta in metas.items()
+        },
+    }
+
+
 def lines(overlaps: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Sequence[str]:
     """Sentences for the terminal: model -> source -> overlap."""
     return [

@@ -105,17 +105,10 @@ def run(config) -> pathlib.Path:
     out, train = pathlib.Path(config.out), None
     if settings.rules.finetune:
         train = functools.partial(benchmark_finetune.fine_tune, config=config, out=out)
-    measured, _ = compare(
-        encoders,
-        tasks,
-        sources,
-        settings,
-        out,
-        audits.Audits(out / "audits", config.data_dir),
-        asker=asker,
-        train=train,
-    )
+    measured, _ = compare(encoders, tasks, sources, settings, out, asker=asker, train=train)
     measured |= {"missing": missing, "notes": sentences + measured["notes"]}
+    metas = {one.name: one.encoder.meta for one in encoders}
+    measured |= audits.facts(metas, sources, out / "audits", config.data_dir)
     if config.frames_in_report:
         report_frames.add_frames(measured, sources, out / "frames")
     files.write_json(out / "results.json", measured)

@@ -58,15 +58,10 @@ def run(config) -> pathlib.Path:
     encoders = candidates(config.checkpoint, "checkpoint")
     splits = open_splits(config.data_dir, source, tasks)
     out = pathlib.Path(config.out or pathlib.Path(encoders[0].checkpoint) / "probe")
-    measured, cells = compare(
-        encoders,
-        {source: tasks},
-        {source: splits},
-        settings,
-        out,
-        audits.Audits(out / "audits", config.data_dir),
-        cache=config.cache,
-    )
+    tables = {source: tasks}, {source: splits}
+    measured, cells = compare(encoders, *tables, settings, out, cache=config.cache)
+    metas = {one.name: one.encoder.meta for one in encoders}
+    measured |= audits.facts(metas, {source: splits}, out / "audits", config.data_dir)
     measured |= {"notes": measured["notes"] + sentences, "source": splits[tasks[0].splits[0]].name}
     measured["data"] = measured["data"][source]
     np.savez_compressed(out / "predictions.npz", **predictions(cells, groups(encoders, settings)))

@@ -55,8 +55,8 @@ class Interval:
 
 
 def draw_cases(num_cases: int, num_resamples: int, seed: int) -> np.ndarray:
-    """The number of times that each case is drawn in each resample: float [num_resamples, num_cases].
-    Rows sum to num_cases."""
+    """The number of times that each case is drawn in each resample: float [R, num_cases]. The rows
+    sum to num_cases."""
     rng = np.random.default_rng([seed, num_cases, num_resamples])
     return rng.multinomial(num_cases, np.full(num_cases, 1 / num_cases), num_resamples).astype(
         float

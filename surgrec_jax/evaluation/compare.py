@@ -6,7 +6,6 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation import columns, notes
@@ -28,21 +27,12 @@ from surgrec_jax.safety.errors import UserError
 Train = Callable[[Candidate, Task], Candidate]
 
 
-class Audits(Protocol):
-    """The audit of data sets, as JSON-able facts."""
-
-    def verdict(self, source: Source) -> dict: ...
-
-    def overlap(self, meta: Mapping, source: Source) -> dict: ...
-
-
 def compare(
     encoders: Sequence[Candidate],
     tasks: Mapping[str, Sequence[Task]],
     sources: Mapping[str, Mapping[str, Source]],
     settings: Settings,
     out: str | os.PathLike,
-    audits: Audits,
     *,
     cache: bool = True,
     asker: Asker | None = None,
@@ -54,13 +44,12 @@ def compare(
       tasks: source -> its tasks.
       sources: source -> split -> opened source, the training split first.
       out: folder of cells/ and features/; cells that stand there are not computed again.
-      audits: says what is wrong with a data set, and whether an encoder was pretrained on it.
       cache: whether features are kept.
       asker: a language model.
       train: gives the encoder that is trained on a task, under a protocol that trains them whole.
 
     Returns:
-      The results (see `summarise`), and the cells they are made of.
+      The results (see `summarise`; those of the audit are not among them), and their cells.
     """
     start = time.monotonic()
     groups = columns.groups(encoders, settings)
@@ -81,33 +70,20 @@ def compare(
                 outcomes += table.run_source([task], splits, columns.groups(trained, settings))
     cells = [outcome for outcome in outcomes if isinstance(outcome, Cell)]
     tests = {name: splits[tasks[name][0].splits[2]] for name, splits in sources.items()}
-    firsts = {name: next(iter(splits.values())) for name, splits in sources.items()}
-    classes = {(cell.task["source"], cell.task["name"]): cell.task["classes"] for cell in cells}
-    scored = [
-        (task, classes[pair])
-        for name in sources
-        for task in tasks[name]
-        if (pair := (task.source, task.name)) in classes
-    ]
+    by_name = {(task.source, task.name): task for name in sources for task in tasks[name]}
+    scored = {by_name[c.task["source"], c.task["name"]]: c.task["classes"] for c in cells}
     return summarise(
         outcomes,
         columns.ordered(groups) + ([asker.column] if asker else []),
         settings,
         protocol={**dataclasses.asdict(settings), "title": settings.rules.title},
         environment=notes.environment(),
-        notes=notes.notes(tests, groups, settings, scored),
+        notes=notes.notes(tests, groups, settings, scored.items()),
         data={
             name: {split: source.fingerprint for split, source in splits.items()}
             for name, splits in sources.items()
         },
         missing=[],
-        audit={name: audits.verdict(first) for name, first in firsts.items()},
-        overlap={
-            one.name: {
-                name: audits.overlap(one.encoder.meta, first) for name, first in firsts.items()
-            }
-            for one in encoders
-        },
         seconds=round(time.monotonic() - start, 1),
     ), cells
 

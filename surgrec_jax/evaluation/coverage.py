@@ -65,10 +65,8 @@ def coverage(
             "frames": bootstrap.Samples(right.mean(), drawn, len(right)),
         }
         for name, of in samples.items():
-            interval = of.interval(level)
-            held[name].append(
-                (interval.low <= TRUTH <= interval.high, interval.high - interval.low)
-            )
+            ends = of.interval(level)
+            held[name].append((ends.low <= TRUTH <= ends.high, ends.high - ends.low))
     return {name: tuple(np.mean(values, 0).tolist()) for name, values in held.items()}
 
 

@@ -88,9 +88,8 @@ def load_shard(folder: pathlib.Path, shard: int) -> Features | None:
         array = untrusted.read_array(path.with_suffix(".npy"), mmap=True)
         arrays = untrusted.read_arrays(path)
         fields = {field: arrays[field] for field in (*TEXT, *NUMBERS)}
-        labels = {
-            n.removeprefix("labels/"): x for n, x in arrays.items() if n.startswith("labels/")
-        }
+        tracks = [name for name in arrays if name.startswith("labels/")]
+        labels = {track.removeprefix("labels/"): arrays[track] for track in tracks}
         if array.ndim not in (2, 3) or len(array) != len(fields["record"]):
             raise ValueError(f"{len(fields['record'])} clips, but features {array.shape}")
         if any(x.shape[:1] != array.shape[:1] for x in arrays.values()):

@@ -2,7 +2,7 @@
 
 import itertools
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 
 import jax
@@ -23,7 +23,7 @@ def notes(
     sources: Mapping[str, Source],
     groups: Sequence[Group],
     settings: Settings,
-    tasks: Sequence[tuple[Task, Sequence[str]]],
+    tasks: Iterable[tuple[Task, Sequence[str]]],
 ) -> list[str]:
     """Sentences that every reader of the table must know.
 

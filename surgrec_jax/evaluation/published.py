@@ -37,7 +37,7 @@ def train(train, targets, weights, queries, multi_label: bool, seed: int):
     """
     if multi_label:
         raise ConfigError("the published protocol has one class per clip, this task several labels")
-    features, rows_to_score = _normed(train.features), _normed(queries.features)
+    features, tests = _normed(train.features), _normed(queries.features)
     counted = np.flatnonzero(weights > 0)
     if not len(counted):
         raise DataError("no training example has a positive weight")
@@ -50,9 +50,7 @@ def train(train, targets, weights, queries, multi_label: bool, seed: int):
         jax.random.key(seed),
         classes=targets.shape[1],
     )
-    logits = (
-        np.einsum("md,edc->emc", rows_to_score, np.asarray(kernels)) + np.asarray(biases)[:, None]
-    )
+    logits = np.einsum("md,edc->emc", tests, np.asarray(kernels)) + np.asarray(biases)[:, None]
     scores = np.exp(logits - logits.max(-1, keepdims=True))
     scores = scores / scores.sum(-1, keepdims=True)
     return tuple(float(e) for e in range(EPOCHS, 0, -1)), scores[::-1].astype(np.float32)

@@ -14,7 +14,7 @@ from surgrec_jax.evaluation.report_results import (
     task_cell,
 )
 from surgrec_jax.evaluation.report_tasks import task_section
-from surgrec_jax.evaluation.results import caption
+from surgrec_jax.evaluation.results import caption, not_scored
 from surgrec_jax.evaluation.svg import Bar, bars, clip_text, escape
 
 
@@ -124,18 +124,9 @@ def _tables(results: Mapping, names: Sequence[str]) -> str:
 def _not_scored(results: Mapping) -> str:
     """Everything that is missing, refused or failed; it is never a zero in a table."""
     parts = []
-    for title, entries, text in (
-        ("Missing: not prepared", results["missing"], lambda e: f"{e['source']}: {e['reason']}"),
-        ("Refused", results["refused"], lambda e: f"{e['source']}, {e['task']}: {e['reason']}"),
-        (
-            "Failed",
-            results["failed"],
-            lambda e: f"{e['source']}, {e['task']}, {e['column']}: {e['reason']}",
-        ),
-    ):
-        if entries:
-            items = "".join(f"<li>{escape(text(entry))}</li>" for entry in entries)
-            parts.append(f"<h3>{title}</h3><ul class='findings'>{items}</ul>")
+    for title, lines in not_scored(results).items():
+        items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+        parts.append(f"<h3>{title}</h3><ul class='findings'>{items}</ul>")
     if not parts:
         return ""
     return f"<h2>Not scored</h2>{card(''.join(parts))}"
@@ -146,12 +137,10 @@ def _overlap(results: Mapping) -> str:
     rows = []
     css = {"none": "good", "found": "bad", "possible": "bad"}
     for model, of_model in results["overlap"].items():
-        for source, verdict in of_model.items():
-            status = verdict["status"]
+        for source, entry in of_model.items():
+            status = entry["status"]
             chip = f'<span class="chip {css.get(status, "")}">{escape(status)}</span>'
-            text = (
-                f'<span class="small" style="white-space:normal">{escape(verdict["text"])}</span>'
-            )
+            text = f'<span class="small" style="white-space:normal">{escape(entry["text"])}</span>'
             rows.append([escape(model), escape(source), chip, text])
     if not rows:
         return ""

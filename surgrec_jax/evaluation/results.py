@@ -229,6 +229,20 @@ def caption(results: Mapping) -> str:
     return f"{text}."
 
 
+def not_scored(results: Mapping) -> dict[str, list[str]]:
+    """Title -> lines of everything that has no score."""
+    parts = {
+        "Missing: not prepared": [(e["source"], e) for e in results["missing"]],
+        "Refused": [(f"{e['source']}, {e['task']}", e) for e in results["refused"]],
+        "Failed": [(f"{e['source']}, {e['task']}, {e['column']}", e) for e in results["failed"]],
+    }
+    return {
+        title: [f"{name}: {entry['reason']}" for name, entry in entries]
+        for title, entries in parts.items()
+        if entries
+    }
+
+
 def markdown(results: Mapping) -> str:
     """The table as Markdown, one line per task and row, with everything that was not scored."""
 
@@ -250,25 +264,13 @@ def markdown(results: Mapping) -> str:
             parts += [f"{third[column]} to random"] if third[column] else []
             cells.append("<br>".join(part for part in parts if part) or "-")
         text.append("| " + " | ".join(map(cell, cells)) + " |")
-    for title, entries in (
-        ("Missing: not prepared", [f"{e['source']}: {e['reason']}" for e in results["missing"]]),
-        ("Refused", [f"{e['source']}, {e['task']}: {e['reason']}" for e in results["refused"]]),
-        (
-            "Failed",
-            [
-                f"{e['source']}, {e['task']}, {e['column']}: {e['reason']}"
-                for e in results["failed"]
-            ],
-        ),
-        (
-            "Pretraining and test cases",
-            [
-                f"{model}, {source}: {overlap['text']}"
-                for model, of_model in results["overlap"].items()
-                for source, overlap in of_model.items()
-            ],
-        ),
-    ):
+    parts = not_scored(results)
+    parts["Pretraining and test cases"] = [
+        f"{model}, {source}: {overlap['text']}"
+        for model, of_model in results["overlap"].items()
+        for source, overlap in of_model.items()
+    ]
+    for title, entries in parts.items():
         if entries:
             text += ["", f"## {title}", "", *(f"- {cell(entry)}" for entry in entries)]
     return "\n".join(text) + "\n"

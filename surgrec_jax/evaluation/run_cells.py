@@ -4,7 +4,6 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
 
 from surgrec_jax.data.records import Source
 from surgrec_jax.evaluation import cells, columns
@@ -16,6 +15,7 @@ from surgrec_jax.evaluation.features import Features
 from surgrec_jax.evaluation.labelled_task import LabelledTask, label_task
 from surgrec_jax.evaluation.rules import Settings
 from surgrec_jax.evaluation.tasks import RefusedTaskError, Task
+from surgrec_jax.evaluation.vlm_column import Asker
 from surgrec_jax.safety.errors import DataError, UserError
 
 
@@ -36,14 +36,6 @@ class Failure:
     task: str
     column: str
     reason: str
-
-
-class Asker(Protocol):
-    """A language model: its column is not trained but asked, about the clips of the first group."""
-
-    column: Column
-
-    def ask(self, labelled: LabelledTask, sources: Mapping[str, Source]) -> Cell: ...
 
 
 @dataclasses.dataclass
@@ -160,13 +152,15 @@ class _Stage:
             for column in self.columns
         }
         stored = {pair: cells.load(folder, k) for pair, k in keys.items()}
-        features, broken = self._extract([
-            column for column in self.columns
-            if any(stored[task.name, column.name] is None for task in self.tasks)
-        ])  # fmt: skip
+        lacking = {column for _, column in (pair for pair in stored if stored[pair] is None)}
+        features, broken = {}, {}
+        if lacking:
+            able = [column for column in self.group.columns if column.encoders]
+            # The labels come with the features, whichever column they are of.
+            drawn = [column for column in able if column.name in lacking] or able[:1]
+            features, broken = self._extract(drawn)
         for task in self.tasks:
-            lacking = [c for c in self.columns if stored[task.name, c.name] is None]
-            labelled = self._label(task, features) if lacking and features else None
+            labelled = self._label(task, features) if features else None
             if isinstance(labelled, Refusal):
                 yield labelled
             for column in self.columns:
@@ -184,38 +178,27 @@ class _Stage:
                     yield outcome
 
     def _extract(
-        self, lacking: Sequence[Column]
+        self, drawn: Sequence[Column]
     ) -> tuple[dict[str, dict[str, Features]], dict[str, str]]:
         """Split -> feature name -> features, and column -> the reason why it has no features.
 
         One pass serves all columns; if it fails, each has a pass of its own, so that a bad encoder
         spoils no other's.
         """
-        drawn = [column for column in lacking if column.encoders]
-        if lacking and not drawn:  # the labels come with the features of any column
-            drawn = [column for column in self.group.columns if column.encoders][:1]
+        settings, cache = self.table.settings, self.table.cache
         try:
-            return self._extract_together(drawn), {}
+            return columns.extract(self.group, drawn, self.sources, settings, cache), {}
         except UserError as error:
             if len(drawn) == 1:
                 return {}, {drawn[0].name: str(error)}
         features: dict[str, dict[str, Features]] = {}
         broken: dict[str, str] = {}
         for column in drawn:
-            try:
-                own = self._extract_together([column])
-            except UserError as error:
-                broken[column.name] = str(error)
-                continue
+            own, reason = self._extract([column])
+            broken |= reason
             for split, named in own.items():
                 features.setdefault(split, {}).update(named)
         return features, broken
-
-    def _extract_together(self, drawn: Sequence[Column]) -> dict[str, dict[str, Features]]:
-        if not drawn:
-            return {}
-        settings, cache = self.table.settings, self.table.cache
-        return columns.extract(self.group, drawn, self.sources, settings, cache)
 
     def _label(
         self, task: Task, features: Mapping[str, Mapping[str, Features]]

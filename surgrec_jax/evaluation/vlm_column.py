@@ -151,8 +151,8 @@ def from_config(config, settings: Settings, clip: tuple[int, int, float]) -> Ask
     """An asker from `config.vlm`, about the clips of encoders that take `clip`.
 
     Raises:
-      ConfigError: neither an endpoint nor a folder, a key that is not in the environment, or numbers
-        out of range.
+      ConfigError: neither an endpoint nor a folder, a key that is not in the environment, or
+        numbers out of range.
     """
     if not 1 <= config.phrasings <= vlm.PHRASINGS:
         raise ConfigError(f"vlm.phrasings={config.phrasings}: choose 1 to {vlm.PHRASINGS}")

@@ -1,6 +1,6 @@
 """A probe of opened sources, for tests."""
 
-from surgrec_jax import audits, probe
+from surgrec_jax import probe
 from surgrec_jax.evaluation.columns import groups
 from surgrec_jax.evaluation.compare import compare
 
@@ -8,8 +8,5 @@ from surgrec_jax.evaluation.compare import compare
 def probe_sources(candidates, sources, tasks, settings, folder):
     """Results and predictions of encoders on tasks of one source (split -> source)."""
     name = tasks[0].source if tasks else ""
-    found = audits.Audits(folder / "audits", folder)
-    measured, cells = compare(
-        candidates, {name: tasks}, {name: sources}, settings, folder, found, cache=True
-    )
+    measured, cells = compare(candidates, {name: tasks}, {name: sources}, settings, folder)
     return measured, probe.predictions(cells, groups(candidates, settings))
