@@ -17,7 +17,7 @@ test-slow: .venv/development
 	$(PYTEST) -m slow
 
 test-beam: .venv-beam/ready
-	.venv-beam/bin/python -m pytest tests/data_builders/test_beam.py
+	.venv-beam/bin/python -m pytest tests/data_builders/build/test_beam.py
 
 lint: .venv/development
 	$(BIN)/ruff check .

@@ -9,12 +9,12 @@ def evaluation() -> ConfigDict:
     config.out = ""  # folder of cells/, features/ and the results
     config.data_dir = "data"
     config.protocol = "v2"  # v2, v1 (as published, faults included), few-shot, fine-tune
-    config.tasks = "all"  # by name, with commas; see surgrec_jax/evaluation/task_list.py
+    config.tasks = "all"  # by name, with commas; see surgrec_jax/evaluation/tasks/task_list.py
     config.clip = ""  # FRAMESxSIDE@FPS that every encoder must take; empty = each its own
     config.clips_per_record = 2  # evenly spaced over the stored segment
     config.crops = 1  # squares along the long side of every clip; 3 is VideoMAE's test
 
-    config.heads = "linear,knn"  # see surgrec_jax/evaluation/heads.py; the first one leads
+    config.heads = "linear,knn"  # see surgrec_jax/evaluation/heads/registry.py; the first one leads
     config.seeds = 3  # probe seeds: which training cases are drawn, initial values
     config.init_seeds = 2  # random-initialised encoders of the same shape
     config.train_resample = "cases"  # what a seed draws: cases, clips (one per record), none

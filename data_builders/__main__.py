@@ -2,8 +2,8 @@
 
 import sys
 
-from data_builders.common.cli import main
-from surgrec_jax.terminal import escape_output
+from data_builders.common.commands.cli import main
+from surgrec_jax.safety.terminal import escape_output
 
 if __name__ == "__main__":
     escape_output()

@@ -11,20 +11,23 @@ from collections.abc import Mapping, Sequence
 
 from absl import app, flags
 
-from surgrec_jax import audits, benchmark_finetune, commands
-from surgrec_jax.classifier import load_fitting
+from surgrec_jax import commands
+from surgrec_jax.audit import audits
 from surgrec_jax.commands import CONFIG, items, parse_flags, quiet
-from surgrec_jax.data.locate import build_command
-from surgrec_jax.data.records import Source, open_source
-from surgrec_jax.evaluation import report, report_benchmark, report_frames, results, vlm_column
-from surgrec_jax.evaluation.columns import Candidate
-from surgrec_jax.evaluation.compare import compare
-from surgrec_jax.evaluation.rules import Settings, parse_clip
-from surgrec_jax.evaluation.task_list import offered_tasks, select_tasks, wanted_sources
-from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.evaluation.benchmark import finetuned, results
+from surgrec_jax.evaluation.benchmark.columns import Candidate
+from surgrec_jax.evaluation.benchmark.compare import compare
+from surgrec_jax.evaluation.heads.rules import Settings, parse_clip
+from surgrec_jax.evaluation.report import benchmark, frames, summary
+from surgrec_jax.evaluation.tasks.task import Task
+from surgrec_jax.evaluation.tasks.task_list import offered_tasks, select_tasks, wanted_sources
+from surgrec_jax.evaluation.vlm import column
+from surgrec_jax.frozen.classifier import load_fitting
+from surgrec_jax.records.locate import build_command
+from surgrec_jax.records.source import Source, open_source
 from surgrec_jax.safety import files
 from surgrec_jax.safety.errors import ConfigError, UserError, run_command
-from surgrec_jax.terminal import escape_output
+from surgrec_jax.safety.terminal import escape_output
 
 flags.adopt_module_key_flags(commands)  # --help lists them
 
@@ -96,7 +99,7 @@ def run(config) -> pathlib.Path:
     encoders = candidates(config.checkpoints)
     asker = None
     if config.vlm.name:
-        asker = vlm_column.from_config(config.vlm, settings, encoders[0].encoder.clip)
+        asker = column.from_config(config.vlm, settings, encoders[0].encoder.clip)
     sources, missing = _open(config.data_dir, tasks)
     if not sources:
         for entry in missing:
@@ -104,17 +107,17 @@ def run(config) -> pathlib.Path:
         raise ConfigError("none of the data sets is prepared: nothing to compare on")
     out, train = pathlib.Path(config.out), None
     if settings.rules.finetune:
-        train = functools.partial(benchmark_finetune.fine_tune, config=config, out=out)
+        train = functools.partial(finetuned.fine_tune, config=config, out=out)
     measured, _ = compare(encoders, tasks, sources, settings, out, asker=asker, train=train)
     measured |= {"missing": missing, "notes": sentences + measured["notes"]}
     metas = {one.name: one.encoder.meta for one in encoders}
     measured |= audits.facts(metas, sources, out / "audits", config.data_dir)
     if config.frames_in_report:
-        report_frames.add_frames(measured, sources, out / "frames")
+        frames.add_frames(measured, sources, out / "frames")
     files.write_json(out / "results.json", measured)
     (out / "results.md").write_text(results.markdown(measured), encoding="utf-8")
-    page = report_benchmark.build(measured, out / "frames")
-    written = report.write_report(out / "index.html", page)
+    page = benchmark.build(measured, out / "frames")
+    written = summary.write_report(out / "index.html", page)
     print_results(measured)
     print(
         f"\nWritten in {measured['seconds']:.0f} s: {out / 'results.json'}, results.md, {written}"

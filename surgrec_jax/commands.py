@@ -1,12 +1,15 @@
 """What the command lines share: the flags that several have, their parser, and lists."""
 
+import ast
+import contextlib
 import itertools
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from surgrec_jax.config import ConfigError, flatten, load_file, unknown_key_hint
 
@@ -71,3 +74,44 @@ def _check_overrides(argv: Sequence[str], example: str) -> None:
     for key in overrides:
         if key not in known and not any(k.startswith(key + ".") for k in known):
             raise ConfigError(f"--config.{key} does not exist; {unknown_key_hint(config, key)}")
+
+
+def load_config(text: str, changes: Sequence[str]) -> ConfigDict:
+    """The config of `file[:variant]` with KEY=VALUE changes.
+
+    Raises:
+        ConfigError: no such file or key.
+    """
+    config = load_file(text)
+    for change in changes:
+        key, _, value = change.partition("=")
+        if key not in flatten(config.to_dict()):
+            raise ConfigError(f"{key} does not exist; {unknown_key_hint(config, key)}")
+        with contextlib.suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(value)
+        with config.ignore_type():
+            config.update_from_flattened_dict({key: value})
+    return config
+
+
+def show(figures: dict[str, Any], indent: str = "") -> None:
+    """One figure a line, nested ones indented."""
+    width = max(map(len, figures), default=0)
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            print(f"{indent}{key}")
+            show(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            print(f"{indent}{key}")
+            for one in value:
+                print(f"{indent}  " + "  ".join(f"{k} {_text(v)}" for k, v in one.items()))
+        else:
+            print(f"{indent}{key:<{width}}  {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    if isinstance(value, list | tuple):
+        return " to ".join(_text(v) for v in value)
+    return "-" if value is None else str(value)

@@ -1,7 +1,5 @@
 """From a config file to frozen values: everything below the trainer takes plain arguments."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import math
@@ -14,15 +12,15 @@ from typing import Any
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from surgrec_jax import optim, sharding, untrusted
+from surgrec_jax import optim, sharding
 from surgrec_jax.models.attention import check_device
-from surgrec_jax.models.presets import MAE_DECODERS, Compute, ViTConfig, preset
-from surgrec_jax.objectives import Objective, Question, make_classify, make_objective
-from surgrec_jax.safety import files
+from surgrec_jax.models.presets import Compute, ViTConfig, preset
+from surgrec_jax.objectives import Objective, Question, earlier, find_objective
+from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError
 
 FILE = "config.json"
-# model.preset of runs that take their architecture from `init_from` (see finetune.complete).
+# model.preset of runs that take their architecture from `init_from` (see warm_start).
 FROM_CHECKPOINT = "checkpoint"
 
 # What may differ when a workdir is continued: none of it changes the numbers of a run by more
@@ -60,8 +58,6 @@ LEAST = {
         [f"model.{x}" for x in ("width", "depth", "heads", "mlp_dim", "num_frames")], 1
     ),
     **dict.fromkeys([f"model.{x}" for x in ("image_size", "tubelet", "patch")], 1),
-    **dict.fromkeys([f"mae.decoder_{x}" for x in ("depth", "width", "heads")], 1),
-    **dict.fromkeys([f"jepa.predictor_{x}" for x in ("depth", "width", "heads")], 1),
     **dict.fromkeys(("max_nonfinite", "probe.every", "images.every"), 0),
     **dict.fromkeys(("checkpoint.keep_best", "checkpoint.max_failures", "data.timeout_s"), 0),
     **dict.fromkeys(("optim.warmup_steps", "optim.cooldown_steps", "optim.clip_norm"), 0),
@@ -79,7 +75,7 @@ def check_numbers(config: ConfigDict, least: Mapping[str, float] = LEAST) -> Non
             raise ConfigError(f"{key}={value}: give at least {least[key]}")
 
 
-def set_fields(values: ConfigDict) -> dict[str, Any]:
+def set_fields(values: ConfigDict | dict[str, Any]) -> dict[str, Any]:
     """The fields of a section that have a value; placeholders left open are dropped."""
     return {k: v for k, v in values.items() if v is not None}
 
@@ -110,6 +106,18 @@ def make_compute(config: ConfigDict) -> Compute:
     return Compute(dtype=jnp.dtype(dtype), **fields)
 
 
+def objective_kind(config: ConfigDict) -> type[Objective]:
+    """The class of `config.objective`.
+
+    Raises:
+        ConfigError: no such objective, or a config without its section.
+    """
+    name, kind = config.objective, find_objective(config.objective)
+    if name not in config:
+        raise ConfigError(f"objective={name!r}: this config has no section {name}; see configs/")
+    return kind
+
+
 def build_objective(
     config: ConfigDict, compute: Compute | None = None, question: Question | None = None
 ) -> Objective:
@@ -117,40 +125,13 @@ def build_objective(
 
     Args:
         compute: of `make_compute`, which is called where it is None.
-        question: what fine-tuning asks.
+        question: what is asked of the labels, for an objective that needs them.
     """
-    name = config.objective
-    if name not in ("mae", "jepa", "classify"):
-        raise ConfigError(f"objective={name!r}: choose from ('mae', 'jepa', 'classify')")
-    if name not in config:
-        raise ConfigError(f"objective={name!r}: this config has no section {name}; see configs/")
-    compute = compute or make_compute(config)
-    if name == "classify":
-        options = set_fields(config.classify)
-        del options["track"], options["frame"]  # of the question
-        options["mixing"] = dict(options["mixing"])
-        return make_classify(make_encoder(config), options, question, compute)
-    options = set_fields(config[name])
-    if name == "mae":
-        sizes, known = ("depth", "width", "heads"), MAE_DECODERS.get(config.model.preset)
-        missing = [f"mae.decoder_{k}" for k in sizes if f"decoder_{k}" not in options]
-        if known:
-            options = {f"decoder_{k}": v for k, v in zip(sizes, known, strict=True)} | options
-        elif config.model.preset != FROM_CHECKPOINT:
-            raise ConfigError(
-                f"model.preset={config.model.preset!r}: choose from {tuple(MAE_DECODERS)}"
-            )
-        elif missing:
-            raise ConfigError(
-                f"model.preset={FROM_CHECKPOINT!r} says nothing of the decoder: give "
-                f"{', '.join(missing)}"
-            )
-    else:
-        masks = options["masks"]
-        if not masks or not all(isinstance(mask, (dict, ConfigDict)) for mask in masks):
-            raise ConfigError(f"jepa.masks={masks!r}: give a tuple of dicts, see configs/jepa.py")
-        options["masks"] = [dict(mask) for mask in masks]
-    return make_objective(name, make_encoder(config), options, compute)
+    kind, compute = objective_kind(config), compute or make_compute(config)
+    section = set_fields(config[config.objective].to_dict())
+    return kind.from_config(
+        make_encoder(config), section, compute, preset=config.model.preset, question=question
+    )
 
 
 def build_optimizer(config: ConfigDict, decayed: tuple[str, ...]) -> optim.AdamW:
@@ -174,13 +155,6 @@ def build_optimizer(config: ConfigDict, decayed: tuple[str, ...]) -> optim.AdamW
         clip_per_module=o.clip_per_module,
         layer_decay=o.get("layer_decay", 1.0),
     )
-
-
-def build_momentum(config: ConfigDict) -> optim.Schedule | None:
-    """The EMA target's momentum over the run, for objectives that have a target."""
-    if "momentum" not in config.optim:
-        return None
-    return optim.linear(config.optim.momentum, config.optim.end_momentum, config.steps)
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -220,10 +194,7 @@ def read_kept(path: Path) -> dict[str, Any]:
     Raises:
         OSError, ValueError: it cannot be read.
     """
-    kept = untrusted.read_json(path)
-    if isinstance(kept.get("classify"), dict):
-        kept["classify"].setdefault("frame", "centre")
-    return kept
+    return earlier.complete_config(untrusted.read_json(path))
 
 
 def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> None:

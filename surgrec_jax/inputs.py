@@ -1,7 +1,5 @@
 """From `config.data` and `config.probe` to opened sources, batches and online probes."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import math
@@ -13,18 +11,19 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_builders.common.build import build
-from surgrec_jax import finetune
-from surgrec_jax.config import ConfigError
-from surgrec_jax.curation.manifest import Manifest, read_manifest
-from surgrec_jax.data import faults, mixture, pipeline
-from surgrec_jax.data.augment import RandAugment
-from surgrec_jax.data.clips import ClipSpec
-from surgrec_jax.data.locate import find_version
-from surgrec_jax.data.records import Source, open_source
-from surgrec_jax.evaluation.clips import labelled_clips
+from data_builders.common.build.build import build
+from surgrec_jax.config import ConfigError, objective_kind
+from surgrec_jax.data.loading import faults, pipeline
+from surgrec_jax.data.loading.augment import RandAugment
+from surgrec_jax.data.loading.clips import LABEL_FRAMES, ClipSpec
+from surgrec_jax.data.sampling import mixture
+from surgrec_jax.data.sampling.manifest import Manifest, read_manifest
+from surgrec_jax.evaluation.features.clips import class_names, labelled_clips
 from surgrec_jax.evaluation.online import LabelledClips, OnlineProbe, OnlineScore
+from surgrec_jax.evaluation.tasks.task import Task
 from surgrec_jax.objectives import Question
+from surgrec_jax.records.locate import find_version
+from surgrec_jax.records.source import Source, open_source
 
 # The source that needs no download: built where it is asked for and not there.
 BUILT_IN = "phantom_surgery"
@@ -150,11 +149,39 @@ def _augmentation(config: ConfigDict) -> RandAugment | None:
 
 
 def open_question(config: ConfigDict) -> Question | None:
-    """What fine-tuning asks of the training sources; None in pretraining."""
-    if config.objective != "classify":
+    """What the objective asks of the training sources' labels; None where it needs none.
+
+    Raises:
+        ConfigError: no such objective, frame or label, or sources with other classes.
+    """
+    if not objective_kind(config).needs_labels:
         return None
-    asked = config.classify
-    return finetune.question(asked.track, asked.frame, open_sources(config))
+    return question_of(config, open_sources(config))
+
+
+def question_of(config: ConfigDict, sources: list[Source]) -> Question:
+    """What `track` and `frame` of the objective's section ask of sources, see `open_question`.
+
+    The track is a label track, a per-video label, or a pattern ("instrument_*") of binary tracks;
+    the frame is that of a clip whose label is asked for.
+    """
+    name = config.objective
+    track, frame = config[name].track, config[name].frame
+    if frame not in LABEL_FRAMES:
+        raise ConfigError(f"{name}.frame={frame!r}: choose from {LABEL_FRAMES}")
+    asked = []
+    for source in sources:
+        metric = "mean_average_precision" if "*" in track else "balanced_accuracy"
+        task, names = Task("fine-tuning", source.name, track, metric=metric), class_names(source)
+        asked.append(Question(task.tracks(names), task.classes(names), frame))
+    for source, other in zip(sources[1:], asked[1:], strict=True):
+        if other != asked[0]:
+            raise ConfigError(
+                f"{name}.track={track!r} has the classes {', '.join(other.classes)} in "
+                f"{source.name} and {', '.join(asked[0].classes)} in {sources[0].name}; "
+                "fine-tune on sources with the same classes"
+            )
+    return asked[0]
 
 
 def training_batches(
@@ -203,6 +230,11 @@ def training_batches(
     )
 
 
+def take_shown(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Takes out of a batch what the step sees; the rest says where it comes from."""
+    return {key: batch.pop(key) for key in ("video", "label") if key in batch}
+
+
 def open_probes(
     config: ConfigDict, question: Question | None = None
 ) -> list[OnlineProbe | OnlineScore]:
@@ -229,7 +261,7 @@ def _labelled(
 
 def _open_score(config: ConfigDict, name: SourceName, question: Question) -> OnlineScore:
     source, clips = _labelled(config, name, "val", question.tracks, question.frame)
-    if finetune.question(config.classify.track, question.frame, [source]) != question:
+    if question_of(config, [source]) != question:
         raise ConfigError(f"probe.sources: {source.name} has other classes than data.sources")
     return OnlineScore(name.name, clips, question.tracks, len(question.classes))
 

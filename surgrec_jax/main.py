@@ -9,22 +9,21 @@ run was lost (start all of them again with the same command). A second SIGTERM o
 process at once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
 
-from surgrec_jax import commands, together
+from surgrec_jax import commands
 from surgrec_jax.commands import CONFIG, parse_flags, quiet
 from surgrec_jax.config import shared_values
+from surgrec_jax.hosts import launch_flags
 from surgrec_jax.safety.errors import UserError, out_of_memory
-from surgrec_jax.terminal import escape_output
+from surgrec_jax.safety.terminal import escape_output
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; the same command continues it")
 flags.adopt_module_key_flags(commands)  # --help lists them
-flags.adopt_module_key_flags(together)
+flags.adopt_module_key_flags(launch_flags)
 
 STOPPED = 75
 MEMORY_REMEDY = (
@@ -49,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
                 raise UserError(f"{error} {MEMORY_REMEDY}") from error
             raise
 
-    return together.run("surgrec_jax", shared_values(CONFIG.value), work)
+    return launch_flags.run("surgrec_jax", shared_values(CONFIG.value), work)
 
 
 def parse(argv: Sequence[str]) -> list[str]:

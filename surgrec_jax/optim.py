@@ -1,7 +1,5 @@
 """Schedules, AdamW with the recipes' weight-decay mask, gradient clipping and the EMA target."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -66,11 +64,6 @@ def cosine(start: float, end: float, total: int) -> Schedule:
         return end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
 
     return schedule
-
-
-def linear(start: float, end: float, total: int) -> Schedule:
-    """Linear from start to end over `total` steps, then constant."""
-    return optax.linear_schedule(start, end, total)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,16 +11,17 @@ from collections.abc import Sequence
 import numpy as np
 from absl import app, flags
 
-from surgrec_jax import audits, commands
+from surgrec_jax import commands
+from surgrec_jax.audit import audits
 from surgrec_jax.benchmark import candidates, open_splits, print_results, settings_of
 from surgrec_jax.commands import CONFIG, items, parse_flags, quiet
-from surgrec_jax.evaluation.cells import Cell
-from surgrec_jax.evaluation.columns import MAJORITY, Group, groups
-from surgrec_jax.evaluation.compare import compare
-from surgrec_jax.evaluation.task_list import offered_tasks, select_tasks, wanted_sources
+from surgrec_jax.evaluation.benchmark.cells import Cell
+from surgrec_jax.evaluation.benchmark.columns import MAJORITY, Group, groups
+from surgrec_jax.evaluation.benchmark.compare import compare
+from surgrec_jax.evaluation.tasks.task_list import offered_tasks, select_tasks, wanted_sources
 from surgrec_jax.safety import files
 from surgrec_jax.safety.errors import ConfigError, UserError, run_command
-from surgrec_jax.terminal import escape_output
+from surgrec_jax.safety.terminal import escape_output
 
 flags.adopt_module_key_flags(commands)  # --help lists them
 

@@ -9,8 +9,6 @@ parameters and gradients. Nothing in the workdir changes. Exit codes: 0 the step
 breaks again; 1 an error, described in one sentence.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re
@@ -23,10 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint, inputs, sharding, train_state, untrusted
+from surgrec_jax import checkpoint, inputs, sharding, train_state
 from surgrec_jax import config as cfg
+from surgrec_jax.objectives import Question
+from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import UserError, run_command
-from surgrec_jax.terminal import escape_output
+from surgrec_jax.safety.terminal import escape_output
+from surgrec_jax.setup import Setup, build_setup, make_mesh
 
 BROKEN = 3
 Tree = dict[str, Any]
@@ -55,51 +56,41 @@ def replay(workdir: Path, step: int | None = None, data_dir: str | None = None) 
             raise cfg.ConfigError(
                 f"--step={step} is not a step of {workdir}, which has {config.steps}"
             )
-        mesh = sharding.make_mesh(config.mesh.fsdp if jax.device_count() > 1 else 1)
-        sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
-        question = inputs.open_question(config)
-        with jax.set_mesh(mesh):
-            objective = cfg.build_objective(config, question=question)
-            tx = cfg.build_optimizer(config, objective.decayed).build()
+        if jax.device_count() == 1:
+            config.mesh.fsdp = 1
+        mesh, question = make_mesh(config), inputs.open_question(config)
+        setup = build_setup(config, mesh, question)
     with jax.set_mesh(mesh):
-        return _replay(config, workdir, step, mesh, question, objective, tx)
+        return _replay(setup, workdir, step, question)
 
 
-def _replay(config: ConfigDict, workdir: Path, step: int, mesh, question, objective, tx) -> Tree:
-    init = train_state.make_init(objective, tx, config.seed)
-    abstract, init = train_state.shard_state(init, mesh)
+def _replay(setup: Setup, workdir: Path, step: int, question: Question | None) -> Tree:
+    config, mesh = setup.config, setup.mesh
     earlier = [s for s in checkpoint.steps_in(workdir / "checkpoints") if s < step]
     if earlier:
         location = checkpoint.Location(workdir / "checkpoints", earlier[-1])
-        state = checkpoint.restore_state(location, abstract)
+        state = checkpoint.restore_state(location, setup.abstract)
     elif config.init_from:
         raise checkpoint.CheckpointError(
             f"{workdir} has no checkpoint before step {step}, and began from {config.init_from}: "
             "lower checkpoint.every or raise checkpoint.keep in a run that is to be replayed"
         )
     else:
-        state = init()
+        state = setup.init()
     first = int(state["step"])
-    one_step = train_state.make_train_step(
-        objective,
-        tx,
-        seed=config.seed,
-        momentum=cfg.build_momentum(config),
-        accum_steps=config.accum_steps,
-    )
-    one_step = train_state.jit_train_step(one_step, abstract, mesh)
     sources = inputs.open_sources(config)
     mixture = inputs.open_manifest(config, sources)
     loader = inputs.training_batches(config, sources, first, step, mixture, question=question)
     with loader as batches:
         for _ in range(first, step - 1):
-            state, _ = one_step(state, sharding.put_batch(_shown(next(batches)), mesh))
+            batch = sharding.put_batch(inputs.take_shown(next(batches)), mesh)
+            state, _ = setup.step(state, batch)
         ids = next(batches)
-    shown = _shown(ids)
+    shown = inputs.take_shown(ids)
     video, batch = shown["video"], sharding.put_batch(shown, mesh)
-    modules, per_clip = _look(objective, state, batch, config.seed)
-    _, metrics = one_step(state, batch)
-    names = {k: np.asarray(v) for k, v in ids.items() if k not in shown}
+    modules, per_clip = _look(setup.objective, state, batch, config.seed)
+    _, metrics = setup.step(state, batch)
+    names = {k: np.asarray(v) for k, v in ids.items()}
     clips = [
         {**{k: v[i].tolist() for k, v in names.items()}, "loss": loss, **_statistics(video[i])}
         for i, loss in enumerate(per_clip)
@@ -114,11 +105,6 @@ def _replay(config: ConfigDict, workdir: Path, step: int, mesh, question, object
         "clips": clips,
         "modules": modules,
     }
-
-
-def _shown(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What of a batch the step sees; the rest says where it comes from."""
-    return {key: batch[key] for key in ("video", "label") if key in batch}
 
 
 def _look(objective, state: Tree, batch: dict[str, jax.Array], seed: int) -> tuple[Tree, list]:

@@ -5,8 +5,6 @@ are split over `fsdp` and copied over `data`. The helpers used inside models do 
 mesh is set, so models run unchanged in a notebook.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Sequence

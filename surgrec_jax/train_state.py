@@ -3,8 +3,6 @@
 state = {"step": int32, "params": ..., "opt_state": ..., "target_params": ... (JEPA)}
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

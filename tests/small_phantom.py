@@ -1,8 +1,8 @@
 """A phantom corpus small enough to be rendered within a test."""
 
-from data_builders.common.records import RecordSpec
 from data_builders.phantom_surgery.corpus import CorpusSpec
 from data_builders.phantom_surgery.phantom_surgery_dataset_builder import PhantomConfig
+from surgrec_jax.records.schema import RecordSpec
 
 
 def small_phantom(minutes: float) -> PhantomConfig:

@@ -3,110 +3,71 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import draw_rooms, rooms
+from tests.rooms import FOR_ALL, PACKAGES, ROOMS, ROOT
 
-# What the modules of a room may import of this project, by prefix.
-ALLOWED = {
-    "surgrec_jax.safety": ("surgrec_jax.safety",),
-    "surgrec_jax.sharding": (),
-    "surgrec_jax.terminal": (),
-    "surgrec_jax.untrusted": (),
-    "surgrec_jax.models": ("surgrec_jax.models", "surgrec_jax.sharding"),
-    "surgrec_jax.objectives": ("surgrec_jax.objectives", "surgrec_jax.models"),
-    "surgrec_jax.optim": (),
-    "surgrec_jax.train_state": (
-        "surgrec_jax.objectives",
-        "surgrec_jax.optim",
-        "surgrec_jax.sharding",
-    ),
-    "surgrec_jax.data": ("surgrec_jax.data",),
-    "surgrec_jax.metrics": ("surgrec_jax.appending",),
-    "surgrec_jax.images": (),
-    "surgrec_jax.checkpoint": ("surgrec_jax.checkpoint",),
-    "surgrec_jax.encoder": (
-        "surgrec_jax.models",
-        "surgrec_jax.checkpoint",
-        "surgrec_jax.sharding",
-    ),
-    "surgrec_jax.evaluation": (
-        "surgrec_jax.evaluation",
-        "surgrec_jax.data",
-        "surgrec_jax.encoder",
-        "surgrec_jax.classifier",
-        "surgrec_jax.models",
-        "surgrec_jax.metrics",
-    ),
-    "surgrec_jax.curation.__main__": ("surgrec_jax", "data_builders.common.records"),
-    "surgrec_jax.curation": (
-        "surgrec_jax.curation",
-        "surgrec_jax.data",
-        "surgrec_jax.encoder",
-        "surgrec_jax.evaluation",
-        "surgrec_jax.models",
-        "surgrec_jax.sharding",
-    ),
-    "surgrec_jax.convert": (
-        "surgrec_jax.convert",
-        "surgrec_jax.models",
-        "surgrec_jax.objectives",
-        "surgrec_jax.checkpoint",
-        "surgrec_jax.encoder",
-        "surgrec_jax.lock",
-        "surgrec_jax.sharding",
-    ),
-    "data_builders": ("data_builders",),
-}
-# What every room may import: leaves that import nothing of the project.
-OF_ALL = (
-    "surgrec_jax.__version__",
-    "surgrec_jax.safety",
-    "surgrec_jax.terminal",
-    "surgrec_jax.untrusted",
-)
-CORE = ("models", "objectives", "optim", "train_state", "sharding", "flops", "encoder")
+OPEN = (*PACKAGES, "surgrec_jax.data", "surgrec_jax.evaluation")  # they hold rooms only
+CORE = ("models", "objectives", "optim", "train_state", "sharding", "frozen.encoder")
 
 
-def modules():
-    for package in ("surgrec_jax", "data_builders"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            yield name.removesuffix(".__init__"), path
+def test_every_module_is_in_a_room():
+    homeless = [
+        name for name in rooms.modules() if rooms.room_of(name) is None and name not in OPEN
+    ]
+    assert not homeless, homeless
 
 
-def imported(path):
-    """Every module a file imports, also inside functions, as full names."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports hide where an arrow goes"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def within(name, prefixes):
-    return any(name == p or name.startswith(p + ".") for p in prefixes)
-
-
-def test_arrows_run_one_way():
-    wrong = []
-    for name, path in modules():
-        rooms = [room for room in ALLOWED if within(name, [room])]
-        for target in imported(path):
-            if rooms and target.split(".")[0] in ("surgrec_jax", "data_builders"):
-                allowed = ALLOWED[rooms[0]]
-                if rooms[0] != "surgrec_jax.safety":  # the lowest room of all
-                    allowed = (*allowed, *OF_ALL)
-                if not within(target, allowed):
-                    wrong.append(f"{name} imports {target}")
+def test_every_arrow_is_drawn_in_the_plan():
+    wrong = [
+        imports
+        for (room, other), found in rooms.arrows().items()
+        if other not in ROOMS[room][2] and other not in FOR_ALL
+        for imports in found
+    ]
     assert not wrong, "\n".join(wrong)
 
 
+def test_every_arrow_of_the_plan_is_there():
+    """A plan that allows more than is done hides the next arrow that should not be there."""
+    drawn = rooms.arrows()
+    idle = [
+        f"{room} -> {other}"
+        for room, (_, _, others) in ROOMS.items()
+        for other in others
+        if (room, other) not in drawn
+    ]
+    assert not idle, "\n".join(idle)
+
+
+def test_the_plan_has_no_circle():
+    planned = {(room, other) for room, (_, _, others) in ROOMS.items() for other in others}
+    rooms.layers(planned)
+
+
+def test_a_new_arrow_is_found(monkeypatch, tmp_path):
+    path = tmp_path / "new.py"
+    path.write_text("def late():\n    from surgrec_jax.frozen import encoder\n    return encoder\n")
+    modules = {**rooms.modules(), "surgrec_jax.models.new": path}
+    monkeypatch.setattr(rooms, "modules", lambda: modules)
+    assert rooms.arrows()[("models", "frozen")] == [
+        "surgrec_jax.models.new imports surgrec_jax.frozen.encoder"
+    ]
+    with pytest.raises(AssertionError, match=r"surgrec_jax\.models\.new imports"):
+        test_every_arrow_is_drawn_in_the_plan()
+
+
+def test_the_picture_is_that_of_the_imports():
+    page = ROOT / "docs" / "images" / "rooms.svg"
+    assert page.read_text(encoding="utf-8") == draw_rooms.picture(), (
+        "draw it again: python -m tests.draw_rooms docs/images/rooms.svg"
+    )
+
+
 def test_nothing_needs_tensorflow_or_torch_to_be_imported():
-    for name, path in modules():
+    for name, path in rooms.modules().items():
         tree = ast.parse(path.read_text())
         top = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
         for node in top:

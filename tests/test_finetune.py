@@ -1,5 +1,6 @@
 """Fine-tuning from a checkpoint to probabilities: what is taken, refused, trained and evaluated."""
 
+import dataclasses
 import json
 import runpy
 from pathlib import Path
@@ -9,16 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_builders.common.build import build
-from surgrec_jax import checkpoint, encoder, finetune, lineage, replay, train
-from surgrec_jax.classifier import load_classifier, load_fitting
-from surgrec_jax.config import ConfigError
-from surgrec_jax.data.records import open_source
-from surgrec_jax.evaluation.columns import Candidate
-from surgrec_jax.evaluation.rules import Settings
-from surgrec_jax.evaluation.tasks import Task
+from data_builders.common.build.build import build
+from surgrec_jax import checkpoint, replay, train
+from surgrec_jax.config import ConfigError, build_objective
+from surgrec_jax.evaluation.benchmark.columns import Candidate
+from surgrec_jax.evaluation.heads.rules import Settings
+from surgrec_jax.evaluation.tasks.task import Task
+from surgrec_jax.frozen import encoder, lineage
+from surgrec_jax.frozen.classifier import load_classifier, load_fitting
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.objectives import make_objective
+from surgrec_jax.objectives import Question, find_objective
+from surgrec_jax.records.source import open_source
+from surgrec_jax.warm_start import WarmStart
 from tests.evaluation.probing import probe_sources
 from tests.small_phantom import small_phantom
 
@@ -32,7 +35,7 @@ DECODER = {"decoder_depth": 1, "decoder_width": 16, "decoder_heads": 2}
 def pretrained(tmp_path_factory):
     """A checkpoint as an MAE run writes it."""
     folder = tmp_path_factory.mktemp("mae")
-    objective = make_objective("mae", ENCODER, DECODER | {"mask_ratio": 0.5}, Compute())
+    objective = find_objective("mae").from_config(ENCODER, DECODER | {"mask_ratio": 0.5}, Compute())
     params = jax.jit(objective.init)(jax.random.key(3))
     saved = checkpoint.Checkpoints(folder / "checkpoints", keep=1, keep_best=0)
     meta = {"name": "mae-test", "objective": "mae", "uses_target": False, "sources": []}
@@ -63,26 +66,27 @@ def config_of(pretrained, **values):
 
 
 def test_architecture_and_rate_come_from_the_checkpoint(pretrained, tmp_path):
-    config = finetune.complete(config_of(pretrained))
+    config = WarmStart(config_of(pretrained)).complete()
     found = {name: config.model[name] for name in ("width", "depth", "position", "image_size")}
     assert found == {"width": 32, "depth": 2, "position": "rope_3d", "image_size": 32}
     assert config.data.fps == 4.0
-    assert finetune.complete(config).to_dict() == config.to_dict()  # a second time changes nothing
+    again = WarmStart(config).complete()
+    assert again.to_dict() == config.to_dict()  # a second time changes nothing
     # A run that goes on needs the checkpoint no more; one that has saved nothing does.
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     gone = config_of("gone")
     with pytest.raises(checkpoint.CheckpointError, match="gone"):
-        finetune.complete(gone, tmp_path)
+        WarmStart(gone).complete(tmp_path)
     (tmp_path / "checkpoints" / "2").mkdir(parents=True)
-    assert finetune.complete(gone, tmp_path).model.to_dict() == config.model.to_dict()
+    assert WarmStart(gone).complete(tmp_path).model.to_dict() == config.model.to_dict()
     with pytest.raises(ConfigError, match=r"model.num_frames=16 contradicts .* which has 4"):
-        finetune.complete(config_of(pretrained, **{"model.num_frames": 16}))
+        WarmStart(config_of(pretrained, **{"model.num_frames": 16})).complete()
     with pytest.raises(ConfigError, match="init_from is empty"):
-        finetune.complete(config_of(""))
+        WarmStart(config_of("")).complete()
 
 
 def test_only_the_encoder_is_taken_and_it_says_what_is_left(pretrained, capsys):
-    config = finetune.complete(config_of(pretrained))
+    config = WarmStart(config_of(pretrained)).complete()
     taken = encoder.load_encoder(pretrained).params
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(
@@ -90,7 +94,9 @@ def test_only_the_encoder_is_taken_and_it_says_what_is_left(pretrained, capsys):
     )
     blank = {"encoder": jax.tree.map(jnp.zeros_like, taken), "head": {"bias": jnp.ones(3)}}
     state = {"step": 0, "params": blank, "target_params": blank}
-    found = finetune.take_encoder(state, {"params": abstract}, config)
+    start, question = WarmStart(config), Question(("phase",), ("cut", "sew"))
+    tuned = build_objective(config, question=question)
+    found = start.weights(state, {"params": abstract}, tuned)
     for tree in ("params", "target_params"):
         jax.tree.map(np.testing.assert_array_equal, found[tree]["encoder"], taken)
         assert found[tree]["head"]["bias"].tolist() == [1, 1, 1]
@@ -98,7 +104,7 @@ def test_only_the_encoder_is_taken_and_it_says_what_is_left(pretrained, capsys):
     with config.unlocked():
         config.model.position = "rope_3d_tiled"
     with pytest.raises(checkpoint.CheckpointError, match="another architecture"):
-        finetune.take_encoder(state, {"params": abstract}, config)
+        start.weights(state, {"params": abstract}, build_objective(config, question=question))
 
 
 MASKS = [{"blocks": 1, "scale": 0.5, "context": 1, "target": 1}]
@@ -110,7 +116,7 @@ PREDICTOR = {"predictor_depth": 1, "predictor_width": 16, "predictor_heads": 2, 
     [("mae", DECODER, "nothing", "nothing"), ("jepa", PREDICTOR, "predictor", "decoder")],
 )
 def test_pretraining_goes_on_with_what_there_is(pretrained, capsys, name, options, new, left):
-    objective = make_objective(name, ENCODER, options, Compute())
+    objective = find_objective(name).from_config(ENCODER, options, Compute())
     params = jax.eval_shape(objective.init, jax.random.key(0))
     abstract = {"params": params}
     if objective.uses_target:
@@ -120,7 +126,8 @@ def test_pretraining_goes_on_with_what_there_is(pretrained, capsys, name, option
         lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), abstract
     )
     state = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), abstract)
-    taken = finetune.take_parts(state, abstract, finetune.complete(config_of(pretrained)))
+    start = WarmStart(config_of(pretrained))
+    taken = start.weights(state, abstract, objective)
     said = capsys.readouterr().out
     assert f"new: {new}; left behind: {left}" in said
     ours = encoder.load_encoder(pretrained).params
@@ -129,10 +136,8 @@ def test_pretraining_goes_on_with_what_there_is(pretrained, capsys, name, option
     if name == "jepa":
         assert not any(np.any(x) for x in jax.tree.leaves(taken["params"]["predictor"]))
     with pytest.raises(checkpoint.CheckpointError, match="another architecture"):
-        config = config_of(pretrained)
-        config.model = finetune.complete(config).model
-        config.model.norm_eps = 1e-5
-        finetune.take_parts(state, abstract, config)
+        other = dataclasses.replace(ENCODER, norm_eps=1e-5)
+        start.weights(state, abstract, find_objective(name).from_config(other, options, Compute()))
 
 
 def test_a_checkpoint_without_classifier_says_how_to_make_one(pretrained):
@@ -148,16 +153,16 @@ def test_the_data_behind_the_weights_stay_known(pretrained, tmp_path):
     saved.save(1, {"step": jnp.int32(1)}, meta)
     saved.close()
     config = config_of(tmp_path / "one")
-    found = lineage.earlier_sources(config)
+    found = WarmStart(config).sources()
     assert found == [{**seen, "through": str(tmp_path / "one")}]
     config.init_weights = False  # its architecture alone
-    assert lineage.earlier_sources(config) == []
+    assert WarmStart(config).sources() == []
 
     tuned = {"sources": [seen, *found], "config": {"init_from": "one"}}
-    assert lineage.complete(tuned) and lineage.kept(tuned) == found
+    assert lineage.complete(tuned) and lineage.earlier(tuned) == found
     assert not lineage.complete({**tuned, "sources": [seen]})  # of an earlier version
     # A checkpoint that does not say what it was trained on leaves a gap that is told.
-    unknown = lineage.earlier_sources(config_of(pretrained))
+    unknown = WarmStart(config_of(pretrained)).sources()
     assert unknown == [{"name": "mae-test", "through": str(pretrained)}]
     assert not lineage.complete({**tuned, "sources": [seen, *unknown]})
 

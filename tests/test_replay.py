@@ -10,7 +10,7 @@ import pytest
 
 from surgrec_jax import checkpoint, replay, sharding
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.objectives import Question, make_classify
+from surgrec_jax.objectives import Question, find_objective
 from tests.faults import runs
 
 ENCODER = ViTConfig(24, 1, 2, 48, num_frames=2, image_size=(16, 16), patch=8)
@@ -78,7 +78,8 @@ def test_an_architecture_taken_from_a_checkpoint_is_read_from_the_workdir(tmp_pa
 
 def test_labelled_clips_are_looked_at_as_the_step_sees_them():
     options = {"drop_path": 0.0, "erasing": 0.0, "mixing": {"mixup": 0.0, "cutmix": 0.0}}
-    one = make_classify(ENCODER, options, Question(("phase",), ("a", "b")), Compute())
+    question = Question(("phase",), ("a", "b"))
+    one = find_objective("classify").from_config(ENCODER, options, Compute(), question=question)
     rng = np.random.default_rng(0)
     video = rng.integers(0, 256, (2, 2, 16, 16, 3), np.uint8)
     batch = {"video": video, "label": np.array([[0], [1]])}

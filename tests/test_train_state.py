@@ -7,7 +7,7 @@ import pytest
 
 from surgrec_jax import optim, sharding, train_state
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.objectives import make_objective
+from surgrec_jax.objectives import find_objective
 
 ENCODER = ViTConfig(
     48,
@@ -45,7 +45,7 @@ def batch(seed):
 
 
 def run(name, mesh, steps=4, accum_steps=1, batches=batch, lr=1e-3, options=None):
-    objective = make_objective(name, ENCODER, OPTIONS[name], Compute())
+    objective = find_objective(name).from_config(ENCODER, OPTIONS[name], Compute())
     tx = optim.AdamW(
         lr=lambda s: lr, weight_decay=lambda s: 0.05, decayed=objective.decayed
     ).build()
@@ -107,7 +107,7 @@ def test_microbatches_give_the_whole_batchs_gradient(name):
 
 def test_the_target_follows_by_ema():
     state, _, _ = run("jepa", mesh_of(1, 1), steps=1)
-    objective = make_objective("jepa", ENCODER, OPTIONS["jepa"], Compute())
+    objective = find_objective("jepa").from_config(ENCODER, OPTIONS["jepa"], Compute())
     start = objective.init(jax.random.fold_in(jax.random.key(3), 0))["encoder"]
     expected = jax.tree.map(
         lambda a, b: 0.9 * a + 0.1 * np.asarray(b), start, state["params"]["encoder"]
@@ -125,7 +125,7 @@ def test_a_broken_step_changes_nothing_and_says_so():
     assert bool(metrics["finite"])  # the learning rate is no gradient: it breaks the next step
     assert not np.isfinite(np.asarray(broken["params"]["decoder"]["head"]["bias"])).all()
 
-    objective = make_objective("mae", ENCODER, OPTIONS["mae"], Compute())
+    objective = find_objective("mae").from_config(ENCODER, OPTIONS["mae"], Compute())
     tx = optim.AdamW(lr=lambda s: 1e-3, weight_decay=lambda s: 0.0, decayed=()).build()
     step = train_state.make_train_step(objective, tx, seed=3)
     before = jax.tree.map(jnp.copy, broken)
@@ -150,6 +150,6 @@ def test_keys_are_functions_of_seed_step_and_place():
 
 
 def test_an_objective_with_a_target_needs_its_momentum():
-    objective = make_objective("jepa", ENCODER, OPTIONS["jepa"], Compute())
+    objective = find_objective("jepa").from_config(ENCODER, OPTIONS["jepa"], Compute())
     with pytest.raises(ValueError, match="momentum"):
         train_state.make_train_step(objective, None, seed=0)

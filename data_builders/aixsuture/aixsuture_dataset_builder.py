@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from data_builders.aixsuture.official_split import official_split
-from data_builders.common.annotations import by_name, by_number, class_id
-from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files
-from data_builders.common.errors import BadInput, BuildError, safe_text
-from data_builders.common.tables import Row
-from data_builders.common.xlsx import read_sheet
+from data_builders.common.labels.annotations import by_name, by_number, class_id
+from data_builders.common.labels.tables import Row
+from data_builders.common.labels.xlsx import read_sheet
+from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files
+from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 
 ABOUT = ("STUDENT", "GROUP", "TIME", "VIDEO", "SUTURES", "INVESTIGATOR")
 # Taken by position: how the sheet spells the last ones is not certain.

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.deal import deal
-from data_builders.common.download import find_files
-from data_builders.common.errors import BadInput, safe_text
-from data_builders.common.tables import read_shared, single
-from data_builders.common.tracks import starts_track
-from data_builders.common.video import check_rate
+from data_builders.common.labels.from_tables import starts_track
+from data_builders.common.labels.tables import read_shared, single
+from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files
+from data_builders.common.source.seeded_splits import deal
+from data_builders.common.video.reading import check_rate
+from surgrec_jax.records.errors import BadInput, safe_text
 
 PHASES = (  # phases.csv numbers them from 1
     "Incision",

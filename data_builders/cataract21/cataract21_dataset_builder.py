@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.annotations import by_name, class_id
-from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files, needed
-from data_builders.common.errors import safe_text
-from data_builders.common.tables import read_rows
-from data_builders.common.tracks import sampled_track
+from data_builders.common.labels.annotations import by_name, class_id
+from data_builders.common.labels.from_tables import sampled_track
+from data_builders.common.labels.tables import read_rows
+from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files, needed
+from surgrec_jax.records.errors import safe_text
 
 PHASES = (  # the owner's names; there are no numbers on disk
     "Incision",

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.annotations import PRESENT, by_name, frame_table
-from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files, in_split, needed
-from data_builders.common.labels import presence_classes
-from data_builders.common.video import check_rate
+from data_builders.common.labels.annotations import PRESENT, by_name, frame_table
+from data_builders.common.labels.tracks import presence_classes
+from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files, in_split, needed
+from data_builders.common.video.reading import check_rate
 
 PHASES = (
     "Preparation",

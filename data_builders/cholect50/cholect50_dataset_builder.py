@@ -16,11 +16,11 @@ from data_builders.cholect50.classes import (
     TRIPLETS,
     VERBS,
 )
-from data_builders.common.annotations import read_json
-from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files, in_split, needed
-from data_builders.common.errors import BadInput
-from data_builders.common.labels import Sampled, presence_classes
+from data_builders.common.labels.annotations import read_json
+from data_builders.common.labels.tracks import Sampled, presence_classes
+from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files, in_split, needed
+from surgrec_jax.records.errors import BadInput
 
 # Track prefix -> names and place in the vector of 15 numbers; -1 there is none.
 PARTS = {

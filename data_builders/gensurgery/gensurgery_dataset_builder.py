@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.pictures import list_pictures, open_pictures
+from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.pictures import list_pictures, open_pictures
 
 PATTERN = r"(?:.*/)?frames/(?P<video>[^/]+)/\D*(?P<frame>\d{1,12})\.png"
 IMAGE_FPS = 1.0

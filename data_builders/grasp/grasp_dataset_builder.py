@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_builders.common.annotations import read_json
-from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files, in_split
-from data_builders.common.errors import BadInput, check_inside
-from data_builders.common.labels import Sampled
+from data_builders.common.labels.annotations import read_json
+from data_builders.common.labels.tracks import Sampled
+from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files, in_split
+from surgrec_jax.records.errors import BadInput, check_inside
 
 PHASES = (
     "Idle",

@@ -3,19 +3,19 @@
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.annotations import (
+from data_builders.common.labels.annotations import (
     PRESENT,
     by_number,
     class_id,
     frame_table,
     split_rows,
 )
-from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files, needed
-from data_builders.common.errors import BadInput, safe_text
-from data_builders.common.labels import presence_classes
-from data_builders.common.splits import split_by_case
-from data_builders.common.video import check_rate
+from data_builders.common.labels.tracks import presence_classes
+from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files, needed
+from data_builders.common.source.splits import split_by_case
+from data_builders.common.video.reading import check_rate
+from surgrec_jax.records.errors import BadInput, safe_text
 
 PHASES = (
     "Preparation",

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.annotations import by_name, class_id
-from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.deal import deal
-from data_builders.common.download import find_files
-from data_builders.common.errors import BuildError, safe_text
-from data_builders.common.tables import Row, read_shared
+from data_builders.common.labels.annotations import by_name, class_id
+from data_builders.common.labels.tables import Row, read_shared
+from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files
+from data_builders.common.source.seeded_splits import deal
+from surgrec_jax.records.errors import BuildError, safe_text
 
 ORGANS = ("Lower GI", "Upper GI")
 FOLDER = {"lower-gi-tract": "lower", "upper-gi-tract": "upper"}

@@ -3,18 +3,18 @@
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.annotations import (
+from data_builders.common.labels.annotations import (
     by_name,
     by_number,
     class_id,
     interval_table,
     split_rows,
 )
-from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files, needed
-from data_builders.common.errors import BadInput, safe_text
-from data_builders.common.splits import split_by_case
-from data_builders.common.video import check_rate
+from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files, needed
+from data_builders.common.source.splits import split_by_case
+from data_builders.common.video.reading import check_rate
+from surgrec_jax.records.errors import BadInput, safe_text
 
 GESTURES = (  # G1 to G15; G7 never occurs
     "G1 reaching for needle with right hand",

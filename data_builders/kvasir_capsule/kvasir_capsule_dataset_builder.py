@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.annotations import by_name, class_id
-from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.deal import deal
-from data_builders.common.download import find_files
-from data_builders.common.errors import BadInput, BuildError, safe_text
-from data_builders.common.tables import Row, read_rows, read_shared
-from data_builders.common.tracks import sampled_track
+from data_builders.common.labels.annotations import by_name, class_id
+from data_builders.common.labels.from_tables import sampled_track
+from data_builders.common.labels.tables import Row, read_rows, read_shared
+from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files
+from data_builders.common.source.seeded_splits import deal
+from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 
 FINDINGS = (  # alphabetical; the owner gives no numbers
     "Ampulla of Vater",

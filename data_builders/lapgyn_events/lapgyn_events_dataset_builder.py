@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files
-from data_builders.common.errors import safe_text
+from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files
+from surgrec_jax.records.errors import safe_text
 
 EVENTS = {  # folder -> the subfolder of clips that show the event; the others are in `Rest`
     "AbdominalAccess": "AbdominalAccess",

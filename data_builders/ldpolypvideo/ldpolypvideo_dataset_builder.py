@@ -4,14 +4,14 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.deal import deal
-from data_builders.common.download import find_files, needed
-from data_builders.common.errors import BadInput, check_inside, safe_text
-from data_builders.common.images import IMAGE_SUFFIXES
-from data_builders.common.labels import Constant
-from data_builders.common.tables import Row, read_text
-from data_builders.common.tracks import sampled_track
+from data_builders.common.labels.from_tables import sampled_track
+from data_builders.common.labels.tables import Row, read_text
+from data_builders.common.labels.tracks import Constant
+from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files, needed
+from data_builders.common.source.seeded_splits import deal
+from data_builders.common.video.images import IMAGE_SUFFIXES
+from surgrec_jax.records.errors import BadInput, check_inside, safe_text
 
 POLYP = ("no_polyps", "polyps")
 IMAGE_FPS = 25.0

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from data_builders.common.annotations import read_json
-from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files
-from data_builders.common.errors import BadInput, BuildError, safe_text
-from data_builders.common.labels import presence_classes
+from data_builders.common.labels.annotations import read_json
+from data_builders.common.labels.tracks import presence_classes
+from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files
+from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 
 PROCEDURES = (  # by frequency, as the owner counts them
     *("colectomy", "hernia_repair", "appendectomy", "thymectomy", "cholecystectomy"),

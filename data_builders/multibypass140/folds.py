@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from data_builders.common.errors import BuildError, safe_text
+from surgrec_jax.records.errors import BuildError, safe_text
 
 SPLITS = ("train", "val", "test")
 FOLDS = 5

@@ -6,15 +6,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_builders.common.annotations import Ids, by_name, class_id, read_json
-from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files, needed
-from data_builders.common.errors import BadInput, BuildError, safe_text
-from data_builders.common.labels import Intervals
-from data_builders.common.tables import Row
-from data_builders.common.tracks import interval_track, presence_track
+from data_builders.common.labels.annotations import Ids, by_name, class_id, read_json
+from data_builders.common.labels.from_tables import interval_track, presence_track
+from data_builders.common.labels.tables import Row
+from data_builders.common.labels.tracks import Intervals
+from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files, needed
 from data_builders.multibypass140.classes import OVERLAYS, PHASES, STEPS
 from data_builders.multibypass140.folds import CENTRES, FOLDS, PATTERN, SPLITS, fold_of
+from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 
 Spans = list[tuple[float, float, int, Row]]
 PHASE_IDS = by_name(PHASES + OVERLAYS)

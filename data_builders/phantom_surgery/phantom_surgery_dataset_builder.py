@@ -9,12 +9,17 @@ from typing import ClassVar
 import cv2
 import tensorflow_datasets as tfds
 
-from data_builders.common.builder import OpenedVideo, VideoConfig, VideoDatasetBuilder, VideoItem
-from data_builders.common.labels import Sampled, presence_classes
-from data_builders.common.records import RecordSpec
+from data_builders.common.labels.tracks import Sampled, presence_classes
+from data_builders.common.source.builder import (
+    OpenedVideo,
+    VideoConfig,
+    VideoDatasetBuilder,
+    VideoItem,
+)
 from data_builders.phantom_surgery.corpus import DOMAINS, CorpusSpec, VideoPlan, plan_corpus
 from data_builders.phantom_surgery.render import DRAWING, Truth, render_video
 from data_builders.phantom_surgery.script import ACTIONS, INSTRUMENTS, PHASES, SKILLS
+from surgrec_jax.records.schema import RecordSpec
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_builders.common.errors import BuildError
 from data_builders.phantom_surgery.corpus import DOMAINS, CorpusSpec, VideoPlan, plan_corpus
 from data_builders.phantom_surgery.render import Scene
 from data_builders.phantom_surgery.script import ACTIONS, PHASES, inside, label_at
+from surgrec_jax.records.errors import BuildError
 from surgrec_jax.safety.errors import run_command
 
 _STRIP = 18  # pixels of caption

@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_builders.common.errors import BuildError
 from data_builders.phantom_surgery import effects
 from data_builders.phantom_surgery.anatomy import Tissue, make_tissue
 from data_builders.phantom_surgery.camera import Camera, OperatingRoom, Sensor
@@ -26,6 +25,7 @@ from data_builders.phantom_surgery.instruments import (
 )
 from data_builders.phantom_surgery.motion import Motion, Touch
 from data_builders.phantom_surgery.script import INSTRUMENTS, Script, inside, label_at, write_script
+from surgrec_jax.safety.errors import UserError
 
 # A tool that covers less of the visible picture than this is neither drawn nor labelled as present.
 SMALLEST_PRESENCE = 0.01
@@ -241,16 +241,20 @@ def frame_times(plan: VideoPlan) -> np.ndarray:
     return np.arange(max(1, round(plan.seconds * plan.fps))) / plan.fps
 
 
+class UnwritableVideoError(UserError, OSError):
+    """A video file cannot be opened for writing."""
+
+
 def render_video(plan: VideoPlan, path: Path) -> Truth:
     """Renders and encodes one video to `path` (its suffix is plan.container).
 
-    Raises OSError if it cannot be written.
+    Raises UnwritableVideoError if it cannot be written.
     """
     writer = cv2.VideoWriter(
         str(path), cv2.VideoWriter_fourcc(*plan.codec), plan.fps, (plan.width, plan.height)
     )
     if not writer.isOpened():
-        raise BuildError(
+        raise UnwritableVideoError(
             f"OpenCV cannot write {path} as {plan.codec} at {plan.width}x{plan.height}; "
             "is the disk full, or the codec missing?"
         )

@@ -5,13 +5,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_builders.common.annotations import by_number, frame_table
-from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files, in_split, needed
-from data_builders.common.errors import BadInput, safe_text
-from data_builders.common.labels import Sampled, presence_classes
-from data_builders.common.tables import fold, read_rows
-from data_builders.common.video import probe
+from data_builders.common.labels.annotations import by_number, frame_table
+from data_builders.common.labels.tables import fold, read_rows
+from data_builders.common.labels.tracks import Sampled, presence_classes
+from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files, in_split, needed
+from data_builders.common.video.reading import probe
+from surgrec_jax.records.errors import BadInput, safe_text
 
 STEPS = (  # numbered from 1 on disk; -1 is background
     "nasal_corridor_creation",

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_builders.common.annotations import by_number, frame_table, interval_table
-from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files, in_split, needed
-from data_builders.common.video import check_rate
+from data_builders.common.labels.annotations import by_number, frame_table, interval_table
+from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files, in_split, needed
+from data_builders.common.video.reading import check_rate
 
 ACTIONS = (
     "other",

@@ -4,9 +4,14 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.builder import OpenedVideo, VideoConfig, VideoDatasetBuilder, VideoItem
-from data_builders.common.errors import BuildError
-from data_builders.common.pictures import list_pictures, open_pictures
+from data_builders.common.source.builder import (
+    OpenedVideo,
+    VideoConfig,
+    VideoDatasetBuilder,
+    VideoItem,
+)
+from data_builders.common.source.pictures import list_pictures, open_pictures
+from surgrec_jax.records.errors import BuildError
 
 IMAGE_FPS = 1.0
 

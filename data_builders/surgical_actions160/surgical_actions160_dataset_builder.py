@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.deal import deal
-from data_builders.common.download import find_files
-from data_builders.common.errors import safe_text
+from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files
+from data_builders.common.source.seeded_splits import deal
+from surgrec_jax.records.errors import safe_text
 
 ACTIONS = (  # folders 01_ to 16_
     "abdominal_access",

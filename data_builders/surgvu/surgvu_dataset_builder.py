@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.annotations import Ids, by_name, normal
-from data_builders.common.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.download import find_files
-from data_builders.common.errors import BadInput, safe_text
-from data_builders.common.labels import Track
-from data_builders.common.records import UNLABELLED
-from data_builders.common.tables import Row, read_rows
-from data_builders.common.tracks import FOREVER, exclusive_track, presence_track
+from data_builders.common.labels.annotations import Ids, by_name, normal
+from data_builders.common.labels.from_tables import FOREVER, exclusive_track, presence_track
+from data_builders.common.labels.tables import Row, read_rows
+from data_builders.common.labels.tracks import Track
+from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
+from data_builders.common.source.download import find_files
+from surgrec_jax.records.errors import BadInput, safe_text
+from surgrec_jax.records.schema import UNLABELLED
 
 TASKS = (
     *("Suturing", "Uterine horn", "Rectal artery/vein", "Suspensory ligaments"),

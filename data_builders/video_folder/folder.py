@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_builders.common.errors import BuildError, safe_text
+from surgrec_jax.records.errors import BuildError, safe_text
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"

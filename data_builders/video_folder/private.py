@@ -7,7 +7,7 @@ import re
 import secrets
 from pathlib import Path
 
-from data_builders.common.errors import BuildError, safe_text
+from surgrec_jax.records.errors import BuildError, safe_text
 
 KEY_BYTES = 32
 _LENGTH = 16  # hexadecimal digits of a pseudonym: a clash among a million names has odds of 3e-8

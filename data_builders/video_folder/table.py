@@ -10,9 +10,9 @@ import unicodedata
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from data_builders.common.errors import BadInput, BuildError, safe_text
-from data_builders.common.records import DOMAINS
-from data_builders.common.tables import check_values
+from data_builders.common.labels.tables import check_values
+from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+from surgrec_jax.records.schema import DOMAINS
 
 KNOWN = ("path", "case_id", "split", "domain", "start_s", "end_s")
 MAX_CLASSES = 1000

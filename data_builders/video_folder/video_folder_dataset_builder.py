@@ -6,15 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.builder import OpenedVideo, VideoConfig, VideoDatasetBuilder, VideoItem
-from data_builders.common.errors import BuildError, safe_text
-from data_builders.common.labels import Intervals
-from data_builders.common.records import DOMAINS
-from data_builders.common.registry import sources
-from data_builders.common.splits import split_by_case
+from data_builders.common.labels.tracks import Intervals
+from data_builders.common.source.builder import (
+    OpenedVideo,
+    VideoConfig,
+    VideoDatasetBuilder,
+    VideoItem,
+)
+from data_builders.common.source.splits import split_by_case
 from data_builders.video_folder.folder import case_of, check_stems, class_of, find_videos
 from data_builders.video_folder.private import pseudonym, read_boxes, read_key
 from data_builders.video_folder.table import Table, VideoRows, read_table
+from surgrec_jax.records.errors import BuildError, safe_text
+from surgrec_jax.records.locate import sources
+from surgrec_jax.records.schema import DOMAINS
 
 SPLITS = ("train", "val", "test")
 NAME = "video_folder"

@@ -3,15 +3,13 @@
 Where a machine is shared, compare figures of one run with each other, by CPU time.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
+from surgrec_jax import commands
 from surgrec_jax.safety.errors import run_command
 
 NAMES = (
@@ -46,35 +44,12 @@ def main() -> int:
 
     def work() -> int:
         figures = module.run(args)
-        show(figures)
+        commands.show(figures)
         if args.json:
             args.json.write_text(json.dumps(figures, indent=1) + "\n")
         return 0
 
     return run_command("surgrec_jax.bench", work)
-
-
-def show(figures: dict[str, Any], indent: str = "") -> None:
-    """One figure a line, nested ones indented."""
-    width = max(map(len, figures), default=0)
-    for key, value in figures.items():
-        if isinstance(value, dict):
-            print(f"{indent}{key}")
-            show(value, indent + "  ")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            print(f"{indent}{key}")
-            for one in value:
-                print(f"{indent}  " + "  ".join(f"{k} {_text(v)}" for k, v in one.items()))
-        else:
-            print(f"{indent}{key:<{width}}  {_text(value)}")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
-    if isinstance(value, list | tuple):
-        return " to ".join(_text(v) for v in value)
-    return "-" if value is None else str(value)
 
 
 if __name__ == "__main__":

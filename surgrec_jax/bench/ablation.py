@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from surgrec_jax.evaluation import bootstrap
-from surgrec_jax.evaluation.bootstrap import Samples
+from surgrec_jax.evaluation.metrics import bootstrap
+from surgrec_jax.evaluation.metrics.bootstrap import Samples
 from surgrec_jax.safety.errors import DataError, MissingError
 
 DOMAINS = ("laparoscopy", "endoscopy", "cataract", "robotic")

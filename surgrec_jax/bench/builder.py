@@ -26,12 +26,17 @@ from pathlib import Path
 
 import cv2
 
-from data_builders.common.build import build
-from data_builders.common.pool import one_thread_and_quiet
-from data_builders.common.records import RecordSpec
-from data_builders.common.video import MAX_FAILED_READS, ReadReport, open_capture, read_video
+from data_builders.common.build.build import build
+from data_builders.common.build.pool import one_thread_and_quiet
+from data_builders.common.video.reading import (
+    MAX_FAILED_READS,
+    ReadReport,
+    open_capture,
+    read_video,
+)
 from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
 from surgrec_jax.bench.synthetic import drifting_frames
+from surgrec_jax.records.schema import RecordSpec
 from surgrec_jax.safety.errors import ConfigError, UserError
 
 FOURCC = "mp4v"

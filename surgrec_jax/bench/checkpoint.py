@@ -5,8 +5,6 @@ moments, saved and restored by the trainer's own code. "cold" figures are taken 
 dropped from the page cache, where that is allowed to.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os
@@ -21,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from surgrec_jax import checkpoint
-from surgrec_jax.checkpoint import manifest
+from surgrec_jax.checkpoint import checksums
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
 from surgrec_jax.safety.errors import UserError
@@ -97,9 +95,9 @@ def _restore(root: Path, abstract: Any) -> dict[str, float]:
     location = checkpoint.find(root)
     _forget(_files(root))
     with _timed(times, "verify_cold_s"):
-        manifest.check(location)
+        checksums.check(location)
     with _timed(times, "verify_s"):
-        manifest.check(location)
+        checksums.check(location)
     with _timed(times, "restore_s"):
         jax.block_until_ready(checkpoint.restore_state(location, abstract, verified=True))
     return times

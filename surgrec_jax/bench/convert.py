@@ -23,9 +23,9 @@ from surgrec_jax.convert import import_file
 from surgrec_jax.convert.files import WEIGHTS, write_safetensors
 from surgrec_jax.convert.hf_write import videomae_config
 from surgrec_jax.convert.huggingface import videomae_rules
-from surgrec_jax.convert.plan import flatten
+from surgrec_jax.convert.import_plan import flatten
 from surgrec_jax.convert.strict import to_source
-from surgrec_jax.encoder import load_encoder
+from surgrec_jax.frozen.encoder import load_encoder
 from surgrec_jax.models.presets import Compute, ViTConfig, preset
 from surgrec_jax.models.vit import init_encoder
 

@@ -10,8 +10,6 @@ processes of a torch DataLoader. Crops are this project's on both sides. Here th
 files are built into records first, as they would be once for a whole training.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import tempfile
@@ -21,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from data_builders.common.build import build
-from data_builders.common.pool import one_thread_and_quiet
+from data_builders.common.build.build import build
+from data_builders.common.build.pool import one_thread_and_quiet
 from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
 from surgrec_jax.bench.synthetic import drifting_frames
-from surgrec_jax.data import clips
-from surgrec_jax.data.clips import ClipSpec
-from surgrec_jax.data.records import open_source
-from surgrec_jax.data.transforms import crop_resize_flip
+from surgrec_jax.data.loading import clips
+from surgrec_jax.data.loading.clips import ClipSpec
+from surgrec_jax.data.loading.transforms import crop_resize_flip
+from surgrec_jax.records.source import open_source
 from surgrec_jax.safety.errors import ConfigError
 
 FPS, STRIDE, WORKERS, VIDEOS = 25, 4, 2, 2

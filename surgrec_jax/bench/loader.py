@@ -22,10 +22,10 @@ import cv2
 import numpy as np
 
 from surgrec_jax.bench.synthetic import write_synthetic
-from surgrec_jax.data import clips
-from surgrec_jax.data.pipeline import ClipSpec, source_sampler, train_batches
-from surgrec_jax.data.records import Source, open_source
-from surgrec_jax.data.transforms import crop_resize_flip
+from surgrec_jax.data.loading import clips
+from surgrec_jax.data.loading.pipeline import ClipSpec, source_sampler, train_batches
+from surgrec_jax.data.loading.transforms import crop_resize_flip
+from surgrec_jax.records.source import Source, open_source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

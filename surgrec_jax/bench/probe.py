@@ -5,8 +5,6 @@ once, in PyTorch one after another per batch, as V-JEPA 2's probing code does. S
 turns, by CPU time; a whole training is steps x time per step. Needs PyTorch (requirements-dev.txt).
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Callable
@@ -15,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from surgrec_jax.evaluation import attentive, grid
-from surgrec_jax.evaluation.grid import Grid
+from surgrec_jax.evaluation.heads import attentive, grid
+from surgrec_jax.evaluation.heads.grid import Grid
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.safety.errors import ConfigError
 

@@ -15,11 +15,11 @@ from sklearn.metrics import adjusted_mutual_info_score
 from surgrec_jax import sharding
 from surgrec_jax.curation.kmeans import Lloyd, kmeans
 from surgrec_jax.curation.rows import SPACES, ArrayRows, fit_space
-from surgrec_jax.data.clips import ClipSpec
-from surgrec_jax.data.records import open_source
-from surgrec_jax.encoder import load_encoder, random_encoder
-from surgrec_jax.evaluation import baselines, features
-from surgrec_jax.evaluation.clips import labelled_clips
+from surgrec_jax.data.loading.clips import ClipSpec
+from surgrec_jax.evaluation.features import baselines, extraction
+from surgrec_jax.evaluation.features.clips import labelled_clips
+from surgrec_jax.frozen.encoder import load_encoder, random_encoder
+from surgrec_jax.records.source import open_source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> dict:
         "random init": random_encoder(like=encoder).features,
         "pixels": baselines.pixels,
     }
-    found = features.extract(encoders, labelled_clips(source, clip))
+    found = extraction.extract(encoders, labelled_clips(source, clip))
     rows = {name: one.features for name, one in found.items()}
     rows["pixels"] = baselines.fit_pca(rows["pixels"])(rows["pixels"])
     one = found["encoder"]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from surgrec_jax.data.leaves import Leaves, write_order
-from surgrec_jax.data.sampling import Sampler
+from surgrec_jax.data.sampling.draws import Sampler
+from surgrec_jax.data.sampling.leaves import Leaves, write_order
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

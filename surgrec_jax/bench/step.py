@@ -9,10 +9,7 @@ bench/torch_step.py): CPU seconds on a CPU, seconds on a GPU. Let both keep the 
 free (docs/performance.md), or page faults are what is compared.
 """
 
-from __future__ import annotations
-
 import argparse
-import ast
 import contextlib
 import os
 import time
@@ -22,10 +19,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from surgrec_jax import config as cfg
-from surgrec_jax import flops, sharding, train_state
+from surgrec_jax import commands, sharding
 from surgrec_jax.compile_report.targets import CHIPS
 from surgrec_jax.safety.errors import ConfigError
+from surgrec_jax.setup import Setup, build_setup, make_mesh
 
 # Dense bf16 peak of one chip in TFLOP/s by JAX's name of it; others have no MFU. (An H100 PCIe, an
 # NVL or a part of a card is slower than the card whose name its own begins with.)
@@ -47,28 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_config(text: str, changes: list[str]):
-    """The config of `file[:variant]` with KEY=VALUE changes.
-
-    Raises:
-        ConfigError: no such file or key.
-    """
-    config = cfg.load_file(text)
-    for change in changes:
-        key, _, value = change.partition("=")
-        if key not in cfg.flatten(config.to_dict()):
-            raise cfg.ConfigError(f"{key} does not exist; {cfg.unknown_key_hint(config, key)}")
-        with config.ignore_type():
-            config.update_from_flattened_dict({key: _parse(value)})
-    return config
-
-
-def _parse(value: str) -> Any:
-    with contextlib.suppress(ValueError, SyntaxError):
-        return ast.literal_eval(value)
-    return value
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compiles and times the step; returns the figures that are printed.
 
@@ -86,38 +61,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leave torch some memory
         torch_device = torch_step.pick_device(jax.default_backend(), jax.device_count())
-    config = load_config(args.config, args.set)
-    mesh = sharding.make_mesh(config.mesh.fsdp)
-    sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
-    with jax.set_mesh(mesh):
-        return _measure(config, mesh, args, torch_device)
+    config = commands.load_config(args.config, args.set)
+    setup = build_setup(config, make_mesh(config))
+    with jax.set_mesh(setup.mesh):
+        return _measure(setup, args, torch_device)
 
 
-def _measure(
-    config, mesh: jax.sharding.Mesh, args: argparse.Namespace, torch_device: str
-) -> dict[str, Any]:
-    objective = cfg.build_objective(config)
-    tx = cfg.build_optimizer(config, objective.decayed).build()
-    abstract, init = train_state.shard_state(train_state.make_init(objective, tx, 0), mesh)
-    step = train_state.make_train_step(
-        objective,
-        tx,
-        seed=0,
-        momentum=cfg.build_momentum(config),
-        accum_steps=config.accum_steps,
-    )
-    encoder = objective.encoder
-    shape = (config.batch_size, encoder.num_frames, *encoder.image_size, 3)
-    clips = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    batch = sharding.put_batch({"video": clips}, mesh)
+def _measure(setup: Setup, args: argparse.Namespace, torch_device: str) -> dict[str, Any]:
+    clips = np.random.default_rng(0).integers(0, 256, setup.clips_shape, np.uint8)
+    batch = sharding.put_batch({"video": clips}, setup.mesh)
+    step, abstract = setup.step, setup.abstract
     began = time.perf_counter()
-    compiled = train_state.jit_train_step(step, abstract, mesh).lower(abstract, batch).compile()
+    compiled = step.lower(abstract, batch).compile()
     compile_s = time.perf_counter() - began
 
-    state = init()
-    other, described = _other_step(objective, clips, args.threads, torch_device)
+    state = setup.init()
+    other, described = _other_step(setup.objective, clips, args.threads, torch_device)
     seconds, waits, work = [], [], []
-    with _batches(config, batch, args) as batches:
+    with _batches(setup.config, batch, args) as batches:
         for _ in range(args.steps + 2):
             began, cpu = time.perf_counter(), time.process_time()
             given = next(batches)
@@ -128,7 +89,7 @@ def _measure(
             waits.append(waited)
             work.append((time.process_time() - cpu, *_timed(other)))
     seconds, waits = np.array(seconds[2:]), np.array(waits[2:])
-    figures = _figures(config, objective, compiled, seconds, waits, compile_s, args)
+    figures = _figures(setup, compiled, seconds, waits, compile_s, args)
     if args.compare:
         figures |= _comparison(seconds, np.array(work[2:]), described)
     return figures
@@ -191,16 +152,17 @@ def _batches(config, batch, args):
         yield (sharding.put_batch({"video": b["video"]}, mesh) for b in batches)
 
 
-def _figures(config, objective, compiled, seconds, waits, compile_s, args) -> dict[str, Any]:
+def _figures(setup: Setup, compiled, seconds, waits, compile_s, args) -> dict[str, Any]:
+    config, objective = setup.config, setup.objective
     device = jax.devices()[0]
     median = float(np.median(seconds))
-    tflops = flops.step_flops(objective) * config.batch_size / 1e12
+    tflops = objective.flops() * config.batch_size / 1e12
     peak = PEAK_TFLOPS.get(device.device_kind)
     memory = compiled.memory_analysis()
     figures = {
         "config": args.config,
         "device": f"{jax.device_count()} x {device.device_kind}",
-        "parameters_m": sum(x.size for x in jax.tree.leaves(_params(objective))) / 1e6,
+        "parameters_m": setup.parameters / 1e6,
         "batch_size": config.batch_size,
         "step_ms_median": 1e3 * median,
         "step_ms_5_95": [1e3 * float(q) for q in np.quantile(seconds, (0.05, 0.95))],
@@ -215,7 +177,3 @@ def _figures(config, objective, compiled, seconds, waits, compile_s, args) -> di
     if args.data:
         figures["data_wait"] = float(waits.sum() / seconds.sum())
     return figures
-
-
-def _params(objective) -> Any:
-    return jax.eval_shape(lambda: objective.init(jax.random.key(0)))

@@ -1,7 +1,5 @@
 """The probes' heads in PyTorch, as its users write them: what `bench probe` compares with."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

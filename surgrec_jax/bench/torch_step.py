@@ -6,11 +6,9 @@ autocast, PyTorch's fused attention and fused AdamW.
 
 The models' own forward passes index with masks and ask the device for sizes, which breaks graphs
 and waits for the device. Here their layers are called with `gather` instead: the same losses and
-gradients (tests/test_bench_step.py), and as on our side only the tubelets that are seen are
+gradients (tests/bench/test_step.py), and as on our side only the tubelets that are seen are
 embedded, and tokens keep the dtype of the layers.
 """
-
-from __future__ import annotations
 
 import copy
 import os

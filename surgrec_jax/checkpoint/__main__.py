@@ -5,24 +5,15 @@ every byte. Exit codes: 0 all steps are whole; 1 a step is damaged or of another
 none, or it cannot be read.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time
 from pathlib import Path
 
-from surgrec_jax.checkpoint import (
-    DamagedError,
-    Location,
-    MismatchError,
-    find,
-    manifest,
-    steps_in,
-)
+from surgrec_jax.checkpoint import DamagedError, Location, MismatchError, checksums, find, steps_in
 from surgrec_jax.checkpoint.reading import read_meta
 from surgrec_jax.safety.errors import run_command
-from surgrec_jax.terminal import escape_output
+from surgrec_jax.safety.terminal import escape_output
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,15 +54,15 @@ def _show(folder: Path, whole: bool) -> int:
 def _row(location: Location, whole: bool) -> tuple[tuple[str, ...], list[str]]:
     began = time.perf_counter()
     try:
-        body = manifest.read(location)
+        body = checksums.read(location)
         meta = read_meta(location)
     except (DamagedError, MismatchError) as error:
         state = "DAMAGED" if isinstance(error, DamagedError) else "OTHER FORMAT"
         return (str(location.step), *["-"] * 6, state), [str(error)]
-    problems = manifest.verify(location) if whole else []
+    problems = checksums.verify(location) if whole else []
     seconds = f"{time.perf_counter() - began:.2f}" if whole else "-"
     files = body["files"].values()
-    saved = time.localtime((location.path / manifest.FILE).stat().st_mtime)
+    saved = time.localtime((location.path / checksums.FILE).stat().st_mtime)
     score = "-" if meta["score"] is None else f"{meta['score']:.4f}"
     cells = (
         str(location.step),

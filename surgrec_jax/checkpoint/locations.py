@@ -1,11 +1,12 @@
 """Where saved steps are, and the errors about them."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 
 from surgrec_jax.safety.errors import UserError
+
+# Endings of the weights of other projects, which surgrec_jax.convert reads.
+FOREIGN = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 
 
 class CheckpointError(UserError, RuntimeError):
@@ -46,7 +47,7 @@ def find(path: str | Path, step: int | None = None) -> Location:
         step: of a workdir or checkpoints folder; None for the newest.
 
     Raises:
-        CheckpointError: nothing is saved there, or another step.
+        CheckpointError: nothing is saved there, or another step, or a file of another project.
     """
     path = Path(path)
     if path.name.isdigit() and (path / "state").is_dir():
@@ -55,6 +56,11 @@ def find(path: str | Path, step: int | None = None) -> Location:
         return Location(path.parent, int(path.name))
     root = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     steps = steps_in(root)
+    if not steps and _is_foreign(path):
+        raise CheckpointError(
+            f"{path} is not a checkpoint of this project; import it first: "
+            f"python -m surgrec_jax.convert import {path} --out WORKDIR"
+        )
     if not steps:
         raise CheckpointError(
             f"no checkpoint in {path}{'' if path.exists() else ', which does not exist'}; give the "
@@ -63,6 +69,12 @@ def find(path: str | Path, step: int | None = None) -> Location:
     if step is not None and step not in steps:
         raise CheckpointError(f"{root} has no step {step}; it has {steps}")
     return Location(root, steps[-1] if step is None else step)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a path is a file, or a folder with weights as other projects save them."""
+    files = path.iterdir() if path.is_dir() else (path,)
+    return any(file.is_file() and file.suffix in FOREIGN for file in files) or path.is_file()
 
 
 def first_line(error: Exception) -> str:

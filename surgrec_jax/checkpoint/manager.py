@@ -5,8 +5,6 @@ manifest, waits until all of it is on the disk and renames the folder to <step>.
 before the rename leaves a folder that is not a step; whatever happens after, a step that is whole.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import json
@@ -23,7 +21,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
 
-from surgrec_jax.checkpoint import manifest, reading
+from surgrec_jax.checkpoint import checksums, reading
 from surgrec_jax.checkpoint.locations import (
     CheckpointError,
     DamagedError,
@@ -146,7 +144,7 @@ class Checkpoints:
         else:
             self._in_a_row, self._last_error = 0, None
 
-    def __enter__(self) -> Checkpoints:
+    def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -204,7 +202,7 @@ class Checkpoints:
         for step in reversed(steps_in(self.root)):
             location = Location(self.root, step)
             try:
-                manifest.check(location)
+                checksums.check(location)
                 self._scores = {s: self._score(s) for s in steps_in(self.root)}
                 return step
             except DamagedError as error:
@@ -223,15 +221,15 @@ class Checkpoints:
         return -math.inf if score is None else float(score)
 
     def _commit(
-        self, step: int, folder: Path, meta: dict[str, Any], arrays: manifest.Arrays
+        self, step: int, folder: Path, meta: dict[str, Any], arrays: checksums.Arrays
     ) -> None:
         self._writer.wait_until_finished()
         if not self._lead:
             return
         (folder / reading.META).write_text(json.dumps(meta) + "\n")
-        manifest.write(folder, step, arrays)
+        checksums.write(folder, step, arrays)
         folder.rename(self.root / str(step))
-        manifest.sync(self.root)
+        checksums.sync(self.root)
         self._scores[step] = -math.inf if meta["score"] is None else float(meta["score"])
         self._drop()
 

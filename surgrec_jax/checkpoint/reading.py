@@ -1,15 +1,12 @@
 """Reading checkpoints: verified, strict about shapes and dtypes, whole or in part."""
 
-from __future__ import annotations
-
 import contextlib
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from surgrec_jax import untrusted
-from surgrec_jax.checkpoint import manifest
+from surgrec_jax.checkpoint import checksums
 from surgrec_jax.checkpoint.locations import (
     CheckpointError,
     DamagedError,
@@ -17,6 +14,7 @@ from surgrec_jax.checkpoint.locations import (
     MismatchError,
     first_line,
 )
+from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import UserError
 
 META = "meta.json"
@@ -31,7 +29,7 @@ def read_meta(location: Location) -> dict[str, Any]:
         DamagedError: it is not what was saved.
         MismatchError: it is of another format.
     """
-    manifest.check(location, (META,))
+    checksums.check(location, (META,))
     try:
         meta = untrusted.read_json(location.path / META)
     except (OSError, UserError) as error:
@@ -56,7 +54,7 @@ def restore_state(location: Location, abstract_state: Any, *, verified: bool = F
         CheckpointError: the files cannot be read.
     """
     if not verified:
-        manifest.check(location)
+        checksums.check(location)
     _check_same(location, abstract_state)
     path = (location.path / "state").absolute()
     with contextlib.closing(ocp.PyTreeCheckpointHandler()) as reader:
@@ -74,11 +72,11 @@ def restore_state(location: Location, abstract_state: Any, *, verified: bool = F
 
 def parts(location: Location, tree: str) -> list[str]:
     """Names of the modules saved under a top-level key ("params")."""
-    names = [key.split("/") for key in manifest.arrays_of(location)]
+    names = [key.split("/") for key in checksums.arrays_of(location)]
     return sorted({name[1] for name in names if name[0] == tree and len(name) > 1})
 
 
-def describe_arrays(state: Any) -> manifest.Arrays:
+def describe_arrays(state: Any) -> checksums.Arrays:
     """Name -> (dtype, shape) of every array of a tree."""
     return {
         _key(path): (str(leaf.dtype), tuple(leaf.shape))
@@ -88,7 +86,7 @@ def describe_arrays(state: Any) -> manifest.Arrays:
 
 def _check_same(location: Location, wanted: Any) -> None:
     """Orbax casts dtypes and pads shapes without a word; here a difference is an error."""
-    have = manifest.arrays_of(location)
+    have = checksums.arrays_of(location)
     for key, (dtype, shape) in describe_arrays(wanted).items():
         if key not in have:
             raise MismatchError(f"{location.path} has no array {key!r}; it is of another model")

@@ -10,8 +10,6 @@ and goes on where it was stopped. Exit codes: 0 it fits, 3 it does not, 1 an err
 2 a wrong command line.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys
@@ -37,21 +35,20 @@ def _run(args: argparse.Namespace, changes: list[str]) -> int:
     target = targets.parse(args.topology)
     targets.prepare_environment(target)
     # Imported here: the environment comes first, and errors above need no JAX.
-    from surgrec_jax.bench.__main__ import show
-    from surgrec_jax.bench.step import load_config
+    from surgrec_jax import commands
     from surgrec_jax.compile_report import report
 
     def keep(figures: dict) -> None:
         if args.json:
             args.json.write_text(json.dumps(figures, indent=1) + "\n")
 
-    config = load_config(args.config, changes)
+    config = commands.load_config(args.config, changes)
     if args.largest_batch:
         figures = report.largest_batch(config, target, args.guess, keep)
     else:
         figures = report.report(config, target)
     keep(figures)
-    show(figures)
+    commands.show(figures)
     return 0 if figures["fits"] else DOES_NOT_FIT
 
 

@@ -1,7 +1,5 @@
 """Collectives of a compiled program, from its HLO text: how often they run, and their bytes."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -3,8 +3,6 @@
 XLA's own cost analysis counts the body of a loop once, and nothing inside cuDNN's attention.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -1,7 +1,5 @@
 """Compiles a config's training step for a target, and says what it takes."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable
@@ -11,10 +9,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from surgrec_jax import config as cfg
-from surgrec_jax import flops, sharding, train_state
+from surgrec_jax import sharding
 from surgrec_jax.compile_report import hlo, kernels
 from surgrec_jax.compile_report.targets import GIB, Target, devices
+from surgrec_jax.setup import build_setup, make_mesh
 
 # What XLA says of a program that does not fit in a TPU's memory.
 _OUT_OF_MEMORY = re.compile(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm")
@@ -30,28 +28,12 @@ def report(config: ConfigDict, target: Target) -> dict[str, Any]:
     Raises:
         ValueError: a config that the target cannot run, as in training.
     """
-    mesh = sharding.make_mesh(config.mesh.fsdp, devices(target))
-    sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
+    mesh = make_mesh(config, devices(target))
+    setup = build_setup(config, mesh)
     with jax.set_mesh(mesh):
-        compute = cfg.make_compute(config)
-    # Outside of the mesh: checking masks draws some, and nothing can run on these devices.
-    objective = cfg.build_objective(config, compute)
-    with jax.set_mesh(mesh):
-        tx = cfg.build_optimizer(config, objective.decayed).build()
-        abstract, _ = train_state.shard_state(
-            train_state.make_init(objective, tx, config.seed), mesh
-        )
-        step = train_state.make_train_step(
-            objective,
-            tx,
-            seed=config.seed,
-            momentum=cfg.build_momentum(config),
-            accum_steps=config.accum_steps,
-        )
-        encoder = objective.encoder
-        shape = (config.batch_size, encoder.num_frames, *encoder.image_size, 3)
-        batch = jax.ShapeDtypeStruct(shape, np.uint8, sharding=sharding.batch_sharding(mesh))
-        traced = train_state.jit_train_step(step, abstract, mesh).trace(abstract, {"video": batch})
+        spread = sharding.batch_sharding(mesh)
+        batch = {"video": jax.ShapeDtypeStruct(setup.clips_shape, np.uint8, sharding=spread)}
+        traced = setup.step.trace(setup.abstract, batch)
         lowered = traced.lower(lowering_platforms=("cuda" if target.gpu else "tpu",))
         began = time.perf_counter()
         try:
@@ -59,19 +41,19 @@ def report(config: ConfigDict, target: Target) -> dict[str, Any]:
         except jax.errors.JaxRuntimeError as error:
             compiled, needed = None, _needed(error)
     seconds = time.perf_counter() - began
-    per_step = flops.step_flops(objective) * config.batch_size
+    per_step = setup.objective.flops() * config.batch_size
     figures = {
         "topology": target.name,
         "device": mesh.devices.flat[0].device_kind,
         "chips": mesh.size,
         "objective": config.objective,
         "preset": config.model.preset,
-        "parameters_m": sum(x.size for x in jax.tree.leaves(abstract["params"])) / 1e6,
+        "parameters_m": setup.parameters / 1e6,
         "mesh": dict(mesh.shape),
         "batch_size": config.batch_size,
         "batch_per_chip": config.batch_size / mesh.size / config.accum_steps,
         "accum_steps": config.accum_steps,
-        "dtype": str(np.dtype(objective.compute.dtype)),
+        "dtype": str(np.dtype(setup.objective.compute.dtype)),
         "attention": config.compute.attention,
         "remat": config.compute.remat,
         "model_tflop_per_step": per_step / 1e12,
@@ -79,7 +61,7 @@ def report(config: ConfigDict, target: Target) -> dict[str, Any]:
             per_step / mesh.size / (0.4e12 * target.chip.tflops)
         ),
         "compile_s": seconds,
-        "state_gib_per_chip": _state_gib(abstract),
+        "state_gib_per_chip": _state_gib(setup.abstract),
     }
     if compiled is None:
         memory = {"total": needed / GIB}

@@ -4,8 +4,6 @@ Every cell is a process of its own (a compiler that fails takes nothing with it)
 JSON file, so that the table goes on where it was stopped.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import subprocess
@@ -16,7 +14,7 @@ from pathlib import Path
 from surgrec_jax.compile_report import targets
 
 SIZES = ("B", "L", "H", "g")
-OBJECTIVES = ("mae", "jepa")
+RECIPES = ("mae", "jepa")  # the files of configs/
 SLICES = {
     "v5e": ("4x4", "16x16"),
     "v4": ("2x2x4", "4x8x8"),
@@ -56,7 +54,7 @@ class Cell:
 def cells() -> Iterator[Cell]:
     """All cells, the recipes' own sizes and small slices first."""
     recipes = [("jepa", "L"), ("mae", "B")]
-    others = [(o, s) for s in SIZES for o in OBJECTIVES if (o, s) not in recipes]
+    others = [(o, s) for s in SIZES for o in RECIPES if (o, s) not in recipes]
     small = [f"{kind}:{layouts[0]}" for kind, layouts in SLICES.items()]
     large = [f"{kind}:{layouts[1]}" for kind, layouts in SLICES.items()]
     small.insert(1, "v5e:8x8")
@@ -124,10 +122,9 @@ def markdown(found: dict[Cell, dict]) -> str:
     "≥" stands before a batch whose search was broken off, "open" for a cell that is not made yet,
     "-" for one that is none of the table's.
     """
-    models = [(o, s) for o in OBJECTIVES for s in SIZES]
-    names = {"mae": "MAE", "jepa": "JEPA"}
+    models = [(o, s) for o in RECIPES for s in SIZES]
     lines = [
-        "| slice (GiB a chip) | " + " | ".join(f"{names[o]} {s}" for o, s in models) + " |",
+        "| slice (GiB a chip) | " + " | ".join(f"{o.upper()} {s}" for o, s in models) + " |",
         "|---" * (len(models) + 1) + "|",
     ]
     wanted = set(cells())

@@ -1,7 +1,5 @@
 """Devices to compile for: TPU slices and NVIDIA GPUs by name, none of which need be here."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib.util
 import math

@@ -5,8 +5,8 @@ what `python -m surgrec_jax.convert` runs.
 """
 
 from surgrec_jax.convert.exporter import export_checkpoint
+from surgrec_jax.convert.import_plan import ImportOptions
 from surgrec_jax.convert.importer import import_file
-from surgrec_jax.convert.plan import ImportOptions
 from surgrec_jax.convert.strict import ConvertError
 
 __all__ = ["ConvertError", "ImportOptions", "export_checkpoint", "import_file"]

@@ -5,8 +5,6 @@ python -m surgrec_jax.convert import FILE --out WORKDIR [--family auto] [--encod
 python -m surgrec_jax.convert export WORKDIR --format transformers --out FOLDER [--whole]
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re
@@ -19,11 +17,11 @@ from surgrec_jax.convert.families import ALIASES, FAMILIES, recognise
 from surgrec_jax.convert.files import open_file
 from surgrec_jax.convert.strict import count
 from surgrec_jax.safety.errors import run_command
-from surgrec_jax.terminal import escape_output
+from surgrec_jax.safety.terminal import escape_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; what is wrong ends in one sentence and exit code 1."""
+    """Runs a command; a user's mistake ends in one sentence and exit code 1."""
     args = _parser().parse_args(argv)
     return run_command("convert", lambda: args.run(args) or 0)
 
@@ -72,10 +70,10 @@ def _inspect(args: argparse.Namespace) -> None:
     file = open_file(args.file)
     shapes = file.shapes()
     try:
-        found = recognise(shapes) or "of no family known here"
+        family = recognise(shapes) or "of no family known here"
     except ConvertError as error:
-        found = str(error)
-    print(f"{args.file}: {found}")
+        family = str(error)
+    print(f"{args.file}: {family}")
     print(f"{len(shapes)} tensors, {count(shapes):,} numbers, {', '.join(sorted(file.dtypes()))}")
     groups: dict[str, list[str]] = {}
     for key in shapes:

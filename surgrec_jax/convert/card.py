@@ -1,14 +1,12 @@
 """The model card of an exported checkpoint, from what its run recorded."""
 
-from __future__ import annotations
-
 import html
 import json
 from pathlib import Path
 from typing import Any
 
-from surgrec_jax import untrusted
-from surgrec_jax.terminal import escaped
+from surgrec_jax.safety import untrusted
+from surgrec_jax.safety.terminal import escaped
 
 LOAD = {
     "transformers": """```python
@@ -30,7 +28,7 @@ def write(model: Any, format: str, which: str) -> str:
 
     Args:
         model: an `exporter.Model`.
-        format: of the files beside the card.
+        format: format of the files beside the card.
         which: the encoder that was exported, "target" or "online".
     """
     meta, encoder = model.meta, model.encoder
@@ -81,7 +79,7 @@ def _origin(meta: dict[str, Any]) -> list[str]:
     return ["## Origin", "", *map(_plain, lines), ""]
 
 
-# What a config and its sources say of the machine they were on, and nothing of the model.
+# Keys of a config and its sources that speak of the machine and not of the model.
 PLACES = ("directory", "data_dir", "stop_after")
 
 
@@ -112,17 +110,17 @@ def _training(meta: dict[str, Any]) -> list[str]:
 
 
 def _shareable(value: Any) -> Any:
-    """Without the folders of the machine: a card is made to be published."""
+    """The value without the machine's folders, as a card is made to be published."""
     if isinstance(value, dict):
         return {k: _shareable(v) for k, v in value.items() if k not in PLACES}
     if isinstance(value, (list, tuple)):
         return [_shareable(v) for v in value]
-    # A path on its own; sources are names with slashes, and relative.
+    # Absolute paths are of the machine; sources are names with slashes.
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _probe(workdir: Path) -> list[str]:
-    """Scores of `python -m surgrec_jax.probe`, where it was run on this workdir."""
+    """The scores that `python -m surgrec_jax.probe` wrote into this workdir."""
     path = workdir / "probe" / "results.json"
     if not path.exists():
         return ["## Results", "", "Not probed yet (`python -m surgrec_jax.probe`).", ""]

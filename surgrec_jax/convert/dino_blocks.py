@@ -1,13 +1,10 @@
 """The blocks of DINOv2 and DINOv3 as tables: names in four styles, rotary pairs, gated MLPs."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from surgrec_jax.convert import plan as plans
 from surgrec_jax.convert.strict import (
     LINEAR,
     SAME,
@@ -20,17 +17,12 @@ from surgrec_jax.convert.strict import (
 from surgrec_jax.convert.tables import linear, norm
 from surgrec_jax.models.presets import ViTConfig
 
-# Tensors that hold the gate and the value of a SwiGLU one after another (DINOv2 g).
-HALVES = r".*mlp\.(w12|weights_in)\.(weight|bias)"
-
-HF_QKV = {
-    "dinov2": tuple(f"attention.attention.{n}" for n in ("query", "key", "value")),
-    "dinov3": tuple(f"attention.{n}_proj" for n in "qkv"),
-}
+# Keys of tensors that hold the gate and the value of a SwiGLU one after another (DINOv2 g).
+JOINED = r".*mlp\.(w12|weights_in)\.(weight|bias)"
 
 
-def interleave(heads: int) -> Any:
-    """Rows of a projection, pairs (j, j + d/2) of each head moved side by side, for `rope_2d`."""
+def interleave(heads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that moves pairs of rows (j, j + d/2) of each head side by side, for `rope_2d`."""
 
     def move(x: np.ndarray) -> np.ndarray:
         halves = x.reshape(heads, 2, -1, *x.shape[1:])
@@ -39,19 +31,13 @@ def interleave(heads: int) -> Any:
     return move
 
 
-def qkv_matrix(heads: int, rotary: bool, fused: bool) -> Transform:
-    """Query, key and value, [3 D, D] or three of [D, D], as [D, 3 D] with rotary pairs in order."""
+def fused_qkv(heads: int, rotary: bool, fused: bool, masked: bool = False) -> Transform:
+    """Query, key and value with rotary pairs in order: one tensor or three as [D, 3 D] or [3 D].
 
-    def forward(x: Arrays) -> np.ndarray:
-        q, k, v = np.split(x[0], 3) if fused else x
-        move = interleave(heads) if rotary else (lambda part: part)
-        return np.concatenate([move(q), move(k), v]).T
-
-    return Transform(forward, None)
-
-
-def qkv_vector(heads: int, rotary: bool, fused: bool, masked: bool) -> Transform:
-    """Biases in the same order; DINOv3's own files multiply a mask onto theirs (keys have none)."""
+    Args:
+        masked: whether a second tensor is a mask of 0 and 1 on the first (DINOv3's own files
+            multiply one onto their biases, as keys have none).
+    """
 
     def forward(x: Arrays) -> np.ndarray:
         if masked:
@@ -60,7 +46,7 @@ def qkv_vector(heads: int, rotary: bool, fused: bool, masked: bool) -> Transform
             x = [np.where(x[1] == 0, np.float32(0), x[0])]
         q, k, v = np.split(x[0], 3) if fused else x
         move = interleave(heads) if rotary else (lambda part: part)
-        return np.concatenate([move(q), move(k), v])
+        return np.concatenate([move(q), move(k), v]).T
 
     return Transform(forward, None)
 
@@ -75,101 +61,122 @@ def image_kernel(tubelet: int) -> Transform:
     return Transform(forward, None)
 
 
-def prefix(parts: int) -> Transform:
-    """CLS and register tokens one after another, [1, n, D] or [1, 1, D] each, as [N, D]."""
-
-    def forward(x: Arrays) -> np.ndarray:
-        return np.concatenate([token.reshape(-1, token.shape[-1]) for token in x])
-
-    return Transform(forward, None)
+# CLS and register tokens one after another, [1, n, D] or [1, 1, D] each, as [N, D].
+PREFIX = Transform(lambda x: np.concatenate([t.reshape(-1, t.shape[-1]) for t in x]), None)
 
 
-def names_of(version: str, hf: bool, swiglu: bool, shapes: Mapping[str, Shape], first: str) -> dict:
-    """What this file calls the parts of a block."""
-    if hf:
-        qkv = HF_QKV[version]
-        if f"{first}attention.q_proj.weight" in shapes:
-            qkv = HF_QKV["dinov3"]
-        names = {
-            "qkv": qkv,
-            "proj": "attention.o_proj" if qkv == HF_QKV["dinov3"] else "attention.output.dense",
-            "scale": "layer_scale{n}.lambda1",
-            "bias": "qkv" if f"{first}{qkv[1]}.bias" in shapes else "qv",
-        }
-        if f"{first}{qkv[0]}.bias" not in shapes:
-            names["bias"] = "none"
-        names["mlp"] = (
-            ("mlp.fc1", "mlp.fc2") if version == "dinov2" else ("mlp.up_proj", "mlp.down_proj")
-        )
-        if swiglu:
-            names["mlp"] = ("mlp.up_proj", "mlp.down_proj", "mlp.gate_proj")
-            if f"{first}mlp.weights_in.weight" in shapes:
-                names["mlp"] = ("mlp.weights_in", "mlp.weights_out", None)
-        return names
-    mlp: tuple = ("mlp.fc1", "mlp.fc2")
-    if swiglu:
-        fused = f"{first}mlp.w12.weight" in shapes
-        mlp = ("mlp.w12", "mlp.w3", None) if fused else ("mlp.w2", "mlp.w3", "mlp.w1")
-    return {
-        "qkv": "attn.qkv",
-        "proj": "attn.proj",
-        "scale": "ls{n}.gamma",
-        "bias": "qkv" if f"{first}attn.qkv.bias" in shapes else "none",
-        "masked": f"{first}attn.qkv.bias_mask" in shapes,
-        "mlp": mlp,
-    }
+class BlockStyle(NamedTuple):
+    """The names that a file gives to the parts of a block.
+
+    Attributes:
+        qkv: names of the fused projection, or of those of query, key and value.
+        proj: name of attention's output projection.
+        scale: name of the two layer scales, with "{n}" for 1 and 2.
+        up, down: names of the MLP's two matrices.
+        gate: name of a SwiGLU's gate, `up` where one tensor holds both; None in a plain MLP.
+        qkv_bias: see `ViTConfig`.
+        masked: whether a mask is multiplied onto the fused bias (DINOv3's own files).
+    """
+
+    qkv: tuple[str, ...]
+    proj: str
+    scale: str
+    up: str
+    down: str
+    gate: str | None
+    qkv_bias: str
+    masked: bool
 
 
-def mlp_dim_of(shapes: Mapping[str, Shape], first: str, names: dict) -> int:
+HF_SCALE = "layer_scale{n}.lambda1"
+# Names of qkv, of the output projection and of the scales: in the originals, and in transformers
+# of DINOv2 and of DINOv3 (whose names newer releases may give to DINOv2).
+DINOV2_QKV = tuple(f"attention.attention.{name}" for name in ("query", "key", "value"))
+DINOV3_QKV = tuple(f"attention.{name}_proj" for name in "qkv")
+ATTENTION = (
+    (("attn.qkv",), "attn.proj", "ls{n}.gamma"),
+    (DINOV2_QKV, "attention.output.dense", HF_SCALE),
+    (DINOV3_QKV, "attention.o_proj", HF_SCALE),
+)
+# Names of up, down and gate; a row is a file's if its gate, or without one its `up`, is there.
+MLP = (
+    ("mlp.w12", "mlp.w3", "mlp.w12"),
+    ("mlp.weights_in", "mlp.weights_out", "mlp.weights_in"),
+    ("mlp.w2", "mlp.w3", "mlp.w1"),
+    ("mlp.up_proj", "mlp.down_proj", "mlp.gate_proj"),
+    ("mlp.up_proj", "mlp.down_proj", None),
+    ("mlp.fc1", "mlp.fc2", None),
+)
+
+
+def style_of(shapes: Mapping[str, Shape], first: str) -> BlockStyle:
+    """The style of a file, by the keys under `first`, the prefix of its first block.
+
+    Raises:
+        ConvertError: the keys are of no known style.
+    """
+
+    def has(name: str) -> bool:
+        return f"{first}{name}" in shapes
+
+    attention = [row for row in ATTENTION if has(f"{row[0][0]}.weight")]
+    mlp = [row for row in MLP if has(f"{row[2] or row[0]}.weight")]
+    if not attention or not mlp:
+        missing = "mlp" if attention else "attention"
+        raise ConvertError(f"missing from the file: the weights of {first}{missing}")
+    qkv = attention[0][0]
+    biased = [has(f"{name}.bias") for name in qkv]
+    bias = "qkv" if all(biased) else "qv" if biased[0] else "none"
+    return BlockStyle(*attention[0], *mlp[0], bias, has(f"{qkv[0]}.bias_mask"))
+
+
+def mlp_dim_of(shapes: Mapping[str, Shape], first: str, style: BlockStyle) -> int:
     """Width of a block's MLP."""
-    rows = plans.shape_of(shapes, f"{first}{names['mlp'][0]}.weight")[0]
-    return rows // 2 if len(names["mlp"]) == 3 and names["mlp"][2] is None else rows
+    rows = shapes[f"{first}{style.up}.weight"][0]
+    return rows // 2 if style.up == style.gate else rows
 
 
-def block_rules(source: str, path: str, config: ViTConfig, names: dict) -> list[Rule]:
+def block_rules(source: str, path: str, config: ViTConfig, style: BlockStyle) -> list[Rule]:
     """The table of the stacked blocks.
 
     Args:
         source: prefix of a block with "{i}" for the layer.
-        path: of our layers, e.g. "params/encoder/blocks/layers".
-        names: of `names_of`.
+        path: path of our layers, e.g. "params/encoder/blocks/layers".
     """
-    depth, rotary = config.depth, config.position == "rope_2d"
-    fused = isinstance(names["qkv"], str)
-    qkv = (names["qkv"],) if fused else names["qkv"]
+    depth = config.depth
     rules = [
         *norm(f"{source}norm1", f"{path}/norm1", depth),
         *norm(f"{source}norm2", f"{path}/norm2", depth),
-        *linear(f"{source}{names['proj']}", f"{path}/attn/proj", depth),
-        Rule(
-            tuple(f"{source}{n}.weight" for n in qkv),
-            f"{path}/attn/qkv/kernel",
-            qkv_matrix(config.heads, rotary, fused),
-            depth,
-        ),
+        *linear(f"{source}{style.proj}", f"{path}/attn/proj", depth),
+        *_qkv_rules(source, f"{path}/attn", config, style),
+        *linear(f"{source}{style.down}", f"{path}/mlp/fc2", depth),
     ]
-    if config.qkv_bias == "qkv":
-        keys = tuple(f"{source}{n}.bias" for n in qkv)
-        masked = names.get("masked", False)
-        if masked:
-            keys = (*keys, f"{source}{qkv[0]}.bias_mask")
-        vector = qkv_vector(config.heads, rotary, fused, masked)
-        rules.append(Rule(keys, f"{path}/attn/qkv/bias", vector, depth))
-    elif config.qkv_bias == "qv":
+    for n in (1, 2):
+        rules.append(Rule(source + style.scale.format(n=n), f"{path}/scale{n}", SAME, depth))
+    up = f"{source}{style.up}"
+    if style.up == style.gate:
+        for half, name in enumerate(("gate", "fc1")):
+            rules.append(Rule(f"{up}.weight/{half}", f"{path}/mlp/{name}/kernel", LINEAR, depth))
+            rules.append(Rule(f"{up}.bias/{half}", f"{path}/mlp/{name}/bias", SAME, depth))
+        return rules
+    rules += linear(up, f"{path}/mlp/fc1", depth)
+    return rules + (linear(source + style.gate, f"{path}/mlp/gate", depth) if style.gate else [])
+
+
+def _qkv_rules(source: str, path: str, config: ViTConfig, style: BlockStyle) -> list[Rule]:
+    """Query, key and value with the biases they have, rotary pairs side by side."""
+    depth, rotary = config.depth, config.position == "rope_2d"
+    fused, names = len(style.qkv) == 1, [f"{source}{name}" for name in style.qkv]
+    matrix = fused_qkv(config.heads, rotary, fused)
+    rules = [Rule(tuple(f"{n}.weight" for n in names), f"{path}/qkv/kernel", matrix, depth)]
+    if style.qkv_bias == "qkv":
+        keys = tuple(f"{n}.bias" for n in names)
+        keys += (f"{names[0]}.bias_mask",) if style.masked else ()
+        vector = fused_qkv(config.heads, rotary, fused, style.masked)
+        rules.append(Rule(keys, f"{path}/qkv/bias", vector, depth))
+    elif style.qkv_bias == "qv":
         move = interleave(config.heads) if rotary else (lambda part: part)
         turned = Transform(lambda x: move(x[0]), None)
-        rules.append(Rule(f"{source}{qkv[0]}.bias", f"{path}/attn/q_bias", turned, depth))
-        rules.append(Rule(f"{source}{qkv[2]}.bias", f"{path}/attn/v_bias", SAME, depth))
-    for n in (1, 2):
-        rules.append(Rule(source + names["scale"].format(n=n), f"{path}/scale{n}", SAME, depth))
-    up, down, *gate = names["mlp"]
-    rules += linear(f"{source}{down}", f"{path}/mlp/fc2", depth)
-    if gate == [None]:  # both in one matrix, the gate first: see `HALVES`
-        for half, name in enumerate(("gate", "fc1")):
-            rules.append(
-                Rule(f"{source}{up}.weight/{half}", f"{path}/mlp/{name}/kernel", LINEAR, depth)
-            )
-            rules.append(Rule(f"{source}{up}.bias/{half}", f"{path}/mlp/{name}/bias", SAME, depth))
-        return rules
-    rules += linear(f"{source}{up}", f"{path}/mlp/fc1", depth)
-    return rules + (linear(f"{source}{gate[0]}", f"{path}/mlp/gate", depth) if gate else [])
+        rules.append(Rule(f"{names[0]}.bias", f"{path}/q_bias", turned, depth))
+        rules.append(Rule(f"{names[2]}.bias", f"{path}/v_bias", SAME, depth))
+    return rules

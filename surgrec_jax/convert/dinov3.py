@@ -8,22 +8,21 @@ but are not among them. Inflated, a tubelet is two frames whose patch kernel is 
 and attention spans the clip: a start for video training rather than DINO itself.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from surgrec_jax.convert import plan as plans
+from surgrec_jax.convert import architecture as arch
 from surgrec_jax.convert.dino_blocks import (
-    HALVES,
+    JOINED,
+    PREFIX,
+    BlockStyle,
     block_rules,
     image_kernel,
     mlp_dim_of,
-    names_of,
-    prefix,
+    style_of,
 )
 from surgrec_jax.convert.hf_config import (
     agree,
@@ -33,7 +32,7 @@ from surgrec_jax.convert.hf_config import (
     sides,
     statistics,
 )
-from surgrec_jax.convert.plan import ImportOptions, Plan
+from surgrec_jax.convert.import_plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import ConvertError, Ignored, Rule, Shape, Transform
 from surgrec_jax.convert.tables import norm
 from surgrec_jax.models.position import ROPE_2D_BASE
@@ -41,19 +40,27 @@ from surgrec_jax.models.presets import ViTConfig
 
 EPS = {"dinov2": 1e-6, "dinov3": 1e-5}
 SIZE = {"dinov2": (518, 518), "dinov3": (224, 224)}
-USUAL_HEADS = plans.HEADS | {1280: 20}
-# config.json's key and default.
-HEADS = {"dinov2": ("num_attention_heads", 12), "dinov3": ("num_attention_heads", 6)}
+USUAL_HEADS = arch.HEADS | {1280: 20}
+# Heads of an encoder whose config.json does not say them: transformers' defaults.
+CONFIG_HEADS = {"dinov2": 12, "dinov3": 6}
 FPS = 4.0
 FRAMES = 16
-# After the image kernels: tubelets of two frames (see the module's text).
+# Frames of a tubelet of an inflated encoder (see the module's text).
 INFLATED = 2
-_LAYERS = ("layer.", "encoder.layer.", "model.layer.")
+# Names before the blocks' numbers, by whether transformers wrote the file.
+LAYERS = {False: ("blocks.",), True: ("layer.", "encoder.layer.", "model.layer.")}
+# Names of the patch embedding, after the prefix of the CLS token.
+KERNEL = {
+    "dinov2": "patch_embed.proj",
+    "dinov3": "patch_embed.proj",
+    "hf_dinov2": "patch_embeddings.projection",
+    "hf_dinov3": "patch_embeddings",
+}
 TYPES = {"dinov2": ("dinov2", "dinov2_with_registers"), "dinov3": ("dinov3_vit",)}
 
 
 def recognise(shapes: Mapping[str, Shape]) -> str | None:
-    """ "dinov2", "dinov3", "hf_dinov2", "hf_dinov3", or None."""
+    """The family of a file: "dinov2", "dinov3", "hf_dinov2", "hf_dinov3", or None."""
     if not any(re.search(r"(^|[./])cls_token$", k) for k in shapes):
         return None
     flat = any(k.endswith("patch_embed.proj.weight") and len(s) == 4 for k, s in shapes.items())
@@ -62,89 +69,111 @@ def recognise(shapes: Mapping[str, Shape]) -> str | None:
         return "dinov2" if table else "dinov3"
     if any(k.endswith("embeddings.position_embeddings") for k in shapes):
         return "hf_dinov2" if any("layer_scale1" in k for k in shapes) else None
-    return (
-        "hf_dinov3"
-        if any(k.endswith("embeddings.patch_embeddings.weight") for k in shapes)
-        else None
+    kernel = "embeddings.patch_embeddings.weight"
+    return "hf_dinov3" if any(k.endswith(kernel) for k in shapes) else None
+
+
+class Keys(NamedTuple):
+    """The keys of a file's tensors outside the blocks, and the prefixes of its blocks."""
+
+    top: str  # prefix of the whole model
+    kernel: str  # patch embedding, without ".weight"
+    prefix: tuple[str, ...]  # CLS and, where there are any, register tokens
+    table: str | None  # the learned position table, None where positions are rotary
+    layer: str  # prefix of the blocks, before their number
+    norm: str  # the last LayerNorm, without ".weight"
+
+
+def _keys(shapes: Mapping[str, Shape], family: str) -> Keys:
+    """The keys of a file of the family."""
+    before = arch.find_prefix(shapes, "cls_token")
+    top = before.removesuffix("embeddings.")
+    layers = [f"{top}{name}" for name in LAYERS[family.startswith("hf_")]]
+    registers = (f"{before}storage_tokens", f"{before}register_tokens")
+    tables = (f"{top}pos_embed", f"{before}position_embeddings")
+    return Keys(
+        top=top,
+        kernel=before + KERNEL[family],
+        prefix=(f"{before}cls_token", *(key for key in registers if key in shapes)),
+        table=next((key for key in tables if key in shapes), None),
+        layer=next((name for name in layers if arch.depth_of(shapes, name)), layers[0]),
+        norm=f"{top}{'layernorm' if family == 'hf_dinov2' else 'norm'}",
     )
 
 
 def read(file: Any, options: ImportOptions, family: str) -> Plan:
-    """Settles the import of a DINO file ("dinov2", "dinov3", or either with "hf_" before).
+    """Plans the import of a DINO file ("dinov2", "dinov3", or either with "hf_" before).
 
     Raises:
-        ConvertError: what the file or the options lack.
+        ConvertError: the file or the options lack something, or contradict each other.
     """
-    version, hf = family.removeprefix("hf_"), family.startswith("hf_")
-    c = config_json(file, *TYPES[version]) if hf else {}
     shapes, notes = file.shapes(), []
-    cls = plans.find_prefix(shapes, "cls_token")
-    top = cls.removesuffix("embeddings.")
-    if hf:
-        kernel = f"{cls}patch_embeddings" + (".projection" if version == "dinov2" else "")
-        layer = next((p for p in _LAYERS if plans.depth_of(shapes, f"{top}{p}")), _LAYERS[0])
-    else:
-        kernel, layer = f"{top}patch_embed.proj", "blocks."
-    width, _, patch, _ = plans.shape_of(shapes, f"{kernel}.weight")
-    first = f"{top}{layer}0."
-    swiglu = any(
-        f"{first}mlp.{n}.weight" in shapes for n in ("w1", "w12", "gate_proj", "weights_in")
-    )
-    tokens = [k for k in (f"{cls}storage_tokens", f"{cls}register_tokens") if k in shapes]
-    registers = shapes[tokens[0]][1] if tokens else 0
-    tubelet = INFLATED if options.frames == "inflated" else 1
-    table = next((k for k in (f"{top}pos_embed", f"{cls}position_embeddings") if k in shapes), None)
-    native = _table_size(shapes[table], patch) if table else None
-    if hf:
-        native = native or sides(c, "image_size", SIZE[version][0])
-    depth = plans.depth_of(shapes, f"{top}{layer}")
-    clip = plans.settle_clip(options, (None, native), (FRAMES, SIZE[version]), notes)
-    heads = plans.heads_of(width, options, USUAL_HEADS) if not hf else number(c, *HEADS[version])
-    names = names_of(version, hf, swiglu, shapes, first)
-    mlp_dim = mlp_dim_of(shapes, first, names)
-    eps = number(c, "layer_norm_eps", EPS[version], float)
-    config = ViTConfig(
-        width=width,
-        depth=depth,
-        heads=heads,
-        mlp_dim=mlp_dim,
-        tubelet=tubelet,
-        patch=patch,
-        position="learned_2d" if table else "rope_2d",
-        qkv_bias=names["bias"],
-        norm_eps=plans.settle_eps(eps, EPS[version], options, version),
-        init="trunc_normal",
-        mlp="swiglu" if swiglu else "gelu",
-        layer_scale=True,
-        prefix_tokens=1 + registers,
-        frames_apart=options.frames == "apart",
-        **clip,
-        **(statistics(file) if hf else {}),
-    )
-    path, source = "params/encoder", f"{top}{layer}{{i}}."
+    keys = _keys(shapes, family)
+    style = style_of(shapes, f"{keys.layer}0.")
+    config = _encoder(file, keys, style, options, family, notes)
+    path = "params/encoder"
     rules = [
-        Rule(f"{kernel}.weight", f"{path}/patch_embed/kernel", image_kernel(tubelet)),
-        Rule(f"{kernel}.bias", f"{path}/patch_embed/bias"),
-        Rule((f"{cls}cls_token", *tokens), f"{path}/prefix", prefix(1 + len(tokens))),
-        *block_rules(source, f"{path}/blocks/layers", config, names),
-        *norm(f"{top}{'layernorm' if hf and version == 'dinov2' else 'norm'}", f"{path}/norm"),
+        Rule(f"{keys.kernel}.weight", f"{path}/patch_embed/kernel", image_kernel(config.tubelet)),
+        Rule(f"{keys.kernel}.bias", f"{path}/patch_embed/bias"),
+        Rule(keys.prefix, f"{path}/prefix", PREFIX),
+        *block_rules(f"{keys.layer}{{i}}.", f"{path}/blocks/layers", config, style),
+        *norm(keys.norm, f"{path}/norm"),
     ]
-    if hf:
-        _agree(c, version, config, native)
-    if table:
-        rules.append(Rule(table, f"{path}/position", Transform(lambda x: x[0][0], None)))
+    if keys.table:
+        rules.append(Rule(keys.table, f"{path}/position", Transform(lambda x: x[0][0], None)))
     return Plan(
         family=family,
-        objective=version,
+        objective=family.removeprefix("hf_"),
         encoder=config,
         rules=rules,
-        ignored=_ignored(width // heads),
+        ignored=_ignored(config.width // config.heads),
         fps=options.fps or FPS,
-        prefixes={"encoder": top},
+        prefixes={"encoder": keys.top},
         notes=notes,
-        halves=HALVES if names["mlp"][2:] == (None,) else None,
-        table_resize=_resize_of(hf, registers) if table else None,
+        split=JOINED if style.up == style.gate else None,
     )
+
+
+def _encoder(
+    file: Any,
+    keys: Keys,
+    style: BlockStyle,
+    options: ImportOptions,
+    family: str,
+    notes: list[str],
+) -> ViTConfig:
+    """The encoder of a file; transformers' config.json must fit it."""
+    version, hf, shapes = family.removeprefix("hf_"), family.startswith("hf_"), file.shapes()
+    width, _, patch, _ = arch.shape_of(shapes, f"{keys.kernel}.weight")
+    size = _table_size(shapes[keys.table], patch) if keys.table else None
+    heads, eps, fields = options.heads or USUAL_HEADS.get(width), None, {}
+    if hf:
+        stated = config_json(file, *TYPES[version])
+        size = size or sides(stated, "image_size", SIZE[version][0])
+        heads = number(stated, "num_attention_heads", CONFIG_HEADS[version])
+        eps = number(stated, "layer_norm_eps", EPS[version], float)
+        fields = statistics(file)
+    config = ViTConfig(
+        width=width,
+        depth=arch.depth_of(shapes, keys.layer),
+        heads=arch.heads_of("an encoder", width, heads, "give --heads"),
+        mlp_dim=mlp_dim_of(shapes, f"{keys.layer}0.", style),
+        tubelet=INFLATED if options.frames == "inflated" else 1,
+        patch=patch,
+        position="learned_2d" if keys.table else "rope_2d",
+        qkv_bias=style.qkv_bias,
+        norm_eps=arch.settle_eps(eps, EPS[version], options, version),
+        init="trunc_normal",
+        mlp="swiglu" if style.gate else "gelu",
+        layer_scale=True,
+        prefix_tokens=1 + sum(shapes[key][1] for key in keys.prefix[1:]),
+        frames_apart=options.frames == "apart",
+        **arch.settle_clip(options, (None, size), (FRAMES, SIZE[version]), notes),
+        **fields,
+    )
+    if hf:
+        _agree(stated, version, config, size)
+    return config
 
 
 def _agree(
@@ -166,19 +195,14 @@ def _agree(
         ratio_agrees(c, "mlp_ratio", config.width, config.mlp_dim)
 
 
-def _resize_of(hf: bool, registers: int) -> str:
-    """How a position table is resized: as the code does that the file comes from."""
-    return "antialiased" if registers else "plain" if hf else "offset"
-
-
 def _ignored(head_dim: int) -> list[Ignored]:
     periods = ROPE_2D_BASE ** (np.arange(head_dim // 4) / (head_dim // 4))
 
-    def same_periods(found: np.ndarray) -> str | None:
-        if found.shape == periods.shape and np.allclose(found, periods, rtol=1e-2):
+    def same_periods(saved: np.ndarray) -> str | None:
+        if saved.shape == periods.shape and np.allclose(saved, periods, rtol=1e-2):
             return None
         return (
-            f"is {found[:4]}..., and rotary periods of base {ROPE_2D_BASE:g} are {periods[:4]}..."
+            f"is {saved[:4]}..., and rotary periods of base {ROPE_2D_BASE:g} are {periods[:4]}..."
         )
 
     before = r"(.*[./])?"

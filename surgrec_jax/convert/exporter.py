@@ -1,128 +1,26 @@
-"""From a checkpoint of this project to the files of others: the import tables backwards."""
+"""Export of a checkpoint to the files of other projects: the import tables backwards."""
 
-from __future__ import annotations
-
+import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from surgrec_jax import checkpoint
 from surgrec_jax.convert import card, hf_write, huggingface, verify, videomae, vjepa
 from surgrec_jax.convert.files import WEIGHTS, write_safetensors
-from surgrec_jax.convert.plan import flatten, nest, part_shapes
+from surgrec_jax.convert.import_plan import nest
+from surgrec_jax.convert.saved_model import Model
 from surgrec_jax.convert.strict import ConvertError, to_source
 from surgrec_jax.convert.tables import linear
 from surgrec_jax.convert.torch_file import write_torch
-from surgrec_jax.encoder import config_from_meta
-from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.position import sincos_3d
-from surgrec_jax.models.presets import MAE_DECODERS, ViTConfig
+from surgrec_jax.models.presets import ViTConfig
+from surgrec_jax.objectives.earlier import parts_of
 
-FORMATS = ("transformers", "videomae", "vjepa2", "vjepa1")
-DEFAULT_FILE = {"videomae": "checkpoint.pth", "vjepa2": "latest.pt", "vjepa1": "latest.pt"}
-
-
-class Model:
-    """A checkpoint's parameters and everything that describes them.
-
-    Args:
-        path: a workdir or step folder.
-        whole: whether the decoder, predictor or head, and both encoders where there are two, are
-            wanted too; only the encoder `which` otherwise.
-        which: "target" (the EMA, where there is one) or "online".
-
-    Attributes:
-        decoder, predictor, head: what is taken besides the encoder.
-        labels: names of a head's classes, where they are known.
-        multi_label: whether they do not exclude each other, None where that is not known.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        step: int | None = None,
-        whole: bool = True,
-        which: str = "target",
-    ):
-        self.location = checkpoint.find(path, step)
-        self.meta = checkpoint.read_meta(self.location)
-        self.encoder = config_from_meta(self.meta)
-        parts = parts_of(self.meta) if whole else {}
-        self.decoder, self.predictor = parts.get("decoder"), parts.get("predictor")
-        self.head = HeadConfig(**parts["head"]) if "head" in parts else None
-        classifier = self.meta.get("classifier", {})
-        self.labels = tuple(classifier.get("classes", ()))
-        self.multi_label = classifier.get("multi_label")
-        trees = ["params", "target_params"] if self.meta["uses_target"] else ["params"]
-        names = ("encoder", *parts)
-        self.params = self._restore(
-            f"{tree}/{name}"
-            for tree in (trees if whole else [self.tree(which)])
-            for name in checkpoint.parts(self.location, tree)
-            if name in names
-        )
-
-    def tree(self, which: str) -> str:
-        """Where the encoder asked for is."""
-        return "target_params" if which == "target" and self.meta["uses_target"] else "params"
-
-    def _restore(self, wanted: Iterable[str]) -> dict[str, np.ndarray]:
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        flat = {}
-        for where in wanted:
-            shapes = part_shapes(
-                where.split("/")[1], self.encoder, self.decoder, self.predictor, self.head
-            )
-            flat |= {
-                f"{where}/{path}": jax.ShapeDtypeStruct(shape, np.float32, sharding=device)
-                for path, shape in shapes.items()
-            }
-        return jax.tree.map(
-            np.asarray, flatten(checkpoint.restore_state(self.location, nest(flat)))
-        )
-
-    def only(self, which: str) -> dict[str, np.ndarray]:
-        """Paths "params/...": the encoder asked for, what was averaged with it, and the rest."""
-        tree = self.tree(which)
-        taken = {
-            "params" + path.removeprefix(tree): value
-            for path, value in self.params.items()
-            if path.startswith(f"{tree}/")
-        }
-        names = {path.split("/")[1] for path in taken}
-        return taken | {
-            path: value
-            for path, value in self.params.items()
-            if path.startswith("params/") and path.split("/")[1] not in names
-        }
-
-
-def parts_of(meta: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Sizes of what a checkpoint has besides the encoder: from its import, or from its config."""
-    if "parts" in meta:
-        return meta["parts"]
-    config = meta["config"]
-    if config["objective"] == "mae":
-        usual = MAE_DECODERS.get(config["model"]["preset"], (None, None, None))
-        given = config["mae"]
-        sizes = {
-            k: given.get(f"decoder_{k}") or v
-            for k, v in zip(("depth", "width", "heads"), usual, strict=True)
-        }
-        return {"decoder": sizes | {"mlp_dim": given.get("decoder_mlp_dim")}}
-    if config["objective"] == "jepa":
-        given = config["jepa"]
-        sizes = {k: given[f"predictor_{k}"] for k in ("depth", "width", "heads")}
-        return {"predictor": sizes | {"num_masks": len(given["masks"])}}
-    return {"head": meta["classifier"]["head"]}
+Tensors = dict[str, np.ndarray]
+Files = dict[str, Any]  # JSON files beside the weights, by name
 
 
 def export_checkpoint(
@@ -137,7 +35,7 @@ def export_checkpoint(
     """Writes a checkpoint in another project's format.
 
     Args:
-        out: folder, made if missing. A record of what the encoder gives goes with the files; it is
+        out: folder, made if missing. A record of the encoder's output goes with the files, and is
             compared when they are imported.
         format: one of FORMATS.
         encoder: "target" (the EMA) or "online", where the format holds one.
@@ -149,42 +47,52 @@ def export_checkpoint(
     Raises:
         ConvertError: an unknown format, or a model that it cannot hold.
     """
-    if format not in FORMATS:
-        raise ConvertError(f"--format={format!r}: choose from {FORMATS}")
-    if encoder not in ("target", "online"):
-        raise ConvertError(f"--encoder={encoder!r}: choose from ('target', 'online')")
-    out = Path(out)
-    model = Model(path, step=step, whole=whole, which=encoder)
-    vjepa_file = format.startswith("vjepa")
-    if encoder == "online" and not model.meta["uses_target"]:
-        raise ConvertError("--encoder=online: the checkpoint has one encoder; leave it out")
-    if encoder == "online" and vjepa_file and _holds_both(model):
-        raise ConvertError("--encoder=online: with --whole both encoders are written; leave it out")
-    if model.head and vjepa_file:
-        raise ConvertError(
-            f"a {format} file has no place for a head; leave out --whole for the encoder alone"
-        )
-    if format == "transformers":
-        tensors, files = _transformers(model, encoder)
-    elif format == "videomae":
-        tensors, files = _videomae(model, encoder), {}
-    else:
-        tensors, files = _vjepa(model, format, encoder), {}
+    out, model = Path(out), _open(path, format, step=step, encoder=encoder, whole=whole)
+    weights_file, convert = FORMATS[format]
+    weights = out / weights_file
+    tensors, files = convert(model, encoder)
     out.mkdir(parents=True, exist_ok=True)
-    weights = out / (WEIGHTS if format == "transformers" else DEFAULT_FILE[format])
     if format == "transformers":
         write_safetensors(weights, tensors)
     else:
         # V-JEPA's loaders ask a training file for its epoch.
-        epoch = {"epoch": 0} if vjepa_file and any("/" in key for key in tensors) else {}
+        epoch = {"epoch": 0} if _is_vjepa(format) and any("/" in key for key in tensors) else {}
         write_torch(weights, nest(tensors) | epoch)
     for name, content in files.items():
         (out / name).write_text(json.dumps(content, indent=2) + "\n")
     (out / "README.md").write_text(card.write(model, format, encoder))
     expected = verify.beside(weights)
-    kept = "target" if vjepa_file and _holds_both(model) else encoder
-    verify.record(expected, model.encoder, nest(model.only(kept))["params"]["encoder"])
+    evaluated = "target" if _is_vjepa(format) and _holds_both(model) else encoder
+    verify.record(expected, model.encoder, nest(model.only(evaluated))["params"]["encoder"])
     return [weights, *(out / name for name in files), out / "README.md", expected]
+
+
+def _open(path: str | Path, format: str, *, step: int | None, encoder: str, whole: bool) -> Model:
+    """The checkpoint to export, once the options fit it and each other.
+
+    Raises:
+        ConvertError: an option that does not exist, or would do nothing to this checkpoint.
+    """
+    if format not in FORMATS:
+        raise ConvertError(f"--format={format!r}: choose from {tuple(FORMATS)}")
+    if encoder not in ("target", "online"):
+        raise ConvertError(f"--encoder={encoder!r}: choose from ('target', 'online')")
+    model = Model(path, step=step, whole=whole, which=encoder)
+    if encoder == "online" and not model.meta["uses_target"]:
+        raise ConvertError("--encoder=online: the checkpoint has one encoder; leave it out")
+    if not _is_vjepa(format):
+        return model
+    if encoder == "online" and _holds_both(model):
+        raise ConvertError("--encoder=online: with --whole both encoders are written; leave it out")
+    if model.head:
+        raise ConvertError(
+            f"a {format} file has no place for a head; leave out --whole for the encoder alone"
+        )
+    return model
+
+
+def _is_vjepa(format: str) -> bool:
+    return format.startswith("vjepa")
 
 
 def _imported(model: Model, *families: str) -> dict[str, str]:
@@ -193,41 +101,43 @@ def _imported(model: Model, *families: str) -> dict[str, str]:
     return origin.get("prefixes", {}) if origin.get("family") in families else {}
 
 
-def _transformers(model: Model, which: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _transformers(model: Model, which: str) -> tuple[Tensors, Files]:
+    """The tensors and JSON files of a folder as transformers saves it."""
     encoder, head, classes = model.encoder, model.head, (model.labels, model.multi_label)
     if encoder.position == "sincos_1d":
+        name, preprocessor = "videomae", "preprocessor_config.json"
         config = hf_write.videomae_config(encoder, model.decoder, head, *classes)
         style = _imported(model, "hf_videomae").get("style", "v4")
         prefix = "videomae." if model.decoder or head else ""
         depth = model.decoder["depth"] if model.decoder else 0
-        final = "fc_norm" if head else "layernorm"
-        rules = huggingface.videomae_rules(prefix, encoder, style, depth, final)
+        rules = huggingface.videomae_rules(prefix, encoder, style, depth)
         rules += linear("classifier", "params/head/linear") if head else []
-        pre = hf_write.preprocessor_config(encoder, "videomae")
-        files = {"config.json": config, "preprocessor_config.json": pre}
     else:
+        name, preprocessor = "vjepa2", "video_preprocessor_config.json"
         config = hf_write.vjepa2_config(encoder, model.predictor, head, *classes)
         prefix = "vjepa2." if head else ""
         rules = huggingface.vjepa2_rules(prefix, encoder, model.predictor, head)
-        pre = hf_write.preprocessor_config(encoder, "vjepa2")
-        files = {"config.json": config, "video_preprocessor_config.json": pre}
+    files = {"config.json": config, preprocessor: hf_write.preprocessor_config(encoder, name)}
     return to_source(model.only(which), rules), files
 
 
-def _videomae(model: Model, which: str) -> dict[str, np.ndarray]:
+def _videomae(model: Model, which: str) -> tuple[Tensors, Files]:
+    """The tensors of VideoMAE's own file."""
     encoder, decoder, head = model.encoder, model.decoder, model.head
     if head and head.kind != "linear":
         remedy = ": leave out --whole" if encoder.final_norm == "tokens" else ""
         raise ConvertError(f"VideoMAE's heads are linear, not {head.kind}{remedy}")
-    # Its classifier norms the mean of the tokens.
-    expected = {"position": "sincos_1d", "qkv_bias": "qv"}
-    expected |= {"final_norm": "pooled"} if head else {}
-    hf_write.check("a videomae file", encoder, expected, head is not None)
-    _expect_heads(model, "encoder", encoder.heads, videomae.HEADS.get(encoder.width))
     names = _imported(model, "videomae")
+    expected = {"position": "sincos_1d", "qkv_bias": "qv"}
+    # VideoMAE's classifier norms the mean of the tokens, as distilled encoders do without one.
+    distilled = encoder.final_norm == "pooled" and "head" not in parts_of(model.meta)
+    pooled = head is not None or distilled
+    expected |= {"final_norm": "pooled"} if pooled else {}
+    hf_write.check("a videomae file", encoder, expected, has_head=head is not None)
+    _expect_heads(model, "encoder", encoder.heads, videomae.HEADS.get(encoder.width))
     top = names.get("top", "model/")
-    prefix = names.get("encoder", top if head else f"{top}encoder.")
-    final = names.get("final", "fc_norm" if head else "norm")
+    prefix = names.get("encoder", top if pooled else f"{top}encoder.")
+    final = names.get("final", "fc_norm" if pooled else "norm")
     rules = videomae.encoder_rules(prefix, encoder, prefix + final)
     if decoder:
         _expect_heads(
@@ -236,37 +146,46 @@ def _videomae(model: Model, which: str) -> dict[str, np.ndarray]:
         rules += videomae.decoder_rules(top, decoder["depth"])
     if head:
         rules += linear(f"{top}head", "params/head/linear")
-    return to_source(model.only(which), rules)
+    return to_source(model.only(which), rules), {}
 
 
-def _vjepa(model: Model, version: str, which: str) -> dict[str, np.ndarray]:
+def _vjepa(version: str, model: Model, which: str) -> tuple[Tensors, Files]:
+    """The tensors of a file of V-JEPA's own code, of this version."""
+    encoder, predictor = model.encoder, model.predictor
     expected = {"position": vjepa.POSITION[version], "qkv_bias": "qkv"}
-    hf_write.check(f"a {version} file", model.encoder, expected)
-    _expect_heads(
-        model, "encoder", model.encoder.heads, vjepa.HEADS[version].get(model.encoder.width)
-    )
+    hf_write.check(f"a {version} file", encoder, expected)
+    _expect_heads(model, "encoder", encoder.heads, vjepa.HEADS[version].get(encoder.width))
     names = _imported(model, "vjepa1", "vjepa2")
     target = names.get("target", "target_encoder/module.backbone.")
     params, rules = model.params, []
     if _holds_both(model):
         online = names.get("online", "encoder/module.backbone.")
-        rules += vjepa.encoder_rules(online, model.encoder, "params/encoder")
-        rules += vjepa.encoder_rules(target, model.encoder, "target_params/encoder")
+        rules += vjepa.encoder_rules(online, encoder, "params/encoder")
+        rules += vjepa.encoder_rules(target, encoder, "target_params/encoder")
     else:
         params = model.only(which)
-        rules += vjepa.encoder_rules(target, model.encoder, "params/encoder")
-    if model.predictor:
-        usual = vjepa.predictor_heads(version, model.encoder, model.predictor["width"])
-        _expect_heads(model, "predictor", model.predictor["heads"], usual)
+        rules += vjepa.encoder_rules(target, encoder, "params/encoder")
+    if predictor:
+        usual = vjepa.predictor_heads(version, encoder, predictor["width"])
+        _expect_heads(model, "predictor", predictor["heads"], usual)
         prefix = names.get("predictor", "predictor/module.backbone.")
-        tokens = tuple(range(model.predictor["num_masks"]))
-        rules += vjepa.predictor_rules(prefix, model.predictor["depth"], tokens)
+        tokens = tuple(range(predictor["num_masks"]))
+        rules += vjepa.predictor_rules(prefix, predictor["depth"], tokens)
     tensors = to_source(params, rules)
-    return tensors | (_position_tables(model.encoder, tensors) if version == "vjepa1" else {})
+    return tensors | (_position_tables(encoder, tensors) if version == "vjepa1" else {}), {}
+
+
+# Each format: the name of its weights' file, and the function that makes its tensors and files.
+FORMATS: dict[str, tuple[str, Callable[[Model, str], tuple[Tensors, Files]]]] = {
+    "transformers": (WEIGHTS, _transformers),
+    "videomae": ("checkpoint.pth", _videomae),
+    "vjepa2": ("latest.pt", functools.partial(_vjepa, "vjepa2")),
+    "vjepa1": ("latest.pt", functools.partial(_vjepa, "vjepa1")),
+}
 
 
 def _holds_both(model: Model) -> bool:
-    """Whether a V-JEPA file gets the online encoder besides the target."""
+    """Whether a V-JEPA file holds the online encoder besides the target."""
     names = _imported(model, "vjepa1", "vjepa2")
     both = all(f"{tree}/encoder/norm/scale" in model.params for tree in ("params", "target_params"))
     return both and (not names or "online" in names)

@@ -1,13 +1,11 @@
-"""Which format a file is of, told by its keys and shapes."""
-
-from __future__ import annotations
+"""The families of files, recognised by keys and shapes."""
 
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from surgrec_jax.convert import dinov3, hf_read, huggingface, videomae, vjepa, vjepa_probe
-from surgrec_jax.convert.plan import ImportOptions, Plan
+from surgrec_jax.convert.import_plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import ConvertError, Shape, listing
 
 Reader = Callable[[Any, ImportOptions], Plan]
@@ -26,12 +24,12 @@ FAMILIES: dict[str, Reader] = {
 }
 # SurgRec's files are VideoMAE's and V-JEPA 1's under names of their own.
 ALIASES = {"surgrec_mae": "videomae", "surgrec_jepa": "vjepa1"}
-# These differ in what no key shows, so that a user's word is taken.
+# Families that no key tells apart, so that a user's word is taken.
 ALIKE = ({"vjepa1", "vjepa2"},)
 
 
 def recognise(shapes: Mapping[str, Shape]) -> str | None:
-    """A name of FAMILIES, "vjepa_probe", or None."""
+    """The family of a file: a name of FAMILIES, "vjepa_probe", or None."""
     return (
         huggingface.recognise(shapes)
         or ("videomae" if videomae.recognise(shapes) else None)
@@ -41,30 +39,30 @@ def recognise(shapes: Mapping[str, Shape]) -> str | None:
     )
 
 
-def choose(file: Any, asked: str) -> str:
-    """The family to read a file as: the one asked for, if the file may be of it, or its own.
+def choose(file: Any, family: str) -> str:
+    """The family to read a file as: `family` if the file may be of it, or for "auto" its own.
 
     Raises:
         ConvertError: an unknown family, or a file of another or of none.
     """
-    asked = ALIASES.get(asked, asked)
-    if asked not in ("auto", *FAMILIES):
+    family = ALIASES.get(family, family)
+    if family not in ("auto", *FAMILIES):
         names = ("auto", *FAMILIES, *ALIASES)
-        raise ConvertError(f"--family={asked!r}: choose from {names}")
+        raise ConvertError(f"--family={family!r}: choose from {names}")
     shapes = file.shapes()
     try:
-        found = recognise(shapes)
+        recognised = recognise(shapes)
     except ConvertError:
-        if asked == "auto":
+        if family == "auto":
             raise
-        found = asked  # it could be one of two, and the user says which
-    if found is None:
+        recognised = family  # the file may be of two families, and the user says which
+    if recognised is None:
         anchored = any(re.search(r"patch_embed.*weight$", key) for key in shapes)
         why = "" if anchored else "it has no patch embedding (patch_embed.proj.weight), and "
         raise ConvertError(
             f"{file.name} is of no family known here ({', '.join(FAMILIES)}): {why}its keys are "
             f"{listing(shapes) or 'none'}"
         )
-    if asked in ("auto", found) or any({asked, found} <= alike for alike in ALIKE):
-        return found if asked == "auto" else asked
-    raise ConvertError(f"{file.name} has the keys of {found}, not of {asked}")
+    if family in ("auto", recognised) or any({family, recognised} <= alike for alike in ALIKE):
+        return recognised if family == "auto" else family
+    raise ConvertError(f"{file.name} has the keys of {recognised}, not of {family}")

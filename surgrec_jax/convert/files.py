@@ -3,8 +3,6 @@
 safetensors files are read tensor by tensor; torch's own are `torch_file`'s.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from surgrec_jax import checkpoint
 from surgrec_jax.convert.strict import ConvertError, Shape
+from surgrec_jax.convert.tensor_io import floats, read_json
 from surgrec_jax.convert.torch_file import SUFFIXES, TorchFile
-from surgrec_jax.convert.values import floats, read_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -71,7 +70,7 @@ class SafetensorsFile:
 
     def get(self, key: str) -> np.ndarray:
         """See `strict.Tensors`."""
-        # Opened anew each time: an open file keeps all of it that was read mapped into memory.
+        # The file is opened anew each time: an open one keeps all that was read mapped into memory.
         part, _, dtype = self._where[key]
         try:
             with safe_open(part, framework="np") as file:
@@ -87,15 +86,16 @@ SourceFile = SafetensorsFile | TorchFile
 
 
 def open_file(path: str | Path) -> SourceFile:
-    """A tensor file by its name.
+    """Opens a tensor file or folder by its name.
 
     Raises:
-        ConvertError: see the two classes.
+        ConvertError: the path is none, or the file is damaged (see the two classes).
     """
     path = Path(path)
     if not path.exists():
         raise ConvertError(f"{path} does not exist")
     if path.is_dir() and not any((path / name).exists() for name in (WEIGHTS, INDEX)):
+        _refuse_own(path)
         others = sorted(p.name for p in path.iterdir() if p.suffix in (".safetensors", *SUFFIXES))
         hint = f"; give one of its files: {', '.join(others[:8])}" if others else ""
         raise ConvertError(f"{path} has no {WEIGHTS}{hint}")
@@ -108,8 +108,22 @@ def open_file(path: str | Path) -> SourceFile:
     )
 
 
+def _refuse_own(path: Path) -> None:
+    """Raises ConvertError for a workdir or checkpoint of this project, with the ways to use it."""
+    try:
+        location = checkpoint.find(path)
+        meta = checkpoint.read_meta(location)
+    except checkpoint.CheckpointError:
+        return
+    raise ConvertError(
+        f"{path} is a checkpoint of this project already ({meta['objective']} {meta['name']}, step "
+        f"{location.step}): probe it or name it in --config.init_from as it is, or give it to "
+        "others by `python -m surgrec_jax.convert export`"
+    )
+
+
 def _indexed(path: Path, index: dict[str, Any]) -> list[str]:
-    """The files an index names; they lie beside it, and nowhere else."""
+    """The files that an index names; they lie beside it, and nowhere else."""
     parts = index.get("weight_map")
     if not isinstance(parts, dict) or not all(isinstance(v, str) for v in parts.values()):
         raise ConvertError(f"{path} has no weight_map from tensors to files; download it again")

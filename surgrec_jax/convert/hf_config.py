@@ -1,7 +1,5 @@
 """config.json and preprocessor_config.json of transformers, read and compared with the tensors."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -54,14 +52,14 @@ def sides(config: dict[str, Any], name: str, default: int) -> tuple[int, int]:
     return height, width
 
 
-def agree(config: dict[str, Any], **found: Any) -> None:
-    """Compares config.json with what the tensors show, or the only value that is known here.
+def agree(config: dict[str, Any], **expected: Any) -> None:
+    """Compares fields of config.json with their values in the tensors, or the only ones known here.
 
     Raises:
         ConvertError: all that differ, with both values.
     """
     wrong = []
-    for name, value in found.items():
+    for name, value in expected.items():
         stated = config.get(name, value)
         if isinstance(stated, list) and stated and all(one == stated[0] for one in stated):
             stated = stated[0]
@@ -100,13 +98,15 @@ def statistics(file: Any) -> dict[str, Any]:
         raise ConvertError(
             "preprocessor config: only x / 255, then (x - mean) / std, is known here"
         )
-    made = {}
+    normalisation = {}
     for name, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
         values = pre.get(f"image_{name}", usual)
         plain = isinstance(values, (list, tuple)) and len(values) == 3
         if not plain or not all(type(v) in (int, float) and 0 <= v < math.inf for v in values):
             raise ConvertError(f"preprocessor config: image_{name}={values!r}: give three numbers")
-        made[name] = tuple(map(float, values))
-    if not all(made["std"]):
-        raise ConvertError(f"preprocessor config: image_std={list(made['std'])} has a zero")
-    return made
+        normalisation[name] = tuple(map(float, values))
+    if not all(normalisation["std"]):
+        raise ConvertError(
+            f"preprocessor config: image_std={list(normalisation['std'])} has a zero"
+        )
+    return normalisation

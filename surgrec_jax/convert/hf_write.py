@@ -1,7 +1,6 @@
 """config.json and preprocessor_config.json of transformers, written for an export."""
 
-from __future__ import annotations
-
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,11 +17,11 @@ def videomae_config(
     labels: Sequence[str] = (),
     multi_label: bool | None = None,
 ) -> dict[str, Any]:
-    """config.json of an exported VideoMAE.
+    """The config.json of an exported VideoMAE.
 
     Args:
         labels: names of a head's classes, () for numbers.
-        multi_label: whether they do not exclude each other, None where that is not known.
+        multi_label: whether the classes do not exclude each other, None where nobody recorded it.
 
     Raises:
         ConvertError: an encoder or head that VideoMAE cannot describe.
@@ -31,8 +30,10 @@ def videomae_config(
     if head:  # VideoMAEForVideoClassification norms the mean of the tokens
         if head.kind != "linear":
             raise ConvertError(f"transformers' videomae has no {head.kind} head, only a linear one")
-        expected |= {"final_norm": "pooled"}
-    check("transformers' videomae", encoder, expected, head is not None)
+        expected["final_norm"] = "pooled"
+    elif encoder.final_norm == "none":
+        expected["final_norm"] = "none"
+    check("transformers' videomae", encoder, expected, has_head=head is not None)
     kind = "ForPreTraining" if decoder else "ForVideoClassification" if head else "Model"
     config = {
         "architectures": [f"VideoMAE{kind}"],
@@ -49,7 +50,7 @@ def videomae_config(
         "tubelet_size": encoder.tubelet,
         "layer_norm_eps": encoder.norm_eps,
         "qv_bias": True,
-        "use_mean_pooling": head is not None,
+        "use_mean_pooling": encoder.final_norm != "tokens",
         "norm_pix_loss": True,
         "dtype": "float32",
     }
@@ -70,14 +71,14 @@ def vjepa2_config(
     labels: Sequence[str] = (),
     multi_label: bool | None = None,
 ) -> dict[str, Any]:
-    """config.json of an exported VJEPA2.
+    """The config.json of an exported VJEPA2.
 
     Args:
         labels, multi_label: see `videomae_config`.
 
     Raises:
         ConvertError: an encoder that VJEPA2 cannot describe, above all one of other positions, or
-            a head whose sizes it takes from the encoder.
+            a head of other sizes than those that VJEPA2 takes from its encoder.
     """
     check("transformers' vjepa2", encoder, {"position": "rope_3d_tiled", "qkv_bias": "qkv"})
     if encoder.image_size[0] != encoder.image_size[1]:
@@ -107,24 +108,31 @@ def vjepa2_config(
             "pred_num_mask_tokens": predictor["num_masks"],
             "pred_mlp_ratio": 4.0,
         }
-    if head:
-        if head.kind != "attentive":
-            raise ConvertError(
-                f"transformers' vjepa2 has no {head.kind} head, only an attentive one"
-            )
-        fixed = {"heads": encoder.heads, "mlp_dim": 4 * encoder.width, "norm_eps": encoder.norm_eps}
-        wrong = [
-            f"{name}={getattr(head, name)} (it takes {value})"
-            for name, value in fixed.items()
-            if getattr(head, name) != value
-        ]
-        if wrong:
-            raise ConvertError(
-                f"transformers' vjepa2 cannot hold this attentive head: {', '.join(wrong)}; leave "
-                "out --whole to export the encoder alone"
-            )
-        config |= {"num_pooler_layers": head.depth} | _labels(head, labels, multi_label)
-    return config
+    return config | (_pooler(encoder, head, labels, multi_label) if head else {})
+
+
+def _pooler(
+    encoder: ViTConfig, head: HeadConfig, labels: Sequence[str], multi_label: bool | None
+) -> dict[str, Any]:
+    """The part of a VJEPA2's config.json about its attentive classifier.
+
+    Raises:
+        ConvertError: a head that is none, or of other sizes than its encoder's.
+    """
+    if head.kind != "attentive":
+        raise ConvertError(f"transformers' vjepa2 has no {head.kind} head, only an attentive one")
+    fixed = {"heads": encoder.heads, "mlp_dim": 4 * encoder.width, "norm_eps": encoder.norm_eps}
+    wrong = [
+        f"{name}={getattr(head, name)} (it takes {value})"
+        for name, value in fixed.items()
+        if getattr(head, name) != value
+    ]
+    if wrong:
+        raise ConvertError(
+            f"transformers' vjepa2 cannot hold this attentive head: {', '.join(wrong)}; leave "
+            "out --whole to export the encoder alone"
+        )
+    return {"num_pooler_layers": head.depth} | _labels(head, labels, multi_label)
 
 
 def _labels(head: HeadConfig, labels: Sequence[str], multi_label: bool | None) -> dict[str, Any]:
@@ -137,7 +145,11 @@ def _labels(head: HeadConfig, labels: Sequence[str], multi_label: bool | None) -
 
 
 def preprocessor_config(encoder: ViTConfig, model: str) -> dict[str, Any]:
-    """preprocessor_config.json that gives a clip as this encoder takes it."""
+    """The preprocessor_config.json by which transformers makes the clips that an encoder takes.
+
+    Args:
+        model: "videomae" or "vjepa2".
+    """
     height, width = encoder.image_size
     common = {
         "do_rescale": True,
@@ -160,40 +172,38 @@ def preprocessor_config(encoder: ViTConfig, model: str) -> dict[str, Any]:
     return common | names[model]
 
 
-# What the encoders of VideoMAE and V-JEPA have, unless more is known.
-PLAIN = {
-    "mlp": "gelu",
-    "layer_scale": False,
-    "prefix_tokens": 0,
-    "frames_apart": False,
-    "modality_embedding": False,
-    "position_grid": None,
-    "final_norm": "tokens",
-}
+# Fields of an encoder that every format here holds, whatever their values.
+HELD = ("width", "depth", "heads", "mlp_dim", "num_frames", "image_size", "tubelet", "patch")
+HELD += ("norm_eps", "init", "mean", "std")
 
 
-def check(what: str, encoder: ViTConfig, expected: dict[str, Any], head: bool = False) -> None:
+def check(
+    format: str, encoder: ViTConfig, expected: dict[str, Any], *, has_head: bool = False
+) -> None:
     """Refuses an encoder that a format cannot hold.
 
     Args:
-        what: of which format.
-        expected: fields that all its encoders have, where they differ from PLAIN or are not in it.
-        head: whether a classifier goes with the encoder.
+        format: its name in the error.
+        expected: fields that all encoders of the format have, where they differ from ViTConfig's
+            defaults, which hold for every field that is not in HELD.
+        has_head: whether a classifier goes with the encoder.
 
     Raises:
         ConvertError: the fields that differ.
     """
-    wrong = {k: v for k, v in (PLAIN | expected).items() if getattr(encoder, k) != v}
+    fields = dataclasses.fields(ViTConfig)
+    usual = {field.name: field.default for field in fields if field.name not in HELD}
+    wrong = {k: v for k, v in (usual | expected).items() if getattr(encoder, k) != v}
     if wrong:
-        fields = (f"{k}={getattr(encoder, k)!r} (it has {v!r})" for k, v in wrong.items())
+        differences = (f"{k}={getattr(encoder, k)!r} (it has {v!r})" for k, v in wrong.items())
         raise ConvertError(
-            f"{what} cannot hold this encoder: {', '.join(fields)}"
-            f"{_remedy(encoder, list(wrong), head)}"
+            f"{format} cannot hold this encoder: {', '.join(differences)}"
+            f"{_remedy(encoder, list(wrong), has_head)}"
         )
 
 
-def _remedy(encoder: ViTConfig, wrong: list[str], head: bool) -> str:
-    """What to do about these fields, for the end of an error."""
+def _remedy(encoder: ViTConfig, wrong: list[str], has_head: bool) -> str:
+    """The end of an error about these fields: the way out, where there is one."""
     if encoder.position == "rope_3d":
         return (
             "; no change of weights makes one kind of positions the other: an encoder that is to "
@@ -201,9 +211,9 @@ def _remedy(encoder: ViTConfig, wrong: list[str], head: bool) -> str:
         )
     if wrong != ["final_norm"]:
         return ""
-    if head:
+    if has_head:
         return "; leave out --whole to export the encoder alone"
-    if encoder.position != "sincos_1d":  # of a VideoMAE, which alone is exported with such a norm
+    if encoder.position != "sincos_1d":  # VideoMAE alone is exported with such a norm
         return ""
     return (
         "; its last norm goes with a linear classifier only: give --whole where the checkpoint has "

@@ -4,8 +4,6 @@ VideoMAE has two key styles for the biases: q_bias and v_bias (version 4 in memo
 both versions save), and query.bias and value.bias (version 5 in memory).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from surgrec_jax.convert.strict import (
@@ -41,7 +39,7 @@ POOLER_BLOCK = BlockNames(
 
 
 def recognise(shapes: Mapping[str, Shape]) -> str | None:
-    """ "hf_videomae", "hf_vjepa2", or None."""
+    """The family of a file: "hf_videomae", "hf_vjepa2", or None."""
     for anchor, family in (
         ("embeddings.patch_embeddings.projection.weight", "hf_videomae"),
         ("embeddings.patch_embeddings.proj.weight", "hf_vjepa2"),
@@ -58,16 +56,17 @@ def videomae_names(style: str) -> BlockNames:
 
 
 def videomae_rules(
-    prefix: str, config: ViTConfig, style: str, decoder_depth: int = 0, final: str = "layernorm"
+    prefix: str, config: ViTConfig, style: str, decoder_depth: int = 0
 ) -> list[Rule]:
     """The table of VideoMAEModel under a prefix, and of the decoder beside it."""
+    final = {"tokens": f"{prefix}layernorm", "pooled": "fc_norm"}.get(config.final_norm)
     path, names = "params/encoder", videomae_names(style)
     source = f"{prefix}encoder.layer.{{i}}."
     kernel = f"{prefix}embeddings.patch_embeddings.projection"
     rules = [
         *patch_embed(kernel, f"{path}/patch_embed", config),
         *blocks(source, f"{path}/blocks", config.depth, "qv", names),
-        *norm(final if final == "fc_norm" else f"{prefix}{final}", f"{path}/norm"),
+        *(norm(final, f"{path}/norm") if final else ()),
     ]
     if decoder_depth:
         path, source = "params/decoder", "decoder.decoder_layers.{i}."
@@ -130,8 +129,8 @@ def _pooler_rules(head: HeadConfig) -> list[Rule]:
     return rules
 
 
-def mask_tokens(taken: tuple[int, ...] | None) -> Transform:
+def mask_tokens(chosen: tuple[int, ...] | None) -> Transform:
     """All mask tokens [n, 1, 1, D] as [n, D], or some of them, which cannot be undone."""
-    if taken is None:
+    if chosen is None:
         return Transform(lambda x: x[0].reshape(len(x[0]), -1), lambda y: [y[:, None, None, :]])
-    return Transform(lambda x: x[0].reshape(len(x[0]), -1)[list(taken)], None)
+    return Transform(lambda x: x[0].reshape(len(x[0]), -1)[list(chosen)], None)

@@ -5,8 +5,6 @@ exactly once (or finds it among the ignored ones) and fills every parameter exac
 is left over is an error that lists the keys. The same table backwards is the export.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re
@@ -20,12 +18,12 @@ from surgrec_jax.safety.errors import UserError
 Shape = tuple[int, ...]
 Arrays = list[np.ndarray]
 
-# Errors list this many keys of a kind and count the rest.
+# The number of keys that an error lists; it counts the rest.
 LISTED = 8
 
 
 class ConvertError(UserError, ValueError):
-    """A file that cannot be converted as asked, with what is wrong and what to do."""
+    """A file cannot be converted; the message says why, and what to do."""
 
 
 class Tensors(Protocol):
@@ -103,9 +101,9 @@ class Rule:
 
     Attributes:
         source: key or keys; "{i}" stands for a layer.
-        path: of our parameter, e.g. "encoder/blocks/layers/attn/qkv/kernel".
-        transform: between them.
-        depth: how many layers are stacked along the parameter's first axis, 0 for none.
+        path: path of our parameter, e.g. "encoder/blocks/layers/attn/qkv/kernel".
+        transform: the functions between the two.
+        depth: number of layers stacked along the parameter's first axis, 0 for none.
     """
 
     source: str | tuple[str, ...]
@@ -233,7 +231,7 @@ def _weight(source: Tensors, key: str) -> np.ndarray:
 def _wrong_shapes(
     shapes: Mapping[str, Shape], rules: Sequence[Rule], wanted: Mapping[str, Shape]
 ) -> list[str]:
-    """Keys of other shapes than the parameter wants, found by a table run on shapes alone."""
+    """Keys of other shapes than their parameter's, which the table computes from shapes alone."""
     wrong = []
     for rule in rules:
         if rule.path not in wanted:
@@ -256,10 +254,12 @@ def _source_shapes(
     if rule.transform.back is not None:
         return [part.shape for part in rule.transform.back(empty)]
     try:
-        made = rule.transform.forward([np.broadcast_to(np.float32(0), shapes[k]) for k in keys])
+        parameter = rule.transform.forward(
+            [np.broadcast_to(np.float32(0), shapes[k]) for k in keys]
+        )
     except (ValueError, IndexError):  # shapes that do not go together at all
-        made = np.zeros(0)
-    return [shapes[k] if made.shape == layer else layer for k in keys]
+        parameter = np.zeros(0)
+    return [shapes[k] if parameter.shape == layer else layer for k in keys]
 
 
 def _reason(key: str, ignored: Sequence[Ignored]) -> str | None:

@@ -1,7 +1,5 @@
 """Rules that several formats share: transformer blocks under their usual names."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from surgrec_jax.convert.strict import (
@@ -40,7 +38,7 @@ def patch_embed(source: str, path: str, config: ViTConfig) -> list[Rule]:
 
 @dataclasses.dataclass(frozen=True)
 class BlockNames:
-    """What a format calls the parts of a pre-norm block.
+    """The names that a format gives to the parts of a pre-norm block.
 
     Attributes:
         norm1, proj, norm2, fc1, fc2: module names.
@@ -65,7 +63,7 @@ def blocks(
 
     Args:
         source: prefix of a block with "{i}" for the layer, e.g. "encoder.blocks.{i}.".
-        path: of our Stack, e.g. "params/encoder/blocks".
+        path: path of our Stack, e.g. "params/encoder/blocks".
         qkv_bias: see `ViTConfig`.
     """
     names = names or BlockNames()

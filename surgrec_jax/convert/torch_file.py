@@ -4,8 +4,6 @@
 that they are never held twice. torch is imported only here.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import re
@@ -16,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from surgrec_jax import untrusted
 from surgrec_jax.convert.strict import ConvertError, Shape
-from surgrec_jax.convert.values import floats, read_json
+from surgrec_jax.convert.tensor_io import floats, read_json
+from surgrec_jax.safety import untrusted
 
-# Besides tensors, only what holds plain values is let through: training arguments and the numbers
-# that NumPy leaves in training states.
+# The types that are let through besides tensors hold plain values only: training arguments, and the
+# numbers that NumPy leaves in training states.
 PLAIN_TYPES = [
     argparse.Namespace,
     np.dtype,
@@ -76,18 +74,18 @@ class TorchFile:
             for key, item in value.items():
                 self._flatten(f"{prefix}/{key}" if prefix else str(key), item, depth + 1)
             return
-        kept = self.settings
+        entries = self.settings
         if hasattr(value, "detach"):
-            kept = self._tensors
+            entries = self._tensors
             # Tensors may repeat and share what is stored.
             self._claimed += value.numel() * value.element_size()
             if self._claimed > self._most:
                 raise ConvertError(
                     f"{self.name} unpacks to more than {self._most} bytes at {prefix}"
                 )
-        if prefix in kept:
+        if prefix in entries:
             raise ConvertError(f"{self.name} has two entries that read {prefix}")
-        kept[prefix] = value
+        entries[prefix] = value
 
     def shapes(self) -> Mapping[str, Shape]:
         """See `strict.Tensors`."""
@@ -125,11 +123,11 @@ def _load(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # torch raises whatever a damaged or hostile file provokes
         # torch's own text tells how to load the file unsafely.
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if found:
+        global_name = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if global_name:
             raise ConvertError(
-                f"{path} holds {found[1]}, and restoring such objects runs code of the file; where "
-                "you trust it, save its state dict alone"
+                f"{path} holds {global_name[1]}, and restoring such objects runs code of the file; "
+                "where you trust it, save its state dict alone"
             ) from error
         what = re.sub(r"In PyTorch 2\.6.*", "", _line(str(error))) or type(error).__name__
         raise ConvertError(

@@ -1,4 +1,4 @@
-"""Does an imported encoder give the numbers of the original? And if not, which part is wrong?
+"""Comparison of an imported encoder with the original's numbers, and a search for the wrong part.
 
 Keys and shapes cannot show that a square matrix is transposed or that query and key are exchanged.
 A reference can: an .npz with `video` uint8 [B, T, H, W, 3] and `tokens` float32 [B, N, D], made by
@@ -6,8 +6,6 @@ the original model, and optionally `hidden` float32 [L + 1, B, N, D], the input 
 the last one's output. With `rows` [R], tokens and hidden are of these tokens only, as `record` (run
 by every export) writes them; with `features` [B, D], the pooled tokens are compared too.
 """
-
-from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
@@ -18,22 +16,22 @@ import jax
 import numpy as np
 from flax import nnx
 
-from surgrec_jax import sharding, untrusted
+from surgrec_jax import sharding
 from surgrec_jax.convert.strict import ConvertError
-from surgrec_jax.models.layers import Block
-from surgrec_jax.models.position import Positions
+from surgrec_jax.models.layers import Block, Rope
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import encode, encoder_graph, patchify, pool
+from surgrec_jax.safety import untrusted
 
-# Of float32 forward passes in another order of sums.
+# Forward passes in float32 differ by less than this where they sum in another order.
 TOLERANCE = 1e-4
-# The first block is where a wrong number of heads is seen.
+# A wrong number of heads is seen in the first block.
 HEADS_SHOW_NOWHERE = (
     " (its weights, or the number of heads, which no shape shows: --heads, or config.json)"
 )
-# Tokens that `record` keeps.
+# The number of tokens that `record` keeps.
 ROWS = 8
-# dtype and number of axes of what is read.
+# dtype and number of axes of a reference's arrays.
 KINDS = {
     "video": (np.uint8, 5),
     "tokens": (np.floating, 3),
@@ -46,7 +44,7 @@ Params = dict[str, Any]
 
 
 def beside(weights: str | Path) -> Path:
-    """Where an export keeps what its encoder gives: beside the weights, named after them."""
+    """The file of an export's record: it lies beside the weights and has their name."""
     return Path(f"{weights}.expected.npz")
 
 
@@ -68,17 +66,17 @@ def _on_cpu(function: Callable[[Any, ViTConfig, Params], Any]) -> Callable[..., 
 
 @_on_cpu
 def record(path: Path, config: ViTConfig, params: Params) -> None:
-    """Writes a made clip and what an encoder gives for it, at some tokens, after every block."""
+    """Writes a random clip and an encoder's output for it, at some tokens, after every block."""
     rng = np.random.default_rng(0)
     height, width = config.image_size
     small = (1, config.num_frames, -(-height // 4), -(-width // 4), 3)
     video = rng.integers(0, 256, small, dtype=np.uint8).repeat(4, 2).repeat(4, 3)  # compresses well
     video = video[:, :, :height, :width]
     rows = np.unique(np.linspace(0, config.num_tokens - 1, ROWS).astype(int))
-    x = _embed(config, params, video)
+    x, rope = _embed(config, params, video)
     hidden = [x[:, rows]]
     for layer in range(config.depth):
-        x = _run(config, _block(params, layer), x)
+        x = _run(config, _block(params, layer), x, rope)
         hidden.append(x[:, rows])
     tokens, features = _finish(config, params, x)
     np.savez_compressed(
@@ -92,16 +90,17 @@ def check(reference: str | Path, config: ViTConfig, params: Params) -> float:
 
     Raises:
         ConvertError: a difference above TOLERANCE (relative to the largest value), with the first
-            layer that is wrong where `hidden` is given, and what would put it right where that is
-            one of the usual mistakes.
+            wrong layer where the reference has `hidden`, and its remedy where the mistake is a
+            usual one.
     """
     expected = _read(reference, config)
     video = expected["video"]
-    found, features = map(np.asarray, _encode(config, params, video))
-    made = {"tokens": found[:, expected["rows"]] if "rows" in expected else found}
+    all_tokens, features = map(np.asarray, _encode(config, params, video))
+    rows = expected.get("rows", slice(None))
+    outputs = {"tokens": all_tokens[:, rows]}
     if "features" in expected:
-        made["features"] = features
-    shapes = {name: array.shape for name, array in made.items()}
+        outputs["features"] = features
+    shapes = {name: array.shape for name, array in outputs.items()}
     if "hidden" in expected:
         shapes["hidden"] = (config.depth + 1, *shapes["tokens"])
     for name, shape in shapes.items():
@@ -110,7 +109,7 @@ def check(reference: str | Path, config: ViTConfig, params: Params) -> float:
                 f"{reference}: {name} {expected[name].shape}, this encoder gives {shape}"
             )
     worst, wrong = 0.0, ""
-    for name, ours in made.items():
+    for name, ours in outputs.items():
         theirs = expected[name]
         worst = max(worst, float(np.abs(ours - theirs).max()))
         wrong = wrong or ("" if _close(ours, theirs) else name)
@@ -118,7 +117,6 @@ def check(reference: str | Path, config: ViTConfig, params: Params) -> float:
         return worst
     message = f"{wrong} differ from those of {reference} by up to {worst:.3g}"
     if "hidden" in expected and not config.prefix_tokens:
-        rows = expected.get("rows", slice(None))
         message += "; " + diagnose(config, params, video, expected["hidden"], rows)
     raise ConvertError(message)
 
@@ -157,28 +155,28 @@ def _read(reference: str | Path, config: ViTConfig) -> dict[str, np.ndarray]:
 def diagnose(
     config: ViTConfig, params: Params, video: np.ndarray, hidden: np.ndarray, rows: Any
 ) -> str:
-    """The first part of an encoder that does not do what the reference's `hidden` shows.
+    """Names the first part of an encoder whose output differs from the reference's `hidden`.
 
     Args:
         hidden: [L + 1, B, rows, D]: the input of every block and the last one's output.
-        rows: which tokens it has.
+        rows: indices of its tokens.
     """
-    x = _embed(config, params, video)
+    x, rope = _embed(config, params, video)
     if not _close(x[:, rows], hidden[0]):
         return "the patch embedding or the positions are wrong"
     for layer in range(config.depth):
         block = _block(params, layer)
-        out = _run(config, block, x)
+        out = _run(config, block, x, rope)
         if not _close(out[:, rows], hidden[layer + 1]):
             for name, changed in _mistakes(block):
-                if _close(_run(config, changed, x)[:, rows], hidden[layer + 1]):
+                if _close(_run(config, changed, x, rope)[:, rows], hidden[layer + 1]):
                     return f"blocks.{layer}: {name}"
             return f"blocks.{layer} is wrong" + ("" if layer else HEADS_SHOW_NOWHERE)
         x = out
     return "the final norm is wrong"
 
 
-# Compiled once per architecture.
+# The functions below are compiled once per architecture.
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(config: ViTConfig, params: Params, video: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Tokens [B, N, D] and features [B, D]."""
@@ -187,24 +185,17 @@ def _encode(config: ViTConfig, params: Params, video: jax.Array) -> tuple[jax.Ar
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _embed(config: ViTConfig, params: Params, video: jax.Array) -> jax.Array:
-    """The input of the first block, [B, N, D]."""
+def _embed(config: ViTConfig, params: Params, video: jax.Array) -> tuple[jax.Array, Rope]:
+    """The input of the first block, [B, N, D], and the rotary tables of all blocks."""
     model = nnx.merge(encoder_graph(config, Compute()), params)
-    x = model.patch_embed(model.normalise(patchify(video, config)))
-    if config.modality_embedding:
-        x = x + model.modality[...]
-    return _positions(config).add(x, None)
+    return model.embed(patchify(video, config), None), model.positions().rotary(None)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _run(config: ViTConfig, block: Params, x: jax.Array) -> jax.Array:
+def _run(config: ViTConfig, block: Params, x: jax.Array, rope: Rope) -> jax.Array:
     """One block."""
     graph = nnx.graphdef(nnx.eval_shape(lambda: Block(config, Compute(), rngs=nnx.Rngs(0))))
-    return nnx.merge(graph, block)(x, _positions(config).rotary(None), None)
-
-
-def _positions(config: ViTConfig) -> Positions:
-    return Positions(config.position, config.grid, config.width, config.heads, config.position_grid)
+    return nnx.merge(graph, block)(x, rope, None)
 
 
 def _block(params: Params, layer: int) -> Params:
@@ -219,7 +210,7 @@ def _finish(config: ViTConfig, params: Params, x: jax.Array) -> tuple[np.ndarray
 
 
 def _mistakes(block: Params) -> Iterator[tuple[str, Params]]:
-    """A block with one usual mistake undone at a time, and what the mistake is called."""
+    """Names of usual mistakes, each with the block in which that one is undone."""
     names = ("query", "key", "value")
     for a, b in ((0, 1), (0, 2), (1, 2)):
         order = [b if n == a else a if n == b else n for n in range(3)]

@@ -7,14 +7,12 @@ The three differ in positions, which no key of 2 and 2.1 names: 1 has a fixed 3-
 range, a modality embedding and norms of four levels.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from surgrec_jax.convert import plan as plans
-from surgrec_jax.convert.plan import ImportOptions, Plan
+from surgrec_jax.convert import architecture as arch
+from surgrec_jax.convert.import_plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import (
     ConvertError,
     Ignored,
@@ -32,17 +30,17 @@ EPS = 1e-6
 POSITION = {"vjepa1": "sincos_3d", "vjepa2": "rope_3d_tiled", "vjepa21": "rope_3d"}
 CLIP = {"vjepa1": (16, (224, 224)), "vjepa2": (64, (256, 256)), "vjepa21": (64, (384, 384))}
 FPS = {"vjepa1": 7.5, "vjepa2": 4.0, "vjepa21": 4.0}
-# Of g and G: 1 has them only in its code.
+# V-JEPA 1 has published no g or G; their heads are those of its code.
 HEADS = {
-    "vjepa1": plans.HEADS | {1408: 16, 1664: 16},
-    "vjepa2": plans.HEADS | {1408: 22},
-    "vjepa21": plans.HEADS | {1408: 22},
+    "vjepa1": arch.HEADS | {1408: 16, 1664: 16},
+    "vjepa2": arch.HEADS | {1408: 22},
+    "vjepa21": arch.HEADS | {1408: 22},
 }
-# 2.1 stretches rows and columns to those of 256 px, whatever the resolution.
+# Version 2.1 stretches rows and columns to those of 256 px, whatever the resolution.
 ORIGIN_21 = (0, 16, 16)
 TARGETS = ("target_encoder", "ema_encoder")
-# Mask tokens: one per kind of mask in 1, and per data set besides in 2, whose public files keep a
-# position table that its rotary encoder never reads.
+# Version 1 has a mask token for each kind of masks, version 2 for each kind and data set. The
+# public files of 2 keep a position table that its rotary encoder never reads.
 TOKENS_1, TOKENS_2 = 2, 10
 
 STATE = Ignored(r"(opt|optimizer|scaler|scheduler)/.*", "training state, not weights")
@@ -52,7 +50,7 @@ PREDICTOR_21 = "predictor over four levels with a context loss, which no objecti
 
 
 def recognise(shapes: Mapping[str, Shape]) -> str | None:
-    """The V-JEPA a file is of, None for none of them.
+    """The version of V-JEPA that a file is of, None where it is of none.
 
     Raises:
         ConvertError: a file that could be 1 or 2.
@@ -90,13 +88,13 @@ def encoder_rules(prefix: str, config: ViTConfig, path: str, final: str = "norm"
 
 
 def predictor_rules(prefix: str, depth: int, tokens: tuple[int, ...]) -> list[Rule]:
-    """The table of a predictor; `tokens` are the numbers of the mask tokens that are taken."""
+    """The table of a predictor; `tokens` are the numbers of the mask tokens to take."""
     path = "params/predictor"
-    taken = sorted(set(tokens))
-    keys = tuple(f"{prefix}mask_tokens.{n}" for n in taken)
+    numbers = sorted(set(tokens))
+    keys = tuple(f"{prefix}mask_tokens.{n}" for n in numbers)
     rows = stacked(len(keys), 1, 1)
-    if list(tokens) != taken:  # in another order, or one for several kinds of masks
-        order = [taken.index(n) for n in tokens]
+    if list(tokens) != numbers:  # another order, or one token for several kinds of masks
+        order = [numbers.index(n) for n in tokens]
         rows = Transform(lambda x: stacked(len(keys), 1, 1).forward(x)[order], None)
     return [
         *linear(f"{prefix}predictor_embed", f"{path}/embed"),
@@ -108,35 +106,16 @@ def predictor_rules(prefix: str, depth: int, tokens: tuple[int, ...]) -> list[Ru
 
 
 def read(file: Any, options: ImportOptions, version: str) -> Plan:
-    """Settles the import of a V-JEPA file: "vjepa1", "vjepa2" or "vjepa21".
+    """Plans the import of a V-JEPA file: "vjepa1", "vjepa2" or "vjepa21".
 
     Raises:
-        ConvertError: what the file or the options lack.
+        ConvertError: the file or the options lack something.
     """
     shapes, notes = file.shapes(), []
     groups = _encoders(shapes, options)
     prefix = groups["target"]
-    width, _, tubelet, patch, _ = shapes[f"{prefix}patch_embed.proj.weight"]
-    depth = plans.depth_of(shapes, f"{prefix}blocks.")
-    stated = (None, None)
-    clip = plans.settle_clip(options, stated, CLIP[version], notes)
-    config = ViTConfig(
-        width=width,
-        depth=depth,
-        heads=plans.heads_of(width, options, HEADS[version]),
-        mlp_dim=plans.shape_of(shapes, f"{prefix}blocks.0.mlp.fc1.weight")[0],
-        tubelet=tubelet,
-        patch=patch,
-        position=POSITION[version],
-        norm_eps=plans.settle_eps(None, EPS, options, "V-JEPA"),
-        init="trunc_normal",
-        position_grid=ORIGIN_21 if version == "vjepa21" else None,
-        modality_embedding=any(
-            re.fullmatch(rf"{re.escape(prefix)}(video|img)_mod_embed", k) for k in shapes
-        ),
-        **clip,
-    )
-    levels = plans.depth_of(shapes, f"{prefix}norms_block.")
+    config = _encoder(shapes, prefix, options, version, notes)
+    levels = arch.depth_of(shapes, f"{prefix}norms_block.")
     final = f"norms_block.{levels - 1}" if version == "vjepa21" else "norm"
     rules = encoder_rules(prefix, config, "params/encoder", final)
     if groups.get("online"):
@@ -157,23 +136,50 @@ def read(file: Any, options: ImportOptions, version: str) -> Plan:
     return plan
 
 
+def _encoder(
+    shapes: Mapping[str, Shape],
+    prefix: str,
+    options: ImportOptions,
+    version: str,
+    notes: list[str],
+) -> ViTConfig:
+    """The encoder under a prefix."""
+    kernel = f"{prefix}patch_embed.proj.weight"
+    sizes = arch.sizes_of(shapes, kernel, f"{prefix}blocks.", "mlp.fc1")
+    width = sizes["width"]
+    heads = options.heads or HEADS[version].get(width)
+    tableless = version == "vjepa1" and f"{prefix}pos_embed" not in shapes
+    return ViTConfig(
+        **sizes,
+        heads=arch.heads_of("an encoder", width, heads, "give --heads"),
+        position=POSITION[version],
+        norm_eps=arch.settle_eps(None, EPS, options, "V-JEPA"),
+        init="trunc_normal",
+        position_grid=ORIGIN_21 if version == "vjepa21" else None,
+        modality_embedding=any(
+            re.fullmatch(rf"{re.escape(prefix)}(video|img)_mod_embed", k) for k in shapes
+        ),
+        **arch.settle_clip(options, (None, None), CLIP[version], notes, decisive=tableless),
+    )
+
+
 def _encoders(shapes: Mapping[str, Shape], options: ImportOptions) -> dict[str, str]:
     """Prefixes of the encoders in a file: "target", and "online" where there are two."""
     anchor = "patch_embed.proj.weight"
     have = {key.split("/")[0] for key in shapes} & {"encoder", *TARGETS}
     target = next((name for name in TARGETS if name in have), None)
     if not have:
-        return {"target": plans.find_prefix(shapes, anchor)}
+        return {"target": arch.find_prefix(shapes, anchor)}
     if target is None:
         if options.encoder == "target":
             raise ConvertError(
                 f"the file has {sorted(have)} and no EMA target ({', '.join(TARGETS)}), which is "
                 "the one to evaluate; give --encoder=online to take the online encoder"
             )
-        return {"target": plans.find_prefix(shapes, anchor, "encoder/")}
-    groups = {"target": plans.find_prefix(shapes, anchor, f"{target}/")}
+        return {"target": arch.find_prefix(shapes, anchor, "encoder/")}
+    groups = {"target": arch.find_prefix(shapes, anchor, f"{target}/")}
     if "encoder" in have:
-        groups["online"] = plans.find_prefix(shapes, anchor, "encoder/")
+        groups["online"] = arch.find_prefix(shapes, anchor, "encoder/")
     elif options.encoder == "online":
         raise ConvertError("the file has no online encoder; leave out --encoder=online")
     return groups
@@ -183,9 +189,7 @@ def _ignored(version: str, prefixes: Any, config: ViTConfig, levels: int) -> lis
     ignored = []
     for prefix in map(re.escape, prefixes):
         if version == "vjepa1":
-            check = plans.is_table(
-                sincos_3d(config.grid, config.width), "V-JEPA 1's position table"
-            )
+            check = arch.is_table(sincos_3d(config.grid, config.width), "V-JEPA 1's position table")
             ignored.append(
                 Ignored(f"{prefix}pos_embed", "fixed table, compared and computed", check)
             )
@@ -204,7 +208,7 @@ def _add_predictor(plan: Plan, shapes: Mapping[str, Shape], options: ImportOptio
     if plan.family == "vjepa21":
         plan.notes.append(f"the predictor is not taken: {PREDICTOR_21}")
         return
-    prefix = plans.find_prefix(shapes, "predictor_embed.weight", "predictor/")
+    prefix = arch.find_prefix(shapes, "predictor_embed.weight", "predictor/")
     width = shapes[f"{prefix}predictor_embed.weight"][0]
     numbers = sorted(
         int(m.group(1))
@@ -218,15 +222,12 @@ def _add_predictor(plan: Plan, shapes: Mapping[str, Shape], options: ImportOptio
         if n not in tokens
     ]
     heads = options.head_heads or predictor_heads(plan.family, plan.encoder, width)
-    if not heads:
-        raise ConvertError(f"a predictor of width {width} is not a public size; give --head_heads")
-    if width % heads:
-        raise ConvertError(f"{heads} heads do not divide a predictor of {width}: give --head_heads")
-    grid, what = plan.encoder.grid, "V-JEPA 1's predictor table"
-    check = plans.is_table(sincos_3d(grid, width), what) if plan.family == "vjepa1" else None
+    heads = arch.heads_of("a predictor", width, heads, "give --head_heads")
+    grid, name = plan.encoder.grid, "V-JEPA 1's predictor table"
+    check = arch.is_table(sincos_3d(grid, width), name) if plan.family == "vjepa1" else None
     reason = "fixed table, compared and computed" if check else "left over: RoPE reads none"
     plan.ignored.append(Ignored(f"{re.escape(prefix)}predictor_pos_embed", reason, check))
-    depth = plans.depth_of(shapes, f"{prefix}predictor_blocks.")
+    depth = arch.depth_of(shapes, f"{prefix}predictor_blocks.")
     plan.predictor = {"depth": depth, "width": width, "heads": heads, "num_masks": len(tokens)}
     plan.prefixes["predictor"] = prefix
     plan.rules += predictor_rules(prefix, depth, tokens)
@@ -239,12 +240,12 @@ def predictor_heads(version: str, encoder: ViTConfig, width: int) -> int | None:
 
 
 def take_tokens(numbers: list[int], options: ImportOptions) -> tuple[int, ...]:
-    """The mask tokens to take, one per kind of mask: those asked for, or all.
+    """The numbers of the mask tokens to take: those of --mask_tokens, or all.
 
     Raises:
         ConvertError: a number that is not there.
     """
-    asked = options.mask_tokens or tuple(numbers)
-    if set(asked) - set(numbers):
-        raise ConvertError(f"--mask_tokens={asked}: the file has {numbers}")
-    return tuple(asked)
+    tokens = tuple(options.mask_tokens or numbers)
+    if set(tokens) - set(numbers):
+        raise ConvertError(f"--mask_tokens={tokens}: the file has {numbers}")
+    return tokens

@@ -4,15 +4,13 @@ classifiers/<n>/   2 and 2.1: the probes of a sweep, module.pooler.*, module.lin
 classifier/        1: a single one
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from surgrec_jax.convert import plan as plans
-from surgrec_jax.convert.plan import ImportOptions, Plan
+from surgrec_jax.convert import architecture as arch
+from surgrec_jax.convert.import_plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import ConvertError, Ignored, Rule, Shape, squeeze
 from surgrec_jax.convert.tables import blocks, linear, norm
 from surgrec_jax.convert.vjepa import STATE
@@ -46,10 +44,11 @@ def probe_rules(prefix: str, head: HeadConfig) -> list[Rule]:
 
 
 def read_probe(file: Any, options: ImportOptions, encoder: ViTConfig, fps: float) -> Plan:
-    """Settles the import of an attentive probe, `options.probe` of a file with several.
+    """Plans the import of an attentive probe, number `options.probe` of a file with several.
 
     Args:
-        encoder, fps: what it stands on, and of its clips.
+        encoder: the architecture of the encoder that the probe was trained on.
+        fps: frames per second of that encoder's clips.
 
     Raises:
         ConvertError: another width than the encoder's, or no such probe.
@@ -59,21 +58,20 @@ def read_probe(file: Any, options: ImportOptions, encoder: ViTConfig, fps: float
     if which not in (several or {0}):
         raise ConvertError(f"--probe={which}: {file.name} has {sorted(several) or 'only one'}")
     under = f"classifiers/{which}/" if several else "classifier/"
-    prefix = plans.find_prefix(shapes, "pooler.query_tokens", under).removesuffix("pooler.")
-    classes, width = plans.shape_of(shapes, f"{prefix}linear.weight")
+    prefix = arch.find_prefix(shapes, "pooler.query_tokens", under).removesuffix("pooler.")
+    classes, width = arch.shape_of(shapes, f"{prefix}linear.weight")
     if width != encoder.width:
         raise ConvertError(f"the probe is {width} wide, the encoder {encoder.width}")
     # V-JEPA 1 gives its probes the encoder's heads, V-JEPA 2 always 16.
     heads = options.head_heads or (16 if several else encoder.heads)
-    if width % heads:
-        raise ConvertError(f"{heads} heads do not divide a probe of {width}: give --head_heads")
+    heads = arch.heads_of("a probe", width, heads, "give --head_heads")
     cross = f"{prefix}pooler.cross_attention_block."
     head = HeadConfig(
         "attentive",
         classes,
-        depth=plans.depth_of(shapes, f"{prefix}pooler.blocks."),
+        depth=arch.depth_of(shapes, f"{prefix}pooler.blocks."),
         heads=heads,
-        mlp_dim=plans.shape_of(shapes, f"{cross}mlp.fc1.weight")[0],
+        mlp_dim=arch.shape_of(shapes, f"{cross}mlp.fc1.weight")[0],
         norm_eps=1e-5,  # the pooler's LayerNorms are torch's default
     )
     if head.depth and not several:

@@ -15,20 +15,21 @@ from absl import app, flags
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from data_builders.common.records import DOMAINS
-from surgrec_jax import commands, inputs, rendezvous, sharding, together
+from surgrec_jax import commands, inputs, sharding
 from surgrec_jax.commands import CONFIG, parse_flags, quiet
 from surgrec_jax.config import check_numbers, flatten
 from surgrec_jax.curation import cluster, mixing, report
 from surgrec_jax.curation.embed import Named, embed
 from surgrec_jax.curation.kmeans import Lloyd
 from surgrec_jax.curation.shards import Embeddings
-from surgrec_jax.encoder import load_encoder
+from surgrec_jax.frozen.encoder import load_encoder
+from surgrec_jax.hosts import config_agreement, launch_flags
+from surgrec_jax.records.schema import DOMAINS
 from surgrec_jax.safety.errors import ConfigError
-from surgrec_jax.terminal import escape_output
+from surgrec_jax.safety.terminal import escape_output
 
 flags.adopt_module_key_flags(commands)  # --help lists them
-flags.adopt_module_key_flags(together)
+flags.adopt_module_key_flags(launch_flags)
 
 # The least that numbers of the config may be.
 LEAST = {
@@ -65,7 +66,7 @@ def run(config: ConfigDict) -> Path:
     names = inputs.parse_sources(config.sources)
     sources = [inputs.open_named(name, config.data_dir) for name in names]
     named = [Named(name.text, source) for name, source in zip(names, sources, strict=True)]
-    rendezvous.check_same("data", [[n.name, n.source.fingerprint] for n in named])
+    config_agreement.check_same("data", [[n.name, n.source.fingerprint] for n in named])
     explicit = None if names[0].weight is None else [name.weight for name in names]
     records = sum(map(len, sources))
     mixing.read_weights(balance, explicit, records)
@@ -169,7 +170,7 @@ def main(argv: Sequence[str]) -> int:
         run(CONFIG.value)
         return 0
 
-    return together.run("curation", flatten(CONFIG.value.to_dict()), work)
+    return launch_flags.run("curation", flatten(CONFIG.value.to_dict()), work)
 
 
 if __name__ == "__main__":

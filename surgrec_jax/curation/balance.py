@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from surgrec_jax.data.mixture import temperature_shares
+from surgrec_jax.data.sampling.mixture import temperature_shares
 from surgrec_jax.safety.errors import ConfigError
 
 

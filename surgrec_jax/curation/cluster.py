@@ -16,12 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from surgrec_jax import untrusted
 from surgrec_jax.curation.kmeans import Fit, Lloyd, kmeans
 from surgrec_jax.curation.passes import bound
 from surgrec_jax.curation.rows import PLAIN, ArrayRows, Rows, Space, fit_space
-from surgrec_jax.data.permute import hash64
-from surgrec_jax.safety import files
+from surgrec_jax.data.sampling.permute import hash64
+from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError, UserError
 
 _FILE = "clusters.json"

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import tqdm
 
-from surgrec_jax import untrusted
 from surgrec_jax.curation.shards import FORMAT, INDEX, identity, plan_shards, write_shard
-from surgrec_jax.data.clips import ClipSpec
-from surgrec_jax.data.pipeline import eval_clips
-from surgrec_jax.data.records import Source
-from surgrec_jax.encoder import Encoder
-from surgrec_jax.evaluation import features
-from surgrec_jax.safety import files
+from surgrec_jax.data.loading.clips import ClipSpec
+from surgrec_jax.data.loading.pipeline import eval_clips
+from surgrec_jax.evaluation.features import extraction
+from surgrec_jax.frozen.encoder import Encoder
+from surgrec_jax.records.source import Source
+from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError
 
 
@@ -155,7 +154,7 @@ def _embed_shard(encoder, source, shard, folder, clips_per_record, num_threads, 
     clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
     records = np.arange(shard["first"], shard["first"] + shard["records"])
     clips = _clips(source, clip, records, clips_per_record, encoder.batch_size, num_threads, bar)
-    found = features.extract({encoder.name: encoder.features}, clips)[encoder.name]
+    found = extraction.extract({encoder.name: encoder.features}, clips)[encoder.name]
     rows = found.features.reshape(len(records), clips_per_record, -1).mean(1).astype(np.float16)
     if not np.isfinite(rows).all():
         bad = int(records[np.argmax(~np.isfinite(rows).all(1))])

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from surgrec_jax import untrusted
 from surgrec_jax.curation.balance import Leaf, cap_repeats, make_leaves, tree_weights
 from surgrec_jax.curation.cluster import Tree
-from surgrec_jax.curation.manifest import Manifest, write_manifest
 from surgrec_jax.curation.shards import Embeddings, Facts, identity
-from surgrec_jax.data.leaves import integer_counts
+from surgrec_jax.data.sampling.leaves import integer_counts
+from surgrec_jax.data.sampling.manifest import Manifest, write_manifest
+from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError, UserError
 
 GROUPS = ("", "source", "domain", "case")

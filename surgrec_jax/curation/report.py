@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from surgrec_jax import untrusted
 from surgrec_jax.curation import mixing, sheets
 from surgrec_jax.curation.balance import Leaf, entropy
 from surgrec_jax.curation.cluster import Tree
-from surgrec_jax.curation.manifest import Manifest, order_path
 from surgrec_jax.curation.shards import Facts
-from surgrec_jax.data.records import Source
-from surgrec_jax.evaluation import report as html
-from surgrec_jax.evaluation.page import card, details, html_table, page, pairs
-from surgrec_jax.evaluation.svg import Bar, Curve, bars, curves, escape
+from surgrec_jax.data.sampling.manifest import Manifest, order_path
+from surgrec_jax.evaluation.report import summary as html
+from surgrec_jax.evaluation.report.page import card, details, html_table, page, pairs
+from surgrec_jax.evaluation.report.svg import Bar, Curve, bars, curves, escape
+from surgrec_jax.records.source import Source
+from surgrec_jax.safety import untrusted
 
 _MOST_BARS = 12
 _BY = ("source", "domain", "case")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surgrec_jax.data.permute import hash64, permute
+from surgrec_jax.data.sampling.permute import hash64, permute
 from surgrec_jax.safety.errors import ConfigError, DataError
 
 SPACES = ("plain", "unit", "whiten")

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surgrec_jax import untrusted
-from surgrec_jax.safety import files
+from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import DataError, MissingError
 
 FORMAT = 1

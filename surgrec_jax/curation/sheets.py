@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from surgrec_jax.data.decode import decode_frames
-from surgrec_jax.data.records import Source
+from surgrec_jax.data.loading.decode import decode_frames
+from surgrec_jax.records.source import Source
 
 GAP = 3
 _QUALITY = 80

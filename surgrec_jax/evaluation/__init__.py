@@ -1,9 +1,7 @@
-"""Measuring encoders: features, heads, metrics, intervals over cases, tables and reports.
+"""Measuring encoders; nothing here trains one and nothing here imports the trainer.
 
-Nothing here trains an encoder and nothing here imports the trainer. A reader goes from `tasks`,
-`task_list` and `own_tasks` (the questions) to `features` and `feature_cache` (frozen encoder ->
-arrays), `heads` and the modules that it names, `metrics` and `bootstrap` (scores and their
-uncertainty), `labelled_task` and `run_head` (the whole procedure for one task), `columns`,
-`answers`, `run_cells`, `summarise` and `compare` (the table, under the `rules` of a protocol),
-`vlm*` (language models) and `report*` (the HTML pages). docs/evaluation.md tells the rest.
+Read in this order: `tasks` (what is asked), `features` (a frozen encoder's arrays), `heads` (what
+is trained on them), `metrics` (scores and their intervals over cases), `benchmark` (the table of
+encoders and tasks), `vlm` (language models as columns of it), `report` (the HTML pages). `online`
+has the cheap probes of a training run. docs/evaluation.md tells the rest.
 """

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from surgrec_jax.evaluation import knn, linear, metrics
-from surgrec_jax.evaluation.clips import LAST
+from surgrec_jax.evaluation.features.clips import LAST
+from surgrec_jax.evaluation.heads import knn, linear
+from surgrec_jax.evaluation.metrics import registry
 from surgrec_jax.safety.errors import ConfigError, DataError
 
 NEIGHBOURS = 10
@@ -131,7 +132,7 @@ class OnlineProbe:
             ridge = linear.fit_ridge(train[use], targets, l2=(L2,)).scores(validation[ask], 0)
             for head, scores in (("knn", votes), ("linear", ridge)):
                 result[f"probe/{self.source}/{track}/{head}"] = float(
-                    metrics.score("balanced_accuracy", truth, scores)
+                    registry.score("balanced_accuracy", truth, scores)
                 )
         return result
 
@@ -167,4 +168,4 @@ class OnlineScore:
         scores = encode_batches(probabilities, self.validation.video, self.batch_size)
         if scores.shape[1] != self.num_classes:
             raise ValueError(f"{scores.shape[1]} probabilities for {self.num_classes} classes")
-        return {self._key: float(metrics.score(self._metric, self._labels, scores))}
+        return {self._key: float(registry.score(self._metric, self._labels, scores))}

@@ -3,8 +3,6 @@
 Every implementation takes and returns [B, N, heads, head_dim] and accumulates scores in float32.
 """
 
-from __future__ import annotations
-
 import functools
 
 import jax

@@ -4,8 +4,6 @@ Memory is O(chunk x Nk) instead of O(Nq x Nk). The backward pass recomputes the 
 rows' log-sums (after Dao et al. 2022, "FlashAttention", section 3.1, without tiles of keys).
 """
 
-from __future__ import annotations
-
 import functools
 
 import jax

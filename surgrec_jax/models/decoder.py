@@ -1,7 +1,5 @@
 """The MAE decoder: a narrow transformer from visible tokens to the pixels of hidden ones."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

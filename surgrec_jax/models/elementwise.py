@@ -4,8 +4,6 @@ Their backward passes are written out: differentiated as they stand, they read a
 activations more often than they need to (docs/performance.md, "On a GPU").
 """
 
-from __future__ import annotations
-
 import functools
 import math
 

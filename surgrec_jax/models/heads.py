@@ -1,7 +1,5 @@
 """Heads over an encoder's tokens: the attentive probe of V-JEPA and a linear classifier."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

@@ -1,7 +1,5 @@
 """Pre-norm transformer layers, stacked along a leading axis and scanned."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 

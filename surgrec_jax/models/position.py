@@ -4,8 +4,6 @@ All tables are computed in float64 on the host from the token grid and enter the
 constants; none of them is part of a checkpoint.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

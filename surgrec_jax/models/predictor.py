@@ -1,7 +1,5 @@
 """The JEPA predictor: a narrow transformer from context tokens to the target's tokens."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 
@@ -52,21 +50,6 @@ class JEPAPredictor(nnx.Module):
         self.blocks = Stack(config, compute, rngs=rngs)
         self.norm = LayerNorm(width, config.norm_eps, compute, rngs=rngs)
         self.proj = Linear(width, encoder.width, compute, init=init, rngs=rngs)
-
-    def __call__(
-        self, context: jax.Array, context_ids: jax.Array, target_ids: jax.Array, mask_index: int
-    ) -> jax.Array:
-        """Predicts the target encoder's tokens under one mask.
-
-        Args:
-            context: [B, C, D] encoder tokens; context_ids [B, C] where they are.
-            target_ids: [B, M] the tokens to predict.
-            mask_index: which kind of mask these ids come from.
-
-        Returns:
-            [B, M, D] predictions.
-        """
-        return self.packed(context, [context_ids], [target_ids], [mask_index])[0]
 
     def packed(
         self,

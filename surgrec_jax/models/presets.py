@@ -1,7 +1,5 @@
 """Architectures as frozen values: the video ViT sizes and the settings of a forward pass."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax.numpy as jnp
@@ -17,7 +15,7 @@ POSITIONS = ("sincos_1d", "sincos_3d", "rope_3d", "rope_3d_tiled", "rope_2d", "l
 QKV_BIASES = ("qkv", "qv", "none")
 INITS = ("xavier", "trunc_normal")
 MLPS = ("gelu", "swiglu")
-FINAL_NORMS = ("tokens", "pooled")
+FINAL_NORMS = ("tokens", "pooled", "none")
 # 64 frames of 1024 x 1024 pixels have half as many. A typing error could ask for gigabytes of
 # positions before the model is seen to fit nowhere.
 MAX_TOKENS = 2**18
@@ -48,7 +46,8 @@ class ViTConfig:
             and are not among the tokens that `VideoViT` returns.
         frames_apart: attention stays within one tubelet layer (an image encoder applied per frame).
         modality_embedding: a learned vector added to every token (V-JEPA 2.1, its video one).
-        final_norm: "tokens" are normalised, or the "pooled" mean of them (VideoMAE, fine-tuned).
+        final_norm: "tokens" are normalised, or the "pooled" mean of them (VideoMAE, fine-tuned), or
+            "none" (transformers' VideoMAEModel).
 
     Raises:
         ConfigError: a value that is not possible, with the value in the message.
@@ -158,7 +157,7 @@ def preset(name: str, **changes) -> ViTConfig:
         ConfigError: an unknown size.
     """
     if name not in PRESETS:
-        raise ConfigError(f"model preset {name!r}: choose from {tuple(PRESETS)}")
+        raise ConfigError(f"model.preset={name!r}: choose from {tuple(PRESETS)}")
     width, depth, heads, mlp_dim = PRESETS[name]
     sizes = {"width": width, "depth": depth, "heads": heads, "mlp_dim": mlp_dim}
     return ViTConfig(**(sizes | changes))

@@ -1,7 +1,5 @@
 """What a layer keeps of its forward pass for the backward pass, by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import jax

@@ -3,8 +3,6 @@
 Imported only where it is used: Pallas takes a second to import.
 """
 
-from __future__ import annotations
-
 import functools
 
 import jax

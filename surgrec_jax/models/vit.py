@@ -1,7 +1,5 @@
 """The video ViT encoder: tubelets of uint8 pixels in, tokens out."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 
@@ -69,7 +67,8 @@ class VideoViT(nnx.Module):
             config.patch_dim, config.width, compute, init=patch_init, rngs=rngs
         )
         self.blocks = Stack(config, compute, rngs=rngs)
-        self.norm = LayerNorm(config.width, config.norm_eps, compute, rngs=rngs)
+        if config.final_norm != "none":
+            self.norm = LayerNorm(config.width, config.norm_eps, compute, rngs=rngs)
         small = initializers.truncated_normal(0.02)
         if config.prefix_tokens:
             self.prefix = nnx.Param(small(rngs.params(), (config.prefix_tokens, config.width)))
@@ -98,7 +97,8 @@ class VideoViT(nnx.Module):
             with_prefix: whether the prefix tokens are returned too, before the others.
 
         Returns:
-            [B, n, D] tokens after the final norm; without it where the pooled mean is normed.
+            [B, n, D] tokens after the final norm; without it where the pooled mean is normed, or
+            where there is none.
             With frames apart and their prefixes: [B, t, prefix + h w, D].
 
         Raises:
@@ -114,16 +114,8 @@ class VideoViT(nnx.Module):
                 raise ValueError("an encoder that takes frames apart takes all of a clip's tokens")
             tubelets = tubelets.reshape(batch * grid[0], grid[1] * grid[2], -1)
             grid, keep = (1, *grid[1:]), None if keep is None else jnp.repeat(keep, grid[0], -1)
-        positions = Positions(
-            config.position, grid, config.width, config.heads, config.position_grid
-        )
-        x = self.patch_embed(self.normalise(tubelets))
-        if config.modality_embedding:
-            x = add_bias(x, self.modality[...])
-        if config.position == "learned_2d":
-            x = x + self._learned(grid, ids).astype(x.dtype)
-        x = positions.add(x, ids)
-        x, rope = self._with_prefix(x, positions.rotary(ids))
+        positions = self.positions(grid)
+        x, rope = self._with_prefix(self.embed(tubelets, ids, grid), positions.rotary(ids))
         x = self.blocks(x, rope, segments, keep)
         if config.final_norm == "tokens":
             x = self.norm(x)
@@ -133,6 +125,25 @@ class VideoViT(nnx.Module):
             x = x.reshape(batch, -1, *x.shape[1:])
             return x if with_prefix else x.reshape(batch, -1, config.width)
         return x
+
+    def positions(self, grid: tuple[int, int, int] | None = None) -> Positions:
+        """Positions on a grid, the encoder's where it is None."""
+        config = self.config
+        return Positions(
+            config.position, grid or config.grid, config.width, config.heads, config.position_grid
+        )
+
+    def embed(
+        self, tubelets: jax.Array, ids: jax.Array | None, grid: tuple[int, int, int] | None = None
+    ) -> jax.Array:
+        """Patch tokens [B, n, D] before the first block; arguments as of a call, and the grid."""
+        config, grid = self.config, grid or self.config.grid
+        x = self.patch_embed(self.normalise(tubelets))
+        if config.modality_embedding:
+            x = add_bias(x, self.modality[...])
+        if config.position == "learned_2d":
+            x = x + self._learned(grid, ids).astype(x.dtype)
+        return self.positions(grid).add(x, ids)
 
     def _learned(self, grid: tuple[int, int, int], ids: jax.Array | None) -> jax.Array:
         """Rows of the learned table, the same in every tubelet layer: [B or 1, n, D]."""

@@ -5,8 +5,6 @@ partner of a clip is its mirror image in the global batch, so the result depends
 number of devices nor on gradient accumulation.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

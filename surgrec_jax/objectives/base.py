@@ -1,19 +1,40 @@
 """What every objective offers to the one trainer."""
 
-from __future__ import annotations
-
 import abc
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import encode
+from surgrec_jax.safety.errors import ConfigError
 
 Params = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What is asked of the labels.
+
+    Attributes:
+        tracks: names of the label tracks: one, or several binary ones (multi-label).
+        classes: names of the logits.
+        frame: of a clip, whose label is asked for: "centre" or "last".
+    """
+
+    tracks: tuple[str, ...]
+    classes: tuple[str, ...]
+    frame: str = "centre"
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether classes do not exclude each other."""
+        return len(self.tracks) > 1
 
 
 class Objective(abc.ABC):
@@ -23,15 +44,44 @@ class Objective(abc.ABC):
     methods merge them again inside whatever JAX transformation calls them.
 
     Attributes:
-        name: of the objective.
+        name: of the objective, of its config section and of its entry in `OBJECTIVES`.
         uses_target: whether `loss` wants an exponential moving average of `target_of(params)`.
+        needs_labels: whether it is trained on labels. Its section then has `track` and `frame`,
+            which become a `Question`; its batches have "label", int [B, tracks], -1 = unlabelled;
+            a run that starts from a checkpoint takes the encoder alone; and `watched` gives the
+            probabilities [B, C] that are scored on validation clips.
         decayed: names of the parameters that weight decay applies to.
+        rows: what each row of `images` shows, for captions.
         encoder: the encoder's configuration.
     """
 
     name: str
-    uses_target: bool
+    uses_target: bool = False
+    needs_labels: bool = False
     decayed: tuple[str, ...] = ("kernel",)
+    rows: tuple[str, ...]
+
+    @classmethod
+    @abc.abstractmethod
+    def from_config(
+        cls,
+        encoder: ViTConfig,
+        section: Mapping[str, Any],
+        compute: Compute,
+        *,
+        preset: str | None = None,
+        question: Question | None = None,
+    ) -> "Objective":
+        """The objective that a config describes.
+
+        Args:
+            section: the config's section of this name, without the values that are left open.
+            preset: `model.preset`, for sizes that go with an encoder's.
+            question: what is asked, where `needs_labels`.
+
+        Raises:
+            ConfigError: values that are not possible.
+        """
 
     def __init__(
         self, encoder: ViTConfig, compute: Compute, build: Callable[[nnx.Rngs], nnx.Module]
@@ -51,8 +101,35 @@ class Objective(abc.ABC):
         """The part of the parameters that an EMA target follows."""
         return {"encoder": params["encoder"]}
 
+    def target_momentum(self, optim: Mapping[str, Any], steps: int) -> optax.Schedule | None:
+        """The EMA target's momentum as a function of the step; None without a target.
+
+        Linear from `optim.momentum` to `optim.end_momentum` over the run (V-JEPA, Bardes et al.
+        2024, section 3).
+
+        Raises:
+            ConfigError: a config section `optim` without them.
+        """
+        if not self.uses_target:
+            return None
+        if "momentum" not in optim:
+            raise ConfigError(
+                f"objective={self.name!r} has an EMA target and needs its momentum: give "
+                "optim.momentum and optim.end_momentum"
+            )
+        return optax.linear_schedule(optim["momentum"], optim["end_momentum"], steps)
+
+    @abc.abstractmethod
+    def parts(self) -> dict[str, dict[str, Any]]:
+        """Sizes of every module besides the encoder by its name in the parameters, JSON values:
+        its checkpoints record them, so that they can be exported."""
+
+    @abc.abstractmethod
+    def flops(self) -> float:
+        """FLOPs of one clip through one training step, of the formulas in `models.flops`."""
+
     def meta(self) -> dict[str, Any]:
-        """What checkpoints say besides the encoder, JSON values."""
+        """What checkpoints say besides the encoder and its parts, JSON values."""
         return {}
 
     def prepare(self, batch: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
@@ -102,3 +179,10 @@ class Objective(abc.ABC):
     def encode(self, encoder_params: Params, video: jax.Array) -> jax.Array:
         """Tokens [B, N, D] of whole clips, uint8 [B, T, H, W, 3]."""
         return encode(self.encoder, self.compute, encoder_params, video)
+
+
+def check_sizes(section: str, options: Any, *names: str) -> None:
+    """Raises ConfigError where one of these fields of a config section's options is below 1."""
+    for name in names:
+        if getattr(options, name) < 1:
+            raise ConfigError(f"{section}.{name}={getattr(options, name)}: give at least 1")

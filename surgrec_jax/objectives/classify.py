@@ -1,15 +1,13 @@
 """Supervised training of an encoder with a classifier on it: fine-tuning."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from surgrec_jax.models.flops import encoder_flops, head_flops, patch_flops
 from surgrec_jax.models.heads import HeadConfig, make_head
 from surgrec_jax.models.layers import drop_path_scales
 from surgrec_jax.models.presets import Compute, ViTConfig
@@ -17,26 +15,6 @@ from surgrec_jax.models.vit import VideoViT, patchify, pool
 from surgrec_jax.objectives import base
 from surgrec_jax.objectives.augment import Mixing, erase, mix
 from surgrec_jax.safety.errors import ConfigError
-
-
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """What is asked.
-
-    Attributes:
-        tracks: names of the label tracks: one, or several binary ones (multi-label).
-        classes: names of the logits.
-        frame: of a clip, whose label is asked for: "centre" or "last".
-    """
-
-    tracks: tuple[str, ...]
-    classes: tuple[str, ...]
-    frame: str = "centre"
-
-    @property
-    def multi_label(self) -> bool:
-        """Whether classes do not exclude each other."""
-        return len(self.tracks) > 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +67,27 @@ class Classify(base.Objective):
     """
 
     name = "classify"
+    needs_labels = True
+    rows = ("the clip", "the clip erased and mixed, as the encoder sees it")
+
+    @classmethod
+    def from_config(cls, encoder, section, compute, *, question=None, **_):
+        """The fields of `ClassifyOptions`; `mixing` as a dict of `Mixing` fields.
+
+        See `base.Objective.from_config`.
+        """
+        if question is None:
+            raise ConfigError("objective='classify' is trained on labels, and none are asked for")
+        options = {k: v for k, v in section.items() if k not in ("track", "frame")}
+        options["mixing"] = Mixing(**options["mixing"])
+        return cls(encoder, ClassifyOptions(**options), question, compute)
 
     def __init__(
-        self, encoder: ViTConfig, options: ClassifyOptions, question: Question, compute: Compute
+        self,
+        encoder: ViTConfig,
+        options: ClassifyOptions,
+        question: base.Question,
+        compute: Compute,
     ):
         if len(question.classes) < 2:
             raise ConfigError(f"{question.tracks} has {len(question.classes)} classes, needs two")
@@ -107,8 +103,18 @@ class Classify(base.Objective):
         """All parameters are averaged."""
         return params
 
-    def meta(self) -> dict[str, Any]:
-        """Question and head, as `surgrec_jax.classifier` reads them."""
+    def parts(self):
+        """Sizes of the head."""
+        return {"head": dataclasses.asdict(self.head)}
+
+    def flops(self):
+        """One clip through one step: 2 patch(N) + 3 [L block(N) + head(N)]."""
+        config, tokens = self.encoder, self.encoder.num_tokens
+        head = head_flops(self.head, config.width, tokens)
+        return 2 * patch_flops(config, tokens) + 3 * (encoder_flops(config, tokens) + head)
+
+    def meta(self):
+        """Question and head, as `surgrec_jax.frozen.classifier` reads them."""
         return {
             "classifier": dataclasses.asdict(self.question)
             | {"multi_label": self.question.multi_label, "head": dataclasses.asdict(self.head)}

@@ -1,18 +1,18 @@
 """Joint-embedding prediction on video (V-JEPA, Bardes et al. 2024; 2, Assran et al. 2025)."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from surgrec_jax.models.flops import block_flops, encoder_flops, patch_flops
 from surgrec_jax.models.predictor import JEPAPredictor
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import VideoViT, encoder_graph, patchify, take_tokens
 from surgrec_jax.objectives import base, masking
 from surgrec_jax.objectives.masking import BlockMask
+from surgrec_jax.safety.errors import ConfigError
 
 # Of the affine-free LayerNorm over the target's tokens (torch's default in the reference).
 TARGET_EPS = 1e-5
@@ -33,6 +33,15 @@ class JEPAOptions:
     predictor_width: int = 384
     predictor_heads: int = 12
 
+    def __post_init__(self):
+        base.check_sizes("jepa", self, "predictor_depth", "predictor_width", "predictor_heads")
+
+    @property
+    def predictor(self) -> dict[str, int]:
+        """The sizes that `JEPAPredictor` takes."""
+        sizes = {name: getattr(self, f"predictor_{name}") for name in ("depth", "width", "heads")}
+        return sizes | {"num_masks": len(self.masks)}
+
 
 class JEPAModel(nnx.Module):
     """Context encoder and predictor."""
@@ -41,28 +50,31 @@ class JEPAModel(nnx.Module):
         self, encoder: ViTConfig, options: JEPAOptions, compute: Compute, *, rngs: nnx.Rngs
     ):
         self.encoder = VideoViT(encoder, compute, rngs=rngs)
-        self.predictor = JEPAPredictor(
-            encoder,
-            compute,
-            depth=options.predictor_depth,
-            width=options.predictor_width,
-            heads=options.predictor_heads,
-            num_masks=len(options.masks),
-            rngs=rngs,
-        )
+        self.predictor = JEPAPredictor(encoder, compute, **options.predictor, rngs=rngs)
 
 
 class JEPA(base.Objective):
     """Predict an EMA encoder's tokens of hidden regions from the tokens of the visible ones.
 
     Raises:
-        ValueError: a mask that hardly ever fits the grid.
+        ConfigError: a mask that hardly ever fits the grid.
     """
 
     name = "jepa"
     uses_target = True
     # The reference excludes 1-D parameters and biases, so its [1, 1, D] mask tokens decay.
     decayed = ("kernel", "mask_tokens")
+    rows = ("the clip", "its features (three principal components as red, green, blue)")
+
+    @classmethod
+    def from_config(cls, encoder, section, compute, **_):
+        """The fields of `JEPAOptions`; `masks` as a sequence of dicts of the arguments of
+        `BlockMask.on` and the other `BlockMask` fields. See `base.Objective.from_config`."""
+        masks = section["masks"]
+        if not masks or not all(hasattr(mask, "keys") for mask in masks):
+            raise ConfigError(f"jepa.masks={masks!r}: give a tuple of dicts, see configs/jepa.py")
+        masks = tuple(BlockMask.on(encoder.grid, **mask) for mask in masks)
+        return cls(encoder, JEPAOptions(**{**section, "masks": masks}), compute)
 
     def __init__(self, encoder: ViTConfig, options: JEPAOptions, compute: Compute):
         for mask in options.masks:
@@ -71,6 +83,30 @@ class JEPA(base.Objective):
         super().__init__(
             encoder, compute, lambda rngs: JEPAModel(encoder, options, compute, rngs=rngs)
         )
+
+    def parts(self):
+        """Sizes of the predictor."""
+        return {"predictor": self.options.predictor}
+
+    def flops(self):
+        """One clip through one JEPA step.
+
+        patch + L block(N) for the target, and per mask 2 patch(ctx) + 3 [L block(ctx) + 2 ctx D Dp
+        + Lp block(ctx + tgt) + 2 tgt Dp D].
+        """
+        config, options = self.encoder, self.options
+        width, layers = options.predictor_width, config.grid[0]
+        total = patch_flops(config, config.num_tokens) + encoder_flops(config, config.num_tokens)
+        for mask in options.masks:
+            context, target = layers * mask.context, layers * mask.target
+            predictor = options.predictor_depth * block_flops(context + target, width, 4 * width)
+            total += 2 * patch_flops(config, context) + 3 * (
+                encoder_flops(config, context)
+                + 2 * context * config.width * width
+                + predictor
+                + 2 * target * width * config.width
+            )
+        return total
 
     def loss(self, params, batch, keys, target_params=None):
         """Mean absolute error against layer-normed target tokens, averaged over the masks.

@@ -1,7 +1,5 @@
 """Masked autoencoding of video (VideoMAE v1, Tong et al. 2022; v2's dual masking as an option)."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -10,13 +8,16 @@ import jax.numpy as jnp
 from flax import nnx
 
 from surgrec_jax.models.decoder import MAEDecoder
-from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.models.flops import block_flops, encoder_flops, patch_flops
+from surgrec_jax.models.presets import MAE_DECODERS, Compute, ViTConfig
 from surgrec_jax.models.vit import VideoViT, patchify, take_tokens, unpatchify
 from surgrec_jax.objectives import base, masking
 from surgrec_jax.safety.errors import ConfigError
 
 # Added to the standard deviation of a patch before dividing by it.
 TARGET_EPS = 1e-6
+# Options that are the sizes of `MAE_DECODERS`, in their order.
+SIZES = ("decoder_depth", "decoder_width", "decoder_heads")
 
 
 def pixel_targets(tubelets: jax.Array) -> jax.Array:
@@ -48,6 +49,15 @@ class MAEOptions:
     mask_ratio: float = 0.9
     decoder_mask_ratio: float = 0.0
 
+    def __post_init__(self):
+        base.check_sizes("mae", self, *SIZES)
+
+    @property
+    def decoder(self) -> dict[str, Any]:
+        """The sizes that `MAEDecoder` takes."""
+        names = ("depth", "width", "heads", "mlp_dim")
+        return {name: getattr(self, f"decoder_{name}") for name in names}
+
 
 class MAEModel(nnx.Module):
     """Encoder and decoder."""
@@ -56,22 +66,28 @@ class MAEModel(nnx.Module):
         self, encoder: ViTConfig, options: MAEOptions, compute: Compute, *, rngs: nnx.Rngs
     ):
         self.encoder = VideoViT(encoder, compute, rngs=rngs)
-        self.decoder = MAEDecoder(
-            encoder,
-            compute,
-            depth=options.decoder_depth,
-            width=options.decoder_width,
-            heads=options.decoder_heads,
-            mlp_dim=options.decoder_mlp_dim,
-            rngs=rngs,
-        )
+        self.decoder = MAEDecoder(encoder, compute, **options.decoder, rngs=rngs)
 
 
 class MAE(base.Objective):
     """Hide tubes of tokens, encode the rest, predict the hidden pixels."""
 
     name = "mae"
-    uses_target = False
+    rows = ("the clip", "what the encoder sees of it", "the reconstruction")
+
+    @classmethod
+    def from_config(cls, encoder, section, compute, *, preset=None, **_):
+        """The fields of `MAEOptions`; sizes of the decoder that are left open go with the preset.
+
+        See `base.Objective.from_config`.
+        """
+        options = dict(zip(SIZES, MAE_DECODERS.get(preset, ()), strict=False)) | dict(section)
+        missing = [f"mae.{name}" for name in SIZES if name not in options]
+        if missing:
+            raise ConfigError(
+                f"model.preset={preset!r} says nothing of the decoder: give {', '.join(missing)}"
+            )
+        return cls(encoder, MAEOptions(**options), compute)
 
     def __init__(self, encoder: ViTConfig, options: MAEOptions, compute: Compute):
         _, h, w = encoder.grid
@@ -86,6 +102,31 @@ class MAE(base.Objective):
         self.options = options
         super().__init__(
             encoder, compute, lambda rngs: MAEModel(encoder, options, compute, rngs=rngs)
+        )
+
+    def parts(self):
+        """Sizes of the decoder."""
+        return {"decoder": self.options.decoder}
+
+    def flops(self):
+        """One clip through one MAE step.
+
+        2 patch + 3 [L block(visible) + 2 visible D Dd + Ld block(decoded) + 2 out Dd P]: the patch
+        embedding's input needs no gradient.
+        """
+        config, options = self.encoder, self.options
+        t, h, w = config.grid
+        hidden = t * int(options.mask_ratio * h * w)
+        visible = config.num_tokens - hidden
+        out = round((1 - options.decoder_mask_ratio) * hidden)
+        width = options.decoder_width
+        mlp_dim = options.decoder_mlp_dim or 4 * width
+        decoder = options.decoder_depth * block_flops(visible + out, width, mlp_dim)
+        return 2 * patch_flops(config, visible) + 3 * (
+            encoder_flops(config, visible)
+            + 2 * visible * config.width * width
+            + decoder
+            + 2 * out * width * config.patch_dim
         )
 
     def loss(self, params, batch, keys, target_params=None):

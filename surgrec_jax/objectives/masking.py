@@ -4,8 +4,6 @@ A mask is drawn over the spatial cells of one tubelet layer and holds for every 
 ("tube"), so every tubelet is equally represented and shapes never change between steps.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Any
@@ -112,7 +110,7 @@ class BlockMask:
     aspect: tuple[float, float] = (0.75, 1.5)
 
     @classmethod
-    def on(cls, grid: Grid, *, context: float, target: float, **fields: Any) -> BlockMask:
+    def on(cls, grid: Grid, *, context: float, target: float, **fields: Any) -> "BlockMask":
         """The mask on a grid, whose layers have h * w cells.
 
         Args:

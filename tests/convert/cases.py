@@ -3,8 +3,6 @@
 Weights are a function of (key, shape), so the golden files hold outputs only.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import zlib

@@ -1,13 +1,11 @@
 """Parts of an imported checkpoint, compiled, to be run on given masks."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 from flax import nnx
 
-from surgrec_jax.convert.exporter import Model
-from surgrec_jax.convert.plan import nest
+from surgrec_jax.convert.import_plan import nest
+from surgrec_jax.convert.saved_model import Model
 from surgrec_jax.models.decoder import MAEDecoder
 from surgrec_jax.models.heads import make_head
 from surgrec_jax.models.predictor import JEPAPredictor
@@ -56,7 +54,7 @@ def jepa(path, video, context, target, mask_index):
 
     def forward(parts, config, video, context, target):
         tokens = take_tokens(parts["encoder"](patchify(video, config)), context)
-        return parts["predictor"](tokens, context, target, mask_index)
+        return parts["predictor"].packed(tokens, [context], [target], [mask_index])[0]
 
     return run(path, forward, video, context, target)
 

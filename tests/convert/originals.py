@@ -3,8 +3,6 @@
 Needs torch: tests import it after `pytest.importorskip("torch")`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

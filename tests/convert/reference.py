@@ -4,8 +4,6 @@ Written from the papers and the formats in the documentation: a second opinion o
 and layouts that does not share a line with the package.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

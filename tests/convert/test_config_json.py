@@ -1,7 +1,5 @@
 """config.json says what no tensor shows, and must not contradict those that do."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

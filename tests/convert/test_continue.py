@@ -1,19 +1,17 @@
 """Pretraining that goes on from an import, with the parts that the file had."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from convert.test_strict import golden_file
-from surgrec_jax import finetune
 from surgrec_jax.convert import ImportOptions, import_file
-from surgrec_jax.convert.exporter import Model
-from surgrec_jax.convert.plan import nest
+from surgrec_jax.convert.import_plan import nest
+from surgrec_jax.convert.saved_model import Model
 from surgrec_jax.models.presets import Compute
-from surgrec_jax.objectives import make_objective
+from surgrec_jax.objectives import find_objective
+from surgrec_jax.warm_start import WarmStart
 
 DECODER = {"decoder_depth": 2, "decoder_width": 24, "decoder_heads": 2, "mask_ratio": 0.5}
 MASKS = [{"blocks": 2, "scale": 0.2, "context": 6, "target": 3}]
@@ -56,7 +54,7 @@ def test_what_is_taken(tmp_path, capsys, name, objective, options, change, said)
     one = {} if change or objective == "mae" else {"mask_tokens": (0,)}
     import_file(folder, tmp_path / "run", ImportOptions(**one))
     model = Model(tmp_path / "run")
-    learner = make_objective(objective, model.encoder, options, Compute())
+    learner = find_objective(objective).from_config(model.encoder, options, Compute())
     abstract = {"params": jax.eval_shape(learner.init, jax.random.key(0))}
     if learner.uses_target:
         abstract["target_params"] = learner.target_of(abstract["params"])
@@ -66,8 +64,9 @@ def test_what_is_taken(tmp_path, capsys, name, objective, options, change, said)
     )
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), abstract)
     values = {"init_from": str(tmp_path / "run"), "model": {"preset": "checkpoint"}}
-    config = finetune.complete(ConfigDict(values | {"data": {"fps": 4.0}}))
-    taken = finetune.take_parts(state, abstract, config)
+    start = WarmStart(ConfigDict(values | {"data": {"fps": 4.0}}))
+    start.complete()
+    taken = start.weights(state, abstract, learner)
     assert f"({name}): {said}" in capsys.readouterr().out
     saved = nest(model.params)
     for tree in taken:

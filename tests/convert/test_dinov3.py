@@ -1,7 +1,5 @@
 """Parity of DINOv3 files: frames apart, frames in tubelets, rotary periods."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Export: the same keys and the same bits as were imported, and folders transformers can load."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import subprocess
@@ -14,10 +12,11 @@ from safetensors.numpy import load_file, save_file
 
 from convert import cases
 from convert.test_strict import golden_file
-from surgrec_jax import checkpoint, encoder, load_encoder
+from surgrec_jax import checkpoint, load_encoder
 from surgrec_jax.convert import ConvertError, export_checkpoint, import_file
 from surgrec_jax.convert.__main__ import main
-from surgrec_jax.convert.plan import nest, part_shapes
+from surgrec_jax.convert.import_plan import nest, part_shapes
+from surgrec_jax.frozen import encoder
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.presets import ViTConfig
 

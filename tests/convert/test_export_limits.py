@@ -1,11 +1,11 @@
 """What a format cannot hold, or would be read as something else, is refused with what to do."""
 
-from __future__ import annotations
+import dataclasses
 
 import pytest
 
 from convert.test_export import CLIP, PREDICTOR, SIZES, run_of
-from surgrec_jax.convert import ConvertError, export_checkpoint, vjepa
+from surgrec_jax.convert import ConvertError, export_checkpoint, hf_write, vjepa
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.presets import ViTConfig
 
@@ -56,7 +56,7 @@ def test_options_that_an_export_has_no_use_for(tmp_path):
         ),
         ("attentive", {}, True, "VideoMAE's heads are linear, not attentive: leave out --whole$"),
         ("attentive", {"final_norm": "pooled"}, True, "heads are linear, not attentive$"),
-        ("linear", {"qkv_bias": "qkv"}, True, r"qkv_bias='qkv' \(it has 'qv'\)$"),
+        ("linear", {"qkv_bias": "qkv"}, True, r"qkv_bias='qkv' \(it has 'qv'\), final_norm=[^;]*$"),
         ("linear", {"width": 192, "heads": 6}, False, "read with 3 where this one has 6: use --f"),
     ],
 )
@@ -73,6 +73,19 @@ def test_no_whole_model_of_vjepa_has_a_pooled_norm(tmp_path):
     for whole in (False, True):
         with pytest.raises(ConvertError, match=r"final_norm='pooled' \(it has 'tokens'\)$"):
             export_checkpoint(tmp_path / "run", tmp_path / "out", "transformers", whole=whole)
+
+
+def test_every_field_that_a_format_has_no_place_for_is_refused():
+    """So is a field that a new family brings: nobody has to add it to a list."""
+    plain = ViTConfig(**SIZES, **CLIP)
+    other = {"position": "rope_3d", "qkv_bias": "none", "position_grid": (0, 4, 4)}
+    other |= {"mlp": "swiglu", "layer_scale": True, "prefix_tokens": 1, "frames_apart": True}
+    other |= {"modality_embedding": True, "final_norm": "pooled"}
+    fields = {field.name for field in dataclasses.fields(ViTConfig)}
+    assert fields - set(hf_write.HELD) == other.keys()
+    for name, value in other.items():
+        with pytest.raises(ConvertError, match=f"a file cannot hold this encoder: {name}="):
+            hf_write.check("a file", dataclasses.replace(plain, **{name: value}), {})
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ hf_* are transformers' (test_transformers.py wrote them). The others were made b
 original repositories, at the commits in docs/checkpoints.md, at sizes that are no defaults.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from safetensors.numpy import save_file

@@ -1,7 +1,5 @@
 """Files that were made to harm: refused in a sentence, before anything outside them is touched."""
 
-from __future__ import annotations
-
 import json
 import struct
 
@@ -11,9 +9,10 @@ from safetensors.numpy import load_file, save_file
 
 from convert import cases
 from convert.test_strict import golden_file
-from surgrec_jax import load_encoder, untrusted
+from surgrec_jax import load_encoder
 from surgrec_jax.convert import ConvertError, ImportOptions, import_file, torch_file
 from surgrec_jax.convert.files import open_file
+from surgrec_jax.safety import untrusted
 
 
 def sharded(folder, where):

@@ -1,7 +1,5 @@
 """Parity in the key styles of VideoMAE and V-JEPA, and the strange corners of each format."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Three optimizer steps from the same weights, batch and masks, here and in torch."""
 
-from __future__ import annotations
-
 import copy
 
 import jax
@@ -12,11 +10,11 @@ import pytest
 from convert import cases
 from convert.test_strict import golden_file
 from surgrec_jax import optim, train_state
-from surgrec_jax.convert.exporter import Model
+from surgrec_jax.convert.import_plan import ImportOptions, nest
 from surgrec_jax.convert.importer import import_file
-from surgrec_jax.convert.plan import ImportOptions, nest
+from surgrec_jax.convert.saved_model import Model
 from surgrec_jax.models.presets import Compute
-from surgrec_jax.objectives import make_objective, masking
+from surgrec_jax.objectives import find_objective, masking
 from surgrec_jax.objectives.masking import BlockMask
 
 torch = pytest.importorskip("torch", reason="torch's losses need torch==2.13.0")
@@ -76,7 +74,7 @@ def test_mae_follows_torch(tmp_path):
     model = Model(tmp_path / "run")
     decoder = {f"decoder_{k}": v for k, v in model.decoder.items()}
     options = decoder | {"mask_ratio": 0.75}
-    objective = make_objective("mae", model.encoder, options, Compute())
+    objective = find_objective("mae").from_config(model.encoder, options, Compute())
     ours = our_losses(objective, nest(model.params)["params"], b2=0.95, decay=0.05)
 
     torch_model = transformers.VideoMAEForPreTraining.from_pretrained(folder)
@@ -130,10 +128,12 @@ def test_jepa_follows_torch(tmp_path):
         {"blocks": 1, "scale": 0.5, "context": 4, "target": 5},
     ]
     sizes = {f"predictor_{k}": v for k, v in model.predictor.items() if k != "num_masks"}
-    objective = make_objective("jepa", model.encoder, sizes | {"masks": masks}, Compute())
+    objective = find_objective("jepa").from_config(
+        model.encoder, sizes | {"masks": masks}, Compute()
+    )
     trees = nest(model.params)
     params = {k: v for k, v in trees["params"].items() if k != "head"}
-    momentum = optim.linear(0.9, 0.9, 10)
+    momentum = objective.target_momentum({"momentum": 0.9, "end_momentum": 0.9}, 10)
     options = {"b2": 0.999, "decay": 0.04, "momentum": momentum}
     ours = our_losses(objective, params, trees["target_params"], **options)
 

@@ -1,7 +1,5 @@
 """The mapping engine, and files that must be refused with a sentence that names what is wrong."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -9,11 +7,11 @@ from convert import cases
 from surgrec_jax import load_encoder
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.convert import ConvertError, ImportOptions, import_file
-from surgrec_jax.convert.exporter import Model
-from surgrec_jax.convert.halves import Halves
-from surgrec_jax.convert.plan import part_shapes
+from surgrec_jax.convert.import_plan import part_shapes
+from surgrec_jax.convert.saved_model import Model
+from surgrec_jax.convert.split_tensors import SplitTensors
 from surgrec_jax.convert.strict import LINEAR, Ignored, Rule, fused_linear, to_params, to_source
-from surgrec_jax.encoder import check_architecture
+from surgrec_jax.frozen.encoder import check_architecture
 from surgrec_jax.models.presets import ViTConfig
 
 
@@ -91,11 +89,11 @@ def test_weights_are_numbers():
 
 
 def test_a_tensor_that_is_read_as_two():
-    whole = Halves(arrays(w12=(6, 2), other=(3,)), "w12")
+    whole = SplitTensors(arrays(w12=(6, 2), other=(3,)), "w12")
     assert whole.shapes() == {"w12/0": (3, 2), "w12/1": (3, 2), "other": (3,)}
     np.testing.assert_array_equal(whole.get("w12/1"), cases.weight("w12", (6, 2))[3:])
     with pytest.raises(ConvertError, match=r"w12 is \[5, 2\], not two of a kind"):
-        Halves(arrays(w12=(5, 2)), "w12")
+        SplitTensors(arrays(w12=(5, 2)), "w12")
 
 
 def golden_file(tmp_path, name="hf_vjepa2", config=None, change=None):
@@ -166,7 +164,7 @@ def hidden_states(model, video):
     import jax
     from flax import nnx
 
-    from surgrec_jax.convert.plan import nest
+    from surgrec_jax.convert.import_plan import nest
     from surgrec_jax.models.presets import Compute
     from surgrec_jax.models.vit import VideoViT, patchify
 

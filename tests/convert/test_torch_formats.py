@@ -1,13 +1,11 @@
 """Files of the original repositories: imported and exported, the same keys and the same bits."""
 
-from __future__ import annotations
-
 import pytest
 
 from convert.test_export import CLIP, SIZES, run_of, same
 from surgrec_jax.convert import ImportOptions, export_checkpoint, import_file
-from surgrec_jax.convert.exporter import Model
-from surgrec_jax.convert.plan import flatten
+from surgrec_jax.convert.import_plan import flatten
+from surgrec_jax.convert.saved_model import Model
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.position import sincos_3d
 from surgrec_jax.models.presets import ViTConfig

@@ -1,7 +1,5 @@
 """Parity with transformers' own modules, and with the golden files made from them."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np
@@ -131,6 +129,26 @@ def test_videomae_classifier(tmp_path):
     close(encoder.tokens(video), tokens)
     close(encoder.features(video), model.fc_norm(tokens.mean(1)))
     golden("hf_videomae_classifier", weights, logits=out)
+
+
+@pytest.mark.parametrize("name", ["VideoMAEModel", "VideoMAEForPreTraining"])
+def test_a_folder_without_a_last_norm(tmp_path, name):
+    """transformers leaves the norm out where use_mean_pooling is true, which is its default."""
+    cls = getattr(transformers, name)
+    first = make(cls, transformers.VideoMAEConfig, cases.VIDEOMAE, use_mean_pooling=True)
+    model, folder, weights = load_named(cls, saved(first, tmp_path / "hf"), tmp_path)
+    meta = import_file(folder, tmp_path / "run")
+    assert meta["encoder"]["final_norm"] == "none"
+    assert "has no last norm" in " ".join(meta["import"]["notes"])
+    video = cases.clips(4, 16, 16)
+    x = torch.from_numpy(cases.pixels(video))
+    theirs = (model if name == "VideoMAEModel" else model.videomae)(x).last_hidden_state
+    close(load_encoder(tmp_path / "run").tokens(video), theirs)
+    export_checkpoint(tmp_path / "run", tmp_path / "out", "transformers", whole=True)
+    back = tensors(tmp_path / "out")
+    assert back.keys() == weights.keys()
+    assert all(np.array_equal(back[key], weights[key]) for key in back)
+    import_file(tmp_path / "out", tmp_path / "again")  # compares its record
 
 
 @pytest.mark.slow

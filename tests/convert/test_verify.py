@@ -1,12 +1,10 @@
 """References are made and compared on the CPU, whatever the machine computes on."""
 
-from __future__ import annotations
-
 import jax
 
 from convert import cases
 from surgrec_jax.convert import verify
-from surgrec_jax.convert.plan import nest, part_shapes
+from surgrec_jax.convert.import_plan import nest, part_shapes
 from surgrec_jax.models.attention import SPLASH_FROM
 from surgrec_jax.models.presets import ViTConfig
 

@@ -8,13 +8,13 @@ import pytest
 
 from surgrec_jax.curation.embed import Named, embed
 from surgrec_jax.curation.shards import Embeddings
-from surgrec_jax.data.records import open_source
-from surgrec_jax.encoder import Encoder
+from surgrec_jax.frozen.encoder import Encoder
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
+from surgrec_jax.records.source import open_source
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data"))
-from small_corpus import example, write_source
+from tests.data.small_corpus import example, write_source
 
 RECORDS = {"alpha": 20, "beta": 6}
 

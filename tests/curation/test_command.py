@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from surgrec_jax import checkpoint
-from surgrec_jax.curation.manifest import read_manifest
 from surgrec_jax.curation.shards import Embeddings
+from surgrec_jax.data.sampling.manifest import read_manifest
 from surgrec_jax.safety.errors import DataError
 from surgrec_jax.train import train
 

@@ -9,9 +9,9 @@ import pytest
 
 from surgrec_jax.curation.embed import embed
 from surgrec_jax.curation.shards import Embeddings
-from surgrec_jax.data.clips import ClipSpec
-from surgrec_jax.data.pipeline import eval_clips
-from surgrec_jax.encoder import Encoder
+from surgrec_jax.data.loading.clips import ClipSpec
+from surgrec_jax.data.loading.pipeline import eval_clips
+from surgrec_jax.frozen.encoder import Encoder
 from surgrec_jax.safety.errors import DataError
 
 

@@ -14,7 +14,7 @@ from surgrec_jax import inputs
 from surgrec_jax.config import ConfigError
 from surgrec_jax.curation import mixing, report
 from surgrec_jax.curation.cluster import Tree
-from surgrec_jax.curation.manifest import content_hash, order_path, read_manifest
+from surgrec_jax.data.sampling.manifest import content_hash, order_path, read_manifest
 from surgrec_jax.safety.errors import DataError
 
 DOMAINS = ("laparoscopy", "endoscopy", "cataract")

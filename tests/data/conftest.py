@@ -1,9 +1,9 @@
 """A corpus of three small sources."""
 
 import pytest
-from small_corpus import Corpus, example, write_source
 
-from surgrec_jax.data.records import open_source
+from surgrec_jax.records.source import open_source
+from tests.data.small_corpus import Corpus, example, write_source
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from fake_video import read_number
 
-from data_builders.common.records import DOMAINS
+from surgrec_jax.records.schema import DOMAINS
+from tests.data_builders.fake_video import read_number
 
 
 @dataclasses.dataclass

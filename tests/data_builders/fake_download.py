@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from contract import StoredVideo, assert_labels, read_back
-from fake_video import write_video
-
-from data_builders.common.build import build
-from data_builders.common.summary import BuildSummary
+from data_builders.common.build.build import build
+from data_builders.common.build.summary import BuildSummary
+from tests.data_builders.contract import StoredVideo, assert_labels, read_back
+from tests.data_builders.fake_video import write_video
 
 SMALL = (96, 72)
 

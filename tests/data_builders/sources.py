@@ -3,12 +3,11 @@
 import shutil
 from pathlib import Path
 
-from contract import StoredVideo, read_back
-
-from data_builders.common.build import build
-from data_builders.common.builder import VideoConfig
-from data_builders.common.records import RecordSpec
-from data_builders.common.summary import BuildSummary
+from data_builders.common.build.build import build
+from data_builders.common.build.summary import BuildSummary
+from data_builders.common.source.builder import VideoConfig
+from surgrec_jax.records.schema import RecordSpec
+from tests.data_builders.contract import StoredVideo, read_back
 
 EVERY_FRAME = VideoConfig(name="default", record=RecordSpec(frames=50, fps=1000, short_side=96))
 

@@ -4,13 +4,19 @@ import zipfile
 from xml.sax.saxutils import escape
 
 import pytest
-from fake_download import assert_frames, assert_reported, built, cases, small_video
 
 from data_builders.aixsuture.aixsuture_dataset_builder import ITEMS
 from data_builders.aixsuture.official_split import official_split, torch_randperm
-from data_builders.common.build import build
-from data_builders.common.errors import BadInput, BuildError
-from data_builders.common.xlsx import read_sheet
+from data_builders.common.build.build import build
+from data_builders.common.labels.xlsx import read_sheet
+from surgrec_jax.records.errors import BadInput, BuildError
+from tests.data_builders.fake_download import (
+    assert_frames,
+    assert_reported,
+    built,
+    cases,
+    small_video,
+)
 
 HEADER = (
     *("STUDENT", "GROUP", "TIME", "VIDEO", "SUTURES", "INVESTIGATOR", "OSATS_RESPECT"),

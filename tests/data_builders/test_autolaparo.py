@@ -1,6 +1,7 @@
 """AutoLaparo: row n is video frame 25 * (n - 1), phases count from 1."""
 
-from fake_download import (
+from data_builders.autolaparo.autolaparo_dataset_builder import PHASES
+from tests.data_builders.fake_download import (
     assert_frames,
     assert_labels,
     assert_reported,
@@ -9,8 +10,6 @@ from fake_download import (
     small_video,
     write_lines,
 )
-
-from data_builders.autolaparo.autolaparo_dataset_builder import PHASES
 
 TASK = "AutoLaparo/Task 1 Surgical workflow recognition"
 

@@ -1,13 +1,13 @@
 """cataract-101: starts of phases in frames, lead-in, repeated phases, surgeon and experience."""
 
 import pytest
-from contract import assert_labels
-from fake_video import write_video
-from sources import build_all, copy_of, dealt, skipped, together
 
 from data_builders.cataract101.cataract101_dataset_builder import Builder
-from data_builders.common.errors import BuildError
-from data_builders.common.splits import split_by_case
+from data_builders.common.source.splits import split_by_case
+from surgrec_jax.records.errors import BuildError
+from tests.data_builders.contract import assert_labels
+from tests.data_builders.fake_video import write_video
+from tests.data_builders.sources import build_all, copy_of, dealt, skipped, together
 
 PHASES = (  # the owner's phases.csv, once more: number on disk - 1 is the id
     *("Incision", "Viscous agent injection", "Rhexis", "Hydrodissection", "Phacoemulsification"),

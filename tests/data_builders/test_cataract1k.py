@@ -1,11 +1,11 @@
 """Cataract-1K phases: intervals in seconds at 59.94 fps, gaps, an empty row, a misspelled class."""
 
 import pytest
-from contract import assert_labels
-from fake_video import write_video
-from sources import build_all, copy_of, dealt, skipped, together
 
-from data_builders.common.splits import split_by_case
+from data_builders.common.source.splits import split_by_case
+from tests.data_builders.contract import assert_labels
+from tests.data_builders.fake_video import write_video
+from tests.data_builders.sources import build_all, copy_of, dealt, skipped, together
 
 FPS = 60000 / 1001
 # Case -> rows (class on disk, first frame, end frame); not in order, as on disk.

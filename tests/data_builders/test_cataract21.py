@@ -1,9 +1,10 @@
 """Cataract-21: a German phase name per frame, with and without a header, official split."""
 
 import pytest
-from contract import assert_labels
-from fake_video import write_video
-from sources import build_all, copy_of, skipped, together
+
+from tests.data_builders.contract import assert_labels
+from tests.data_builders.fake_video import write_video
+from tests.data_builders.sources import build_all, copy_of, skipped, together
 
 # Case -> (frames of the video, label of each row in runs).
 CASES = {

@@ -1,7 +1,11 @@
 """Cholec80: videos and pictures, per-frame phases, per-second tools, and what can go wrong."""
 
 import pytest
-from fake_download import (
+
+from data_builders.cholec80.cholec80_dataset_builder import PHASES, TOOLS
+from data_builders.common.build.build import build
+from surgrec_jax.records.errors import BuildError
+from tests.data_builders.fake_download import (
     assert_frames,
     assert_labels,
     assert_reported,
@@ -10,11 +14,7 @@ from fake_download import (
     small_video,
     write_lines,
 )
-from fake_video import write_images
-
-from data_builders.cholec80.cholec80_dataset_builder import PHASES, TOOLS
-from data_builders.common.build import build
-from data_builders.common.errors import BuildError
+from tests.data_builders.fake_video import write_images
 
 FRAMES = 200
 HEADER = "Frame\t" + "\t".join(TOOLS)

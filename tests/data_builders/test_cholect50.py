@@ -2,9 +2,6 @@
 
 import json
 
-from fake_download import assert_frames, assert_labels, assert_reported, built, cases, write_lines
-from fake_video import write_images
-
 from data_builders.cholect50.classes import (
     CHALLENGE,
     FOLDS,
@@ -14,6 +11,15 @@ from data_builders.cholect50.classes import (
     TARGETS,
     VERBS,
 )
+from tests.data_builders.fake_download import (
+    assert_frames,
+    assert_labels,
+    assert_reported,
+    built,
+    cases,
+    write_lines,
+)
+from tests.data_builders.fake_video import write_images
 
 SECONDS = 9
 NONE = [-1] * 14

@@ -1,10 +1,10 @@
 """Colonoscopic: three classes of lesions, each lesion in two lights, both in one split."""
 
 import pytest
-from fake_video import write_video
-from sources import build_all, copy_of, skipped, together
 
-from data_builders.common.splits import split_by_case
+from data_builders.common.source.splits import split_by_case
+from tests.data_builders.fake_video import write_video
+from tests.data_builders.sources import build_all, copy_of, skipped, together
 
 CLASSES = {"Adenoma": "Adenoma", "Hyperplasic": "Hyperplasic", "Serrated": "Serrated"}
 LESIONS = {  # lesion -> class

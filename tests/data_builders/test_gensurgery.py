@@ -1,10 +1,10 @@
 """GenSurgery: folders of pictures, one a second; short videos are left out."""
 
 import pytest
-from fake_video import write_images
-from sources import build_all, copy_of, skipped, together
 
-from data_builders.common.errors import BuildError
+from surgrec_jax.records.errors import BuildError
+from tests.data_builders.fake_video import write_images
+from tests.data_builders.sources import build_all, copy_of, skipped, together
 
 
 @pytest.fixture(scope="module")

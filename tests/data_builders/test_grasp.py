@@ -2,10 +2,15 @@
 
 import json
 
-from fake_download import assert_labels, assert_reported, built, cases, write_lines
-from fake_video import write_images
-
 from data_builders.grasp.grasp_dataset_builder import PHASES, STEPS
+from tests.data_builders.fake_download import (
+    assert_labels,
+    assert_reported,
+    built,
+    cases,
+    write_lines,
+)
+from tests.data_builders.fake_video import write_images
 
 SECONDS = 4
 

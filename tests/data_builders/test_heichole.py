@@ -1,16 +1,6 @@
 """HeiChole: labels at the native rate of 25 or 50 fps, names in both cases, HD copies."""
 
-from fake_download import (
-    assert_frames,
-    assert_labels,
-    assert_reported,
-    built,
-    cases,
-    small_video,
-    write_lines,
-)
-
-from data_builders.common.splits import split_by_case
+from data_builders.common.source.splits import split_by_case
 from data_builders.heichole.heichole_dataset_builder import (
     ACTIONS,
     INSTRUMENTS,
@@ -18,6 +8,15 @@ from data_builders.heichole.heichole_dataset_builder import (
     SHARES,
     SKILL,
     SKILL_FILES,
+)
+from tests.data_builders.fake_download import (
+    assert_frames,
+    assert_labels,
+    assert_reported,
+    built,
+    cases,
+    small_video,
+    write_lines,
 )
 
 SECONDS = 3

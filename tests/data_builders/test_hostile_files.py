@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_video import _box, write_video
 
-from data_builders.common import annotations, tables, tracks, xlsx
-from data_builders.common.errors import BadInput, BuildError
+from data_builders.common.labels import annotations, from_tables, tables, xlsx
 from data_builders.ldpolypvideo import ldpolypvideo_dataset_builder
 from data_builders.video_folder.table import read_table
+from surgrec_jax.records.errors import BadInput, BuildError
+from tests.data_builders.fake_video import _box, write_video
 
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 SHEET = "xl/worksheets/sheet1.xml"
@@ -94,7 +94,7 @@ def test_tables_of_many_intervals_take_no_square_time(tmp_path):
         read_table(path, ["v.mp4"])
     row = tables.Row(path, 1, {})
     many = [(float(k), k + 6_000.5, k % 2, row) for k in range(6_000)]
-    track = tracks.exclusive_track(many)
+    track = from_tables.exclusive_track(many)
     assert track.at(np.array([0.5, 1.5])).tolist() == [0, -1]
     assert time.process_time() - began < 5
 
@@ -113,8 +113,8 @@ def test_a_picture_of_a_billion_pixels_is_unreadable(tmp_path):
     (tmp_path / "p" / "1.png").write_bytes(png + chunk(b"IEND", b""))
     code = (
         "import sys; from pathlib import Path\n"
-        "from data_builders.common.images import read_images\n"
-        "from data_builders.common.frames import ReadReport\n"
+        "from data_builders.common.video.images import read_images\n"
+        "from data_builders.common.video.frames import ReadReport\n"
         "report = ReadReport()\n"
         "assert list(read_images(Path(sys.argv[1]), 1.0, 1.0, 1, report)) == []\n"
         "status = Path('/proc/self/status').read_text()\n"
@@ -133,10 +133,10 @@ LIMITED = """
 import sys
 from pathlib import Path
 from data_builders.common import isolate
-from data_builders.common.errors import BadInput
-from data_builders.common.frames import ReadReport
-from data_builders.common.items import VideoItem
-from data_builders.common.pool import one_thread_and_quiet
+from surgrec_jax.records.errors import BadInput
+from data_builders.common.video.frames import ReadReport
+from data_builders.common.source.items import VideoItem
+from data_builders.common.build.pool import one_thread_and_quiet
 from data_builders.video_folder.video_folder_dataset_builder import Builder
 path = Path(sys.argv[1])
 builder = Builder(data_dir=path.parent, manual_dir=path.parent)

@@ -1,10 +1,10 @@
 """Hyper-Kvasir videos: folders and a table of findings, three containers, rates and sizes."""
 
 import pytest
-from fake_video import write_video
-from sources import build_all, copy_of, dealt, skipped, together
 
-from data_builders.common.errors import BuildError
+from surgrec_jax.records.errors import BuildError
+from tests.data_builders.fake_video import write_video
+from tests.data_builders.sources import build_all, copy_of, dealt, skipped, together
 
 LOW, UP = "lower-gi-tract", "upper-gi-tract"
 COLITIS = "584f1fa0-9bb9-49d3-b412-c42819d0a200"

@@ -1,7 +1,10 @@
 """JIGSAWS: two cameras a trial, inclusive 30-fps intervals, one trial without transcription."""
 
 import pytest
-from fake_download import (
+
+from data_builders.common.source.splits import split_by_case
+from data_builders.jigsaws.jigsaws_dataset_builder import GESTURES, SCORES, SHARES, SURGEONS
+from tests.data_builders.fake_download import (
     assert_frames,
     assert_labels,
     assert_reported,
@@ -10,9 +13,6 @@ from fake_download import (
     small_video,
     write_lines,
 )
-
-from data_builders.common.splits import split_by_case
-from data_builders.jigsaws.jigsaws_dataset_builder import GESTURES, SCORES, SHARES, SURGEONS
 
 FRAMES = 90
 SPANS = ((7, 22, 1), (23, 52, 15), (60, 70, 11))  # gaps before, between and after

@@ -1,13 +1,13 @@
 """Kvasir-Capsule: findings of single frames, boxes, two official lists, unlabelled videos."""
 
 import pytest
-from contract import assert_labels
-from fake_video import write_video
-from sources import build_all, copy_of, dealt, skipped, together
 
-from data_builders.common.errors import BuildError
-from data_builders.common.splits import split_by_case
+from data_builders.common.source.splits import split_by_case
 from data_builders.kvasir_capsule.kvasir_capsule_dataset_builder import FINDINGS
+from surgrec_jax.records.errors import BuildError
+from tests.data_builders.contract import assert_labels
+from tests.data_builders.fake_video import write_video
+from tests.data_builders.sources import build_all, copy_of, dealt, skipped, together
 
 A, B, C, U = "04a78ef00c5245e0", "3ada4222967f421d", "d626dd8e7a7d4b21", "ffff000011112222"
 LABELS = {

@@ -2,11 +2,11 @@
 
 import cv2
 import pytest
-from contract import assert_labels
-from fake_video import draw_number
-from sources import build_all, copy_of, dealt, skipped, together
 
-from data_builders.common.splits import split_by_case
+from data_builders.common.source.splits import split_by_case
+from tests.data_builders.contract import assert_labels
+from tests.data_builders.fake_video import draw_number
+from tests.data_builders.sources import build_all, copy_of, dealt, skipped, together
 
 ACTIONS, ORGANS, BOTH = "Surgical_Actions", "Anatomical_Structures", "Actions_on_Anatomy"
 # (case, video) -> part -> frame -> class. Frame numbers have gaps and do not begin at 0.

@@ -1,10 +1,10 @@
 """LapGyn events: clips of four events and their rest, a case on both sides of the split."""
 
 import pytest
-from fake_video import write_video
-from sources import build_all, copy_of, skipped, together
 
-from data_builders.common.errors import BuildError
+from surgrec_jax.records.errors import BuildError
+from tests.data_builders.fake_video import write_video
+from tests.data_builders.sources import build_all, copy_of, skipped, together
 
 CLIPS = {  # path -> the labels that are known of it
     "AbdominalAccess/Train/AbdominalAccess/case_102_AbdominalAccess_0": {

@@ -1,9 +1,10 @@
 """LDPolypVideo: pictures with boxes, videos with and without polyps, official test folders."""
 
 import pytest
-from contract import assert_labels
-from fake_video import write_images, write_video
-from sources import build_all, copy_of, skipped, together
+
+from tests.data_builders.contract import assert_labels
+from tests.data_builders.fake_video import write_images, write_video
+from tests.data_builders.sources import build_all, copy_of, skipped, together
 
 # Folder -> boxes in the pictures from `first` on.
 FOLDERS = {"TrainValid/1": (1, [0, 2, 1, 0, 0, 1]), "TrainValid/9": (0, [0] * 5)}

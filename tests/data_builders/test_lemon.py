@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from fake_video import write_video
-from sources import build_all, copy_of, dealt, skipped, together
 
-from data_builders.common.errors import BuildError
+from surgrec_jax.records.errors import BuildError
+from tests.data_builders.fake_video import write_video
+from tests.data_builders.sources import build_all, copy_of, dealt, skipped, together
 
 ENTRIES = [
     {"youtubeId": "-bCdEfGhIj_", "procedureName": ["colectomy"], "robotic": True, "md5": "a"},

@@ -1,6 +1,7 @@
 """M2CAI16-Workflow: train and test share numbers; sidecars and the header are no labels."""
 
-from fake_download import (
+from data_builders.m2cai16_workflow.m2cai16_workflow_dataset_builder import PHASES
+from tests.data_builders.fake_download import (
     assert_frames,
     assert_labels,
     assert_reported,
@@ -9,8 +10,6 @@ from fake_download import (
     small_video,
     write_lines,
 )
-
-from data_builders.m2cai16_workflow.m2cai16_workflow_dataset_builder import PHASES
 
 FRAMES = 120
 

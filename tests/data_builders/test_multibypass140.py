@@ -4,11 +4,18 @@ import json
 import pickle
 
 import pytest
-from fake_download import assert_frames, assert_labels, assert_reported, built, cases, small_video
 
-from data_builders.common.build import build
-from data_builders.common.errors import BuildError
+from data_builders.common.build.build import build
 from data_builders.multibypass140.classes import PHASES, STEPS
+from surgrec_jax.records.errors import BuildError
+from tests.data_builders.fake_download import (
+    assert_frames,
+    assert_labels,
+    assert_reported,
+    built,
+    cases,
+    small_video,
+)
 
 FRAMES = 125
 PHASE_MS = ((0, 1480, 1), (1480, 3120, 3), (3600, 5000, 7))

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders.common.build import build
-from data_builders.common.records import DOMAINS, RecordSpec
+from data_builders.common.build.build import build
 from data_builders.phantom_surgery import corpus
 from data_builders.phantom_surgery.phantom_surgery_dataset_builder import Builder, PhantomConfig
 from data_builders.phantom_surgery.render import Scene
 from data_builders.phantom_surgery.script import ACTIONS, INSTRUMENTS, PHASES, SKILLS, label_at
+from surgrec_jax.records.schema import DOMAINS, RecordSpec
 
 SPEC = corpus.CorpusSpec(
     seed=7,

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_builders.common.frames import ReadReport
-from data_builders.common.video import read_video
+from data_builders.common.video.frames import ReadReport
+from data_builders.common.video.reading import read_video
 from data_builders.phantom_surgery import corpus, preview, render
 from data_builders.phantom_surgery.script import ACTIONS, INSTRUMENTS, label_at
 

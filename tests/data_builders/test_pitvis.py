@@ -1,6 +1,7 @@
 """PitVis: a row per second of 24 or 25 frames, one row too many, one video without labels."""
 
-from fake_download import (
+from data_builders.pitvis.pitvis_dataset_builder import INSTRUMENTS, STEPS
+from tests.data_builders.fake_download import (
     assert_frames,
     assert_labels,
     assert_reported,
@@ -9,8 +10,6 @@ from fake_download import (
     small_video,
     write_lines,
 )
-
-from data_builders.pitvis.pitvis_dataset_builder import INSTRUMENTS, STEPS
 
 HEADER = "int_video,int_time,int_step,int_instrument1,int_instrument2"
 # Second -> step, first and second instrument; the sixth row lies past the end.

@@ -1,6 +1,7 @@
 """SAR-RARP50: two-part operations, inclusive intervals, a second label file that may disagree."""
 
-from fake_download import (
+from data_builders.sar_rarp50.sar_rarp50_dataset_builder import ACTIONS
+from tests.data_builders.fake_download import (
     assert_frames,
     assert_labels,
     assert_reported,
@@ -9,9 +10,7 @@ from fake_download import (
     small_video,
     write_lines,
 )
-from fake_video import write_images
-
-from data_builders.sar_rarp50.sar_rarp50_dataset_builder import ACTIONS
+from tests.data_builders.fake_video import write_images
 
 FRAMES = 240
 SPANS = ((0, 64, 0), (65, 81, 1), (82, 200, 3), (201, 239, 7))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contract import assert_labels, read_back
-from fake_video import write_video
 
 import data_builders
-from data_builders.common import registry
-from data_builders.common.catalogue import CATALOGUE
-from data_builders.common.splits import split_by_case
-from surgrec_jax.data.records import open_source
+from data_builders.common.source import registry
+from data_builders.common.source.splits import split_by_case
+from surgrec_jax.audit.catalogue import CATALOGUE
+from surgrec_jax.records.source import open_source
+from tests.data_builders.contract import assert_labels, read_back
+from tests.data_builders.fake_video import write_video
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "sources.md"
 CODE, COMMANDS = "and `clinic_x_dataset_builder.py`", "Look through the download"

@@ -1,10 +1,10 @@
 """SurgeNet-YouTube: how pictures are named is unknown here, so the user says it."""
 
 import pytest
-from contract import read_back
-from fake_video import write_images
 
-from data_builders.common.cli import main
+from data_builders.common.commands.cli import main
+from tests.data_builders.contract import read_back
+from tests.data_builders.fake_video import write_images
 
 PATTERN = r"(?P<video>[^/]+/\w+?)_(?P<frame>\d+)\.png"
 

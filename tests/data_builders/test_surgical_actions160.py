@@ -1,8 +1,13 @@
 """SurgicalActions160: classes from folders, a seeded split of every class, unknown patients."""
 
-from fake_download import assert_frames, assert_reported, built, small_video, write_lines
-
 from data_builders.surgical_actions160.surgical_actions160_dataset_builder import ACTIONS
+from tests.data_builders.fake_download import (
+    assert_frames,
+    assert_reported,
+    built,
+    small_video,
+    write_lines,
+)
 
 
 def test_classes_and_splits(tmp_path):

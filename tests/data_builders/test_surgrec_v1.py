@@ -4,14 +4,14 @@ import re
 
 import pytest
 import tensorflow_datasets as tfds
-from fake_splits import write_folder, write_release
-from fake_video import read_number, write_video
 
-from data_builders.common import surgrec_v1
-from data_builders.common.cli import main
-from data_builders.common.prepared import read_videos
-from data_builders.common.records import DOMAINS
-from data_builders.common.registry import builder_class
+from data_builders.common.commands.cli import main
+from data_builders.common.source.registry import builder_class
+from surgrec_jax.audit import surgrec_v1
+from surgrec_jax.records.prepared import read_videos
+from surgrec_jax.records.schema import DOMAINS
+from tests.audit.fake_splits import write_folder, write_release
+from tests.data_builders.fake_video import read_number, write_video
 
 # val is test, a case in train and test, a label by position: the file's own faults.
 ROWS = {

@@ -1,11 +1,11 @@
 """SurgVU: sessions in parts, tasks across parts in seconds, tools in clock times, unusable rows."""
 
 import pytest
-from contract import assert_labels
-from fake_video import write_video
-from sources import build_all, copy_of, dealt, skipped, together
 
 from data_builders.surgvu.surgvu_dataset_builder import TOOLS
+from tests.data_builders.contract import assert_labels
+from tests.data_builders.fake_video import write_video
+from tests.data_builders.sources import build_all, copy_of, dealt, skipped, together
 
 FPS = 60
 TASKS = """\

@@ -5,12 +5,12 @@ import os
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from contract import assert_labels
-from video_folder_run import run, stored, write_folder
 
-from data_builders.common.build import build
-from data_builders.common.cli import main
+from data_builders.common.build.build import build
+from data_builders.common.commands.cli import main
 from data_builders.video_folder.video_folder_dataset_builder import Builder, VideoFolderConfig
+from tests.data_builders.contract import assert_labels
+from tests.data_builders.video_folder_run import run, stored, write_folder
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import os
 
 import pytest
-from video_folder_run import run, stored, write_folder
 
-from data_builders.common.errors import BuildError
 from data_builders.video_folder.video_folder_dataset_builder import Builder, VideoFolderConfig
+from surgrec_jax.records.errors import BuildError
+from tests.data_builders.video_folder_run import run, stored, write_folder
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from contract import StoredVideo, read_back
-from fake_video import write_video
-
-from data_builders.common.cli import main
+from data_builders.common.commands.cli import main
+from tests.data_builders.contract import StoredVideo, read_back
+from tests.data_builders.fake_video import write_video
 
 
 def write_folder(root: Path) -> Path:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from surgrec_jax.evaluation import labelled_task
-from surgrec_jax.evaluation.features import Features
-from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.evaluation.features.extraction import Features
+from surgrec_jax.evaluation.tasks import labelled_task
+from surgrec_jax.evaluation.tasks.task import Task
 
 TRACKS = {
     "phase": ("a", "b", "c"),

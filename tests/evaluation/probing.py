@@ -1,8 +1,8 @@
 """A probe of opened sources, for tests."""
 
 from surgrec_jax import probe
-from surgrec_jax.evaluation.columns import groups
-from surgrec_jax.evaluation.compare import compare
+from surgrec_jax.evaluation.benchmark.columns import groups
+from surgrec_jax.evaluation.benchmark.compare import compare
 
 
 def probe_sources(candidates, sources, tasks, settings, folder):

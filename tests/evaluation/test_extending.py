@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-from arrays import TRACKS, made_task
 
-from surgrec_jax.evaluation import cells, metrics
-from surgrec_jax.evaluation.answers import answer_task
-from surgrec_jax.evaluation.columns import Column
-from surgrec_jax.evaluation.heads import HEADS, Head
-from surgrec_jax.evaluation.metrics_classes import mean_defined, ratio
-from surgrec_jax.evaluation.rules import Settings
-from surgrec_jax.evaluation.tasks import Task
+from surgrec_jax.evaluation.benchmark import cells
+from surgrec_jax.evaluation.benchmark.answers import answer_task
+from surgrec_jax.evaluation.benchmark.columns import Column
+from surgrec_jax.evaluation.heads.registry import HEADS, Head
+from surgrec_jax.evaluation.heads.rules import Settings
+from surgrec_jax.evaluation.metrics import registry as metrics
+from surgrec_jax.evaluation.metrics.classes import mean_defined, ratio
+from surgrec_jax.evaluation.tasks.task import Task
+from tests.evaluation.arrays import TRACKS, made_task
 
 
 def nearest_mean(train, targets, weights, queries, multi_label, seed):

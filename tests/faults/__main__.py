@@ -5,8 +5,6 @@ drawn from --seed; each part is bounded in time. Exit codes: 0 every outcome is 
 (docs/reliability.md), 1 one is not.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import json

@@ -1,7 +1,5 @@
 """Every file of a saved step damaged in turn: found, put aside, and the step before goes on."""
 
-from __future__ import annotations
-
 import argparse
 import shutil
 from collections.abc import Callable, Iterator

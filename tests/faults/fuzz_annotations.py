@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_builders.common import annotations, tables, tracks, xlsx
-from data_builders.common.errors import BadInput, BuildError
-from data_builders.common.images import IMAGE_SUFFIXES
-from data_builders.common.registry import builder_class
+from data_builders.common.labels import annotations, from_tables, tables, xlsx
+from data_builders.common.source.registry import builder_class
+from data_builders.common.video.images import IMAGE_SUFFIXES
 from data_builders.video_folder.folder import VIDEO_SUFFIXES
 from data_builders.video_folder.table import read_table
+from surgrec_jax.records.errors import BadInput, BuildError
 from tests.faults.fuzz_downloads import collect
 from tests.faults.fuzz_mutate import mutate, mutate_text
 
@@ -65,12 +65,12 @@ def _parsers() -> dict:
             (r.number("start"), r.number("end"), annotations.class_id(r, r.text("phase"), IDS), r)
             for r in found
         ]
-        for make in (tracks.interval_track, tracks.exclusive_track):
+        for make in (from_tables.interval_track, from_tables.exclusive_track):
             _look(make(spans))
-        _look(tracks.presence_track(span[:2] for span in spans))
-        _look(tracks.starts_track([(s[0], s[2], s[3]) for s in spans], clock="seconds"))
+        _look(from_tables.presence_track(span[:2] for span in spans))
+        _look(from_tables.starts_track([(s[0], s[2], s[3]) for s in spans], clock="seconds"))
         samples = [(s[0], s[2], s[3]) for s in spans]
-        _look(tracks.sampled_track(samples, max_hold=1.0, clock="seconds"))
+        _look(from_tables.sampled_track(samples, max_hold=1.0, clock="seconds"))
 
     def frames(path):
         table = annotations.frame_table(path, ("Frame", "Phase"))

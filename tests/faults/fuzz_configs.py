@@ -11,9 +11,11 @@ import numpy as np
 from absl import flags
 
 from surgrec_jax import config as cfg
-from surgrec_jax import inputs, main, metrics, sharding, train_state
-from surgrec_jax.data import faults
+from surgrec_jax import inputs, main
+from surgrec_jax.data.loading import faults
+from surgrec_jax.runlog import metrics
 from surgrec_jax.safety.errors import UserError
+from surgrec_jax.setup import build_setup, make_mesh
 from tests.faults.fuzz_mutate import mutate_text
 
 CONFIGS = ("configs/mae.py:tiny", "configs/jepa.py:tiny", "configs/mae.py", "configs/jepa.py")
@@ -80,24 +82,17 @@ def _begin(path: str, overrides: list[str]) -> str:
     """
     config = _config(path, overrides)
     cfg.check_numbers(config)
-    mesh = sharding.make_mesh(config.mesh.fsdp)
-    sharding.check_batch_size(config.batch_size, mesh, config.accum_steps)
-    objective = cfg.build_objective(config)
-    adamw, momentum = cfg.build_optimizer(config, objective.decayed), cfg.build_momentum(config)
-    for schedule in (adamw.lr, adamw.weight_decay, momentum or (lambda _: 0.0)):
+    setup = build_setup(config, make_mesh(config))
+    for schedule in (setup.adamw.lr, setup.adamw.weight_decay, setup.momentum or (lambda _: 0.0)):
         float(schedule(0))
-    clip = inputs.clip_spec(config)
+    inputs.clip_spec(config)
     names = inputs.parse_sources(config.data.sources)
     faults.BadRecords({name.text: 100 for name in names}, config.data.max_bad_share)
-    if objective.encoder.depth > TRACED_DEPTH:
+    if setup.objective.encoder.depth > TRACED_DEPTH:
         return "overrides accepted"
-    tx = adamw.build()
-    state = jax.eval_shape(train_state.make_init(objective, tx, config.seed))
-    step = train_state.make_train_step(
-        objective, tx, seed=config.seed, momentum=momentum, accum_steps=config.accum_steps
-    )
-    shape = (config.batch_size, clip.frames, clip.size, clip.size, 3)
-    jax.eval_shape(step, state, {"video": jax.ShapeDtypeStruct(shape, np.uint8)})
+    clips = jax.ShapeDtypeStruct(setup.clips_shape, np.uint8)
+    with jax.set_mesh(setup.mesh):
+        jax.eval_shape(setup.step, setup.abstract, {"video": clips})
     return "step traced"
 
 

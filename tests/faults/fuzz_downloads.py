@@ -32,7 +32,7 @@ def collect(out: Path) -> dict[str, Path]:
 
 def pytest_configure(config) -> None:
     """Puts a copy before the listing of videos."""
-    from data_builders.common.builder import VideoDatasetBuilder
+    from data_builders.common.source.builder import VideoDatasetBuilder
 
     listed = VideoDatasetBuilder.checked_videos
 

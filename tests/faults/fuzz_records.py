@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2
 
-from data_builders.common.prepared import decoded_frames
-from surgrec_jax.data.clips import ClipSpec, decode_clip
-from surgrec_jax.data.records import open_source
+from surgrec_jax.data.loading.clips import ClipSpec, decode_clip
+from surgrec_jax.records.prepared import decoded_frames
+from surgrec_jax.records.source import open_source
 from surgrec_jax.safety.errors import UserError
 from tests.data.small_corpus import example, write_source
 from tests.faults.fuzz_mutate import mutate, mutate_text

@@ -15,16 +15,25 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from surgrec_jax.checkpoint import Checkpoints, manifest
+from surgrec_jax.checkpoint import Checkpoints, checksums
 from surgrec_jax.curation import shards
-from surgrec_jax.curation.manifest import content_hash, order_path, read_manifest, write_manifest
-from surgrec_jax.encoder import load_encoder, meta_of
-from surgrec_jax.evaluation import cells, feature_cache, report, run_head, vlm_answers
+from surgrec_jax.data.sampling.manifest import (
+    content_hash,
+    order_path,
+    read_manifest,
+    write_manifest,
+)
+from surgrec_jax.evaluation.benchmark import cells
+from surgrec_jax.evaluation.features import cache
+from surgrec_jax.evaluation.heads import run_head
+from surgrec_jax.evaluation.report import summary
+from surgrec_jax.evaluation.vlm import answers
+from surgrec_jax.frozen.encoder import load_encoder, meta_of
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.models.vit import init_encoder
 from surgrec_jax.safety.errors import UserError
 from tests.evaluation.arrays import features, made_task
-from tests.evaluation.test_report import measured
+from tests.evaluation.report.test_report import measured
 from tests.faults.fuzz_mutate import mutate, mutate_json, mutate_text
 
 KEY = {"source": "made", "task": "phase", "column": "majority"}
@@ -74,13 +83,13 @@ def _make_sums_fit(name: str, copy: Path) -> None:
             path.write_text(json.dumps(content))
         if name == "checkpoint":
             step = copy / "checkpoints" / "3"
-            body = json.loads(json.loads((step / manifest.FILE).read_bytes())["manifest"])
+            body = json.loads(json.loads((step / checksums.FILE).read_bytes())["manifest"])
             for file in body["files"]:
                 data = (step / file).read_bytes()
                 body["files"][file] = {"size": len(data), "crc32": [zlib.crc32(data)]}
             text = json.dumps(body)
             outer = {"crc32": zlib.crc32(text.encode()), "manifest": text}
-            (step / manifest.FILE).write_text(json.dumps(outer))
+            (step / checksums.FILE).write_text(json.dumps(outer))
 
 
 def _sha256(path: Path) -> str:
@@ -95,10 +104,10 @@ def _write(root: Path) -> dict[str, Callable[[Path], object]]:
         "checkpoint": load_encoder,
         "mixture": _draw,
         "embeddings": lambda p: (shards.Embeddings(p).facts(), shards.Embeddings(p).block(0, 5)),
-        "cache": lambda p: _there(feature_cache.load_shard(p, 0)),
+        "cache": lambda p: _there(cache.load_shard(p, 0)),
         "cells": lambda p: _there(cells.load(p, KEY)),
         "report": _report,
-        "answers": lambda p: vlm_answers.read(p / "a.jsonl"),
+        "answers": lambda p: answers.read(p / "a.jsonl"),
     }
     for name in uses:
         (root / name).mkdir(parents=True)
@@ -132,7 +141,7 @@ def _write(root: Path) -> dict[str, Callable[[Path], object]]:
         }
         path = root / "embeddings" / shard["file"]
         shards.write_shard(path, np.ones((count, 8), np.float16), facts)
-    feature_cache.save_shard(root / "cache", 0, features("test"))
+    cache.save_shard(root / "cache", 0, features("test"))
 
     labelled, _ = made_task()
     given = {"ridge": run_head.majority(labelled)}
@@ -147,7 +156,7 @@ def _write(root: Path) -> dict[str, Callable[[Path], object]]:
     lines = [{"step": k, "loss": 1 / (k + 1), "probe/a/knn": 0.5} for k in range(9)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for k in range(9):
-        vlm_answers.append(root / "answers" / "a.jsonl", f"v{k}", 0, "3", {"model": "m"})
+        answers.append(root / "answers" / "a.jsonl", f"v{k}", 0, "3", {"model": "m"})
     return uses
 
 
@@ -169,7 +178,7 @@ def _report(folder: Path) -> None:
     args = [f"--probe={folder / 'results.json'}", "--runs", str(folder / "run"), f"--out={out}"]
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            report.main(args)
+            summary.main(args)
     except SystemExit as error:
         if error.code != 2:
             raise

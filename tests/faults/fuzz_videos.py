@@ -5,12 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_builders.common.errors import BadInput
-from data_builders.common.frames import ReadReport
-from data_builders.common.isolate import read_apart
-from data_builders.common.items import VideoItem
-from data_builders.common.pool import one_thread_and_quiet
+from data_builders.common.build.decode_process import read_apart
+from data_builders.common.build.pool import one_thread_and_quiet
+from data_builders.common.source.items import VideoItem
+from data_builders.common.video.frames import ReadReport
 from data_builders.video_folder.video_folder_dataset_builder import Builder
+from surgrec_jax.records.errors import BadInput
 from tests.faults.fuzz_mutate import mutate
 
 # Sample videos beside the checkout, if there are any.

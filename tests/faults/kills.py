@@ -1,7 +1,5 @@
 """SIGKILL at random instants: no step is lost beyond the last completed save, no bit differs."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os

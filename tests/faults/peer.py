@@ -6,10 +6,10 @@ import time
 import jax.numpy as jnp
 from jax.experimental import multihost_utils
 
-from surgrec_jax import peers
+from surgrec_jax.hosts import watchdog
 
 if __name__ == "__main__":
-    watch = peers.join(sys.argv[1], 2, int(sys.argv[2]), timeout_s=float(sys.argv[3]))
+    watch = watchdog.join(sys.argv[1], 2, int(sys.argv[2]), timeout_s=float(sys.argv[3]))
     for meeting in range(10**6):
         try:
             multihost_utils.process_allgather(jnp.float32(meeting))

@@ -1,7 +1,5 @@
 """Runs of two processes: one is killed, stopped or cut off; the other ends and names it."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import re
@@ -91,7 +89,7 @@ def terminate(folder: Path, data: Path, timeout: float) -> str:
 @contextlib.contextmanager
 def pair(
     folder: Path, data: Path, workdir: Path, timeout: float, *, through_proxy: bool = False
-) -> Iterator[tuple[list[subprocess.Popen], Proxy | None]]:
+) -> "Iterator[tuple[list[subprocess.Popen], Proxy | None]]":
     """Two processes of one run; process 1 may reach the coordinator through a proxy only."""
     with socket.socket() as free:
         free.bind(("localhost", 0))

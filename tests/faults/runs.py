@@ -1,7 +1,5 @@
 """The tiny run that faults are injected into, and what is read of it."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

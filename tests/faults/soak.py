@@ -4,8 +4,6 @@ Needs the phantom corpus (`python -m data_builders build phantom_surgery --confi
 damages a copy: frames that do not decode, records that do not parse, overwritten bytes of shards.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

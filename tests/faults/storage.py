@@ -1,7 +1,5 @@
 """Disks that are full or read-only, clocks set back, few open files."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os

@@ -12,7 +12,7 @@ from scipy import stats
 from surgrec_jax import optim, train_state
 from surgrec_jax.models.layers import drop_path_scales
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.objectives import Question, make_classify
+from surgrec_jax.objectives import Question, find_objective
 
 ENCODER = ViTConfig(24, 3, 2, 48, num_frames=4, image_size=(16, 16), patch=8, init="trunc_normal")
 PHASE = Question(("phase",), ("a", "b", "c"))
@@ -26,7 +26,9 @@ PLAIN = {
 
 
 def objective(question=PHASE, **changes):
-    return make_classify(ENCODER, PLAIN | changes, question, Compute())
+    return find_objective("classify").from_config(
+        ENCODER, PLAIN | changes, Compute(), question=question
+    )
 
 
 def batch_of(size=8, tracks=1, seed=0, classes=3):

@@ -7,7 +7,7 @@ import pytest
 
 from surgrec_jax.models import vit
 from surgrec_jax.models.presets import Compute, ViTConfig
-from surgrec_jax.objectives import jepa, mae, make_objective, masking
+from surgrec_jax.objectives import find_objective, jepa, mae, masking
 
 MAE_ENCODER = ViTConfig(24, 2, 2, 48, num_frames=8, image_size=(32, 32), patch=8, qkv_bias="qv")
 JEPA_ENCODER = ViTConfig(
@@ -35,8 +35,8 @@ JEPA_OPTIONS = {
 
 def objective(name, **changes):
     if name == "mae":
-        return make_objective("mae", MAE_ENCODER, MAE_OPTIONS | changes, Compute())
-    return make_objective("jepa", JEPA_ENCODER, JEPA_OPTIONS | changes, Compute())
+        return find_objective("mae").from_config(MAE_ENCODER, MAE_OPTIONS | changes, Compute())
+    return find_objective("jepa").from_config(JEPA_ENCODER, JEPA_OPTIONS | changes, Compute())
 
 
 def batch_for(obj, size=3, seed=0):
@@ -124,9 +124,9 @@ def test_jepa_loss_is_the_mean_absolute_error_to_layer_normed_targets():
     for i, mask in enumerate(obj.options.masks):
         context, target = masking.multi_block_mask(both[:, i], obj.encoder.grid, mask)
         seen = model.encoder(vit.take_tokens(tubelets, context), context)
-        predicted = np.asarray(model.predictor(seen, context, target, i))
+        [predicted] = model.predictor.packed(seen, [context], [target], [i])
         errors = [
-            np.abs(predicted[b, row] - tokens[b, n])
+            np.abs(np.asarray(predicted)[b, row] - tokens[b, n])
             for b in range(3)
             for row, n in enumerate(np.asarray(target)[b])
         ]
@@ -148,8 +148,7 @@ def test_jepa_gradient_does_not_reach_the_target():
 def test_gradients_agree_with_finite_differences(name):
     """Along random directions, in float64: d loss / d direction by central differences."""
     with jax.enable_x64(True):
-        obj = make_objective(
-            name,
+        obj = find_objective(name).from_config(
             MAE_ENCODER if name == "mae" else JEPA_ENCODER,
             dict(MAE_OPTIONS if name == "mae" else JEPA_OPTIONS),
             Compute(dtype=jnp.float64),
@@ -223,7 +222,7 @@ def test_jepa_refuses_masks_that_do_not_fit():
 
 def test_unknown_objective():
     with pytest.raises(ValueError, match="'simclr'"):
-        make_objective("simclr", MAE_ENCODER, {}, Compute())
+        find_objective("simclr").from_config(MAE_ENCODER, {}, Compute())
 
 
 def test_layer_norm_has_no_affine_part():

@@ -1,0 +1,1 @@
+"""The parallel build: jobs, shards, the process that decodes, the summary."""

@@ -1,0 +1,1 @@
+"""Annotation files and tables, and the label tracks that are read from them."""

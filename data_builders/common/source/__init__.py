@@ -1,0 +1,1 @@
+"""The base class of all builders: videos, cases, splits, downloads."""

@@ -1,0 +1,279 @@
+"""The base class of all sources: an ordinary TFDS builder whose subclasses list and open videos."""
+
+import abc
+import dataclasses
+import functools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+
+from data_builders.common.labels.tracks import Extent
+from data_builders.common.source.drop_duplicates import without_listed
+from data_builders.common.source.items import OpenedVideo, VideoConfig, VideoItem, check_listed
+from data_builders.common.source.published import NAME as PUBLISHED
+from data_builders.common.source.published import published_config
+from data_builders.common.video.filters import out_of_body, out_of_body_classes
+from data_builders.common.video.frames import ReadReport
+from data_builders.common.video.images import check_links
+from data_builders.common.video.segments import cut_video
+from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+from surgrec_jax.records.schema import UNLABELLED, RecordSpec, record_features
+
+__all__ = ["Extent", "OpenedVideo", "VideoConfig", "VideoDatasetBuilder", "VideoItem"]
+
+
+class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A source of surgical video.
+
+    A subclass is called `Builder`, stands in `data_builders/<name>/<name>_dataset_builder.py` and
+    gives
+
+      * TRACKS and VIDEO_LABELS (or the methods `tracks` and `video_label_names`, when the classes
+        depend on the data), class names in id order;
+      * `list_videos`: what there is, cheaply;
+      * `open_video`: the file and the labels of one video.
+
+    Reading, cutting, aligning labels, encoding and writing are done here and in this package's
+    modules. A source of the published SurgRec benchmark gets the configuration `surgrec_v1` too.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS: ClassVar[list[VideoConfig]] = [
+        VideoConfig(name="default", description="64 JPEG frames a record, 8 fps, short side 256.")
+    ]
+    TRACKS: ClassVar[Mapping[str, Sequence[str]]] = {}
+    VIDEO_LABELS: ClassVar[Mapping[str, Sequence[str]]] = {}
+    # Only for reproducing published splits that share cases; everywhere else a shared case is an
+    # error.
+    ALLOW_SHARED_CASES: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)  # TFDS gives the class its name here
+        published = published_config(cls.name)
+        if published is not None:
+            cls.BUILDER_CONFIGS = [*cls.BUILDER_CONFIGS, published]
+
+    def __init__(self, *, manual_dir: str | Path | None = None, **kwargs):
+        """As any TFDS builder; `manual_dir` is the user's download, where the source has one."""
+        self.manual_dir = Path(manual_dir) if manual_dir is not None else None
+        self.skipped: list[tuple[str, str]] = []  # (path, reason) noted while listing
+        self.notes: list[str] = []  # sentences about the source as a whole, noted while listing
+        self.duplicates_dropped = 0  # videos left out while listing
+        super().__init__(**kwargs)
+        self._original_state["manual_dir"] = manual_dir  # for pickling, as TFDS does it
+
+    # What a subclass gives.
+
+    @abc.abstractmethod
+    def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
+        """All videos of the source in a fixed order, without decoding any.
+
+        Raises:
+          BuildError: the folder is missing, empty or not this source; names what was expected.
+        """
+
+    def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
+        """The file and labels of one video. `scratch_dir` is empty and removed afterwards.
+
+        Raises:
+          BadInput: the video or an annotation cannot be used; the build skips and lists the video.
+        """
+        del scratch_dir
+        if item.path is None:
+            raise NotImplementedError(f"{self.name}: items without a path need open_video().")
+        return OpenedVideo(path=item.path)
+
+    def inputs(self, item: VideoItem) -> list[Path]:
+        """Files whose change makes a finished shard with `item` stale: the video, and every path in
+        `item.extra` (annotations belong there)."""
+        annotations = [value for value in item.extra.values() if isinstance(value, Path)]
+        return ([] if item.path is None else [item.path]) + annotations
+
+    @classmethod
+    def add_arguments(cls, parser) -> None:
+        """Adds the source's own command-line options to an argparse group."""
+        if PUBLISHED in cls.builder_configs:
+            about = f"with --config {PUBLISHED}: your copy of the published split files"
+            parser.add_argument("--splits_dir", help=about)
+
+    @classmethod
+    def config_from_arguments(cls, args) -> "str | VideoConfig | None":
+        """The configuration that the command line asks for; extend it with `add_arguments`."""
+        splits_dir = getattr(args, "splits_dir", None)
+        if args.config == PUBLISHED and PUBLISHED in cls.builder_configs:
+            return dataclasses.replace(cls.builder_configs[PUBLISHED], splits_dir=splits_dir)
+        if splits_dir is not None:
+            raise BuildError(f"--splits_dir is given without --config {PUBLISHED}.")
+        return args.config
+
+    def tracks(self) -> Mapping[str, Sequence[str]]:
+        """Label tracks: name -> class names in id order."""
+        return self.TRACKS
+
+    def video_label_names(self) -> Mapping[str, Sequence[str]]:
+        """Labels of whole videos: name -> class names in id order."""
+        return self.VIDEO_LABELS
+
+    # What the base class does with it.
+
+    @functools.cached_property
+    def hooks(self):
+        """Whose `tracks`, `list_videos`, `open_video` and so on count; see VideoConfig.hooks."""
+        return self.builder_config.hooks(self)
+
+    @property
+    def record_spec(self) -> RecordSpec:
+        return self.builder_config.record
+
+    def _create_builder_config(self, builder_config, version):
+        # TFDS wants another name for a configuration object that differs from a registered one.
+        # Here the build's fingerprint tells them apart, and the user keeps the name.
+        if isinstance(builder_config, VideoConfig):
+            return builder_config
+        return super()._create_builder_config(builder_config, version)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = record_features(self.hooks.tracks(), self.hooks.video_label_names())
+        info = self.dataset_info_from_configs(features=features)
+        # TFDS would look for the data set in its own bucket, and leave an empty folder behind.
+        info.initialize_from_bucket = lambda: None
+        return info
+
+    def checked_videos(self, manual_dir: Path | None) -> list[VideoItem]:
+        """`list_videos` with its promises checked.
+
+        Raises:
+          BuildError: nothing listed, `check_listed` or `without_listed` find fault.
+        """
+        self.skipped.clear()
+        self.notes.clear()
+        items = self.hooks.list_videos(manual_dir)
+        if not items:
+            raise BuildError(
+                f"{self.name}: no videos found in {safe_text(manual_dir or '(none)')}."
+            )
+        check_listed(self.name, items, self.hooks.ALLOW_SHARED_CASES)
+        if self.builder_config.duplicates is not None:
+            title = f"{self.name}/{self.builder_config.name}"
+            kept = without_listed(items, Path(self.builder_config.duplicates), title)
+            self.duplicates_dropped, items = len(items) - len(kept), kept
+        return items
+
+    def opened(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
+        """`open_video`; refuses folders of pictures that are links out of the download."""
+        opened = self.hooks.open_video(item, scratch_dir)
+        if opened.path == item.path and opened.path.is_dir():
+            check_links(opened.path, self.manual_dir or opened.path)
+        return opened
+
+    def records(
+        self, item: VideoItem, report: ReadReport, scratch_root: Path | None = None
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The records of one video, in order, as (key, example). Memory is bounded by one record.
+
+        Args:
+          item: the video.
+          report: filled while reading.
+          scratch_root: where `open_video` gets its scratch folder; the system's place by default.
+
+        Raises:
+          BadInput: the video cannot be used (possibly after some records were given).
+        """
+        tracks, video_labels = self.hooks.tracks(), self.hooks.video_label_names()
+        with tempfile.TemporaryDirectory(prefix="surgrec_", dir=scratch_root) as scratch:
+            opened = self.opened(item, Path(scratch))
+            self._check_declared(item, opened.tracks, tracks, "track")
+            self._check_declared(item, opened.video_labels, video_labels, "video label")
+            for name, track in opened.tracks.items():
+                _checked_ids(item, name, track.ids(), tracks[name])
+            whole = {
+                name: _checked_ids(item, name, np.asarray(opened.video_labels.get(name, -1)), names)
+                for name, names in video_labels.items()
+            }
+            segments = cut_video(
+                opened.path,
+                self.record_spec,
+                report=report,
+                image_fps=opened.image_fps,
+                image_start=opened.image_start,
+                filters=self.builder_config.filters,
+                outside=out_of_body(opened.tracks, out_of_body_classes(tracks)),
+                blank=getattr(self.builder_config, "blank", ()),
+            )
+            native_fps = None
+            for segment in segments:
+                if native_fps is None:  # one value for the whole video, whatever is measured later
+                    native_fps = report.native_fps
+                example = {
+                    "frames": segment.frames,
+                    "times": segment.times.astype(np.float32),
+                    "source": self.name,
+                    "domain": UNLABELLED if item.domain is None else item.domain,
+                    "case_id": item.case_id,
+                    "video_id": item.video_id,
+                    "segment": segment.index,
+                    "native_fps": native_fps,
+                    "native_height": report.native_height,
+                    "native_width": report.native_width,
+                }
+                labels = {}
+                for name, names in tracks.items():
+                    ids = np.full(len(segment.times), UNLABELLED, np.int64)
+                    if name in opened.tracks:
+                        track = opened.tracks[name]
+                        clock = segment.numbers if track.clock == "frames" else segment.times
+                        ids = track.at(clock)
+                    labels[name] = _checked_ids(item, name, ids, names)
+                if tracks:
+                    example["labels"] = labels
+                if video_labels:
+                    example["video_labels"] = {name: int(value) for name, value in whole.items()}
+                yield f"{item.split}/{item.video_id}/{segment.index:06d}", example
+            report.problems += opened.problems
+            report.problems += filter(
+                None, (ext.misfit(report.native_fps, report.duration) for ext in opened.extents)
+            )
+
+    def _check_declared(self, item, given, declared, kind):
+        if unknown := sorted(set(given) - set(declared)):
+            raise ValueError(
+                f"{self.name}: {kind} {unknown[0]!r} of {item.video_id} is not declared; "
+                f"declared are {sorted(declared)}."
+            )
+
+    # The TFDS way: `tfds build`, `download_and_prepare`.
+
+    def _split_generators(self, dl_manager):
+        manual_dir = self.manual_dir
+        if manual_dir is None and self.MANUAL_DOWNLOAD_INSTRUCTIONS is not None:
+            manual_dir = Path(dl_manager.manual_dir)
+        splits: dict[str, list[VideoItem]] = {}
+        for item in self.checked_videos(manual_dir):
+            splits.setdefault(item.split, []).append(item)
+        return {split: self._generate_examples(items) for split, items in splits.items()}
+
+    def _generate_examples(self, items: Sequence[VideoItem]):
+        for item in items:
+            report = ReadReport()
+            try:
+                yield from self.records(item, report)
+            except BadInput as error:
+                logging.warning("%s: skipped or cut short: %s", self.name, error)
+            for problem in report.problems:
+                logging.warning("%s: %s: %s", self.name, item.video_id, problem)
+
+
+def _checked_ids(item, name, ids, names):
+    """Refuses ids that are not a class: a wrong label must never be stored."""
+    wrong = ids[(ids < UNLABELLED) | (ids >= len(names))]
+    if wrong.size:
+        raise BadInput(
+            item.path or item.video_id,
+            f"label {name!r} has id {int(wrong.flat[0])}; its classes are 0 to {len(names) - 1}",
+        )
+    return ids

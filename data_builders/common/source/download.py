@@ -1,0 +1,155 @@
+"""Finds a data set's files in a download by their names; trusts neither names nor links."""
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from data_builders.common.source.items import VideoItem
+from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+
+Found = dict[str, dict[str, Path]]
+
+
+def find_files(
+    builder,
+    manual_dir: Path | None,
+    *,
+    video: str | Sequence[str],
+    annotations: Mapping[str, str] | None = None,
+    others: Mapping[str, str] | None = None,
+    strays: str = r"[^/]*\.(mp4|avi)",
+) -> Found:
+    """Walks `manual_dir` and sorts its files by the key in their names.
+
+    A pattern is a regular expression for the end of a relative path, from the beginning of one of
+    its parts, with forward slashes; folders end with a slash, and a folder that matches is not
+    looked into. Its first group that took part in the match is the key, usually the case number.
+    Archives that unpack into a doubled folder (Suturing/Suturing/...) thus need no special care.
+
+    Args:
+      builder: the builder; everything passed over is noted in its `skipped`.
+      manual_dir: the user's download.
+      video: pattern of the videos, or several, of which the first that has a key is taken. A file
+        belongs to the first pattern that it matches.
+      annotations: kind -> pattern of files that belong to the video with the same key.
+      others: kind -> pattern of further files.
+      strays: files that match this and nothing else are listed: their names do not parse.
+
+    Returns:
+      {"video": {key: path}, kind: {key: path}, ...}, keys sorted. Where two files claim one key,
+      both are left out and listed.
+
+    Raises:
+      BuildError: no such folder, or no video in it.
+    """
+    if manual_dir is None:
+        raise BuildError(
+            f"{builder.name} needs --manual_dir, the folder of your download. "
+            f"{builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+        )
+    if not manual_dir.is_dir():
+        raise BuildError(f"--manual_dir {safe_text(manual_dir)} is not a folder.")
+    videos = [video] if isinstance(video, str) else list(video)
+    kinds = {f"video {k}": pattern for k, pattern in enumerate(videos)}
+    kinds |= {**(annotations or {}), **(others or {})}
+    found = _sort(builder, manual_dir, kinds, strays)
+    merged: dict[str, Path] = {}
+    for k in range(len(videos)):
+        merged = {**found.pop(f"video {k}"), **merged}
+    if not merged:
+        raise BuildError(
+            f"{builder.name}: no videos in {safe_text(manual_dir)} (looked for "
+            f"{' or '.join(videos)}). {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+        )
+    for kind in annotations or {}:
+        for key in set(found[kind]) - set(merged):
+            _skip(builder, found[kind][key], f"belongs to no video ({kind} of {key})")
+    builder.skipped.sort()
+    found["video"] = dict(sorted(merged.items()))
+    return found
+
+
+def in_split(
+    builder,
+    videos: Mapping[str, Path],
+    splits: Mapping[str, Collection[int]],
+    number: Callable[[str], int] = int,
+) -> Iterator[tuple[str, Path, str]]:
+    """(key, path, split) of the videos, by an official split over case numbers.
+
+    Args:
+      builder: its `skipped` gets the videos whose number is in no split.
+      videos: key -> path.
+      splits: split -> numbers.
+      number: the case number in a key.
+    """
+    for key, path in videos.items():
+        split = next((name for name, cases in splits.items() if number(key) in cases), None)
+        if split is None:
+            _skip(builder, path, f"case {number(key)} is in no split of {builder.name}")
+        else:
+            yield key, path, split
+
+
+def needed(item: VideoItem, kind: str, name: str) -> Path:
+    """The annotation `item.extra[kind]`.
+
+    Raises:
+      BadInput: it was not found; `name` says what it is called.
+    """
+    path = item.extra.get(kind)
+    if path is None:
+        raise BadInput(item.path or item.video_id, f"has no {kind} annotation (expected {name})")
+    return path
+
+
+def _sort(builder, root: Path, kinds: Mapping[str, str], strays: str) -> Found:
+    compiled = {kind: re.compile(rf"(?:^|.*/)(?:{text})") for kind, text in kinds.items()}
+    stray = re.compile(rf"(?:^|.*/)(?:{strays})", re.IGNORECASE)
+    found: Found = {kind: {} for kind in kinds}
+    twice: dict[tuple[str, str], list[Path]] = {}
+    real_root = root.resolve()
+
+    def take(path: Path, name: str) -> bool:
+        kind = next((kind for kind in kinds if compiled[kind].fullmatch(name)), None)
+        if kind is None:
+            if stray.fullmatch(name):
+                _skip(builder, path, "a name that does not parse; see the source's README")
+            return False
+        if path.is_symlink() and not path.resolve().is_relative_to(real_root):
+            _skip(builder, path, "is a link that leads out of the folder")
+            return True
+        groups = compiled[kind].fullmatch(name).groups()
+        key = next(group for group in groups if group is not None)
+        if key in found[kind]:
+            twice.setdefault((kind, key), [found[kind][key]]).append(path)
+        found[kind].setdefault(key, path)
+        return True
+
+    for here, folders, names in os.walk(root, onerror=_refuse):
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
+        for folder in list(folders):
+            path = Path(here, folder)
+            if take(path, path.relative_to(root).as_posix() + "/"):
+                folders.remove(folder)
+            elif path.is_symlink():
+                _skip(builder, path, "is a link to a folder; such links are not followed")
+        for name in sorted(names):
+            if not name.startswith("."):
+                path = Path(here, name)
+                take(path, path.relative_to(root).as_posix())
+    for (kind, key), paths in twice.items():
+        claimed = " and ".join(safe_text(path.relative_to(root)) for path in paths)
+        for path in paths:
+            _skip(builder, path, f"{claimed} claim the same {kind.split()[0]} {key}; keep one")
+        del found[kind][key]
+    return found
+
+
+def _skip(builder, path: Path, reason: str) -> None:
+    builder.skipped.append((safe_text(path), reason))
+
+
+def _refuse(error: OSError) -> None:
+    raise BuildError(f"{safe_text(error.filename)} cannot be read: {error.strerror}.")

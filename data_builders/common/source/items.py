@@ -1,0 +1,115 @@
+"""What builders exchange with the base class: a listed video, an opened one, a configuration."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from data_builders.common.labels.tracks import Extent, Track
+from data_builders.common.video.filters import FilterSpec
+from surgrec_jax.records.errors import BuildError
+from surgrec_jax.records.schema import DOMAINS, RecordSpec
+
+_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoItem:
+    """One video of a source, as `list_videos` finds it. Cheap, picklable, hashed for resuming.
+
+    Attributes:
+      video_id: unique within its split.
+      case_id: the patient or procedure, the unit splits are made on.
+      split: name of its split.
+      domain: one of records.DOMAINS, or None when unknown.
+      path: the video file, or a folder of numbered pictures; None when `open_video` makes it.
+      extra: whatever `open_video` needs; plain values only (str, int, float, bool, None, lists,
+        dicts, paths): they are part of the fingerprint that tells finished shards from stale ones.
+    """
+
+    video_id: str
+    case_id: str
+    split: str
+    domain: str | None = None
+    path: Path | None = None
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedVideo:
+    """A video ready to be read, with its labels.
+
+    Attributes:
+      path: the video file, or a folder of numbered pictures.
+      tracks: per-frame labels; a declared track that is missing here is -1 throughout.
+      video_labels: ids of per-video labels; a declared one that is missing here is -1.
+      image_fps: rate of a folder of pictures, needed there: the picture with number n in its name
+        is at (n - image_start) / image_fps seconds.
+      image_start: number of the first picture, usually 0 or 1.
+      extents: annotation files whose length the base class compares with the video; what differs by
+        more than TAIL_SECONDS is listed in the build's report.
+      problems: sentences for the build's report about annotations that could be used all the same.
+    """
+
+    path: Path
+    tracks: Mapping[str, Track] = dataclasses.field(default_factory=dict)
+    video_labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    image_fps: float | None = None
+    image_start: int = 0
+    extents: Sequence[Extent] = ()
+    problems: Sequence[str] = ()
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class VideoConfig(tfds.core.BuilderConfig):
+    """A TFDS configuration that also says how records are stored and which curation filters apply.
+
+    Subclass it for more settings.
+    """
+
+    name: str = "default"
+    record: RecordSpec = dataclasses.field(default_factory=RecordSpec)
+    filters: FilterSpec = dataclasses.field(default_factory=FilterSpec)
+    duplicates: str | None = None  # an audit's list of near-duplicates to leave out
+
+    def hooks(self, builder):
+        """What lists and opens the videos and names the classes: `builder`, or what stands in for
+        it in this configuration."""
+        return builder
+
+
+def check_listed(source: str, items: Sequence[VideoItem], allow_shared_cases: bool) -> None:
+    """Checks what a builder listed.
+
+    Raises:
+      BuildError: a video listed twice, a bad split or domain name, or a case in two splits.
+    """
+    seen: set[tuple[str, str]] = set()
+    split_of: dict[str, str] = {}
+    for item in items:
+        what = f"{source}: video {item.video_id!r}"
+        for text in (item.video_id, item.case_id):
+            if not text or not text.isprintable():
+                raise BuildError(
+                    f"{what} (case {item.case_id!r}) needs a printable video_id and case_id; "
+                    "errors.safe_text makes one of any file name."
+                )
+        if not _SPLIT_NAME.fullmatch(item.split) or item.split == "all":
+            raise BuildError(
+                f"{what} has split {item.split!r}: use lower-case letters, digits and "
+                "underscores (train, val, test)."
+            )
+        if item.domain is not None and item.domain not in DOMAINS:
+            raise BuildError(f"{what} has domain {item.domain!r}: choose from {DOMAINS}.")
+        if (item.split, item.video_id) in seen:
+            raise BuildError(f"{what} stands twice in split {item.split!r}.")
+        seen.add((item.split, item.video_id))
+        other = split_of.setdefault(item.case_id, item.split)
+        if other != item.split and not allow_shared_cases:
+            raise BuildError(
+                f"{source}: case {item.case_id!r} stands in the splits {other!r} and "
+                f"{item.split!r}; keep every case in one split."
+            )

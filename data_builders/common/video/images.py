@@ -1,0 +1,84 @@
+"""Reads a folder of numbered pictures as a video."""
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_builders.common.video.clock import FramePicker
+from data_builders.common.video.frames import Frame, ReadReport
+from surgrec_jax.records.errors import BadInput, check_inside
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+MAX_BYTES = 256 * 2**20
+_LAST_NUMBER = re.compile(r"(\d{1,12})\D*$")
+
+
+def read_images(
+    folder: Path, fps: float, image_fps: float | None, image_start: int, report: ReadReport
+) -> Iterator[Frame]:
+    """Yields the pictures of `folder` to store, in the order of the last number in their names.
+
+    The picture with number n is frame n - image_start, at (n - image_start) / image_fps seconds: a
+    missing picture leaves a gap and shifts nothing.
+
+    Raises:
+      BadInput: no rate given, a name without a number, or a number that stands twice.
+    """
+    if image_fps is None or not 0 < image_fps < math.inf:
+        raise BadInput(folder, f"is a folder of pictures and needs image_fps (got {image_fps!r})")
+    numbered: dict[int, str] = {}
+    for name in sorted(os.listdir(folder)):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
+            continue
+        match = _LAST_NUMBER.search(stem)
+        if not match or int(match[1]) < image_start:
+            raise BadInput(
+                folder / name, f"has no frame number of {image_start} or more in its name"
+            )
+        if int(match[1]) in numbered:
+            raise BadInput(folder / name, f"has the same number as {numbered[int(match[1])]}")
+        numbered[int(match[1])] = name
+    report.native_fps = report.header_fps = image_fps
+    picker, unreadable = FramePicker(fps), []
+    held: Frame | None = None
+    for number in sorted(numbered):
+        frame_number = number - image_start
+        time = frame_number / image_fps
+        report.duration = time + 1 / image_fps
+        picture = read_picture(folder / numbered[number])
+        if picture is None:
+            unreadable.append(numbered[number])
+            continue
+        report.frames_read += 1
+        if picker.passed(time) and held is not None:
+            yield held
+        held = Frame(time, frame_number, picture)
+    if held is not None and picker.passed(held.time + 1 / image_fps):
+        yield held
+    if unreadable:
+        report.damaged = len(unreadable)
+        report.problems.append(f"{len(unreadable)} unreadable picture(s), first {unreadable[0]}")
+
+
+def check_links(folder: Path, root: Path) -> None:
+    """Raises BadInput when a file of `folder` is a link that leads out of `root`."""
+    with os.scandir(folder) as entries:
+        for name in sorted(entry.name for entry in entries if entry.is_symlink()):
+            check_inside(folder / name, root)
+
+
+def read_picture(path: Path) -> np.ndarray | None:
+    """The picture, BGR uint8 [H, W, 3]; None where there is none that can be read."""
+    if not path.is_file() or not 0 < path.stat().st_size <= MAX_BYTES:
+        return None
+    data = np.fromfile(path, np.uint8)  # by bytes: OpenCV takes only UTF-8 names
+    try:
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:  # more pixels than OpenCV takes (data_builders/__init__.py), or no memory
+        return None

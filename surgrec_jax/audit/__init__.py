@@ -1,0 +1,1 @@
+"""Facts about data sets and their splits: overlaps, duplicates, published faults."""

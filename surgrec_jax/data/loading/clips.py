@@ -1,0 +1,158 @@
+"""One clip: which frames of a record it takes, and its pixels."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from surgrec_jax.data.loading import transforms
+from surgrec_jax.data.loading.augment import RandAugment
+from surgrec_jax.data.loading.decode import UndecodableFrameError, decode_frames
+from surgrec_jax.records import storage
+from surgrec_jax.records.source import DamagedRecordError, Record, Source
+from surgrec_jax.safety.errors import ConfigError, UserError
+
+CROPS = ("random_resized", "multi_scale", "center")
+LABEL_FRAMES = ("centre", "last")  # which frame of a clip a label is taken at
+# Times are stored as float32 seconds from the start of the video: 1 ms apart at 4 hours.
+TIME_TOLERANCE = 2e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSpec:
+    """What the model sees.
+
+    Attributes:
+      frames: T. fps: frames per second; frame k is the stored frame nearest to start + k / fps.
+      size: S, pixels, height and width.
+      crop: "random_resized" (V-JEPA), "multi_scale" (VideoMAE) or "center".
+      scale, ratio: of random_resized: share of the area, and width : height.
+      flip: mirror half of the clips.
+      augment: alterations of training clips after the crop; None for none.
+    """
+
+    frames: int
+    fps: float
+    size: int
+    crop: str = "random_resized"
+    scale: tuple[float, float] = (0.3, 1.0)
+    ratio: tuple[float, float] = (0.75, 1.35)
+    flip: bool = False
+    augment: RandAugment | None = None
+
+    def __post_init__(self):
+        if self.crop not in CROPS:
+            raise ConfigError(f"crop {self.crop!r} is unknown; choose one of {', '.join(CROPS)}")
+        if self.frames < 1 or self.size < 1 or not (0 < self.fps < float("inf")):
+            raise ConfigError(
+                f"a clip needs frames >= 1, size >= 1 and fps > 0, got {self.frames} frames,"
+                f" size {self.size}, {self.fps} fps"
+            )
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ConfigError(f"scale must be 0 < low <= high <= 1, got {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1] < float("inf"):
+            raise ConfigError(f"ratio must be 0 < low <= high, got {self.ratio}")
+
+
+def num_starts(times: np.ndarray, clip: ClipSpec) -> int:
+    """How many stored frames a clip can start at without running over the end; at least 1."""
+    t = times.astype(np.float64)
+    span = (clip.frames - 1) / clip.fps
+    return max(1, int(np.searchsorted(t, t[-1] - span + TIME_TOLERANCE, side="right")))
+
+
+def frame_indices(times: np.ndarray, start: int, clip: ClipSpec) -> np.ndarray:
+    """The stored frame nearest in time to each frame of a clip that begins at frame `start`.
+
+    Between two frames equally near, the earlier; past the end of the segment, the last.
+
+    Args:
+      times: float32 [N], rising.
+
+    Returns:
+      int64 [T].
+    """
+    t = times.astype(np.float64)
+    wanted = t[start] + np.arange(clip.frames) / clip.fps
+    return np.searchsorted((t[1:] + t[:-1]) / 2 + TIME_TOLERANCE, wanted, side="left")
+
+
+def label_frames(times: np.ndarray, clip: ClipSpec, which: str = "centre") -> np.ndarray:
+    """The stored frame that is the centre (T // 2) or last (T - 1) frame of the clip from each
+    start: int64 [starts]."""
+    place = {"centre": clip.frames // 2, "last": clip.frames - 1}[which]
+    t = times.astype(np.float64)
+    wanted = t[: num_starts(times, clip)] + place / clip.fps
+    return np.searchsorted((t[1:] + t[:-1]) / 2 + TIME_TOLERANCE, wanted, side="left")
+
+
+def pick_box(
+    rng: np.random.Generator, height: int, width: int, clip: ClipSpec
+) -> tuple[transforms.Box, bool]:
+    """(box, flip) of one view of a clip."""
+    if clip.crop == "random_resized":
+        box = transforms.random_resized_crop(rng, height, width, clip.scale, clip.ratio)
+    elif clip.crop == "multi_scale":
+        box = transforms.multi_scale_crop(rng, height, width)
+    else:
+        box = transforms.center_crop(height, width)
+    return box, bool(clip.flip and rng.random() < 0.5)
+
+
+class SmallFramesError(UserError, ValueError):
+    """The stored frames are smaller than the clip."""
+
+
+def decode_clip(source: Source, index: int, record: Record, start: int, clip: ClipSpec):
+    """The T decoded frames of a clip, uint8 [H, W, 3] each.
+
+    Raises:
+      DamagedRecordError: a frame cannot be decoded.
+    """
+    try:
+        return decode_frames(record.frames, frame_indices(record.times, start, clip))
+    except UndecodableFrameError as e:
+        raise DamagedRecordError(f"{source.where(index)}: {e}") from e
+
+
+def check_size(source: Source, index: int, frames: Sequence[np.ndarray], clip: ClipSpec) -> None:
+    """Raises SmallFramesError where the whole frames of record `index` are smaller than a clip."""
+    short = min(frames[0].shape[:2])
+    if short < clip.size:
+        raise SmallFramesError(
+            f"clips of {clip.size} pixels are larger than the stored frames of"
+            f" {source.where(index)}, whose short side is {short}: use a clip size of at most"
+            f" {short}, or build the data set from larger pictures with a larger --short_side"
+            " (builders enlarge nothing)"
+        )
+
+
+def spread(count: int, samples: int) -> list[int]:
+    """At most `samples` of the numbers 0 to count - 1, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, samples).astype(int)).tolist()
+
+
+def check_sizes(
+    source: Source, clip: ClipSpec, samples: int = 32, *, skip: bool = False, patience_s: float = 0
+) -> None:
+    """Decodes a frame of some records spread over the source, and looks at its size.
+
+    Args:
+      skip: a record that cannot be used is passed over, unless that is true of all.
+      patience_s: see `storage.patiently`.
+
+    Raises:
+      DamagedRecordError: a frame cannot be decoded.
+      SmallFramesError: see `check_size`.
+    """
+    one, unusable = dataclasses.replace(clip, frames=1), 0
+    chosen = spread(len(source), samples)
+    for index in chosen:
+        try:
+            record = storage.patiently(functools.partial(source.record, index), patience_s)
+            check_size(source, index, decode_clip(source, index, record, 0, one), clip)
+        except (DamagedRecordError, SmallFramesError):
+            unusable += 1
+            if not skip or unusable == len(chosen):
+                raise

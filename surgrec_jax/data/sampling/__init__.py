@@ -1,0 +1,1 @@
+"""The order of training: shares of sources and leaves, draws, permutations, the manifest."""

@@ -1,0 +1,1 @@
+"""The table of encoders and tasks: cells, columns, results."""

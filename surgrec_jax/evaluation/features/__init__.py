@@ -1,0 +1,1 @@
+"""From an encoder to arrays: clips, pooled features, their cache, baselines."""

@@ -1,0 +1,1 @@
+"""Heads on frozen features: linear, nearest neighbours, attentive, temporal."""

@@ -1,0 +1,127 @@
+"""Heads trained by AdamW over a grid: attentive probes on tokens, linear layers on features.
+
+The attentive probe is V-JEPA's (`models.heads.AttentiveClassifier`): 0 to 3 self-attention blocks,
+then one learned query that attends to all tokens.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from flax import nnx
+
+from surgrec_jax.evaluation.features.extraction import TokenRows
+from surgrec_jax.evaluation.heads import grid
+from surgrec_jax.evaluation.heads.grid import Grid, Params
+from surgrec_jax.models.heads import HeadConfig, make_head
+from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.safety.errors import DataError
+
+# V-JEPA probes with 16 heads; a width that does not divide takes the next number that does.
+HEAD_COUNTS = (16, 12, 8, 6, 4, 3, 2, 1)
+GRID = Grid()
+
+
+class Module:
+    """A head of `models.heads` as pure functions of its parameters; make it by `module`."""
+
+    def __init__(self, head: HeadConfig, width: int, multi_label: bool):
+        sizes = ViTConfig(width, depth=1, heads=1, mlp_dim=width, init="trunc_normal")
+        self._build = lambda key: make_head(head, sizes, Compute(), nnx.Rngs(key))
+        self._graph = nnx.graphdef(nnx.eval_shape(lambda: self._build(0)))
+        self._multi_label = multi_label
+
+    def init(self, seed: int) -> Params:
+        make = jax.jit(lambda: nnx.to_pure_dict(nnx.state(self._build(seed), nnx.Param)))
+        return make()
+
+    def apply(self, params: Params, features: jax.Array) -> jax.Array:
+        return nnx.merge(self._graph, params)(features)
+
+    def loss(self, params: Params, batch: tuple, key: jax.Array) -> jax.Array:
+        features, targets = batch
+        logits = self.apply(params, features)
+        return grid.classification_loss(logits, targets, self._multi_label).mean()
+
+
+# One object per shape: a step is compiled once.
+module = functools.lru_cache(maxsize=16)(Module)
+
+
+def attentive_config(width: int, classes: int, depth: int) -> HeadConfig:
+    """V-JEPA's attentive probe for features of a width."""
+    heads = next(h for h in HEAD_COUNTS if width % h == 0)
+    return HeadConfig("attentive", classes, depth, heads, mlp_dim=4 * width)
+
+
+def _train(head, read, train, targets, weights, queries, multi_label, seed, settings: Grid):
+    targets = np.asarray(targets, np.float32)
+    batches = (
+        (read(train.features, rows), targets[rows])
+        for rows in grid.weighted_batches(weights, settings, seed)
+    )
+    steps = settings.steps(len(targets))
+    params = grid.fit(
+        head.init(seed), head.loss, batches, points=settings.points, steps=steps, seed=seed
+    )
+    size = min(settings.batch_size, len(queries))
+    stretches = (np.arange(s, min(s + size, len(queries))) for s in range(0, len(queries), size))
+    chunks = (read(queries.features, rows) for rows in stretches)
+    scores = grid.predict(head.apply, params, chunks, multi_label)
+    return grid.drop_diverged(settings.names, scores)
+
+
+def attentive(depth: int, settings: Grid = GRID) -> Callable:
+    """A `heads.Head.train` function: attentive probes with `depth` self-attention blocks."""
+
+    def read(tokens: np.ndarray | TokenRows, rows: np.ndarray) -> np.ndarray:
+        values = tokens.read(rows) if isinstance(tokens, TokenRows) else tokens[rows]
+        if not np.isfinite(values).all():
+            raise DataError("tokens contain NaN or infinity")
+        return np.asarray(values, np.float32)
+
+    def train(train, targets, weights, queries, multi_label, seed):
+        if len(train.features.shape) != 3:
+            raise ValueError(
+                f"an attentive head takes tokens [n, N, D], not {train.features.shape}"
+            )
+        config = attentive_config(train.features.shape[-1], targets.shape[1], depth)
+        shaped = module(config, train.features.shape[-1], multi_label)
+        return _train(shaped, read, train, targets, weights, queries, multi_label, seed, settings)
+
+    return train
+
+
+def linear_adamw(settings: Grid = GRID) -> Callable:
+    """A `heads.Head.train` function: linear layers on standardised features, by AdamW."""
+
+    def train(train, targets, weights, queries, multi_label, seed):
+        mean, std = standardiser(train.features, weights)
+
+        def read(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            return ((features[rows] - mean) / std).astype(np.float32)
+
+        if not np.isfinite(queries.features).all():
+            raise DataError("features contain NaN or infinity")
+        shaped = module(HeadConfig("linear", targets.shape[1]), len(mean), multi_label)
+        return _train(shaped, read, train, targets, weights, queries, multi_label, seed, settings)
+
+    return train
+
+
+def standardiser(features: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean and deviation [D] of training features; 1 for a constant feature.
+
+    Raises:
+      ValueError: NaN features.
+    """
+    bad = ~np.isfinite(features).all(1)
+    if bad.any():
+        raise DataError(
+            f"{bad.sum()} of {len(features)} training examples have NaN or infinite features"
+        )
+    share = np.asarray(weights, np.float64) / np.sum(weights)
+    mean = share @ features
+    std = np.sqrt(share @ np.square(features - mean))
+    return mean, np.where(std > 1e-6 * max(std.max(), 1e-30), std, 1.0)

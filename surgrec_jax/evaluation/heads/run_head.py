@@ -1,0 +1,139 @@
+"""The probing procedure for one task: train heads on training cases, choose on validation cases,
+score test cases.
+
+A seed changes which training examples count (`resample`), and the head's initial values. The test
+clips never change. So the spread over seeds is the noise of training the probe, and the
+bootstrap interval over test cases is the noise of the test; both are reported.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from surgrec_jax.evaluation.features import baselines
+from surgrec_jax.evaluation.heads.registry import HEADS, Rows
+from surgrec_jax.evaluation.tasks.labelled_task import (
+    LabelledTask,
+    Split,
+    few_cases,
+    missing_classes,
+    one_hot,
+    train_weights,
+)
+from surgrec_jax.evaluation.tasks.task import RefusedTaskError
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """Test scores of one model with one head.
+
+    Attributes:
+      scores: float [S, U, C], one per seed.
+      chosen: hyper-parameter chosen on validation cases, one per seed.
+      validation: validation score of the chosen one, one per seed.
+      missing: number of test classes without a training example, one per seed.
+      train_cases: training cases that counted, one number per seed.
+    """
+
+    scores: np.ndarray
+    chosen: tuple[float | str, ...] = ()
+    validation: tuple[float, ...] = ()
+    missing: tuple[int, ...] = ()
+    train_cases: tuple[int, ...] = ()
+
+    def joined(self, other: "Answer") -> "Answer":
+        """Both answers' seeds together (for several random initialisations)."""
+        return Answer(
+            np.concatenate([self.scores, other.scores]),
+            self.chosen + other.chosen,
+            self.validation + other.validation,
+            self.missing + other.missing,
+            self.train_cases + other.train_cases,
+        )
+
+
+def _rows(split: Split, features: np.ndarray) -> Rows:
+    """The labelled clips of a split, as heads take them."""
+    return Rows(features[split.rows], split.video_id, split.time)
+
+
+def _concatenate(first: Rows, second: Rows) -> Rows:
+    """The clips of both, in this order."""
+    join = getattr(first.features, "joined", None)  # rows on disk are not read to be joined
+    features = join(second.features) if join else np.concatenate([first.features, second.features])
+    return Rows(
+        features,
+        np.concatenate([first.video_id, second.video_id]),
+        np.concatenate([first.time, second.time]),
+    )
+
+
+def run_head(
+    head: str,
+    labelled: LabelledTask,
+    features: Mapping[str, np.ndarray],
+    *,
+    seeds: Sequence[int],
+    resample: str = "cases",
+    share: float = 1.0,
+) -> Answer:
+    """Trains a head per seed, chooses its hyper-parameter on validation cases and scores the test
+    units.
+
+    Args:
+      head: a name in HEADS.
+      labelled: the task with its labels.
+      features: split name -> float [M, D], rows as in the Features that the task was labelled by.
+      seeds: probe seeds.
+      resample: see train_weights.
+      share: of the training cases that are drawn per seed (few-shot); 1 = all, resampled as
+        `resample` says.
+
+    Raises:
+      ValueError: unknown head, NaN features, or a metric that is undefined on the validation cases.
+    """
+    if head not in HEADS:
+        raise ValueError(f"unknown head {head!r}; known: {', '.join(HEADS)}")
+    task = labelled.task
+    names = dict(zip(("train", "validation", "test"), task.splits, strict=True))
+    clips = {role: _rows(getattr(labelled, role), features[name]) for role, name in names.items()}
+    queries, cut = _concatenate(clips["validation"], clips["test"]), len(clips["validation"])
+    targets = one_hot(labelled, labelled.train.labels)
+    answers = []
+    for seed in seeds:
+        if share < 1:
+            weights = few_cases(labelled, seed, share)
+        else:
+            weights = train_weights(labelled, seed, resample)
+        values, scores = HEADS[head](
+            clips["train"], targets, weights, queries, task.multi_label, seed
+        )
+        pooled = labelled.pool(labelled.validation, scores[:, :cut])
+        quality = np.array([labelled.score(task.metric, labelled.validation, s) for s in pooled])
+        if np.isnan(quality).all():
+            raise RefusedTaskError(
+                f"task {task.name}: {task.metric} is undefined on the validation cases; it cannot "
+                "choose a hyper-parameter"
+            )
+        quality = np.nan_to_num(quality, nan=-np.inf)
+        best = len(quality) - 1 - int(np.argmax(quality[::-1]))  # ties: the most regularised
+        test = labelled.pool(labelled.test, scores[best, cut:])
+        counts = (
+            missing_classes(labelled, weights),
+            len(np.unique(labelled.train.case_id[weights > 0])),
+        )
+        chosen = (values[best],), (float(quality[best]),)
+        answers.append(Answer(test[None], *chosen, *((count,) for count in counts)))
+    return functools.reduce(Answer.joined, answers)
+
+
+def majority(labelled: LabelledTask) -> Answer:
+    """Answer of the majority class (or the labels' rates) of the training split's units: videos
+    count once each where videos are scored, however long they are."""
+    (training, _), (labels, _) = labelled.units(labelled.train), labelled.units(labelled.test)
+    row = baselines.majority_scores(
+        training, len(labels), len(labelled.classes), labelled.task.multi_label
+    )
+    return Answer(row[None])

@@ -1,0 +1,54 @@
+"""Pictures of the hardest cases, taken from the stored records."""
+
+import base64
+import hashlib
+import pathlib
+from collections.abc import Mapping
+
+from surgrec_jax.data.loading.decode import UndecodableFrameError
+from surgrec_jax.evaluation.vlm.column import picture
+from surgrec_jax.records.source import DamagedRecordError, Source
+
+SIDE = 200
+MAX_BYTES = 1 << 20
+
+
+def add_frames(
+    measured: dict, opened: Mapping[str, Mapping[str, Source]], folder: pathlib.Path
+) -> None:
+    """Writes a JPEG per example of `details["hardest"]` into `folder` and notes its file name.
+
+    Args:
+      measured: results of `summarise`; changed in place.
+      opened: source name -> split -> source.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for task in measured["tasks"]:
+        sources = opened.get(task["source"])
+        if sources is None:
+            continue
+        source = sources[task["splits"][2]]
+        for case in task["details"]["hardest"]:
+            for example in case["examples"]:
+                record, time = example["record"], example["time"]
+                key = f"{source.fingerprint} {record} {time} {SIDE}"
+                name = hashlib.sha256(key.encode()).hexdigest()[:20] + ".jpg"
+                if not (folder / name).exists():
+                    try:
+                        (folder / name).write_bytes(picture(source, record, time, SIDE))
+                    except (DamagedRecordError, UndecodableFrameError):
+                        continue  # the example stays, without a picture
+                example["frame"] = name
+
+
+def data_uri(folder: pathlib.Path, name: str | None) -> str | None:
+    """A frame as it is embedded in a page; None where there is none."""
+    if not name or pathlib.PurePath(name).name != name:
+        return None
+    path = folder / name
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        return None
+    data = path.read_bytes()
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

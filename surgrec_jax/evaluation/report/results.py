@@ -1,0 +1,200 @@
+"""The report's part about probe results: table, findings in words, bars with intervals, details."""
+
+from collections.abc import Mapping, Sequence
+
+from surgrec_jax.evaluation.benchmark.results import caption
+from surgrec_jax.evaluation.heads.rules import RULES
+from surgrec_jax.evaluation.metrics import registry
+from surgrec_jax.evaluation.report.page import card, details, html_table
+from surgrec_jax.evaluation.report.svg import Bar, bars, escape
+
+MODEL_COLOURS = 6  # classes m0..m5 of the page's style
+_HYPER = {"linear": "chosen L2", "ridge": "chosen L2", "knn": "chosen k"}
+
+
+def colours(models: Sequence[Mapping]) -> dict[str, str]:
+    """CSS class of each model of a results file: baselines have their own, encoders are
+    numbered."""
+    encoders = [model["name"] for model in models if model["kind"] == "encoder"]
+    return {
+        m["name"]: m["kind"] if m["kind"] in ("majority", "pixels", "random", "vlm")
+        else f"m{encoders.index(m['name']) % MODEL_COLOURS}"
+        for m in models
+    }  # fmt: skip
+
+
+def metric_name(task: Mapping) -> str:
+    return escape(task["metric"].replace("_", " "))
+
+
+def _multi_label(task: Mapping) -> bool:
+    return task["metric"] in registry.LABEL_WISE
+
+
+def percent(value: float | None, sign: str = "") -> str:
+    """In percent with one digit; what rounds to zero has no minus before it."""
+    return "undefined" if value is None else f"{100 * value:{sign}z.1f}"
+
+
+def span(interval: Mapping, sign: str = "") -> str:
+    if interval["low"] is None:
+        return "no interval: fewer than 2 cases"
+    return f"[{percent(interval['low'], sign)}, {percent(interval['high'], sign)}]"
+
+
+def verdict(entry: Mapping) -> str:
+    """ "better", "worse" or "open": does the interval of the paired difference to random exclude
+    0?"""
+    difference = entry["minus_random"]
+    if difference["low"] is None or difference["low"] <= 0 <= difference["high"]:
+        return "open"
+    return "better" if difference["low"] > 0 else "worse"
+
+
+def findings(results: Mapping, head: str) -> list[str]:
+    """One plain sentence per encoder: its difference to random on each task, whatever it is."""
+    sentences = []
+    several = len({task["source"] for task in results["tasks"]}) > 1
+    for model in results["models"]:
+        if model["kind"] != "encoder":
+            continue
+        groups: dict[str, list[str]] = {"better": [], "worse": [], "open": [], "undefined": []}
+        for task in results["tasks"]:
+            entry = task["heads"].get(head, {}).get(model["name"])
+            if entry is None or "minus_random" not in entry:
+                continue  # not measured: the report says so elsewhere
+            difference = entry["minus_random"]
+            title = f"{task['source']}: {task['name']}" if several else task["name"]
+            if difference["value"] is None:
+                groups["undefined"].append(title)
+                continue
+            text = f"{title} ({percent(difference['value'], '+')} {span(difference, '+')}"
+            if entry["std"] is not None and abs(difference["value"]) <= entry["std"]:
+                text += ", within the seeds' spread"
+            groups[verdict(entry)].append(text + ")")
+        words = {
+            "better": "better than random initialisation on",
+            "worse": "worse than random initialisation on",
+            "open": "no difference shown on",
+            "undefined": "score undefined on",
+        }
+        parts = [f"{words[key]} {', '.join(titles)}" for key, titles in groups.items() if titles]
+        if parts:
+            sentences.append(f"{model['name']}: {'; '.join(parts)}.")
+    return sentences
+
+
+def score_cell(entry: Mapping) -> str:
+    spread = "" if entry["std"] is None else f" ± {percent(entry['std'])}"
+    cell = f"<b>{percent(entry['mean'])}</b>{spread}"
+    cell += f'<span class="sub">{span(entry["interval"])}</span>'
+    difference = entry.get("minus_random")
+    if difference is not None and difference["value"] is not None:
+        css = {"better": "up", "worse": "down", "open": "soft"}[verdict(entry)]
+        cell += (
+            f'<span class="sub"><span class="{css}">{percent(difference["value"], "+")}</span> to '
+            "random "
+            f"{span(difference, '+')}</span>"
+        )
+    return cell
+
+
+def task_cell(task: Mapping) -> str:
+    test = task["counts"]["test"]
+    cell = (
+        f'<b>{escape(task["name"])}</b><span class="sub">{metric_name(task)}, '
+        f"{len(task['classes'])} {'labels' if _multi_label(task) else 'classes'}<br>"
+        f"{test['cases']:d} test cases, {test['videos']:d} videos, {test['clips']:d} clips</span>"
+    )
+    if task["unseen_test_classes"]:
+        unseen = escape(", ".join(task["unseen_test_classes"]))
+        cell += f'<span class="sub down">not in training: {unseen}</span>'
+    return cell
+
+
+def results_section(results: Mapping) -> str:
+    """The table, what it says in words, bars with intervals, and details per task."""
+    names = [model["name"] for model in results["models"]]
+    css = colours(results["models"])
+    heads = list(dict.fromkeys(head for task in results["tasks"] for head in task["heads"]))
+    what = "fine-tuned" if RULES[results["protocol"]["protocol"]].finetune else "frozen"
+    parts = [f"<h2>What the {what} encoders know</h2>"]
+    parts += [f'<p><span class="badge">{escape(note)}</span></p>' for note in results["notes"]]
+    sources = ", ".join(dict.fromkeys(task["source"] for task in results["tasks"]))
+    parts.append(
+        f'<p class="soft">Held-out cases of {escape(sources)}. {escape(caption(results))}</p>'
+    )
+    sentences = findings(results, heads[0])
+    if sentences:
+        items = "".join(f"<li>{escape(line)}</li>" for line in sentences)
+        parts.append(f'<ul class="findings">{items}</ul>')
+    for head in heads:
+        rows = [
+            [
+                task_cell(task),
+                *(score_cell(entries[n]) if n in entries else "-" for n in names),
+            ]
+            for task in results["tasks"]
+            if (entries := task["heads"].get(head))
+        ]
+        block = html_table([f"{head} probe", *names], rows)
+        parts.append(f'<div style="margin-top:14px">{card(block)}</div>')
+    panels = []
+    for task in results["tasks"]:
+        entries = task["heads"][heads[0]]
+        rows = [score_bar(name, entries[name], css[name]) for name in names if name in entries]
+        floor = next((row.value for row in rows if row.css == "majority"), None)
+        title = f'<h3>{escape(task["name"])}</h3><span class="sub">{metric_name(task)}, %</span>'
+        panels.append(card(title + bars(rows, floor)))
+    parts.append(f'<div class="grid2">{"".join(panels)}</div>')
+    parts.append(
+        f'<p class="soft small">{escape(heads[0])} probe. Whiskers: interval over test cases. '
+        "Dots: single seeds. Dashed: majority class.</p>"
+    )
+    parts += [task_details(task, names) for task in results["tasks"]]
+    return "".join(parts)
+
+
+def score_bar(name: str, entry: Mapping, css: str) -> Bar:
+    """A bar of a score with its interval and a dot per seed."""
+
+    def scaled(value):
+        return None if value is None else 100 * value
+
+    interval = entry["interval"]
+    dots = [100 * v for v in entry["seeds"] if v is not None] if len(entry["seeds"]) > 1 else []
+    return Bar(
+        name, scaled(entry["mean"]), scaled(interval["low"]), scaled(interval["high"]), dots, css
+    )
+
+
+def _chosen(values: Sequence[float | str]) -> str:
+    """HTML: each hyper-parameter once, with how many seeds chose it."""
+    words = [value if isinstance(value, str) else f"{value:.3g}" for value in values]
+    counted = ", ".join(
+        f"{word} ({n})" if (n := words.count(word)) > 1 else word for word in dict.fromkeys(words)
+    )
+    text = f'<span class="small" style="white-space:normal">{escape(counted)}</span>'
+    return text if words else "-"
+
+
+def task_details(task: Mapping, all_names: Sequence[str]) -> str:
+    """Every metric and class of a task, folded; a table per row of the main one."""
+    blocks = []
+    for head, entries in task["heads"].items():
+        names = [name for name in all_names if name in entries]
+        keys = list(entries[names[0]]["metrics"])
+        rows = [
+            [escape(key.replace("_", " ")), *(percent(entries[n]["metrics"][key]) for n in names)]
+            for key in keys
+        ]
+        rows.append([_HYPER.get(head, "chosen"), *(_chosen(entries[n]["chosen"]) for n in names)])
+        measure = "average_precision" if _multi_label(task) else "recall"
+        for label in task["classes"]:
+            each = [entries[n]["per_class"][label] for n in names]
+            rows.append([
+                f"{escape(measure.replace('_', ' '))} of {escape(label)} ({each[0]['support']:d})",
+                *("-" if e[measure] is None else percent(e[measure]) for e in each),
+            ])  # fmt: skip
+        blocks.append(html_table([head, *names], rows))
+    return details(f"{task['name']}: all metrics and classes", card("<br>".join(blocks)))

@@ -1,0 +1,183 @@
+"""One self-contained HTML page about training runs and their probe.
+
+`python -m surgrec_jax.evaluation.report --runs RUN [RUN ...] --probe RESULTS.json --out PAGE.html`
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+
+from surgrec_jax.evaluation.benchmark import results as results_lib
+from surgrec_jax.evaluation.report.page import card, details, page, pairs
+from surgrec_jax.evaluation.report.results import MODEL_COLOURS, results_section
+from surgrec_jax.evaluation.report.run_logs import RunLog, read_run
+from surgrec_jax.evaluation.report.svg import Curve, curves, escape
+from surgrec_jax.objectives import OBJECTIVES
+from surgrec_jax.safety import files, untrusted
+from surgrec_jax.safety.errors import run_command
+from surgrec_jax.safety.terminal import escape_output
+
+# (title, keys of metrics.jsonl, one chart per run instead of all runs in one)
+_CURVES = (
+    ("training loss", "loss", True),
+    ("feature standard deviation (collapse: falls to 0)", "feature_std", False),
+    ("effective rank of features (collapse: falls to 1)", "effective_rank", False),
+    ("mean cosine between clips (collapse: rises to 1)", "mean_cosine", False),
+    ("gradient norm", "grad_norm", False),
+    ("learning rate", "lr", False),
+    ("clips per second", "clips_per_s", False),
+    ("share of time waiting for data", "data_wait", False),
+)
+
+
+def curves_section(runs: Sequence[RunLog]) -> str:
+    """Loss, collapse monitors, throughput and online probes of the runs."""
+    css = {run.name: f"m{i % MODEL_COLOURS}" for i, run in enumerate(runs)}
+
+    def chart(title: str, key: str, chosen: Sequence[RunLog]) -> str:
+        drawn = curves(
+            [Curve(r.name, *r.curves[key], css[r.name]) for r in chosen if key in r.curves]
+        )
+        return card(f"<h3>{escape(title)}</h3>{drawn}") if drawn else ""
+
+    panels = []
+    for title, key, separate in _CURVES:
+        if separate:  # losses of different objectives are no common scale
+            panels += [chart(f"{run.name}: {title}", key, [run]) for run in runs]
+        else:
+            panels.append(chart(title, key, runs))
+    probes = sorted({key for run in runs for key in run.curves if key.startswith("probe/")})
+    panels += [chart(key.removeprefix("probe/").replace("/", " · "), key, runs) for key in probes]
+    drawn = "".join(panels)
+    if not drawn:
+        return ""
+    legend = "".join(f'<span class="{css[run.name]}">{escape(run.name)}</span>' for run in runs)
+    probe_note = (
+        '<p class="soft small">The charts named after a task are online probes: balanced accuracy '
+        'on validation cases with '
+        "fixed hyper-parameters, made during training.</p>" if probes else ""
+    )  # fmt: skip
+    return (
+        f'<h2>Training</h2><div class="legend">{legend}</div><p class="soft small">Over training '
+        "steps.</p>"
+        f'<div class="grid3">{drawn}</div>{probe_note}'
+    )
+
+
+def pictures_section(runs: Sequence[RunLog]) -> str:
+    """Images the runs wrote (reconstructions, feature maps): first and last of each kind."""
+    figures = []
+    for run in runs:
+        objective = OBJECTIVES.get(str((run.config or {}).get("objective")))
+        rows = ", ".join(objective.rows) if objective else ""
+        for picture in run.pictures:
+            step = f", step {picture.step}" if picture.step >= 0 else ""
+            what = picture.name or rows
+            text = escape(f"{run.name}{step}{': ' if what else ''}{what}")
+            figures.append(
+                card(
+                    f'<figure><img src="{picture.uri}" '
+                    f'alt="{text}"><figcaption>{text}</figcaption></figure>'
+                )
+            )
+    return f'<h2>What they see</h2><div class="grid2">{"".join(figures)}</div>' if figures else ""
+
+
+def runs_section(runs: Sequence[RunLog], results: Mapping | None, facts: Mapping) -> str:
+    """Configs, environments, what was missing, and how the probe was done."""
+    parts = ["<h2>How it was made</h2>"]
+    if facts:
+        parts.append(pairs(dict(facts)))
+    for run in runs:
+        folded = ""
+        for title, value in (
+            ("configuration", run.config),
+            ("environment, one entry per start", run.environment),
+        ):
+            if value is not None:
+                text = json.dumps(value, indent=1, sort_keys=True, default=str)
+                folded += details(title, f"<pre>{escape(text)}</pre>")
+        notes = "".join(f'<p class="soft small">{escape(note)}</p>' for note in run.notes)
+        parts.append(
+            "<div "
+            f'style="margin-top:14px">{card(f"<h3>{escape(run.name)}</h3>{folded}{notes}")}</div>'
+        )
+    if results is not None:
+        shown = {
+            k: results[k]
+            for k in ("created", "seconds", "data", "protocol", "environment", "models")
+        }
+        text = json.dumps(shown, indent=1, sort_keys=True)
+        block = details("protocol, models and versions", f"<pre>{escape(text)}</pre>")
+        parts.append(f'<div style="margin-top:14px">{card(f"<h3>probe</h3>{block}")}</div>')
+    return "".join(parts)
+
+
+def build_report(
+    runs: Sequence[RunLog],
+    results: Mapping | None,
+    *,
+    title: str,
+    lead: str = "",
+    facts: Mapping = {},
+) -> str:
+    """The page as HTML text.
+
+    Args:
+      runs: training runs; may be empty.
+      results: content of a results.json, or None.
+      title, lead: plain text above everything.
+      facts: more names and values for the last section (machine, total duration, ...).
+    """
+    body = [f"<h1>{escape(title)}</h1>"]
+    if lead:
+        body.append(f'<p class="soft">{escape(lead)}</p>')
+    if results is not None:
+        body.append(results_section(results))
+    body += [pictures_section(runs), curves_section(runs), runs_section(runs, results, facts)]
+    return page(title, "\n".join(part for part in body if part))
+
+
+def write_report(path: str | os.PathLike, text: str) -> pathlib.Path:
+    """Writes the page whole or not at all."""
+    files.write_text(path, text)
+    return pathlib.Path(path)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m surgrec_jax.evaluation.report", description=__doc__
+    )
+    parser.add_argument("--runs", nargs="*", default=[], help="workdirs of training runs")
+    parser.add_argument("--probe", help="results.json of surgrec_jax.probe")
+    parser.add_argument("--out", required=True, help="the page to write")
+    parser.add_argument("--title", default="surgrec_jax: quickstart")
+    parser.add_argument("--lead", default="", help="a sentence under the title")
+    parser.add_argument(
+        "--fact", action="append", default=[], metavar="NAME=VALUE", help="repeatable"
+    )
+    args = parser.parse_args(argv)
+    wrong = [fact for fact in args.fact if "=" not in fact]
+    if wrong:
+        parser.error(f"--fact {wrong[0]!r} is not NAME=VALUE")
+
+    def work() -> int:
+        results = results_lib.read_json(args.probe) if args.probe else None
+        runs = [read_run(folder) for folder in args.runs]
+        facts = dict(fact.split("=", 1) for fact in args.fact)
+        with untrusted.interpreting(" or ".join(filter(None, [args.probe, *args.runs]))):
+            text = build_report(runs, results, title=args.title, lead=args.lead, facts=facts)
+        print(write_report(args.out, text))
+        return 0
+
+    if code := run_command("surgrec_jax.evaluation.report", work, failed=2):
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    escape_output()
+    main()

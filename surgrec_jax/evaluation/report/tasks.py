@@ -1,0 +1,158 @@
+"""The report's part about one task: bars, audit, confusion, ribbons, hardest cases, all metrics."""
+
+import pathlib
+from collections.abc import Mapping
+
+from surgrec_jax.evaluation.report.frames import data_uri
+from surgrec_jax.evaluation.report.page import card
+from surgrec_jax.evaluation.report.results import percent, score_bar, task_details
+from surgrec_jax.evaluation.report.svg import bars, escape
+from surgrec_jax.evaluation.report.svg_tasks import class_legend, confusion, ribbons
+
+
+def task_section(
+    task: Mapping, results: Mapping, css: Mapping[str, str], frames: pathlib.Path
+) -> str:
+    """All about one task as HTML."""
+    names = [model["name"] for model in results["models"]]
+    title = f"{task['source']}: {task['name']}"
+    test = task["counts"]["test"]
+    about = (
+        f"{task['metric'].replace('_', ' ')}, unit {task['unit']}; {len(task['classes'])} classes; "
+        f"test: {test['cases']:d} cases, {test['videos']:d} videos, {test['clips']:d} clips; "
+        f"training: {task['counts']['train']['cases']:d} cases"
+    )
+    return (
+        f'<section><h3>{escape(title)}</h3><span class="sub">{escape(about)}</span>'
+        f"{_chips(task, results)}"
+        f'<div class="grid2">{_bars(task, names, css)}{_confusion(task)}</div>'
+        f"{_ribbons(task)}{_hardest(task, frames)}{task_details(task, names)}</section>"
+    )
+
+
+def _chips(task: Mapping, results: Mapping) -> str:
+    """The audit's verdict, and what was left out, as small labels."""
+    chips = []
+    verdict = results["audit"].get(task["source"], {})
+    if "failed" in verdict:
+        chips.append(("bad", f"audit failed: {verdict['failed']}"))
+    findings = verdict.get("findings", [])
+    track = task["track"].rstrip("*")
+    for finding in findings:
+        label, colon, _ = finding["text"].partition(":")
+        if finding["rule"] == "unseen_classes" and colon and not label.startswith(track):
+            continue  # about another label of the data set
+        chips.append(("bad", f"{finding['rule'].replace('_', ' ')}: {finding['text']}"))
+    if verdict and not chips:
+        chips.append(("good", "audit: no rule broken"))
+    chips += [("bad", f"splits leak: {text}") for text in task["leaks"]]
+    if task["unseen_test_classes"]:
+        unseen = ", ".join(task["unseen_test_classes"])
+        chips.append(
+            ("bad", f"classes of test without a training example, kept as errors: {unseen}")
+        )
+    for role, counts in task["counts"].items():
+        if counts["unlabelled_clips"]:
+            text = f"{role}: {counts['unlabelled_clips']:d} clips without label left out"
+            if counts["unlabelled_videos"]:
+                text += f", {counts['unlabelled_videos']:d} videos wholly"
+            chips.append(("", text))
+    return "<div>" + "".join(
+        f'<span class="chip {css}">{escape(text)}</span>' for css, text in chips
+    ) + "</div>"  # fmt: skip
+
+
+def _bars(task: Mapping, names, css: Mapping[str, str]) -> str:
+    row, entries = next(iter(task["heads"].items()))
+    shown = [name for name in names if name in entries]
+    drawn = [score_bar(name, entries[name], css[name]) for name in shown]
+    floor = entries.get("majority", {}).get("mean")
+    metric = escape(task["metric"].replace("_", " "))
+    text = "Whiskers: interval over test cases. Dots: seeds. Dashed: majority class."
+    return card(
+        f'<b class="small">{escape(row)}, {metric}, %</b>'
+        f"{bars(drawn, None if floor is None else 100 * floor)}"
+        f'<span class="sub">{text}</span>'
+    )
+
+
+def _confusion(task: Mapping) -> str:
+    matrices, leader = task["details"]["confusion"], task["details"]["leader"]
+    if leader not in matrices:
+        return _per_label(task)
+    return card(
+        f'<b class="small">{escape(leader)}: rows true, columns predicted, % of the row</b>'
+        f"{confusion(matrices[leader], task['classes'])}"
+    )
+
+
+def _per_label(task: Mapping) -> str:
+    """Average precision of each label, where several may apply."""
+    row, leader = task["details"]["row"], task["details"]["leader"]
+    per_class = task["heads"][row][leader]["per_class"]
+    key = "average_precision" if task["metric"] != "" and any(
+        "average_precision" in value for value in per_class.values()
+    ) else "recall"  # fmt: skip
+    ranked = sorted(per_class.items(), key=lambda item: -item[1]["support"])[:16]
+    lines = "".join(
+        f"<tr><td>{escape(name)}</td><td>{value['support']:d}</td>"
+        f"<td>{'-' if value[key] is None else percent(value[key])}</td></tr>"
+        for name, value in ranked
+    )
+    head = f"<tr><th>{escape(leader)}</th><th>test clips</th><th>{key.replace('_', ' ')}</th></tr>"
+    return card(f"<table><thead>{head}</thead><tbody>{lines}</tbody></table>")
+
+
+def _ribbons(task: Mapping) -> str:
+    entries = task["details"]["ribbons"]
+    if not entries:
+        return ""
+    used, drawn = [], []
+    for entry in entries:
+        used += [int(s[0]) for row in (entry["truth"], *entry["predictions"].values()) for s in row]
+        title = (
+            f"{entry['video']} ({task['details']['leader']}: {percent(entry['accuracy'])} % right)"
+        )
+        chart = ribbons(entry["truth"], entry["predictions"], task["classes"])
+        drawn.append(f'<p class="small soft">{escape(title)}</p>{chart}')
+    return (
+        '<div style="margin-top:14px">'
+        + card(
+            f'<b class="small">Along test videos, from the worst to the best of '
+            f"{escape(task['details']['leader'])}, first seed</b>"
+            + class_legend(task["classes"], used)
+            + "".join(drawn)
+        )
+        + "</div>"
+    )
+
+
+def _hardest(task: Mapping, frames: pathlib.Path) -> str:
+    cases = task["details"]["hardest"]
+    if not cases:
+        return ""
+    parts = []
+    for case in cases:
+        figures = []
+        for example in case["examples"]:
+            uri = data_uri(frames, example.get("frame"))
+            image = f'<img src="{uri}" alt="">' if uri else ""
+            at = "" if example["time"] is None else f" at {example['time']:.0f} s"
+            figures.append(
+                f"<figure>{image}<figcaption>{escape(example['video'])}{at}<br>true: "
+                f"<b>{escape(example['truth'])}</b><br>answer: {escape(example['answer'])}"
+                "</figcaption></figure>"
+            )
+        error = f"error {percent(case['error'])} % of {case['units']:d}"
+        parts.append(
+            f'<div><p class="small"><b>{escape(case["case"])}</b> '
+            f'<span class="soft">{error}</span></p>'
+            f'<div class="frames">{"".join(figures)}</div></div>'
+        )
+    leader = escape(task["details"]["leader"])
+    return (
+        '<div style="margin-top:14px">'
+        + card(f'<b class="small">Hardest test cases of {leader}, its surest errors</b>'
+               + f'<div class="cases">{"".join(parts)}</div>')
+        + "</div>"
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The questions of the benchmark: tasks, their lists, labelled features."""

@@ -1,0 +1,1 @@
+"""Trained models as functions: clips in, features or class probabilities out."""

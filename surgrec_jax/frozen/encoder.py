@@ -1,0 +1,255 @@
+"""A frozen encoder with its preprocessing: uint8 clips in, features out."""
+
+import dataclasses
+import functools
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from surgrec_jax import checkpoint, sharding
+from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.models.vit import encode, init_encoder, pool
+from surgrec_jax.safety import untrusted
+from surgrec_jax.safety.errors import ConfigError
+
+Params = dict[str, Any]
+
+
+def default_compute() -> Compute:
+    """bfloat16 on accelerators, float32 on the CPU, where bfloat16 is slower."""
+    return Compute(dtype=jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+
+
+class Encoder:
+    """Features of video clips.
+
+    Attributes:
+        name: what reports call it.
+        config: its architecture; `config.num_frames` frames of `config.image_size`.
+        fps: frames per second of the clips it was trained on.
+        meta: what its checkpoint says of it, {} for a random one.
+        params: its parameters, a pure dict.
+    """
+
+    def __init__(
+        self,
+        config: ViTConfig,
+        params: Params,
+        *,
+        fps: float,
+        name: str,
+        meta: dict[str, Any] | None = None,
+        compute: Compute | None = None,
+        batch_size: int = 32,
+    ):
+        self.config, self.params, self.fps, self.name = config, params, fps, name
+        self.meta, self.batch_size = meta or {}, batch_size
+        self.compute = compute or default_compute()
+
+    @property
+    def width(self) -> int:
+        """Size of a feature vector, D."""
+        return self.config.width
+
+    @property
+    def clip(self) -> tuple[int, int, float]:
+        """(frames, side in pixels, frames per second) of the clips it takes.
+
+        Raises:
+            ValueError: they are not square; `config.image_size` has both sides.
+        """
+        height, width = self.config.image_size
+        if height != width:
+            raise ConfigError(
+                f"{self.name} takes clips of {height} x {width} pixels, where square ones are "
+                "wanted; import it with --resize_to=FRAMESxSIDExSIDE"
+            )
+        return self.config.num_frames, height, self.fps
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of architecture and weights: equal exactly where the features are."""
+        digest = hashlib.sha256(repr((self.config, self.fps)).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
+            digest.update(jax.tree_util.keystr(path).encode())
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        return digest.hexdigest()[:16]
+
+    def tokens(self, video: np.ndarray) -> np.ndarray:
+        """uint8 clips [B, T, H, W, 3] -> float32 tokens [B, N, D] after the final norm.
+
+        Raises:
+            ValueError: no array, or clips of another shape or dtype than the encoder takes.
+        """
+        return self.batched(_tokens, video)
+
+    def features(self, video: np.ndarray) -> np.ndarray:
+        """uint8 clips [B, T, H, W, 3] -> float32 features [B, D], the mean over tokens.
+
+        Raises:
+            ValueError: no array, or clips of another shape or dtype than the encoder takes.
+        """
+        return self.batched(_features, video)
+
+    def batched(self, function, video: np.ndarray) -> np.ndarray:
+        """function(config, compute, params, video [batch, ...]) over clips, batch by batch, shared
+        by this process's devices. Raises ValueError as `tokens`."""
+        expected = (self.config.num_frames, *self.config.image_size, 3)
+        takes = f"{self.name} takes uint8 clips [B, {', '.join(map(str, expected))}]"
+        if not isinstance(video, (np.ndarray, jax.Array)):
+            raise ValueError(f"{takes} as a NumPy array, not a {type(video).__name__}")
+        if video.shape[1:] != expected or video.dtype != np.uint8:
+            raise ValueError(f"{takes}, not {video.dtype} {list(video.shape)}")
+        parts = []
+        mesh, params = self._placed
+        size = -(-self.batch_size // mesh.size) * mesh.size
+        with jax.set_mesh(mesh):
+            for start in range(0, max(len(video), 1), size):
+                part = video[start : start + size]
+                # One compiled shape: the last batch is filled up and cut again.
+                padding = [(0, size - len(part))] + [(0, 0)] * (video.ndim - 1)
+                whole = jax.device_put(np.pad(part, padding), sharding.batch_sharding(mesh))
+                out = function(self.config, self.compute, params, whole)
+                parts.append(np.asarray(out)[: len(part)])
+        return np.concatenate(parts)
+
+    @functools.cached_property
+    def _placed(self) -> tuple[Mesh, Params]:
+        """A mesh over this process's devices, which share every batch, and the parameters there."""
+        mesh = sharding.make_mesh(devices=jax.local_devices())
+        return mesh, jax.device_put(self.params, sharding.replicated(mesh))
+
+
+# Compiled once per architecture, not per encoder: a probe looks at several of the same shape.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _tokens(config: ViTConfig, compute: Compute, params: Params, video: jax.Array) -> jax.Array:
+    return encode(config, compute, params, video).astype(jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _features(config: ViTConfig, compute: Compute, params: Params, video: jax.Array) -> jax.Array:
+    tokens = encode(config, compute, params, video).astype(jnp.float32)
+    return pool(config, compute, params, tokens).astype(jnp.float32)
+
+
+_init = functools.partial(jax.jit, static_argnums=0)(init_encoder)
+
+
+def load_encoder(
+    path: str | Path, *, step: int | None = None, compute: Compute | None = None
+) -> Encoder:
+    """The encoder of a checkpoint: the EMA target where the objective has one.
+
+    Args:
+        path: a workdir, or one step's folder in its checkpoints.
+        step: of a workdir; None for the newest.
+
+    Raises:
+        CheckpointError: no checkpoint, a damaged one, or one of another format.
+    """
+    location = checkpoint.find(path, step)
+    meta = checkpoint.read_meta(location)
+    config = config_from_meta(meta)
+    shapes = jax.eval_shape(lambda: init_encoder(config, jax.random.key(0)))
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), shapes)
+    with untrusted.interpreting(location.path / "meta.json", error_type=checkpoint.CheckpointError):
+        tree = "target_params" if meta["uses_target"] else "params"
+        name, fps = f"{meta['objective']} {meta['name']} step {location.step}", meta["fps"]
+        if not 0 < fps < math.inf:
+            raise ValueError(f"fps={fps!r}")
+    params = checkpoint.restore_state(location, {tree: {"encoder": shapes}})[tree]["encoder"]
+    return Encoder(config, params, fps=fps, name=name, meta=meta, compute=compute)
+
+
+def config_from_meta(meta: dict[str, Any]) -> ViTConfig:
+    """The architecture a checkpoint records; JSON has lists where it has tuples.
+
+    Raises:
+        CheckpointError: it describes none, or one that cannot be.
+    """
+    with untrusted.interpreting(
+        f"the checkpoint {meta.get('name')!r}", error_type=checkpoint.CheckpointError
+    ):
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["encoder"].items()}
+        config = ViTConfig(**{k: _as_declared(k, v) for k, v in fields.items()})
+        pixels = config.num_frames * math.prod(config.image_size)
+        if pixels > MAX_CLIP_PIXELS:
+            raise ValueError(f"clips of {pixels} pixels, more than {MAX_CLIP_PIXELS}")
+    return config
+
+
+def _as_declared(name: str, value: Any) -> Any:
+    """A field of ViTConfig. Raises ValueError where it is of another type, or a size below 1."""
+    like = _LIKE[name]
+    if name == "position_grid" and value is None:
+        return None
+    if isinstance(like, tuple):
+        if not isinstance(value, tuple) or len(value) != len(like):
+            raise ValueError(f"{name}={value!r}: {len(like)} numbers are asked for")
+        least = {"image_size": 1, "position_grid": 0}.get(name, -math.inf)
+        fits = all(
+            type(x) in (int, type(y)) and x >= least for x, y in zip(value, like, strict=True)
+        )
+    elif isinstance(like, bool | str):
+        fits = type(value) is type(like)
+    elif isinstance(like, float):
+        fits = type(value) in (int, float) and value >= 0
+    else:
+        fits = type(value) is int and value >= min(1, like)
+    if not fits:
+        raise ValueError(f"{name}={value!r} is no such value as {like!r}")
+    return value
+
+
+# A value of every field, for its type; a clip of 64 frames of 1024 x 1024 has a quarter of the most
+# pixels.
+_LIKE = dataclasses.asdict(ViTConfig(192, 12, 3, 768, position_grid=(8, 14, 14)))
+MAX_CLIP_PIXELS = 2**28
+
+
+def check_architecture(meta: dict[str, Any], config: ViTConfig) -> None:
+    """Refuses a checkpoint whose weights mean something else than a config says.
+
+    Shapes cannot tell tiled from interleaved rotary positions, or one epsilon from another.
+
+    Raises:
+        CheckpointError: the fields that differ, with both values.
+    """
+    saved = config_from_meta(meta)
+    different = [
+        f"{field.name}: {getattr(saved, field.name)!r} in the checkpoint, "
+        f"{getattr(config, field.name)!r} asked for"
+        for field in dataclasses.fields(ViTConfig)
+        if field.name != "init" and getattr(saved, field.name) != getattr(config, field.name)
+    ]
+    if different:
+        raise checkpoint.CheckpointError(
+            f"{meta['name']} is an encoder of another architecture ({'; '.join(different)}); set "
+            "config.model to the checkpoint's values"
+        )
+
+
+def random_encoder(like: Encoder, seed: int = 0) -> Encoder:
+    """An encoder of the same shape and preprocessing with fresh weights: the baseline of probes."""
+    params = _init(like.config, jax.random.key(seed))
+    name = f"random init, seed {seed}"
+    return Encoder(
+        like.config,
+        params,
+        fps=like.fps,
+        name=name,
+        compute=like.compute,
+        batch_size=like.batch_size,
+    )
+
+
+def meta_of(config: ViTConfig, *, fps: float) -> dict[str, Any]:
+    """What `load_encoder` needs to know, as JSON values."""
+    return {"encoder": dataclasses.asdict(config), "fps": fps}

@@ -1,0 +1,25 @@
+"""What the weights of a checkpoint have seen: all data that they were trained on.
+
+A checkpoint's "sources" are those of its run and, of a run that began with another's weights, those
+behind them. The latter carry "through", the checkpoint they came by; one that does not say what it
+was trained on is an entry without a split. So a score of a fine-tuned encoder is still held against
+its pretraining (`audits.Audits.overlap`).
+"""
+
+from typing import Any
+
+
+def earlier(meta: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of a checkpoint's sources that its run took over with another's weights."""
+    return [entry for entry in meta["sources"] if "through" in entry]
+
+
+def complete(meta: dict[str, Any]) -> bool:
+    """Does a checkpoint say of all that its weights were trained on?"""
+    sources = meta.get("sources")
+    if not isinstance(sources, list) or not sources:
+        return False
+    config = meta.get("config", {})
+    if config.get("init_from") and config.get("init_weights", True) and not earlier(meta):
+        return False  # written before this was recorded
+    return all("split" in entry for entry in sources)

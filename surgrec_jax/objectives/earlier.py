@@ -1,0 +1,43 @@
+"""What configs and checkpoints of earlier versions leave out, told from what they do have."""
+
+from typing import Any
+
+from surgrec_jax.models.presets import MAE_DECODERS
+from surgrec_jax.safety.errors import ConfigError
+
+
+def complete_config(config: dict[str, Any]) -> dict[str, Any]:
+    """A workdir's config with the values that were no choice yet when it was written."""
+    if isinstance(config.get("classify"), dict):
+        config["classify"].setdefault("frame", "centre")
+    return config
+
+
+def parts_of(meta: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """`Objective.parts` of a checkpoint: as its meta records them, or from its config where it is
+    of a time when only imports recorded them.
+
+    Raises:
+        ConfigError: it records none, and is of no objective of that time.
+    """
+    if "parts" in meta:
+        return meta["parts"]
+    config = meta["config"]
+    if config["objective"] == "mae":
+        usual = MAE_DECODERS.get(config["model"]["preset"], (None, None, None))
+        given = config["mae"]
+        sizes = {
+            k: given.get(f"decoder_{k}") or v
+            for k, v in zip(("depth", "width", "heads"), usual, strict=True)
+        }
+        return {"decoder": sizes | {"mlp_dim": given.get("decoder_mlp_dim")}}
+    if config["objective"] == "jepa":
+        given = config["jepa"]
+        sizes = {k: given[f"predictor_{k}"] for k in ("depth", "width", "heads")}
+        return {"predictor": sizes | {"num_masks": len(given["masks"])}}
+    if config["objective"] == "classify":
+        return {"head": meta["classifier"]["head"]}
+    raise ConfigError(
+        f"the checkpoint {meta.get('name')!r} (objective {config['objective']!r}) does not say "
+        "which parts it has; leave out --whole for the encoder alone"
+    )

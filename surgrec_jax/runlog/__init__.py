@@ -1,0 +1,1 @@
+"""The files a run writes of itself: metrics, TensorBoard, pictures, health, environment."""

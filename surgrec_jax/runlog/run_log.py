@@ -1,0 +1,97 @@
+"""Writes a run's metrics as they come off the device, one step late, and stops broken runs."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from surgrec_jax.runlog import metrics
+from surgrec_jax.runlog.health import Health
+
+
+class RunLog:
+    """Metrics file, TensorBoard and progress line of one run; quiet on all processes but the first.
+
+    Reading a step's values only when the next step is under way keeps the device busy.
+
+    Args:
+        first: the step the run continues from.
+        skipped: how many of the steps before were not finite and so no update.
+        total: steps of the whole run.
+        schedules: name -> function of the optimizer's updates so far, logged beside what the step
+            returns.
+        health: judges every step's values.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        name: str,
+        first: int,
+        skipped: int,
+        total: int,
+        batch_size: int,
+        every: int,
+        schedules: dict[str, Any],
+        health: Health,
+    ):
+        self._workdir, self._every, self._total, self._schedules = workdir, every, total, schedules
+        self._health, self._skipped = health, skipped
+        self._lead = jax.process_index() == 0
+        self._writer = metrics.MetricsWriter(workdir, first) if self._lead else None
+        self._line = metrics.ProgressLine(total, name)
+        self._pending: tuple[int, dict[str, jax.Array], dict[str, np.ndarray]] | None = None
+        self.clock = metrics.Clock(batch_size)
+
+    def add(self, step: int, values: dict[str, jax.Array], ids: dict[str, np.ndarray]) -> None:
+        """Takes the values of a step that was just started, and reads those of the one before.
+
+        Args:
+            ids: draw, source and record of every clip of this process, for the case of trouble.
+
+        Raises:
+            NonFiniteError: the step before broke, and that is one too many.
+        """
+        self.flush()
+        self._pending = step, values, ids
+        self.clock.tick()
+
+    def flush(self) -> None:
+        """Reads what is pending; blocks until its step is done. Raises NonFiniteError."""
+        if self._pending is None:
+            return
+        step, values, ids = self._pending
+        self._pending = None
+        values = {k: float(v) for k, v in jax.device_get(values).items()}
+        finite = bool(values.pop("finite"))
+        flags = self._health.look(step, finite, values, ids)
+        if flags:
+            self.event(step, flags)
+        if not finite or (step % self._every and step != self._total):
+            return
+        updates = step - 1 - self._skipped - self._health.nonfinite
+        values |= {k: float(f(updates)) for k, f in self._schedules.items()}
+        values |= self.clock.read()
+        self.event(step, values)
+        if self._lead:
+            left = self.clock.seconds_left(self._total - step)
+            self._line.show(step, values, left, self._health.notes)
+
+    def event(self, step: int, values: dict[str, float]) -> None:
+        """A line of the metrics file."""
+        if self._writer:
+            self._writer.write(step, values)
+
+    def say(self, text: str) -> None:
+        """A line on the terminal."""
+        if self._lead:
+            self._line.say(text)
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        if self._writer:
+            self._writer.close()
+        if self._lead:
+            self._line.close()

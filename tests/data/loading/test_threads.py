@@ -1,0 +1,51 @@
+import pickle
+import threading
+import time
+
+import pytest
+
+from surgrec_jax.data.loading.threads import Threads
+
+
+@pytest.mark.parametrize("num_threads", [0, 1, 3])
+def test_every_number_is_called_once(num_threads):
+    threads, called = Threads(num_threads), []
+    pickle.loads(pickle.dumps(threads)).run(called.append, 20)
+    assert sorted(called) == list(range(20))
+    threads.close()
+
+
+def test_the_first_number_that_failed_is_reported():
+    threads = Threads(2)
+
+    def fail(i):
+        if i >= 3:
+            raise ValueError(f"number {i}")
+
+    for _ in range(20):
+        with pytest.raises(ValueError, match="number 3"):
+            threads.run(fail, 50)
+    threads.close()
+
+
+def test_closing_while_others_run_leaves_no_thread_behind():
+    """Two callers, as Grain has two batches under way; both must return."""
+    for k in range(30):
+        threads, ends = Threads(2), []
+
+        def call(threads=threads, ends=ends):
+            try:
+                threads.run(lambda i: time.sleep(0.001), 30)
+                ends.append(None)
+            except RuntimeError as e:
+                ends.append(str(e))
+
+        callers = [threading.Thread(target=call, daemon=True) for _ in range(2)]
+        for caller in callers:
+            caller.start()
+        time.sleep(0.0005 * k)
+        threads.close()
+        for caller in callers:
+            caller.join(10)
+        assert len(ends) == 2 and set(ends) <= {None, "the batches were closed"}
+        assert not [t for t in threading.enumerate() if t.name.startswith("clips")]

@@ -1,0 +1,42 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_builders.common.source.splits import split_by_case
+
+USUAL = {"train": 0.8, "val": 0.1, "test": 0.1}
+
+
+def test_written_down():
+    """A split, once published, must not change: these were dealt by the first version."""
+    cases = [f"case{k:02d}" for k in range(10)]
+    dealt = split_by_case(cases, USUAL, seed=7)
+    assert dealt == {**dict.fromkeys(cases, "train"), "case06": "val", "case07": "test"}
+    assert split_by_case(reversed(cases + cases), USUAL, seed=7) == dealt
+    assert split_by_case(cases, USUAL, seed=8) != dealt
+
+
+@given(
+    count=st.integers(0, 60),
+    parts=st.lists(st.integers(0, 10), min_size=1, max_size=4).filter(any),
+    seed=st.integers(0, 10**6),
+)
+def test_counts(count, parts, seed):
+    fractions = {f"s{k}": part / sum(parts) for k, part in enumerate(parts)}
+    dealt = split_by_case([str(k) for k in range(count)], fractions, seed)
+    assert len(dealt) == count
+    wanted = [name for name, fraction in fractions.items() if fraction > 0]
+    counts = {name: list(dealt.values()).count(name) for name in fractions}
+    for name, fraction in fractions.items():
+        if fraction == 0:
+            assert counts[name] == 0
+        elif count >= len(wanted):
+            assert counts[name] >= 1
+        assert abs(counts[name] - fraction * count) < max(1, len(wanted))
+
+
+def test_bad_fractions():
+    with pytest.raises(ValueError, match="add up"):
+        split_by_case(["a"], {"train": 0.5})
+    with pytest.raises(ValueError, match="between"):
+        split_by_case(["a"], {"train": 1.5, "val": -0.5})
