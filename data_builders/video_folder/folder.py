@@ -1,10 +1,15 @@
 """Walks a tree of folders for videos; trusts neither names nor links."""
 
+import dataclasses
 import os
 import re
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from data_builders.common.video.dicom import is_dicom
+from data_builders.common.video.images import IMAGE_SUFFIXES
+from data_builders.common.video.kinds import is_video
 from data_builders.video_folder.joining import FolderVideo
 from data_builders.video_folder.parts import menu
 from surgrec_jax.records.errors import BuildError, safe_text
@@ -12,14 +17,47 @@ from surgrec_jax.records.errors import BuildError, safe_text
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
-        *("3gp", "avi", "dv", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg"),
-        *("mts", "mxf", "ogv", "ts", "vob", "webm", "wmv"),
+        *("264", "265", "3g2", "3gp", "asf", "avc", "avi", "divx", "dv", "evo", "f4v", "flv"),
+        *("h264", "h265", "hevc", "ivf", "m1v", "m2p", "m2t", "m2ts", "m2v", "m4v", "mjpeg"),
+        *("mjpg", "mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mpv", "mts", "mxf", "ogm", "ogv"),
+        *("qt", "rm", "rmvb", "tod", "trp", "ts", "vob", "vro", "webm", "wmv", "wtv", "y4m"),
     )
 )
+# What lies beside videos and is none; everything else is looked into.
+OTHER_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("csv", "tsv", "txt", "json", "jsonl", "xml", "yaml", "yml", "md", "html", "htm", "log"),
+        *("xls", "xlsx", "ods", "doc", "docx", "odt", "ppt", "pptx", "pdf", "rtf", "ini", "cfg"),
+        *("eaf", "boris", "anvil", "textgrid", "srt", "vtt", "ass", "sub", "idx", "thm", "xmp"),
+        *("npy", "npz", "mat", "h5", "hdf5", "pkl", "pt", "pth", "py", "ipynb", "sh", "m", "r"),
+        *("wav", "mp3", "m4a", "aac", "flac", "wma", "ogg", "opus", "ac3", "svg", "gif", "heic"),
+        *("zip", "gz", "tar", "tgz", "7z", "rar", "exe", "dll", "lnk", "url", "db", "md5", "sha1"),
+        *("sha256", "ifo", "bup", "bdm", "cpi", "mpl", "moi", "part", "tmp", "bak"),
+    )
+)
+_NAMED = frozenset(("dicomdir", "thumbs.db", "desktop.ini", "license", "readme", "makefile"))
 
 
-def find_videos(root: Path, skip) -> list[Path]:
-    """All video files under `root`, sorted by their path, hidden ones left out.
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a tree of folders holds.
+
+    Attributes:
+      videos: paths of video files, DICOM files and folders of pictures, sorted.
+      dicom: those that are DICOM files.
+    """
+
+    videos: list[Path]
+    dicom: frozenset[Path]
+
+
+def find_videos(root: Path, skip, picture_fps: float | None = None) -> Found:
+    """All videos under `root`, hidden ones left out.
+
+    A file with a video's ending counts; one with an ending of OTHER_SUFFIXES does not; any other
+    counts when its first bytes are those of a video or of a DICOM file. A folder with two pictures
+    or more, and no video beside them, counts as a video when `picture_fps` is given.
 
     Links to folders are not followed. A link to a file counts when the file lies in `root` and
     would not be found by itself; any other link is skipped, because it may lead anywhere, or would
@@ -27,7 +65,8 @@ def find_videos(root: Path, skip) -> list[Path]:
 
     Args:
       root: the folder.
-      skip: called with (path, reason) for each file passed over.
+      skip: called with (path, reason) for each file or folder of pictures passed over.
+      picture_fps: pictures per second of the folders of pictures, or None.
 
     Raises:
       BuildError: no such folder, or no video in it.
@@ -38,6 +77,7 @@ def find_videos(root: Path, skip) -> list[Path]:
         )
     real_root = root.resolve()
     files, links, others = [], [], 0
+    pictures: dict[Path, int] = {}
     for here, folders, names in os.walk(root, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not _hidden(name))
         for name in list(folders):
@@ -45,8 +85,10 @@ def find_videos(root: Path, skip) -> list[Path]:
                 skip(Path(here, name), "is a link to a folder; such links are not followed")
                 folders.remove(name)
         for name in names:
-            path = Path(here, name)
-            if _hidden(name) or path.suffix.lower() not in VIDEO_SUFFIXES:
+            path, suffix = Path(here, name), Path(name).suffix.lower()
+            if suffix in IMAGE_SUFFIXES and not _hidden(name):
+                pictures[Path(here)] = pictures.get(Path(here), 0) + 1
+            elif _hidden(name) or suffix in OTHER_SUFFIXES or name.lower() in _NAMED:
                 others += 1
             elif menu(path):
                 skip(path, "is the menu of a DVD, which shows no operation")
@@ -69,12 +111,100 @@ def find_videos(root: Path, skip) -> list[Path]:
         else:
             files.append(path)
             found.add(target)
-    if not files:
+    videos, dicom = _by_content(files, skip)
+    beside = {path.parent for path in videos}
+    folders = [path for path, count in pictures.items() if count > 1 and path not in beside]
+    if picture_fps is not None:
+        for folder in folders:
+            if folder == root:
+                skip(folder, "holds pictures itself; put them into a folder in it")
+            else:
+                videos.append(folder)
+    else:
+        for folder in folders:
+            reason = "--native_fps RATE makes a video of them"
+            skip(folder, f"holds {pictures[folder]} pictures; {reason}")
+    if not videos:
+        hint = ""
+        if folders:
+            hint = (
+                f"; {len(folders)} folder(s) of pictures, such as {safe_text(folders[0])}, are "
+                "videos when --native_fps gives their pictures per second"
+            )
         kinds = " ".join(sorted(VIDEO_SUFFIXES))
         raise BuildError(
-            f"{safe_text(root)} holds no video ({others} other files); looked for {kinds}."
+            f"{safe_text(root)} holds no video ({others + len(files)} other files); looked for "
+            f"{kinds}, and into what has another ending{hint}."
         )
-    return sorted(files, key=lambda path: os.fsencode(path))
+    return Found(sorted(videos, key=os.fsencode), frozenset(dicom))
+
+
+def _by_content(files: Sequence[Path], skip) -> tuple[list[Path], list[Path]]:
+    """Which files are videos, and which of those DICOM."""
+    videos, dicom = [], []
+    for path in files:
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                skip(path, "is not a regular file")
+            elif path.suffix.lower() in VIDEO_SUFFIXES or is_video(path):
+                videos.append(path)
+            elif is_dicom(path):
+                videos.append(path)
+                dicom.append(path)
+            elif path.suffix.lower() == ".dcm":
+                skip(path, "is no DICOM file by its first bytes")
+            else:
+                skip(path, "is no video by its first bytes")
+        except OSError as error:
+            skip(path, f"cannot be read: {error.strerror}")
+    return videos, dicom
+
+
+def one_case_per_patient(
+    cases: Mapping[Path, str],
+    named: Collection[Path],
+    dicom: Collection[Path],
+    patient_of: Callable[[Path], str | None],
+) -> tuple[dict[Path, str], int, int]:
+    """Puts DICOM files of one patient, by the number in their headers, into one case.
+
+    What shares a case with such a file goes with it. The number is compared here and forgotten: it
+    is no part of what is returned.
+
+    Args:
+      cases: file -> its case so far.
+      named: those whose case the user named; they keep it.
+      dicom: those that are DICOM files.
+      patient_of: the patient of one of these, or None.
+
+    Returns:
+      The cases; how many DICOM files were joined to another's case; and how many stand apart from
+      another file of their patient because the user named their case.
+    """
+    first: dict[str, str] = {}  # patient -> case
+    merged: dict[str, str] = {}
+    fixed, apart = {cases[path] for path in named}, 0
+
+    def final(case: str) -> str:
+        while case in merged:
+            case = merged[case]
+        return case
+
+    for path in sorted(dicom, key=lambda path: (path not in named, os.fsencode(path))):
+        patient = patient_of(path)
+        if patient is None:
+            continue
+        other, own = final(first.setdefault(patient, cases[path])), final(cases[path])
+        if own == other:
+            continue
+        if own not in fixed:
+            merged[own] = other
+        elif other not in fixed:
+            merged[other] = own
+        else:
+            apart += 1
+    joined = sum(final(cases[path]) != cases[path] for path in dicom)
+    return {path: final(case) for path, case in cases.items()}, joined, apart
 
 
 def check_stems(videos: Sequence[FolderVideo], join: str | None) -> None:
@@ -89,7 +219,7 @@ def check_stems(videos: Sequence[FolderVideo], join: str | None) -> None:
     """
     first: dict[str, Path] = {}
     for video in videos:
-        path, name = video.files[0], video.files[0].stem
+        path, name = video.files[0], stem_of(video.files[0])
         if video.by_folder and join in ("cases", "parts"):
             continue  # their folder is their case
         if video.operation is not None and not video.by_folder and join != "none":
@@ -103,6 +233,11 @@ def check_stems(videos: Sequence[FolderVideo], join: str | None) -> None:
             )
 
 
+def stem_of(path: Path) -> str:
+    """The name without its ending; the last number of a name such as 1.2.840.113 is none."""
+    return path.stem if re.search("[A-Za-z]", path.suffix) else path.name
+
+
 def case_of(relative: Path, rule: str) -> str:
     """The case a video belongs to: "stem", "folder", or a regular expression.
 
@@ -113,7 +248,7 @@ def case_of(relative: Path, rule: str) -> str:
       BuildError: the rule gives no case for this file.
     """
     if rule == "stem":
-        return safe_text(relative.stem)
+        return safe_text(stem_of(relative))
     if rule == "folder":
         if relative.parent == Path("."):
             raise BuildError(

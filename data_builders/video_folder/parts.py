@@ -49,6 +49,7 @@ _DVD = re.compile(r"vts_(\d\d)_(\d)", re.IGNORECASE)
 _CAMERA = re.compile(
     r"(?:mvi|img|dscn?|dji|mov|m2u|cimg|pict|sdv|hdv|capture|rec)?[\s_\-]*(\d{1,8})", re.IGNORECASE
 )
+_UID = re.compile(r"\d+(?:\.\d+){3,}")  # names of DICOM files; their last number counts nothing
 _TAPELESS = frozenset((".mts", ".m2ts", ".m2t", ".mod", ".tod", ".vob"))
 ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5}
 
@@ -115,6 +116,8 @@ def _by_letter(part: Part) -> bool:
 
 def _part(path: Path, alone: bool) -> Part | None:
     """What a name says by itself; `alone` when all videos lie in one folder."""
+    if _UID.fullmatch(path.name) or _UID.fullmatch(path.stem):
+        return None
     stem, channel = unicodedata.normalize("NFC", path.stem), ""
     folder = "" if path.parent == Path(".") else path.parent.as_posix()
     if match := _CHANNEL.search(stem):

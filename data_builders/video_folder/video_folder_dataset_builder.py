@@ -1,10 +1,12 @@
 """Anyone's own videos: a tree of folders, optionally with classes by subfolder and a table."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from data_builders.common.build.lengths import measure
 from data_builders.common.labels.from_tables import FOREVER
 from data_builders.common.labels.tracks import Intervals
 from data_builders.common.source.builder import (
@@ -15,8 +17,15 @@ from data_builders.common.source.builder import (
     VideoItem,
 )
 from data_builders.common.source.splits import split_by_hash
+from data_builders.common.video.dicom import patient_of
 from data_builders.video_folder import extents, options
-from data_builders.video_folder.folder import case_of, check_stems, class_of, find_videos
+from data_builders.video_folder.folder import (
+    case_of,
+    check_stems,
+    class_of,
+    find_videos,
+    one_case_per_patient,
+)
 from data_builders.video_folder.joining import FolderVideo, arrange, check_torn, missing_parts
 from data_builders.video_folder.options import NAME, VideoFolderConfig
 from data_builders.video_folder.private import pseudonym, read_key
@@ -38,6 +47,7 @@ class Builder(VideoDatasetBuilder):
         self.name = config.dataset_name if isinstance(config, VideoFolderConfig) else NAME
         self._scanned: tuple[list[FolderVideo], Table | None] | None = None
         self._passed_over: list[tuple[str, str]] = []
+        self._dicom: frozenset[Path] = frozenset()
         super().__init__(config=config, **kwargs)
 
     @classmethod
@@ -84,8 +94,11 @@ class Builder(VideoDatasetBuilder):
             for video, own in zip(videos, rows, strict=True)
             if own.intervals
         }
-        self.remarks += extents.fit(timed, config.trim_labels)
+        measured = functools.partial(measure, decode_spec=config.decode)
+        self.remarks += extents.fit(timed, config.trim_labels, measured)
         cases = self._cases(videos, rows)
+        if self._dicom:
+            cases = self._cases_of_dicom(manual_dir, videos, rows, cases)
         items = [
             self._item(manual_dir, *listed) for listed in zip(videos, rows, cases, strict=True)
         ]
@@ -137,6 +150,8 @@ class Builder(VideoDatasetBuilder):
         return OpenedVideo(
             path=item.path,
             more=item.extra.get("more", ()),
+            image_fps=self.builder_config.decode.native_fps,
+            image_start=None,
             tracks=tracks,
             video_labels={
                 column: names[column].index(name) for column, name in item.extra["labels"].items()
@@ -196,6 +211,29 @@ class Builder(VideoDatasetBuilder):
                 cases.append(found.pop())
         return cases
 
+    def _cases_of_dicom(self, manual_dir, videos, rows, cases: Sequence[str]) -> list[str]:
+        """`cases` with DICOM files of one patient in one case, unless the user named cases."""
+        case_of_file, named = {}, set()
+        for video, own, case in zip(videos, rows, cases, strict=True):
+            case_of_file |= dict.fromkeys(video.files, case)
+            if own.case_id or self.builder_config.case_from != "stem":
+                named |= set(video.files)
+        dicom = [file for file in case_of_file if file in self._dicom]
+        found, joined, apart = one_case_per_patient(
+            case_of_file, named, dicom, lambda file: patient_of(manual_dir / file)
+        )
+        if joined:
+            self.remarks.append(
+                f"{joined} DICOM file(s) name the patient of another in their headers, and were "
+                "put into its case (--case_from, or a case_id per video in --labels, decides)"
+            )
+        if apart:
+            self.remarks.append(
+                f"{apart} DICOM file(s) name the patient of another in their headers, and have a "
+                "case of their own by --case_from or --labels"
+            )
+        return [found[video.files[0]] for video in videos]
+
     def _check_cases(self, videos, rows, cases, table: Table | None) -> None:
         """Refuses cases told by names where names do not tell them."""
         config = self.builder_config
@@ -222,9 +260,12 @@ class Builder(VideoDatasetBuilder):
             return [], None
         if self._scanned is None:
             found = find_videos(
-                manual_dir, lambda path, why: self._passed_over.append((safe_text(path), why))
+                manual_dir,
+                lambda path, why: self._passed_over.append((safe_text(path), why)),
+                config.decode.native_fps,
             )
-            videos = arrange([path.relative_to(manual_dir) for path in found], config.join)
+            self._dicom = frozenset(path.relative_to(manual_dir) for path in found.dicom)
+            videos = arrange([path.relative_to(manual_dir) for path in found.videos], config.join)
             table = None
             if config.labels:
                 parts = {

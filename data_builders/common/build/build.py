@@ -163,7 +163,7 @@ def _run(builder, jobs, num_workers, strict, progress, beam) -> list[tuple[Shard
 
 def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
     splits: dict[str, SplitSummary] = {}
-    skipped, partial, source_seconds = list(listed), [], 0.0
+    skipped, partial, noted, source_seconds = list(listed), [], [], 0.0
     filtered: dict[str, list[int]] = {}
     labels: label_counts.Counts = {}
     if builder.builder_config.duplicates is not None:
@@ -177,6 +177,7 @@ def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
             counts.bytes += result.record_bytes
         skipped += [tuple(entry) for entry in result.skipped]
         partial += [tuple(entry) for entry in result.partial]
+        noted += [tuple(entry) for entry in result.noted]
         source_seconds += result.source_seconds
         label_counts.merge(labels, result.labels)
         for name, (videos, frames) in result.filtered.items():
@@ -189,6 +190,7 @@ def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
         splits=splits,
         skipped=skipped,
         partial=partial,
+        noted=noted,
         source_seconds=source_seconds,
         seconds=0.0,
         shards=len(jobs),
@@ -250,7 +252,7 @@ def _stored(builder, summary: BuildSummary) -> dict[str, Any]:
     """The summary that stands beside the data; with pseudonyms, without the names of files."""
     stored = summary.to_json()
     if getattr(builder.builder_config, "pseudonyms", None):
-        for key in ("skipped", "partial"):
+        for key in ("skipped", "partial", "noted"):
             stored[key] = [("a video", "told when it was built (--pseudonyms)")] * len(stored[key])
         stored["remarks"] = ["told when it was built (--pseudonyms)"] * len(stored["remarks"])
     return stored

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_builders.common.build.pool import one_thread_and_quiet
+from data_builders.common.video.container import DEFAULT, DecodeSpec
 from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.reading import probe, read_video
 from surgrec_jax.records.errors import BadInput
@@ -38,26 +39,31 @@ class Length:
     decoded: bool
 
 
-def measure(videos: Sequence[tuple[Path, ...]], *, decode: bool = False) -> list[Length | None]:
+def measure(
+    videos: Sequence[tuple[Path, ...]], *, decode: bool = False, decode_spec: DecodeSpec = DEFAULT
+) -> list[Length | None]:
     """The lengths of videos; None for one that cannot be opened, or whose header tells none.
 
     Args:
       videos: the files of each, one or the parts in order.
-      decode: decode every frame rather than believe headers.
+      decode: decode every frame rather than believe headers; folders of pictures always are.
+      decode_spec: of `read_video`.
     """
     if threading.active_count() > 1 or "jax" in sys.modules:
-        return [_length(files, decode) for files in videos]
+        return [_length(files, decode, decode_spec) for files in videos]
     found: list[Length | None] = []
     while len(found) < len(videos):
-        found += _apart(videos[len(found) :], decode)
+        found += _apart(videos[len(found) :], decode, decode_spec)
     return found
 
 
-def _apart(videos: Sequence[tuple[Path, ...]], decode: bool) -> Iterator[Length | None]:
+def _apart(
+    videos: Sequence[tuple[Path, ...]], decode: bool, spec: DecodeSpec
+) -> Iterator[Length | None]:
     """Lengths from another process; when it dies, None for the video that it was at."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(videos, decode, ours, theirs))
+    process = context.Process(target=_serve, args=(videos, decode, spec, ours, theirs))
     process.start()
     theirs.close()
     given = 0
@@ -81,31 +87,38 @@ def _apart(videos: Sequence[tuple[Path, ...]], decode: bool) -> Iterator[Length 
         process.join()
 
 
-def _serve(videos, decode: bool, ours, theirs) -> None:
+def _serve(videos, decode: bool, spec: DecodeSpec, ours, theirs) -> None:
     ours.close()
     with contextlib.suppress(BrokenPipeError), one_thread_and_quiet():
         for files in videos:
-            theirs.send(("length", _length(files, decode, lambda: theirs.send(("alive", None)))))
+            length = _length(files, decode, spec, lambda: theirs.send(("alive", None)))
+            theirs.send(("length", length))
     theirs.close()
     os._exit(0)
 
 
-def _length(files: Sequence[Path], decode: bool, alive=lambda: None) -> Length | None:
+def _length(
+    files: Sequence[Path], decode: bool, spec: DecodeSpec, alive=lambda: None
+) -> Length | None:
     seconds, frames, fps = 0.0, 0, 0.0
     for path in files:
         try:
-            if decode:
-                report = ReadReport()
-                for _ in read_video(path, fps=1.0, short_side=16, report=report):
-                    alive()
-            else:
-                report = probe(path)
+            report = _read(path, spec, alive) if decode else probe(path, decode_spec=spec)
         except BadInput:
             return None
-        count = report.frames_read if decode else report.header_frames
-        if count <= 1 and not decode:
+        length = report.duration if decode else report.header_seconds
+        if not length:
             return None
         fps = fps or report.native_fps
-        frames += count
-        seconds += report.duration if decode else count / report.native_fps
+        claimed = report.header_frames or round(length * report.native_fps)
+        frames += report.frames_read if decode else claimed
+        seconds += length
     return Length(seconds, frames, fps, decode)
+
+
+def _read(path: Path, spec: DecodeSpec, alive) -> ReadReport:
+    report = ReadReport()
+    pictures = {"image_fps": spec.native_fps, "image_start": None}
+    for _ in read_video(path, fps=1.0, short_side=16, report=report, decode_spec=spec, **pictures):
+        alive()
+    return report

@@ -28,6 +28,7 @@ class BuildSummary:
       skipped: (path, reason) of every video that gave no record, and of files passed over.
       partial: (path, what was wrong) of every video that was read in part, repaired, or whose
         annotations do not fit its length.
+      noted: (path, what was chosen or converted) of sound videos that are out of the ordinary.
       filtered: curation filter -> (videos it changed or left out, frames it left out of videos), of
         those switched on.
       dealt: what became of the splits of the build before, where there was one.
@@ -53,6 +54,7 @@ class BuildSummary:
     fresh: bool = True
     notes: list[str] = dataclasses.field(default_factory=list)
     remarks: list[str] = dataclasses.field(default_factory=list)
+    noted: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     filtered: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     dealt: str = ""
     labels: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
@@ -69,7 +71,8 @@ class BuildSummary:
         if len(self.splits) > 1:
             lines.append(_row("all", total))
         lines += label_counts.lines(self.labels)
-        for title, entries in (("skipped", self.skipped), ("kept with faults", self.partial)):
+        told = ("skipped", self.skipped), ("kept with faults", self.partial), ("noted", self.noted)
+        for title, entries in told:
             if entries:
                 lines.append(f"{title}: {len(entries)}")
                 lines += [f"  {path}: {reason}" for path, reason in entries]
@@ -101,6 +104,7 @@ class BuildSummary:
         data["splits"] = {name: SplitSummary(**counts) for name, counts in data["splits"].items()}
         data["skipped"] = [tuple(entry) for entry in data["skipped"]]
         data["partial"] = [tuple(entry) for entry in data["partial"]]
+        data["noted"] = [tuple(entry) for entry in data.get("noted", ())]
         return cls(**data)
 
 

@@ -168,9 +168,8 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         except BuildError as error:
             raise BuildError(f"{error}{self.other_folder()}") from error
         if not items:
-            raise BuildError(
-                f"{self.name}: no videos found in {safe_text(manual_dir or '(none)')}."
-            )
+            where = safe_text(manual_dir or "(none)")
+            raise BuildError(f"{self.name}: no videos found in {where}.")
         check_listed(self.name, items, self.hooks.ALLOW_SHARED_CASES)
         if self.builder_config.duplicates is not None:
             title = f"{self.name}/{self.builder_config.name}"
@@ -186,8 +185,9 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     def opened(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         """`open_video`; refuses folders of pictures that are links out of the download."""
         opened = self.hooks.open_video(item, scratch_dir)
-        if opened.path == item.path and opened.path.is_dir():
-            check_links(opened.path, self.manual_dir or opened.path)
+        parts = (opened.path, *opened.more) if opened.path == item.path else ()
+        for path in filter(Path.is_dir, parts):
+            check_links(path, self.manual_dir or path)
         return opened
 
     def records(
@@ -224,6 +224,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 filters=self.builder_config.filters,
                 outside=out_of_body(opened.tracks, out_of_body_classes(tracks)),
                 blank=getattr(self.builder_config, "blank", ()),
+                decode_spec=self.builder_config.decode,
             )
             native_fps = None
             for segment in segments:
