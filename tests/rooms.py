@@ -43,7 +43,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
                 "checkpoint",
             ),
             *("frozen", "records", "sampling", "loading", "features", "heads", "metrics"),
-            *("curation", "convert", "builders", "builds", "video"),
+            *("curation", "convert", "audit", "builders", "builds", "video"),
         ),
     ),
     "compile_report": (
@@ -133,7 +133,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "builders": (
         "a folder per data set",
         ("data_builders",),
-        ("sources", "video", "labels", "records"),
+        ("builds", "sources", "video", "labels", "records"),
     ),
     "builder commands": (
         "build, check, list, audit",
@@ -143,7 +143,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "builds": (
         "jobs, shards, summary",
         ("data_builders.common.build",),
-        ("sources", "video", "records"),
+        ("sources", "video", "labels", "records"),
     ),
     "sources": (
         "videos, cases, splits",

@@ -34,7 +34,12 @@ class Builder(VideoDatasetBuilder):
     VIDEO_LABELS: ClassVar = {"surgeon": ("1", "2", "3", "4"), "experience": ("low", "high")}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        videos = find_files(self, manual_dir, video=r"videos/case_(\d+)\.mp4")["video"]
+        videos = find_files(
+            self,
+            manual_dir,
+            video=r"videos/case_(\d+)\.mp4",
+            others={"tables": r"([^/]+/(?:videos|annotations)\.csv)"},
+        )["video"]
         root = next(iter(videos.values())).parents[1]
         columns = ("VideoID", "Frames", "Surgeon", "Experience")
         about = read_shared(root / "videos.csv", columns, by="VideoID", delimiter=";")
@@ -43,7 +48,7 @@ class Builder(VideoDatasetBuilder):
         for case in sorted(phases.keys() - videos.keys()):
             where = f"{safe_text(table)}:{phases[case][0].line}"
             self.skipped.append((where, f"case {case} is annotated, but has no video"))
-        return deal(
+        items = [
             VideoItem(
                 video_id=f"case_{case}",
                 case_id=f"case_{case}",
@@ -53,7 +58,8 @@ class Builder(VideoDatasetBuilder):
                 extra={"about": about.get(case, []), "phases": phases.get(case, [])},
             )
             for case, path in videos.items()
-        )
+        ]
+        return deal(items, earlier=self.earlier)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         about = single(item.extra["about"], item.path, "videos.csv")

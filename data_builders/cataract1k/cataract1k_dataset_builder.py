@@ -42,7 +42,7 @@ class Builder(VideoDatasetBuilder):
             annotations={"phase": r"annotations/case_\d+/case_(\d+)_annotations_phases\.csv"},
             strays=rf"{PART}/.*\.mp4",  # the other parts' videos are not meant
         )
-        return deal(
+        items = [
             VideoItem(
                 video_id=f"case_{case}",
                 case_id=f"case_{case}",
@@ -52,7 +52,8 @@ class Builder(VideoDatasetBuilder):
                 extra={"phase": found["phase"].get(case)},
             )
             for case, path in found["video"].items()
-        )
+        ]
+        return deal(items, earlier=self.earlier)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         name = f"{item.case_id}_annotations_phases.csv"

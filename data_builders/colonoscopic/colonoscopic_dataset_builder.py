@@ -32,7 +32,7 @@ class Builder(VideoDatasetBuilder):
             items.append(
                 VideoItem(f"{case}_{path.stem}", case, "", "endoscopy", path, {"labels": labels})
             )
-        return deal(items, group=lambda item: item.extra["labels"]["lesion"])
+        return deal(items, group=lambda item: item.extra["labels"]["lesion"], earlier=self.earlier)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         return OpenedVideo(item.path, {}, item.extra["labels"])

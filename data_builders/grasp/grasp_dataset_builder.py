@@ -63,7 +63,12 @@ class Builder(VideoDatasetBuilder):
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         case = r"frames/CASE(\d{3})/"
-        found = find_files(self, manual_dir, video=[r"GraSP_30fps/" + case, case])
+        found = find_files(
+            self,
+            manual_dir,
+            video=[r"GraSP_30fps/" + case, case],
+            others={"labels": r"([^/]+/annotations/grasp_long-term_(?:train|test)\.json)"},
+        )
         return [
             VideoItem(
                 video_id=f"CASE{number}",

@@ -49,6 +49,7 @@ FIVE = tuple("12345")
 SKILL_FILES = {"skill": "", "skill_calot": "_Calot", "skill_dissection": "_Dissection"}
 SHARES = {"train": 2 / 3, "val": 1 / 12, "test": 1 / 4}  # 16, 2 and 6 of the 24
 KINDS = ("Phase", "Instrument", "Action")
+FOLDERS = ("Full", "Full_SD", "Full/HD", "Full_HD")  # of videos, as copies call them
 AT_50_FPS = (16, 17, 18, 19, 20, 23, 24)  # the others at 25
 
 
@@ -56,7 +57,7 @@ class Builder(VideoDatasetBuilder):
     """HeiChole: 24 public cholecystectomies at 25 or 50 fps, labelled frame by frame."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "It must hold Videos/Full/ and Annotations/ of HeiChole; access: "
+        "It must hold Videos/Full/ (or Full_SD/) and Annotations/ of HeiChole; access: "
         "https://www.synapse.org/#!Synapse:syn20676772"
     )
     TRACKS: ClassVar = {
@@ -71,12 +72,12 @@ class Builder(VideoDatasetBuilder):
         found = find_files(
             self,
             manual_dir,
-            video=[rf"(?i:Full)/{name}\.mp4", rf"(?i:Full/HD)/{name}\.mp4"],
+            video=[rf"(?i:{folder})/{name}\.mp4" for folder in FOLDERS],
             annotations={
                 **{kind: rf"{name}(?i:_Annotation_{kind})\.csv" for kind in KINDS},
                 **{part: rf"{name}(?i:{word}_Skill)\.csv" for part, word in SKILL_FILES.items()},
             },
-            strays=r"Full/(HD/)?[^/]*\.mp4",  # the clips for skill are no strays
+            strays=rf"(?:{'|'.join(FOLDERS)})/[^/]*\.mp4",  # the clips for skill are no strays
         )
         split_of = split_by_case((f"HeiChole{k}" for k in range(1, 25)), SHARES)
         items = []

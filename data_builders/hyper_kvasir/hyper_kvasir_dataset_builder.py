@@ -52,7 +52,7 @@ class Builder(VideoDatasetBuilder):
         for name, (path, organ, finding, rows) in videos.items():
             extra = {"organ": organ, "finding": finding, "rows": rows}
             items.append(VideoItem(name, name, "", "endoscopy", path, extra))
-        return deal(items, group=lambda item: item.extra["finding"])
+        return deal(items, group=lambda item: item.extra["finding"], earlier=self.earlier)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         names, rows, organ = self.video_label_names(), item.extra["rows"], item.extra["organ"]

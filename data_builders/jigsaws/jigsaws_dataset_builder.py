@@ -47,6 +47,7 @@ FIVE = tuple("12345")
 NOT_TRANSCRIBED = frozenset({"Suturing_H002"})  # by its owners; its video is kept without labels
 SHARES = {"train": 0.625, "val": 0.125, "test": 0.25}  # 5, 1 and 2 of the 8 surgeons
 FPS = 30  # that annotations count frames in
+FIRST = 1  # the number that transcriptions give to the first frame (README)
 _TRIAL = rf"(?:{'|'.join(TASKS)})_[B-I]\d{{3}}"
 
 
@@ -116,7 +117,7 @@ class Builder(VideoDatasetBuilder):
         check_rate(item.path, FPS)
         ids = by_name([name.split()[0] for name in GESTURES])
         path = needed(item, "gesture", f"transcriptions/{trial}.txt")
-        track, extent = interval_table(path, ids)
+        track, extent = interval_table(path, ids, first=FIRST)
         return OpenedVideo(
             item.path, {"gesture": track}, labels, extents=[extent], problems=problems
         )

@@ -1,5 +1,6 @@
 """Kvasir-Capsule: capsule endoscopy with findings of single frames."""
 
+import collections
 import re
 from pathlib import Path
 from typing import ClassVar
@@ -51,7 +52,8 @@ class Builder(VideoDatasetBuilder):
                 f"{safe_text(manual_dir)} holds no metadata.csv, which names findings."
             )
         (table,) = found["metadata"].values()
-        labels = read_shared(table, COLUMNS, by="video_id", delimiter=";")
+        # The owner's writer leaves the last cell out of the rows that have no box.
+        labels = read_shared(table, COLUMNS, by="video_id", delimiter=";", short=True)
         folds = _folds(found["folds"])
         for name in sorted(labels.keys() - found["video"].keys()):
             note = f"{len(labels[name])} rows name video {name}, which is missing"
@@ -67,9 +69,9 @@ class Builder(VideoDatasetBuilder):
             )
             for name, path in found["video"].items()
         ]
-        return deal(item for item in items if _is_labelled(item)) + [
-            item for item in items if not _is_labelled(item)
-        ]
+        labelled = [item for item in items if _is_labelled(item)]
+        unlabelled = [item for item in items if not _is_labelled(item)]
+        return deal(labelled, earlier=self.earlier) + unlabelled
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         rows = item.extra["labels"]
@@ -77,14 +79,21 @@ class Builder(VideoDatasetBuilder):
             return OpenedVideo(item.path)
         if not rows:
             raise BadInput(item.path, "is a labelled video without a row in metadata.csv")
-        samples = []
+        found: dict[int, dict[int, Row]] = {}  # frame -> finding -> the first row that says so
         for row in rows:
             frame = row.integer("frame_number")
             if _frame(row) != (item.video_id, frame):
                 raise row.error(f"{row.cells['filename']!r} is not frame {frame} of this video")
-            samples.append((frame, class_id(row, row.text("finding_class"), CLASSES), row))
+            finding = class_id(row, row.text("finding_class"), CLASSES)
+            found.setdefault(frame, {}).setdefault(finding, row)
+        samples = [
+            (frame, *next(iter(findings.items())))
+            for frame, findings in found.items()
+            if len(findings) == 1
+        ]
         folds = [(_frame(row)[1], fold, row) for fold, row in item.extra["folds"]]
-        last, _, row = max(samples, key=lambda sample: sample[0])
+        last = max(found)
+        row = next(iter(found[last].values()))
         return OpenedVideo(
             item.path,
             {
@@ -92,7 +101,21 @@ class Builder(VideoDatasetBuilder):
                 "official_fold": sampled_track(folds, max_hold=1, clock="frames"),
             },
             extents=[Extent(row.path, last + 1, "frames", whole=False, line=row.line)],
+            problems=_several(found),
         )
+
+
+def _several(found: dict[int, dict[int, Row]]) -> list[str]:
+    """A sentence for each set of findings that share frames; such frames have no label."""
+    frames = collections.defaultdict(list)
+    for frame, findings in sorted(found.items()):
+        if len(findings) > 1:
+            frames[tuple(sorted(findings))].append(frame)
+    return [
+        f"{len(numbers)} frame(s) show {' and '.join(FINDINGS[k] for k in findings)} at once and "
+        f"are unlabelled: {', '.join(map(str, numbers))}"
+        for findings, numbers in frames.items()
+    ]
 
 
 def _is_labelled(item: VideoItem) -> bool:

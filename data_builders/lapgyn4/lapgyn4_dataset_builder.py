@@ -68,7 +68,7 @@ class Builder(VideoDatasetBuilder):
                 twice[at].append(f"{file} lies in several classes of {part}: not labelled there")
             ids[frame] = UNLABELLED if frame in ids else PARTS[part].index(name)
             pictures[at].setdefault(frame, path)
-        return deal(
+        items = [
             VideoItem(
                 video_id=f"c_{case}_v_{video}",
                 case_id=f"c_{case}",
@@ -81,7 +81,8 @@ class Builder(VideoDatasetBuilder):
                 },
             )
             for (case, video), frames in sorted(pictures.items())
-        )
+        ]
+        return deal(items, earlier=self.earlier)
 
     def inputs(self, item: VideoItem) -> list[Path]:
         return [path for _, path in item.extra["pictures"]]

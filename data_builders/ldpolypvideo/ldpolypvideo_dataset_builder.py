@@ -55,8 +55,12 @@ class Builder(VideoDatasetBuilder):
             name, extra = f"images_{int(name):03d}", {"boxes": found["boxes"].get(name)}
             into = test if side == "Test" else annotated
             into.append(VideoItem(name, name, "test", "endoscopy", path, extra))
-        annotated = deal(annotated, fractions={"train": 0.9, "val": 0.1})
-        return annotated + test + deal(whole, group=lambda item: item.video_id[0])
+        annotated = deal(annotated, fractions={"train": 0.9, "val": 0.1}, earlier=self.earlier)
+        return (
+            annotated
+            + test
+            + deal(whole, group=lambda item: item.video_id[0], earlier=self.earlier)
+        )
 
     def inputs(self, item: VideoItem) -> list[Path]:
         folder = item.extra.get("boxes")

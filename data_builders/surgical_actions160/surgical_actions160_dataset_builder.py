@@ -60,7 +60,12 @@ class Builder(VideoDatasetBuilder):
                     )
                 )
         # Class by class, so that each is in every split.
-        return deal(items, fractions=SHARES, group=lambda item: item.extra["action"])
+        return deal(
+            items,
+            fractions=SHARES,
+            group=lambda item: item.extra["action"],
+            earlier=self.earlier,
+        )
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         return OpenedVideo(item.path, video_labels={"action": ACTIONS.index(item.extra["action"])})

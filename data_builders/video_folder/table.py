@@ -1,229 +1,267 @@
-"""The optional CSV of a folder of videos: cases, splits, domains and labels."""
+"""The optional files of labels of a folder of videos: cases, splits, domains and labels."""
 
-import bisect
-import csv
 import dataclasses
-import difflib
-import math
+import os
 import re
-import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from data_builders.common.labels.tables import check_values
+from data_builders.common.labels import entries as entry
+from data_builders.common.labels import headers
+from data_builders.common.labels.entries import Entries, Entry, Span
+from data_builders.common.labels.instants import InstantClock
+from data_builders.common.labels.label_files import SUFFIXES, read_labels
+from data_builders.common.labels.table_columns import TableOptions
+from data_builders.video_folder.names import Names
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 from surgrec_jax.records.schema import DOMAINS
 
-KNOWN = ("path", "case_id", "split", "domain", "start_s", "end_s")
 MAX_CLASSES = 1000
-MAX_BYTES = 256 * 2**20
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "validierung"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 @dataclasses.dataclass
 class VideoRows:
-    """What the table says of one video.
+    """What the files of labels say of one video.
 
     Attributes:
       case_id, split, domain: or None.
       labels: column -> class name, of rows without times.
-      intervals: column -> [(start in s, end in s, class name)], of rows with times.
+      intervals: column -> spans in order, of rows with times.
+      clocks: column -> clock of its spans.
+      files: column -> the file that its spans stand in.
     """
 
     case_id: str | None = None
     split: str | None = None
     domain: str | None = None
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
-    intervals: dict[str, list[tuple[float, float, str]]] = dataclasses.field(default_factory=dict)
+    intervals: dict[str, list[Span]] = dataclasses.field(default_factory=dict)
+    clocks: dict[str, InstantClock] = dataclasses.field(default_factory=dict)
+    files: dict[str, Path] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
 class Table:
-    """A read CSV.
+    """What was read.
 
     Attributes:
-      videos: relative path of a video -> its rows.
+      videos: id of a video -> its rows.
       video_labels, tracks: label column -> class names (sorted; numbers by value), for columns used
         in rows without and with times.
-      has_split: whether the table assigns splits.
+      has_split: whether the files assign splits.
+      notes: sentences for the build's summary.
     """
 
     videos: dict[str, VideoRows]
     video_labels: dict[str, tuple[str, ...]]
     tracks: dict[str, tuple[str, ...]]
     has_split: bool
+    notes: list[str]
 
 
-def read_table(path: Path, videos: Collection[str]) -> Table:
-    """Reads the CSV (comma, semicolon or tab; UTF-8; header with a `path` column).
+def read_table(
+    path: Path,
+    videos: Collection[str],
+    options: TableOptions | None = None,
+    parts: Mapping[str, str] | None = None,
+) -> Table:
+    """Reads a file of labels, or a folder of them.
 
     Args:
-      path: the CSV.
-      videos: relative paths of the videos there are, with forward slashes.
+      path: a table or an export of a labelling program (see `label_files`), or a folder of them.
+      videos: ids of the videos there are: relative paths with forward slashes, or operations.
+      options: how tables are read.
+      parts: relative path of a file -> the operation that it was joined into.
 
     Raises:
       BuildError: names the file, the line and what is wrong with it.
     """
-    by_name = {_same(name): name for name in videos}
-    rows: dict[str, VideoRows] = {}
-    unknown = []
-    header, numbered = _read_rows(path)
-    label_columns = [name for name in header if name not in KNOWN]
-    for line, cells in numbered:
-        name = by_name.get(_same(cells["path"].replace("\\", "/")).removeprefix("./"))
-        if name is None:
-            unknown.append((line, cells["path"]))
-            continue
-        video = rows.setdefault(name, VideoRows())
-        for field in ("case_id", "split", "domain"):
-            _set_once(path, line, video, field, cells.get(field, ""))
-        if video.domain is not None and video.domain not in DOMAINS:
-            raise _error(
-                path, line, f"unknown domain {video.domain!r}; choose from {', '.join(DOMAINS)}"
-            )
-        times = _times(path, line, cells.get("start_s", ""), cells.get("end_s", ""))
-        for column in label_columns:
-            value = " ".join(cells[column].split())
-            if not value:
-                continue
-            if times is not None:
-                _add_interval(path, line, video.intervals.setdefault(column, []), *times, value)
-            elif video.labels.setdefault(column, value) != value:
-                raise _error(
-                    path,
-                    line,
-                    f"{column} of {name} is {value!r} here and {video.labels[column]!r} before",
-                )
-    if unknown:
-        raise _unknown_files(path, unknown, videos)
-    return Table(
-        videos=rows,
-        video_labels=_classes(path, label_columns, [v.labels for v in rows.values()]),
-        tracks=_classes(
-            path,
-            label_columns,
-            [
-                {column: value}
-                for video in rows.values()
-                for column, spans in video.intervals.items()
-                for _, _, value in spans
-            ],
-        ),
-        has_split="split" in header and any(v.split for v in rows.values()),
-    )
-
-
-def _read_rows(path: Path):
+    reader = _Reader(Names(videos, parts or {}), options or TableOptions())
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BuildError(f"{safe_text(path)} is larger than {MAX_BYTES} bytes.")
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise BuildError(f"--labels {safe_text(path)} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise _error(path, line, "is not UTF-8 text; save the table as CSV UTF-8") from error
-    try:
-        check_values(path, text, ",;\t")
+        for file in _files(path):
+            reader.read(file)
+        return reader.table(path)
     except BadInput as error:
         raise BuildError(f"{error}.") from error
-    lines = text.splitlines()
-    first = lines[0] if lines else ""
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    rows = []
-    try:
-        header = [re.sub(r"\W+", "_", cell.strip().lower()) for cell in next(reader, [])]
-        _check_header(path, header)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(header):
-                raise _error(
-                    path, reader.line_num, f"has {len(cells)} cells, the header has {len(header)}"
-                )
-            cells = dict(zip(header, (cell.strip() for cell in cells), strict=True))
-            rows.append((reader.line_num, cells))
-    except csv.Error as error:
-        raise _error(path, reader.line_num, str(error)) from error
-    return header, rows
+    except OSError as error:
+        raise BuildError(f"--labels {safe_text(path)} cannot be read: {error.strerror}.") from error
 
 
-def _check_header(path: Path, header: list[str]) -> None:
-    if "path" not in header:
-        raise _error(
-            path, 1, f"the header needs a column 'path' (found: {', '.join(header) or 'nothing'})"
-        )
-    if ("start_s" in header) != ("end_s" in header):
-        raise _error(path, 1, "start_s and end_s go together; one of them is missing")
-    for name in header:
-        if not name or header.count(name) > 1:
-            raise _error(path, 1, f"column {name!r} is empty or stands there twice")
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name):
-            raise _error(path, 1, f"column {name!r}: use letters a to z, digits and underscores")
-
-
-def _set_once(path: Path, line: int, video: VideoRows, field: str, value: str) -> None:
-    before = getattr(video, field)
-    if not value:
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
         return
-    if before is not None and before != value:
-        raise _error(
-            path, line, f"{field} is {value!r} here and {before!r} in an earlier row of this video"
+    found = 0
+    for name in sorted(os.listdir(path)):
+        file = path / name
+        if file.suffix.lower() in SUFFIXES and not name.startswith((".", "~$")) and file.is_file():
+            if not file.resolve().is_relative_to(path.resolve()):
+                raise BadInput(file, f"leads out of the folder {safe_text(path)}")
+            found += 1
+            yield file
+    if not found:
+        raise BuildError(
+            f"--labels {safe_text(path)} holds no file of labels; looked for "
+            f"{' '.join(sorted(SUFFIXES))}."
         )
-    setattr(video, field, safe_text(value))
 
 
-def _times(path: Path, line: int, start: str, end: str) -> tuple[float, float] | None:
-    if not start and not end:
-        return None
-    try:
-        times = float(start), float(end)
-    except ValueError:
-        raise _error(
-            path, line, f"start_s {start!r} and end_s {end!r} must both be seconds"
-        ) from None
-    if not (all(map(math.isfinite, times)) and 0 <= times[0] < times[1]):
-        raise _error(path, line, f"the interval from {start} s to {end} s is empty or negative")
-    return times
+class _Reader:
+    """Gathers what files say, video by video."""
 
+    def __init__(self, names: Names, options: TableOptions):
+        self._names, self._options = names, options
+        self._videos: dict[str, VideoRows] = {}
+        self._timed: dict[tuple[str, str], list[Entry]] = {}  # (video, column) -> entries
+        self._values: dict[str, dict[str, tuple[Path, int]]] = {}  # column -> class -> first place
+        self._notes: list[str] = []
+        self._mapped: set[str] = set()
+        self._columns: dict[str, None] = {}
 
-def _add_interval(path, line, spans, start, end, value) -> None:
-    """Puts an interval into `spans`, which stays sorted."""
-    at = bisect.bisect(spans, (start, end, value))
-    for other_start, other_end, other in spans[max(0, at - 1) : at + 1]:
-        if start < other_end and other_start < end:
-            raise _error(
-                path, line, f"{value!r} overlaps {other!r} ({other_start:g} to {other_end:g} s)"
+    def read(self, file: Path) -> None:
+        said = read_labels(file, self._options)
+        self._notes += [f"{safe_text(file)}: {note}" for note in said.notes]
+        self._names.check(file, _named(said), said.exported)
+        for line, name, field, value in said.facts:
+            self._fact(file, line, self._names.of(file, name, said.exported), field, value)
+        self._columns |= dict.fromkeys(said.columns)
+        asked = self._options.label_names
+        for label in said.labels:
+            if said.exported and asked is not None and label.column not in asked:
+                continue
+            self._label(file, label, self._names.of(file, label.video, said.exported))
+
+    def _fact(self, file: Path, line: int, name: str, field: str, value: str) -> None:
+        video = self._videos.setdefault(name, VideoRows())
+        if field == "path":
+            return
+        if field == "split":
+            given, value = value, SPLITS.get(value.casefold(), "")
+            if not value:
+                raise BadInput(file, f"unknown split {given!r}; choose from train, val, test", line)
+            if given != value and given not in self._mapped:
+                self._mapped.add(given)
+                self._notes.append(f"split {given!r} is stored as {value!r}")
+        if field == "domain" and value not in DOMAINS:
+            known = ", ".join(DOMAINS)
+            raise BadInput(file, f"unknown domain {value!r}; choose from {known}", line)
+        before = getattr(video, field)
+        if before is not None and before != safe_text(value):
+            raise BadInput(
+                file,
+                f"{field} is {value!r} here and {before!r} in an earlier row of this video",
+                line,
             )
-    spans.insert(at, (start, end, value))
+        setattr(video, field, safe_text(value))
+
+    def _label(self, file: Path, label: Entry, name: str) -> None:
+        video = self._videos.setdefault(name, VideoRows())
+        if label.value:
+            classes = self._values.setdefault(label.column, {})
+            classes.setdefault(label.value, (file, label.line))
+        if label.start is None:
+            if video.labels.setdefault(label.column, label.value) != label.value:
+                raise BadInput(
+                    file,
+                    f"{label.column} of {name} is {label.value!r} here and "
+                    f"{video.labels[label.column]!r} before",
+                    label.line or None,
+                )
+            return
+        self._names.check_clock(file, label.line, label.video)
+        if video.files.setdefault(label.column, file) != file:
+            other = safe_text(video.files[label.column])
+            raise BadInput(file, f"labels {label.column} of {name}, as {other} does")
+        if video.clocks.setdefault(label.column, label.clock) != label.clock:
+            raise BadInput(
+                file,
+                f"{label.column} of {name} is in {label.clock} here and in "
+                f"{video.clocks[label.column]} before",
+                label.line or None,
+            )
+        self._timed.setdefault((name, label.column), []).append(label)
+
+    def table(self, path: Path) -> Table:
+        options = self._options
+        if unknown := sorted((options.label_names or set()) - set(self._columns)):
+            found = ", ".join(self._columns) or "none"
+            raise BadInput(path, f"--label_columns {unknown[0]!r} is no column (found: {found})")
+        asked = {headers.plain(name) for name in options.presence}
+        if unknown := sorted(asked - {column for _, column in self._timed}):
+            raise BadInput(path, f"--presence {unknown[0]!r} is no column of labels with times")
+        stored = {
+            column: entry.one_spelling(column, classes, options.fold_classes)
+            for column, classes in self._values.items()
+        }
+        for video in self._videos.values():
+            video.labels = {c: stored[c][value] for c, value in video.labels.items()}
+        for (name, column), found in self._timed.items():
+            video, names = self._videos[name], stored.get(column, {"": ""}) | {"": ""}
+            file = video.files[column]
+            renamed = (label._replace(value=names[label.value]) for label in found)
+            spans = entry.spans(file, renamed, overlapping=column in asked)
+            if column in asked:
+                del video.files[column]
+                _add_presence(video, column, spans, stored.get(column, {}).values(), file)
+            elif spans:
+                video.intervals[column] = spans
+        rows = list(self._videos.values())
+        return Table(
+            videos=self._videos,
+            video_labels=_classes(path, (v.labels.items() for v in rows)),
+            tracks=_classes(
+                path,
+                (
+                    (
+                        (column, span.value)
+                        for column, spans in v.intervals.items()
+                        for span in spans
+                    )
+                    for v in rows
+                ),
+            ),
+            has_split=any(v.split for v in rows),
+            notes=self._notes,
+        )
 
 
-def _classes(path, columns, assigned: list[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
+def _named(said: Entries) -> Iterator[tuple[int, str]]:
+    yield from ((line, name) for line, name, _, _ in said.facts)
+    yield from ((label.line, label.video) for label in said.labels)
+
+
+def _add_presence(video: VideoRows, column: str, spans, classes: Iterable[str], file: Path) -> None:
+    """A track per class in place of one track: where it holds "present", elsewhere "absent"."""
+    clock, made = video.clocks.pop(column), {}
+    for value in dict.fromkeys(classes):
+        name = f"{column}_{headers.plain(value)}"
+        if made.setdefault(name, value) != value:
+            raise BadInput(file, f"classes {made[name]!r} and {value!r} would both be {name}")
+        if name in video.intervals or not re.fullmatch(r"[a-z0-9_]+", name):
+            raise BadInput(file, f"class {value!r} of {column} cannot be a track {name!r}")
+        own = [span for span in spans if span.value == value]
+        video.intervals[name] = entry.presence(own)
+        video.clocks[name], video.files[name] = clock, file
+
+
+def _classes(path: Path, of_videos: Iterable[Iterable[tuple[str, str]]]) -> dict:
+    found: dict[str, set[str]] = {}
+    for pairs in of_videos:
+        for column, value in pairs:
+            found.setdefault(column, set()).add(value)
     classes = {}
-    for column in columns:
-        names = {labels[column] for labels in assigned if column in labels}
+    for column, names in found.items():
         if len(names) > MAX_CLASSES:
             raise BuildError(
                 f"{safe_text(path)}: column {column!r} has {len(names)} different values; is it a "
                 "label? Take it out of the table if not."
             )
-        if names:
-            numbers = all(re.fullmatch(r"-?\d{1,9}", name) for name in names)
-            classes[column] = tuple(sorted(names, key=(lambda n: (int(n), n)) if numbers else None))
+        numbers = all(re.fullmatch(r"-?\d{1,9}", name) for name in names)
+        key = (lambda name: (int(name), name)) if numbers else None
+        classes[column] = tuple(sorted(names, key=key))
     return classes
-
-
-def _unknown_files(path: Path, unknown, videos) -> BuildError:
-    line, name = unknown[0]
-    near = difflib.get_close_matches(name, list(videos)[:5000], n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    more = f"; and {len(unknown) - 1} more such rows" if len(unknown) > 1 else ""
-    return _error(path, line, f"names {name!r}, which is not among the videos{hint}{more}")
-
-
-def _error(path: Path, line: int, reason: str) -> BuildError:
-    return BuildError(f"{safe_text(path)}:{line}: {reason}.")
-
-
-def _same(name: str) -> str:
-    return unicodedata.normalize("NFC", name)  # macOS writes accents as separate characters

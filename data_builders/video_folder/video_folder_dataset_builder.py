@@ -1,83 +1,43 @@
-"""Anyone's own videos: a tree of folders, optionally with classes by subfolder and a CSV."""
+"""Anyone's own videos: a tree of folders, optionally with classes by subfolder and a table."""
 
 import dataclasses
-import re
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from data_builders.common.build.lengths import measure
+from data_builders.common.labels.from_tables import FOREVER
 from data_builders.common.labels.tracks import Intervals
 from data_builders.common.source.builder import (
+    Extent,
     OpenedVideo,
     VideoConfig,
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.source.splits import split_by_case
-from data_builders.video_folder.folder import case_of, check_stems, class_of, find_videos
-from data_builders.video_folder.private import pseudonym, read_boxes, read_key
+from data_builders.common.source.splits import split_by_hash
+from data_builders.common.video.dicom import patient_of
+from data_builders.video_folder import extents, options
+from data_builders.video_folder.folder import (
+    case_of,
+    check_stems,
+    class_of,
+    find_videos,
+    one_case_per_patient,
+)
+from data_builders.video_folder.joining import FolderVideo, arrange, check_torn, missing_parts
+from data_builders.video_folder.options import NAME, VideoFolderConfig
+from data_builders.video_folder.private import pseudonym, read_key
 from data_builders.video_folder.table import Table, VideoRows, read_table
 from surgrec_jax.records.errors import BuildError, safe_text
-from surgrec_jax.records.locate import sources
-from surgrec_jax.records.schema import DOMAINS
 
+__all__ = ["NAME", "Builder", "VideoFolderConfig"]
 SPLITS = ("train", "val", "test")
-NAME = "video_folder"
-
-
-@dataclasses.dataclass(eq=False, kw_only=True)
-class VideoFolderConfig(VideoConfig):
-    """How a folder of videos is understood.
-
-    Attributes:
-      dataset_name: name of the data set and of its folder, so that several can stand side by side.
-      labels: CSV of cases, splits, domains and labels, or None.
-      class_from: "subfolder" for a per-video label "class" from the first subfolder, or None.
-      case_from: "stem", "folder", or a regular expression over the relative path.
-      domain: domain of all videos whose CSV row names none, or None.
-      split: fractions of train, val and test dealt by case; (1.0, 0.0, 0.0) puts all into train.
-        None: the CSV's split column, or else (0.8, 0.1, 0.1).
-      seed: of that dealing.
-      pseudonyms: file with a secret key (made where there is none), to store keyed hashes in place
-        of the names of files and cases; None stores the names.
-      blank: boxes (left, top, right, bottom as fractions of the native picture, before borders are
-        cut off) that are stored black.
-    """
-
-    dataset_name: str = NAME
-    labels: str | None = None
-    class_from: str | None = None
-    case_from: str = "stem"
-    domain: str | None = None
-    split: tuple[float, float, float] | None = None
-    seed: int = 0
-    pseudonyms: str | None = None
-    blank: tuple[tuple[float, float, float, float], ...] = ()
-
-    def __post_init__(self):
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.dataset_name):
-            raise BuildError(
-                f"--name {self.dataset_name!r}: use lower-case letters, digits and underscores, "
-                "beginning with a letter."
-            )
-        if self.dataset_name != NAME and self.dataset_name in sources():
-            raise BuildError(
-                f"--name {self.dataset_name!r} is the name of another source; choose another."
-            )
-        if self.class_from not in (None, "subfolder"):
-            raise BuildError(f"--class_from is {self.class_from!r}: only 'subfolder' is known.")
-        if self.domain is not None and self.domain not in DOMAINS:
-            raise BuildError(f"--domain is {self.domain!r}: choose from {', '.join(DOMAINS)}.")
-        try:
-            re.compile(self.case_from)
-        except re.error as error:
-            raise BuildError(
-                f"--case_from {self.case_from!r} is no regular expression: {error}."
-            ) from error
 
 
 class Builder(VideoDatasetBuilder):
-    """Your own videos: a folder tree, classes from subfolders or a CSV, split by case."""
+    """Your own videos: a folder tree, classes from subfolders or a table, split by case."""
 
     BUILDER_CONFIGS: ClassVar[list[VideoConfig]] = [VideoFolderConfig()]
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Put your videos into the folder, in any tree of subfolders."
@@ -85,51 +45,18 @@ class Builder(VideoDatasetBuilder):
     def __init__(self, *, config=None, **kwargs):
         # TFDS takes the name from the module; here it is the user's.
         self.name = config.dataset_name if isinstance(config, VideoFolderConfig) else NAME
-        self._scanned: tuple[list[Path], Table | None] | None = None
-        self._notes: list[tuple[str, str]] = []
+        self._scanned: tuple[list[FolderVideo], Table | None] | None = None
+        self._passed_over: list[tuple[str, str]] = []
+        self._dicom: frozenset[Path] = frozenset()
         super().__init__(config=config, **kwargs)
 
     @classmethod
     def add_arguments(cls, parser) -> None:
-        parser.add_argument(
-            "--name", dest="dataset_name", default=NAME, help="name of the data set"
-        )
-        parser.add_argument(
-            "--labels", metavar="CSV", help="table: path, case_id, split, domain, labels"
-        )
-        parser.add_argument("--class_from", choices=["subfolder"], help="class = first subfolder")
-        parser.add_argument(
-            "--case_from", default="stem", help="stem (default), folder, or a regular expression"
-        )
-        parser.add_argument("--domain", choices=DOMAINS, help="domain of all videos")
-        parser.add_argument(
-            "--split", help="train,val,test fractions (default 0.8,0.1,0.1) or none: all in train"
-        )
-        parser.add_argument("--seed", type=int, default=0, help="of the split")
-        parser.add_argument(
-            "--pseudonyms", metavar="KEYFILE", help="store keyed hashes of file and case names"
-        )
-        parser.add_argument(
-            "--blank", metavar="BOXES", help='parts stored black, such as "0,0,1,0.08;0.8,0.9,1,1"'
-        )
+        options.add_arguments(parser)
 
     @classmethod
     def config_from_arguments(cls, args) -> VideoFolderConfig:
-        if args.config is not None:
-            raise BuildError(
-                "video_folder has no configurations; its options make one (see --help)."
-            )
-        return VideoFolderConfig(
-            dataset_name=args.dataset_name,
-            labels=args.labels,
-            class_from=args.class_from,
-            case_from=args.case_from,
-            domain=args.domain,
-            split=_fractions(args.split),
-            seed=args.seed,
-            pseudonyms=args.pseudonyms,
-            blank=read_boxes(args.blank),
-        )
+        return options.config_from_arguments(args)
 
     def tracks(self) -> Mapping[str, Sequence[str]]:
         table = self._scan()[1]
@@ -143,7 +70,7 @@ class Builder(VideoDatasetBuilder):
                 raise BuildError(
                     "both the CSV and --class_from subfolder give a 'class'; drop one."
                 )
-            classes = {class_of(path.relative_to(self.manual_dir)) for path in videos} - {None}
+            classes = {class_of(video.files[0]) for video in videos} - {None}
             if not classes:
                 raise BuildError(
                     "--class_from subfolder: no video lies in a subfolder of "
@@ -156,38 +83,26 @@ class Builder(VideoDatasetBuilder):
         if manual_dir is None:
             raise BuildError("video_folder needs --manual_dir, the folder of your videos.")
         videos, table = self._scan(manual_dir)
-        self.skipped += self._notes
-        config, items, unnamed = self.builder_config, [], []
-        for path in videos:
-            relative = path.relative_to(manual_dir)
-            name = safe_text(relative.as_posix())
-            rows = table.videos.get(name) if table else None
-            if table and table.has_split and (rows is None or rows.split is None):
-                self.skipped.append(
-                    (
-                        safe_text(path),
-                        f"has no split in {safe_text(config.labels)}, which assigns them",
-                    )
-                )
-                continue
-            rows = rows or VideoRows()
-            if not rows.case_id:
-                unnamed.append(relative)
-            extra = {"labels": dict(rows.labels), "intervals": dict(rows.intervals)}
-            if config.class_from and class_of(relative) is not None:
-                extra["labels"]["class"] = class_of(relative)
-            items.append(
-                VideoItem(
-                    video_id=name,
-                    case_id=rows.case_id or case_of(relative, config.case_from),
-                    split=rows.split or "",
-                    domain=rows.domain or config.domain,
-                    path=path,
-                    extra=extra,
-                )
-            )
-        if config.case_from == "stem":
-            check_stems(unnamed)
+        self.skipped += self._passed_over
+        config = self.builder_config
+        self.remarks += table.notes if table else []
+        if config.join == "cases":
+            self.remarks += missing_parts(videos)
+        videos, rows = self._with_splits(manual_dir, videos, table)
+        timed = {
+            video.name: (own, tuple(manual_dir / file for file in video.files))
+            for video, own in zip(videos, rows, strict=True)
+            if own.intervals
+        }
+        measured = functools.partial(measure, decode_spec=config.decode)
+        self.remarks += extents.fit(timed, config.trim_labels, measured)
+        cases = self._cases(videos, rows)
+        if self._dicom:
+            cases = self._cases_of_dicom(manual_dir, videos, rows, cases)
+        items = [
+            self._item(manual_dir, *listed) for listed in zip(videos, rows, cases, strict=True)
+        ]
+        self._check_cases(videos, rows, cases, table)
         if config.pseudonyms:
             key = read_key(Path(config.pseudonyms))
             items = [
@@ -203,25 +118,139 @@ class Builder(VideoDatasetBuilder):
             if config.split is not None:
                 raise BuildError("both --split and the CSV's split column assign splits; drop one.")
             return items
-        fractions = dict(zip(SPLITS, config.split or (0.8, 0.1, 0.1), strict=True))
-        split_of = split_by_case((item.case_id for item in items), fractions, config.seed)
+        split_of = split_by_hash(
+            (i.case_id for i in items), **self.dealt_by(), earlier=self.earlier
+        )
         return [dataclasses.replace(item, split=split_of[item.case_id]) for item in items]
 
+    def dealt_by(self) -> dict[str, Any]:
+        _, table = self._scan()
+        if table and table.has_split:
+            return {}
+        fractions = dict(zip(SPLITS, self.builder_config.split or (0.8, 0.1, 0.1), strict=True))
+        return {"fractions": fractions, "seed": self.builder_config.seed}
+
+    def inputs(self, item: VideoItem) -> list[Path]:
+        return [*super().inputs(item), *item.extra.get("more", ())]
+
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
-        names, tracks = self.video_label_names(), {}
+        names, tracks, ends = self.video_label_names(), {}, []
         for column, spans in item.extra["intervals"].items():
-            starts, ends, classes = zip(*spans, strict=True)
+            starts, finishes, classes, lines = zip(*spans, strict=True)
             ids = [self.tracks()[column].index(name) for name in classes]
-            tracks[column] = Intervals(starts, ends, ids)
+            clock = item.extra["clocks"][column]
+            tracks[column] = Intervals(starts, finishes, ids, clock=clock)
+            known = [
+                (end, line) for end, line in zip(finishes, lines, strict=True) if end < FOREVER
+            ]
+            if known:
+                end, line = max(known)
+                path = Path(item.extra["label_files"][column])
+                ends.append(Extent(path, end, clock, whole=False, line=line or None))
         return OpenedVideo(
             path=item.path,
+            more=item.extra.get("more", ()),
+            image_fps=self.builder_config.decode.native_fps,
+            image_start=None,
             tracks=tracks,
             video_labels={
                 column: names[column].index(name) for column, name in item.extra["labels"].items()
             },
+            extents=ends,
         )
 
-    def _scan(self, manual_dir: Path | None = None) -> tuple[list[Path], Table | None]:
+    def _item(self, manual_dir: Path, video: FolderVideo, rows: VideoRows, case: str) -> VideoItem:
+        labels = dict(rows.labels)
+        if self.builder_config.class_from and class_of(video.files[0]) is not None:
+            labels["class"] = class_of(video.files[0])
+        paths = [manual_dir / file for file in video.files]
+        return VideoItem(
+            video_id=video.name,
+            case_id=case,
+            split=rows.split or "",
+            domain=rows.domain or self.builder_config.domain,
+            path=paths[0],
+            extra={
+                "more": paths[1:],
+                "labels": labels,
+                "intervals": dict(rows.intervals),
+                "clocks": {column: rows.clocks[column] for column in rows.intervals},
+                "label_files": {column: safe_text(rows.files[column]) for column in rows.intervals},
+            },
+        )
+
+    def _with_splits(self, manual_dir, videos, table) -> tuple[list[FolderVideo], list[VideoRows]]:
+        """The videos and their rows; where a table assigns splits, only those that have one."""
+        kept, rows = [], []
+        for video in videos:
+            own = table.videos.get(video.name) if table else None
+            if table and table.has_split and (own is None or own.split is None):
+                path = safe_text(manual_dir / video.files[0])
+                labels = safe_text(self.builder_config.labels)
+                self.skipped.append((path, f"has no split in {labels}, which assigns them"))
+                continue
+            kept.append(video)
+            rows.append(own or VideoRows())
+        return kept, rows
+
+    def _cases(self, videos: Sequence[FolderVideo], rows: Sequence[VideoRows]) -> list[str]:
+        config, cases = self.builder_config, []
+        for video, own in zip(videos, rows, strict=True):
+            joined = config.join in ("cases", "parts") and video.operation is not None
+            if own.case_id:
+                cases.append(own.case_id)
+            elif joined and config.case_from == "stem":
+                cases.append(video.operation)
+            else:
+                found = {case_of(file, config.case_from) for file in video.files}
+                if len(found) > 1:
+                    raise BuildError(
+                        f"--case_from {config.case_from!r} gives the parts of {video.name!r} the "
+                        f"cases {', '.join(sorted(found))}; change it or drop --join."
+                    )
+                cases.append(found.pop())
+        return cases
+
+    def _cases_of_dicom(self, manual_dir, videos, rows, cases: Sequence[str]) -> list[str]:
+        """`cases` with DICOM files of one patient in one case, unless the user named cases."""
+        case_of_file, named = {}, set()
+        for video, own, case in zip(videos, rows, cases, strict=True):
+            case_of_file |= dict.fromkeys(video.files, case)
+            if own.case_id or self.builder_config.case_from != "stem":
+                named |= set(video.files)
+        dicom = [file for file in case_of_file if file in self._dicom]
+        found, joined, apart = one_case_per_patient(
+            case_of_file, named, dicom, lambda file: patient_of(manual_dir / file)
+        )
+        if joined:
+            self.remarks.append(
+                f"{joined} DICOM file(s) name the patient of another in their headers, and were "
+                "put into its case (--case_from, or a case_id per video in --labels, decides)"
+            )
+        if apart:
+            self.remarks.append(
+                f"{apart} DICOM file(s) name the patient of another in their headers, and have a "
+                "case of their own by --case_from or --labels"
+            )
+        return [found[video.files[0]] for video in videos]
+
+    def _check_cases(self, videos, rows, cases, table: Table | None) -> None:
+        """Refuses cases told by names where names do not tell them."""
+        config = self.builder_config
+        if config.case_from != "stem":
+            return
+        unnamed = [
+            (video, case, own.split)
+            for video, own, case in zip(videos, rows, cases, strict=True)
+            if not own.case_id
+        ]
+        check_stems([video for video, _, _ in unnamed], config.join)
+        by_table = bool(table and table.has_split)
+        if unnamed and config.join is None and (by_table or config.split != (1.0, 0.0, 0.0)):
+            own_videos, own_cases, splits = zip(*unnamed, strict=True)
+            check_torn(own_videos, own_cases, splits if by_table else None)
+
+    def _scan(self, manual_dir: Path | None = None) -> tuple[list[FolderVideo], Table | None]:
         """The videos and the table, read once; TFDS asks early, for the classes."""
         manual_dir = manual_dir or self.manual_dir
         config = self.builder_config
@@ -230,28 +259,22 @@ class Builder(VideoDatasetBuilder):
                 raise BuildError("video_folder with labels or class_from needs manual_dir=...")
             return [], None
         if self._scanned is None:
-            videos = find_videos(
-                manual_dir, lambda path, why: self._notes.append((safe_text(path), why))
+            found = find_videos(
+                manual_dir,
+                lambda path, why: self._passed_over.append((safe_text(path), why)),
+                config.decode.native_fps,
             )
+            self._dicom = frozenset(path.relative_to(manual_dir) for path in found.dicom)
+            videos = arrange([path.relative_to(manual_dir) for path in found.videos], config.join)
             table = None
             if config.labels:
-                names = [safe_text(path.relative_to(manual_dir).as_posix()) for path in videos]
-                table = read_table(Path(config.labels), names)
+                parts = {
+                    safe_text(file.as_posix()): video.name
+                    for video in videos
+                    if config.join == "parts" and video.operation is not None
+                    for file in video.files
+                }
+                names = [video.name for video in videos]
+                table = read_table(Path(config.labels), names, config.table, parts)
             self._scanned = videos, table
         return self._scanned
-
-
-def _fractions(text: str | None) -> tuple[float, float, float] | None:
-    if text is None:
-        return None
-    if text == "none":
-        return 1.0, 0.0, 0.0
-    try:
-        train, val, test = (float(part) for part in text.split(","))
-        split_by_case([], {"train": train, "val": val, "test": test})
-    except ValueError as error:
-        raise BuildError(
-            f"--split {text!r}: give three fractions that add up to 1, such as 0.8,0.1,0.1, or "
-            f"none ({error})."
-        ) from error
-    return train, val, test

@@ -9,13 +9,12 @@ from typing import Any
 
 from surgrec_jax.audit import across, pretraining, rules
 from surgrec_jax.frozen import lineage
-from surgrec_jax.records.errors import BadInput, BuildError
-from surgrec_jax.records.prepared import prepared_at
+from surgrec_jax.records.prepared import Prepared, prepared_at
 from surgrec_jax.records.source import Source
 from surgrec_jax.safety import files, untrusted
-from surgrec_jax.safety.errors import DataError
+from surgrec_jax.safety.errors import DataError, UserError
 
-VERSION = 2
+VERSION = 3
 
 
 class Audits:
@@ -55,9 +54,16 @@ class Audits:
             text = "the checkpoint does not record all that its weights were trained on"
             return {"status": "unknown", "text": text}
         recorded = meta["sources"]
+        try:
+            found_at = [pretraining.find(entry, self.data_dir) for entry in recorded]
+        except UserError as error:
+            return {"status": "unknown", "text": f"audit failed: {error}", "failed": str(error)}
 
         def make() -> dict:
-            used = [(self._used(entry), entry["split"]) for entry in recorded]
+            used = [
+                (self._used(entry, at), entry["split"])
+                for entry, at in zip(recorded, found_at, strict=True)
+            ]
             tests = [self._audited(source.directory)]
             findings = across.pretraining_on_test(used, tests)
             names = ", ".join(
@@ -69,20 +75,24 @@ class Audits:
                 by_name = f" ({', '.join(unread)} compared by name only)" if unread else ""
                 text = f"no test case among those of pretraining: {names}{by_name}"
                 return {"status": "none", "text": text}
-            sure = any(finding.text.endswith("were pretrained on") for finding in findings)
-            text = "; ".join(f"{finding.name}: {finding.text}" for finding in findings)
-            return {"status": "found" if sure else "possible", "text": text}
+            text = "; ".join(f"{finding.name}: {finding.sentence()}" for finding in findings)
+            if any(finding.sure for finding in findings):
+                return {"status": "found", "text": text}
+            may = any(finding.rule == across.RULE for finding in findings)
+            return {"status": "possible" if may else "unknown", "text": text}
 
-        return self._cached(f"overlap {json.dumps(recorded)} {source.fingerprint}", make)
+        where = [str(at and at.directory) for at in found_at]
+        return self._cached(
+            f"overlap {json.dumps([recorded, where])} {source.directory} {source.fingerprint}", make
+        )
 
     def _audited(self, directory: pathlib.Path) -> rules.Audited:
         if directory not in self._data_sets:
             self._data_sets[directory] = rules.from_prepared(prepared_at(directory))
         return self._data_sets[directory]
 
-    def _used(self, entry: Mapping[str, Any]) -> rules.Audited:
-        """A pretraining source, read where it was or where data sets are now; else its name."""
-        prepared = pretraining.find(entry, self.data_dir)
+    def _used(self, entry: Mapping[str, Any], prepared: Prepared | None) -> rules.Audited:
+        """A pretraining source: read where it lies, else a name."""
         if prepared is None:
             return rules.Audited(pretraining.title(entry), entry["name"], {})
         return self._audited(prepared.directory)
@@ -95,7 +105,7 @@ class Audits:
             pass  # it is missing or damaged, and made again
         try:
             value = make()
-        except (BuildError, BadInput) as error:
+        except UserError as error:
             return {"status": "unknown", "text": f"audit failed: {error}", "failed": str(error)}
         self.folder.mkdir(parents=True, exist_ok=True)
         files.write_json(path, value)

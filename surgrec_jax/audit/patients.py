@@ -20,8 +20,10 @@ _NUMBERED = (
     *("autolaparo", "sar_rarp50", "cataract101", "pitvis", "cataract1k", "cataract21"),
     *("lapgyn_events", "grasp", "psi_ava", "endoscapes", "heico"),
 )
+YOUTUBE = "youtube:"  # keys of patients that are told by the video's id there
 _YOUTUBE = ("lemon", "gensurgery", "surgenet_youtube", "avos")
-_YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+# GenSurgery's folders of pictures may be called as its files are: ID.TITLE, watch?v=ID.TITLE.
+_YOUTUBE_ID = re.compile(r"(?:watch\?v=)?([A-Za-z0-9_-]{11})(?:[?&][^.]*)?(?:\..*)?")
 _STUDENT = re.compile(r"[A-Z]\d\d[A-Z]")
 _CLIP = re.compile(r"(\d{2}_\d{2})(?:\.mp4)?$")
 _FOLDER = re.compile(r"(?:images_)?(\d+)")
@@ -61,7 +63,7 @@ MAY_OVERLAP: tuple[tuple[str, str, str], ...] = (
     ("cataract101", "cataract1k", "same clinic; unknown"),
     ("heico", "robust_mis_2019", "ROBUST-MIS is inside HeiCo"),
     ("cataracts", "cadis", "CaDIS is inside the CATARACTS training videos"),
-    ("lemon", "gensurgery", "both from YouTube: compare video ids"),
+    ("lemon", "gensurgery", "470 of GenSurgery's 3,180 video ids are in LEMON's labels.json"),
     ("lemon", "surgenet_youtube", "both from YouTube: compare video ids"),
     ("lemon", "avos", "both from YouTube: compare video ids"),
     ("gensurgery", "surgenet_youtube", "both from YouTube: compare video ids"),
@@ -95,8 +97,8 @@ def patient_key(source: str, case: str, video: str | None = None) -> str:
         return f"aixsuture:{min(match[0], match[0][::-1])}"  # a student has two videos
     if source == "ldpolypvideo" and (match := _FOLDER.fullmatch(case)):
         return f"ldpolypvideo:images_{int(match[1])}"
-    if source in _YOUTUBE and _YOUTUBE_ID.fullmatch(case.rsplit("/", 1)[-1]):
-        return f"youtube:{case.rsplit('/', 1)[-1]}"
+    if source in _YOUTUBE and (match := _YOUTUBE_ID.fullmatch(case.rsplit("/", 1)[-1])):
+        return f"{YOUTUBE}{match[1]}"
     if source == "m2cai16_workflow" and number is None and (match := _NUMBER.search(case)):
         return f"m2cai16_workflow:{'test' if 'test' in case else 'train'}{int(match[1])}"
     return f"{source}:{case if number is None else number}"

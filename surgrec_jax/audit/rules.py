@@ -10,6 +10,7 @@ from typing import Any
 from surgrec_jax.audit import published_faults, surgrec_v1
 from surgrec_jax.audit.catalogue import CATALOGUE
 from surgrec_jax.audit.published_faults import Fault
+from surgrec_jax.records.errors import safe_text
 from surgrec_jax.records.prepared import Prepared, class_names, read_videos
 
 SMALL_TEST = 100
@@ -33,17 +34,32 @@ RULES = {
     "near_duplicates": "videos look alike (only with --duplicates)",
     "overlap": "patients stand in several data sets",
     "pretraining_on_test": "a pretraining source holds somebody's test patients",
+    "pretraining_unknown": "whether pretraining holds test patients cannot be told",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A broken rule: its name, the data set, a sentence, and the number it is about."""
+    """A broken rule.
+
+    Attributes:
+      rule: its name. name: the data set. text: a sentence. count: the number it is about.
+      cases: the cases that it is about, where they can be named.
+      sure: False where it only may be so.
+    """
 
     rule: str
     name: str
     text: str
     count: int = 1
+    cases: tuple[str, ...] = ()
+    sure: bool = True
+
+    def sentence(self, at_most: int = 20) -> str:
+        """The text with the names of up to `at_most` cases."""
+        more = len(self.cases) - at_most
+        named = ", ".join(self.cases[:at_most]) + (f" and {more} more" if more > 0 else "")
+        return f"{self.text} (cases {safe_text(named)})" if named else self.text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +80,7 @@ class Audited:
         name: title for the reader.
         source: name of the source, for overlaps.
         splits, classes: clips in order by split, and class names by label name.
+        prepared: the data set with its pictures; None for split files and mere names.
     """
 
     name: str
@@ -71,6 +88,7 @@ class Audited:
     splits: dict[str, list[Clip]]
     classes: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     published: surgrec_v1.Published | None = None
+    prepared: Prepared | None = None
 
 
 def from_split_files(folder: str, files: Mapping[str, Path]) -> Audited:
@@ -104,7 +122,7 @@ def from_prepared(prepared: Prepared) -> Audited:
     if prepared.config == "surgrec_v1":
         published = surgrec_v1.BY_SOURCE.get(prepared.name)
     classes = class_names(prepared.directory)
-    return Audited(prepared.title, prepared.name, splits, classes, published)
+    return Audited(prepared.title, prepared.name, splits, classes, published, prepared)
 
 
 def facts(data: Audited) -> dict[str, Any]:

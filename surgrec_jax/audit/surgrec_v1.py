@@ -108,8 +108,8 @@ PUBLISHED: tuple[Published, ...] = (
                      "gastrojejunal_anastomosis jejunal_separation jejunojejunal_anastomosis "
                      "omentum_division other_intervention out_of_body preparation severe_index"),
               owner_cases=140,
-              no_class=(("out_of_body", "an overlay upon the phases"),
-                        ("severe_index", "an overlay upon the phases"))),
+              no_class=(("out_of_body", "no phase: marked over phases or outside them"),
+                        ("severe_index", "no phase: marked over phases"))),
     Published("SAR-RARP50", "sar_rarp50", "robotic",
               r"video_(\d{2})((?:_\d)?)_label(\d{2})_(\w+?)_seg(\d{4})_(\d{6})-(\d{6})\.mp4$", (1,),
               ("other", "picking-up the needle", "positioning the needle tip",

@@ -13,8 +13,8 @@ from surgrec_jax import commands
 from surgrec_jax.safety.errors import run_command
 
 NAMES = (
-    *("step", "stream", "loader", "sampler", "convert", "builder", "checkpoint"),
-    *("cluster", "purity", "ablation", "probe"),
+    *("step", "stream", "loader", "sampler", "convert", "builder", "content"),
+    *("checkpoint", "cluster", "purity", "ablation", "probe"),
 )
 
 

@@ -28,12 +28,10 @@ import cv2
 
 from data_builders.common.build.build import build
 from data_builders.common.build.pool import one_thread_and_quiet
-from data_builders.common.video.reading import (
-    MAX_FAILED_READS,
-    ReadReport,
-    open_capture,
-    read_video,
-)
+from data_builders.common.video.container import open_file
+from data_builders.common.video.decoder import Faults, decode
+from data_builders.common.video.frames import ReadReport
+from data_builders.common.video.reading import read_video
 from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
 from surgrec_jax.bench.synthetic import drifting_frames
 from surgrec_jax.bench.timing import timed
@@ -169,10 +167,9 @@ def write_video(path: Path, seconds: float, height: int, fps: float) -> Path:
 
 
 def _decode(path: Path) -> None:
-    with open_capture(path) as capture:
-        failed = 0
-        while failed < MAX_FAILED_READS:
-            failed = 0 if capture.grab() else failed + 1
+    with open_file(path) as file:
+        for _ in decode(file, Faults()):
+            pass
 
 
 def _read(path: Path, report: ReadReport) -> None:

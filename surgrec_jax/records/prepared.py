@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import cv2
@@ -17,6 +17,13 @@ from surgrec_jax.records.open_shards import open_shard
 from surgrec_jax.records.storage import StorageError
 from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import UserError
+
+_REDUCED = {  # a picture decoded at one over so much of its size
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,22 +138,37 @@ def read_videos(directory: Path) -> dict[str, dict[str, StoredVideo]]:
 
 
 def decoded_frames(
-    directory: Path, select: Callable[[str, str, float], bool]
+    directory: Path,
+    select: Callable[[str, str, float], bool],
+    *,
+    splits: Collection[str] | None = None,
+    short_side: int | None = None,
 ) -> Iterator[StoredFrame]:
     """The stored frames for which `select(split, video_id, seconds)` holds, in stored order.
+
+    Args:
+        directory: folder of the data set's version.
+        select: whether a frame is decoded.
+        splits: the splits that are read; None reads all.
+        short_side: larger pictures are decoded at a half, a quarter or an eighth of their size,
+            with a shorter side of at least so many pixels, which takes less time.
 
     Raises:
         UserError: a record cannot be read; a frame that is no picture is passed over.
     """
-    for split, example in _examples(directory):
+    for split, example in _examples(directory, splits):
         with _interpreting(directory):
             case, video = (_text(example, key) for key in ("case_id", "video_id"))
             times, frames = example["times"].float_list.value, example["frames"].bytes_list.value
             shown = list(zip(times, frames, strict=True))
+        scale = None if short_side else 1  # the pictures of a record are of one size
         for time, data in shown:
             if select(split, video, time):
-                picture = _picture(data)
+                picture = _picture(data, scale or 1)
                 if picture is not None:
+                    if scale is None:
+                        fits = min(picture.shape[:2]) // short_side
+                        scale = max(s for s in _REDUCED if s <= max(fits, 1))
                     yield StoredFrame(split, video, case, time, picture)
 
 
@@ -158,11 +180,12 @@ def _text(example: dict, key: str) -> str:
     return example[key].bytes_list.value[0].decode()
 
 
-def _picture(data: bytes) -> np.ndarray | None:
+def _picture(data: bytes, scale: int) -> np.ndarray | None:
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[scale])
     except cv2.error:  # empty, or more pixels than OpenCV takes (data_builders/__init__.py)
         return None
+    return picture if scale == 1 or picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
 def class_names(directory: Path) -> dict[str, list[str]]:
@@ -176,9 +199,11 @@ def class_names(directory: Path) -> dict[str, list[str]]:
     return names
 
 
-def _examples(directory: Path) -> Iterator[tuple[str, dict]]:
+def _examples(directory: Path, splits: Collection[str] | None = None) -> Iterator[tuple[str, dict]]:
     info = read_info(directory)
     for split in info.splits:
+        if splits is not None and split not in splits:
+            continue
         for name, count in shards_of(info, split, directory):
             reader = open_shard(directory / name, count)
             for index in range(count):

@@ -28,6 +28,8 @@ def test_patient_keys():
     assert patient_key("ldpolypvideo", "images_012") == patient_key("ldpolypvideo", "12")
     assert patient_key("ldpolypvideo", "1_12") != patient_key("ldpolypvideo", "12")
     assert patient_key("lemon", "aB3_-cdefGh") == patient_key("surgenet_youtube", "x/aB3_-cdefGh")
+    assert patient_key("gensurgery", "watch?v=-B3_-cdefGh.A title") == "youtube:-B3_-cdefGh"
+    assert patient_key("gensurgery", "hernia repair 1") == "gensurgery:hernia repair 1"
     assert patient_key("jigsaws", "surgeon_B") == patient_key("jigsaws", "B")
     train, test = "workflow_video_05", "test_workflow_video_05"
     assert patient_key("m2cai16_workflow", train) != patient_key("m2cai16_workflow", test)
@@ -178,6 +180,23 @@ def test_two_configurations_of_a_source(source, path, case, video, text):
     assert found.text == text
     assert len(across.across([own, published])) == 1
     assert not across.pretraining_on_test([(own, "train")], [own])[1:]
+
+
+def test_videos_of_youtube_are_told_apart_by_their_ids():
+    def of(source, split, *names):
+        return Audited(source, source, {split: [Clip(name, name, name, {}) for name in names]})
+
+    lemon, gs = of("lemon", "train", "aB3_-cdefGh"), of("gensurgery", "test", "aB3_-cdefGh")
+    (found,) = across.pretraining_on_test([(lemon, "train")], [gs])
+    assert found.text == "1 of 1 test patients were pretrained on" and found.cases == (
+        "aB3_-cdefGh",
+    )
+    others = of("gensurgery", "test", "ab3_-cdefGh")  # ids differ by case
+    assert not across.pretraining_on_test([(lemon, "train")], [others])
+    assert not across.across([lemon, others])
+    folders = of("gensurgery", "test", "hernia repair 1")
+    (found,) = across.pretraining_on_test([(lemon, "train")], [folders])
+    assert "470 of GenSurgery's 3,180 video ids are in LEMON's" in found.text and not found.sure
 
 
 def test_names_alone(tmp_path, capsys):

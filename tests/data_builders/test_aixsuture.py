@@ -1,8 +1,10 @@
 """AIxSuture: ratings from a workbook, students, the split that the owners' torch code deals."""
 
+import io
 import zipfile
 from xml.sax.saxutils import escape
 
+import openpyxl
 import pytest
 
 from data_builders.aixsuture.aixsuture_dataset_builder import ITEMS
@@ -22,6 +24,10 @@ HEADER = (
     *("STUDENT", "GROUP", "TIME", "VIDEO", "SUTURES", "INVESTIGATOR", "OSATS_RESPECT"),
     *("OSATS_MOTION", "OSATS_INSTRUMENT", "OSATS_SUTURE", "OSATS_FLOW", "OSATS_KNOWLEDGE"),
     *("OSATS_PERFORMANCE", "OSATS_FINAL_QUALITY", "GLOBA_RATING_SCORE"),
+)
+STRINGS = (
+    '<Override PartName="/xl/sharedStrings.xml" ContentType="application/vnd.openxmlformats-'
+    'officedocument.spreadsheetml.sharedStrings+xml"/>'
 )
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 
@@ -47,12 +53,16 @@ def workbook(path, rows, extra_sheet=False, shared=True):
         lines.append(f'<row r="{line}">{"".join(parts)}</row>')
     sheet = f'<worksheet xmlns="{MAIN}"><sheetData>{"".join(lines)}</sheetData></worksheet>'
     path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("xl/workbook.xml", f'<workbook xmlns="{MAIN}"/>')
-        archive.writestr("xl/worksheets/sheet1.xml", sheet)
-        if extra_sheet:
-            archive.writestr("xl/worksheets/sheet2.xml", sheet)
-        archive.writestr("xl/sharedStrings.xml", f'<sst xmlns="{MAIN}">{"".join(texts)}</sst>')
+    book, whole = openpyxl.Workbook(), io.BytesIO()
+    if extra_sheet:
+        book.create_sheet()
+    book.save(whole)
+    strings = f'<sst xmlns="{MAIN}">{"".join(texts)}</sst>'
+    with zipfile.ZipFile(whole) as sound, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("xl/sharedStrings.xml", strings)
+        for name in sound.namelist():
+            data = sheet if name.startswith("xl/worksheets/sheet") else sound.read(name).decode()
+            out.writestr(name, data.replace("</Types>", f"{STRINGS}</Types>"))
     return path
 
 

@@ -1,9 +1,9 @@
-"""GenSurgery: folders of pictures, one a second; short videos are left out."""
+"""GenSurgery: files as the owner's downloader names them, and folders of pictures."""
 
 import pytest
 
 from surgrec_jax.records.errors import BuildError
-from tests.data_builders.fake_video import write_images
+from tests.data_builders.fake_video import write_images, write_video
 from tests.data_builders.sources import build_all, copy_of, skipped, together
 
 
@@ -50,5 +50,37 @@ def test_faults_are_listed(download, tmp_path):
 
 def test_another_folder_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
-    with pytest.raises(BuildError, match="no picture in"):
+    with pytest.raises(BuildError, match="no videos in"):
         build_all("gensurgery", tmp_path / "in", tmp_path / "out")
+
+
+def test_files_as_the_downloader_names_them(download, tmp_path):
+    """Its name is all after the last slash of the link, the title as YouTube has it, the suffix."""
+    root = tmp_path / "in"
+    names = {
+        "_OCp8V_G8SM": "_OCp8V_G8SM.Lap. chole (Dr. A) - 50% faster!.mp4",
+        "-dRMtqVl8J2": "watch?v=-dRMtqVl8J2.Nissen \u29f8 part 2.webm",
+        "NqBQYlSV1jQ": "NqBQYlSV1jQ?si=FjhSFpuj-FvyfFAs.Hernia.mkv",
+        "abcdefghijk": "abcdefghijk.Unmerged.f137.mp4",
+        "ABCDEFGHIJK": "ABCDEFGHIJK.Merged.mp4",
+    }
+    coded = {".webm": "VP80", ".mkv": "MJPG"}
+    for name in names.values():
+        path = root / "videos" / name
+        write_video(path, 12, fps=4, fourcc=coded.get(path.suffix, "mp4v"))
+    write_video(root / "videos" / "watch?v=_OCp8V_G8SM.Another link.mp4", 4, fps=4)
+    for name in ("ABCDEFGHIJK.Merged.f137.mp4", "short.mp4", "0hNB8vLQiA4.Half.mp4.part"):
+        (root / "videos" / name).write_bytes(b"not looked into")
+    (root / "videos" / "_OCp8V_G8SM.Lap. chole.en.vtt").write_text("WEBVTT")
+    write_images(root / "frames" / "watch?v=-dRMtqVl8J2.Nissen", range(60), name="{:03d}.png")
+    write_images(root / "frames" / "hernia repair 1", range(60), name="{:03d}.png")
+    summary, splits = build_all("gensurgery", root, tmp_path / "out")
+    videos = splits["train"]
+    assert set(videos) == {*names, "hernia repair 1"}
+    for name in names:
+        assert videos[name].numbers == list(range(12))
+        assert (videos[name].fields["case_id"], videos[name].fields["native_fps"]) == (name, 4)
+    found = skipped(summary, root)
+    assert "does not parse" in found["videos/short.mp4"]
+    assert "does not parse" in found["videos/0hNB8vLQiA4.Half.mp4.part"]
+    assert "the same video as" in found["frames/watch?v=-dRMtqVl8J2.Nissen"] and len(found) == 3

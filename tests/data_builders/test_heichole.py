@@ -57,7 +57,7 @@ def make(root, number, fps, lower=False, folder="Videos/Full", rows=None):
 def test_labels_and_splits(tmp_path):
     root = tmp_path / "HeiChole"
     make(root, 1, 25)
-    make(root, 2, 25, lower=True)
+    make(root, 2, 25, lower=True, folder="Videos/Full_SD")
     make(root, 16, 50)
     make(root, 24, 50, folder="Videos/Full/HD")
     small_video(root / "Videos/Full/HD/Hei-Chole1.mp4", 5, 25)  # a copy: the first one is taken

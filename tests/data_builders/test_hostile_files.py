@@ -1,5 +1,6 @@
 """Downloads that were made to do harm: what they claim is counted before memory is taken."""
 
+import io
 import struct
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 
 from data_builders.common.labels import annotations, from_tables, tables, xlsx
@@ -21,11 +23,13 @@ MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 SHEET = "xl/worksheets/sheet1.xml"
 
 
-def workbook(path, sheet, strings=None):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(SHEET, sheet)
-        if strings is not None:
-            archive.writestr("xl/sharedStrings.xml", strings)
+def workbook(path, sheet):
+    """A workbook that is sound but for its sheet."""
+    whole = io.BytesIO()
+    openpyxl.Workbook().save(whole)
+    with zipfile.ZipFile(whole) as sound, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        for name in sound.namelist():
+            out.writestr(name, sheet if name == SHEET else sound.read(name))
     return path
 
 
@@ -38,6 +42,7 @@ def workbook(path, sheet, strings=None):
         (b"<a>", "is not an Excel workbook"),
         (f'<a {MAIN}><row><c t="s"><v>{"9" * 5000}</v></c></row></a>'.encode(), "not an Excel"),
         (f'<a {MAIN}><row r="{"9" * 5000}"><c/></row></a>'.encode(), "is not an Excel workbook"),
+        (f'<a {MAIN}><row r="99999999"><c><v>1</v></c></row></a>'.encode(), "claims more than"),
         (f'<a {MAIN}><row><c r="ZZZ1"><v>1</v></c></row></a>'.encode(), "is out of place"),
     ],
 )

@@ -1,4 +1,4 @@
-"""JIGSAWS: two cameras a trial, inclusive 30-fps intervals, one trial without transcription."""
+"""JIGSAWS: two cameras a trial, inclusive intervals of frames from 1, one trial not transcribed."""
 
 import pytest
 
@@ -13,13 +13,15 @@ from tests.data_builders.fake_download import (
     small_video,
     write_lines,
 )
+from tests.data_builders.sources import build_all, together
 
 FRAMES = 90
 SPANS = ((7, 22, 1), (23, 52, 15), (60, 70, 11))  # gaps before, between and after
 
 
 def gesture_of(frame):
-    return next((GESTURES[g - 1] for start, end, g in SPANS if start <= frame <= end), None)
+    """The gesture of a frame from 0; a transcription calls that frame 1."""
+    return next((GESTURES[g - 1] for start, end, g in SPANS if start <= frame + 1 <= end), None)
 
 
 def make(root, trial, spans=SPANS, cameras=(1, 2), fps=30):
@@ -94,10 +96,24 @@ def test_gestures_skill_and_splits_by_surgeon(download, tmp_path):
     assert {labels[name] for name in ("skill", "global_rating", *SCORES)} == {None}
 
 
+def test_a_transcription_covers_the_video_from_its_first_to_its_last_frame(tmp_path):
+    """`1 91 G1` is the owner's line for all of a video of 91 frames."""
+    root = tmp_path / "in"
+    small_video(root / "Suturing/video/Suturing_D001_capture1.avi", 91, 30)
+    write_lines(root / "Suturing/transcriptions/Suturing_D001.txt", ["1 91 G1 "])
+    write_lines(root / "Suturing/meta_file_Suturing.txt", ["Suturing_D001\tE\t6\t1 1 1 1 1 1"])
+    summary, splits = build_all("jigsaws", root, tmp_path / "data")
+    (video,) = together(splits).values()
+    assert video.numbers == list(range(91))
+    assert video.labels["gesture"] == [GESTURES[0]] * 91
+    assert not summary.partial and not summary.skipped
+
+
 def test_faults(download, tmp_path):
     make(download, "Suturing_B002", spans=((5, 20, 16),), cameras=(1,))
     make(download, "Suturing_B003", spans=((5, 20, 1), (20, 30, 2)), cameras=(1,))
     make(download, "Suturing_B004", spans=((5, 400, 1),), cameras=(1,))
+    make(download, "Suturing_B005", spans=((0, 20, 1),), cameras=(1,))
     make(download, "Suturing_B006", cameras=(1,))
     make(download, "Suturing_C001", cameras=(1,), fps=15)
     make(download, "Suturing_C002", cameras=(1,))
@@ -109,20 +125,21 @@ def test_faults(download, tmp_path):
     summary, splits = built("jigsaws", download, tmp_path / "data")
     videos = {name: video for split in splits.values() for name, video in split.items()}
     assert_labels(
-        videos["Suturing_B004_capture1"], "gesture", lambda k: GESTURES[0] if k >= 5 else None
+        videos["Suturing_B004_capture1"], "gesture", lambda k: GESTURES[0] if k >= 4 else None
     )
     assert videos["Suturing_B001_capture1"].video_labels["global_rating"] is None
     assert videos["Suturing_B001_capture1"].video_labels["time_and_motion"] == "3"
     rating = ("Suturing_B001", "meta_file_Suturing.txt:1: Suturing_B001: the global rating is not")
     assert_reported(
         summary.partial,
-        [rating, rating, ("B004", "Suturing_B004.txt:1: the labels end at 13.4 s, the video at 3")],
+        [rating, rating, ("B004", "Suturing_B004.txt:1: the labels end at 13.3 s, the video at 3")],
     )
     assert_reported(
         summary.skipped,
         [
             ("Suturing_B002.txt:1", "unknown class 'G16'"),
             ("Suturing_B003.txt:2", "overlaps"),
+            ("Suturing_B005.txt:1", "begins at frame 0; frames are counted from 1"),
             ("Suturing_B006", "trial number 006"),
             ("Suturing_C001", "runs at 15 frames a second"),
             ("Suturing_C002", "expected transcriptions/Suturing_C002.txt"),

@@ -39,6 +39,15 @@ def test_the_table_names_every_source():
     assert rows == expected
 
 
+def test_every_source_says_which_owners_files_it_has_met_and_where_counting_begins():
+    _, _, rest = PAGE.read_text(encoding="utf-8").partition("## Which owners' files")
+    table = re.findall(r"^\| (\w+) \| .*\|$", rest.partition("## ")[0], re.M)
+    assert table[1:] == registry.sources()
+    for name in set(registry.sources()) - {"phantom_surgery", "video_folder"}:
+        readme = Path(data_builders.__file__).parent / name / "README.md"
+        assert "\n## Where counting begins\n" in readme.read_text(encoding="utf-8"), name
+
+
 @pytest.fixture
 def clinic_x(tmp_path):
     """Runs a command of the page where data_builders holds the package that the page makes."""

@@ -56,7 +56,7 @@ def test_classes_from_subfolders(videos, tmp_path):
 TABLE = """\
 path,case_id,split,domain,start_s,end_s,phase,skill
 colon/a.mp4,p1,train,laparoscopy,0,0.8,prep,
-colon/a.mp4,p1,train,laparoscopy,1.2,9,Closure,
+colon/a.mp4,p1,train,laparoscopy,1.2,2,Closure,
 colon/a.mp4,p1,train,laparoscopy,,,,expert
 colon/b.mp4,p1,train,,0.4,0.5,prep,
 liver/deep/c.mkv,p2,test,robotic,,,,novice

@@ -1,5 +1,6 @@
 """Mutated annotation files: every parser, and every builder on a made-up download of its source."""
 
+import datetime
 import io
 import os
 import tempfile
@@ -7,13 +8,16 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 
 from data_builders.common.labels import annotations, from_tables, tables, xlsx
+from data_builders.common.labels.table_columns import TableOptions
 from data_builders.common.source.registry import builder_class
 from data_builders.common.video.images import IMAGE_SUFFIXES
 from data_builders.video_folder.folder import VIDEO_SUFFIXES
 from data_builders.video_folder.table import read_table
 from surgrec_jax.records.errors import BadInput, BuildError
+from tests.data_builders.label_files import EXPORTS
 from tests.faults.fuzz_downloads import collect
 from tests.faults.fuzz_mutate import mutate, mutate_text
 
@@ -26,8 +30,9 @@ JSON = '{"video1": [{"start": 1.5, "end": 2, "labels": ["a", "b"]}, {"n": [1, 2,
 LABELS = "path;case_id;split;phase;start_s;end_s\n" + "".join(
     f"v{k % 4}.mp4;case{k % 4};train;{NAMES[k % 3]};{k};{k + 1}\n" for k in range(40)
 )
-_SHEET = '<row r="{0}"><c r="A{0}" t="s"><v>{1}</v></c><c r="B{0}"><v>{0}.5</v></c></row>'
-_SPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+HOSPITAL = "sep=;\nVideo;Anfang;Ende (s);Phase;Frame;;\n" + "".join(
+    f"op1.mp4;00:{k:02}:00,5;{60 * k + 30},25;{NAMES[k % 3]};{k};;\n" for k in range(20)
+)
 
 
 def suite(folder: Path, seed: int):
@@ -45,7 +50,7 @@ def suite(folder: Path, seed: int):
         name, (text, read) = parsers[number // (2 if targets else 1) % len(parsers)]
         path = folder / f"case{number}"
         path.write_bytes(
-            _damaged(path.with_suffix(".xlsx" if name == "xlsx" else ".txt"), text, rng)
+            _damaged(path.with_suffix(".xlsx" if name.startswith("xlsx") else ".txt"), text, rng)
         )
         try:
             read(path)
@@ -84,7 +89,20 @@ def _parsers() -> dict:
         "json": (JSON.encode(), annotations.read_json),
         "video_folder": (LABELS.encode(), lambda p: read_table(p, [f"v{k}.mp4" for k in range(4)])),
         "xlsx": (_workbook(), xlsx.read_sheet),
+        "xlsx table": (_workbook(), _read_labels),
+        "hospital": (HOSPITAL.encode("utf-16"), _read_labels),
+        **{name: (data, _read_labels) for name, (_, data) in EXPORTS.items()},
     }
+
+
+def _read_labels(path) -> None:
+    """Reads labels; every interval is one, of a class that is known."""
+    videos = ["op1.mp4", f"{path.stem}.mp4"]  # some name their video, some are named after it
+    table = read_table(path, videos, TableOptions(fold_classes=True))
+    for rows in table.videos.values():
+        for column, spans in rows.intervals.items():
+            for start, end, value, _ in spans:
+                assert 0 <= start < end and value in table.tracks[column]
 
 
 def _look(track) -> None:
@@ -93,15 +111,19 @@ def _look(track) -> None:
 
 
 def _workbook() -> bytes:
-    strings = "".join(f"<si><t>{name}</t></si>" for name in NAMES)
-    sheet = "".join(_SHEET.format(k + 1, k % 3) for k in range(20))
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("xl/sharedStrings.xml", f"<sst {_SPACE}>{strings}</sst>")
-        archive.writestr(
-            "xl/worksheets/sheet1.xml",
-            f"<worksheet {_SPACE}><sheetData>{sheet}</sheetData></worksheet>",
+    """A table with times as Excel holds them."""
+    book, out = openpyxl.Workbook(), io.BytesIO()
+    book.active.append(["path", "start", "end", "phase"])
+    for k in range(20):
+        book.active.append(
+            [
+                "op1.mp4",
+                datetime.time(0, k),
+                datetime.timedelta(minutes=k, seconds=30),
+                NAMES[k % 3],
+            ]
         )
+    book.save(out)
     return out.getvalue()
 
 

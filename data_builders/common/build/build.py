@@ -30,14 +30,14 @@ from data_builders.common.build.shards import (
     plan_shards,
 )
 from data_builders.common.build.summary import BuildSummary, SplitSummary
+from data_builders.common.labels import label_counts
 from data_builders.common.source.builder import VideoDatasetBuilder
+from data_builders.common.source.earlier import NOTE, read_earlier, told
 from data_builders.common.source.registry import builder_class
 from surgrec_jax.records.errors import BuildError, safe_text
 from surgrec_jax.records.prepared import damaged_shard
 from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import UserError
-
-NOTE = "build.json"  # beside dataset_info.json: fingerprint, what was skipped, counts
 
 
 def build(
@@ -102,14 +102,16 @@ def build(
             f"{builder_cls.name} has no configuration {config!r}; there are "
             f"{', '.join(sorted(builder_cls.builder_configs))}."
         ) from error
+    work = Path(builder.data_path)
+    target = data_dir / work.relative_to(work_root)
+    builder.earlier, trouble = read_earlier(target, builder.dealt_by())
     items = builder.checked_videos(manual_dir)
+    cases = {item.case_id: item.split for item in items}
     listed = list(builder.skipped)
     if strict and listed:
         what = f"{len(listed)} files would be passed over (stopped because of --strict):"
         raise BuildError("\n  ".join([f"{builder.name}: {what}", *map(": ".join, listed)]))
 
-    work = Path(builder.data_path)
-    target = data_dir / work.relative_to(work_root)
     jobs = plan_shards(builder, items, work / "shards", manual_dir, shards)
     fingerprint = data_fingerprint(jobs)
     if target.exists() and not overwrite:
@@ -120,12 +122,15 @@ def build(
         if not summary.splits:
             discard(work, work_root)
             raise BuildError(
-                f"{builder.name}: none of {len(items)} videos could be read; nothing was kept.\n"
+                f"{builder.name}: none of {len(items)} videos could be read; nothing was kept."
+                f"{builder.other_folder()}\n"
                 + "\n".join(f"  {path}: {reason}" for path, reason in summary.skipped)
             )
         summary.seconds = time.monotonic() - start
+        summary.dealt = trouble or told(builder.earlier, cases)
+        note = {"fingerprint": fingerprint, "dealt_by": builder.dealt_by(), "cases": cases}
         try:
-            _finish(builder, work, target, jobs, results, summary, fingerprint)
+            _finish(builder, work, target, jobs, results, summary, note)
         except OSError as error:
             raise BuildError(disk_trouble(error.filename or target, error.strerror)) from error
         discard(work, work_root)
@@ -158,8 +163,9 @@ def _run(builder, jobs, num_workers, strict, progress, beam) -> list[tuple[Shard
 
 def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
     splits: dict[str, SplitSummary] = {}
-    skipped, partial, source_seconds = list(listed), [], 0.0
+    skipped, partial, noted, source_seconds = list(listed), [], [], 0.0
     filtered: dict[str, list[int]] = {}
+    labels: label_counts.Counts = {}
     if builder.builder_config.duplicates is not None:
         filtered["drop_duplicates"] = [builder.duplicates_dropped, 0]
     for job, (result, _) in zip(jobs, results, strict=True):
@@ -171,7 +177,9 @@ def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
             counts.bytes += result.record_bytes
         skipped += [tuple(entry) for entry in result.skipped]
         partial += [tuple(entry) for entry in result.partial]
+        noted += [tuple(entry) for entry in result.noted]
         source_seconds += result.source_seconds
+        label_counts.merge(labels, result.labels)
         for name, (videos, frames) in result.filtered.items():
             before = filtered.get(name, (0, 0))
             filtered[name] = [before[0] + videos, before[1] + frames]
@@ -182,16 +190,21 @@ def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
         splits=splits,
         skipped=skipped,
         partial=partial,
+        noted=noted,
         source_seconds=source_seconds,
         seconds=0.0,
         shards=len(jobs),
         resumed=sum(resumed for _, resumed in results),
         notes=list(builder.notes),
+        remarks=list(builder.remarks),
         filtered=filtered,
+        labels=label_counts.named(
+            labels, builder.hooks.tracks(), builder.hooks.video_label_names()
+        ),
     )
 
 
-def _finish(builder, work, target, jobs, results, summary, fingerprint) -> None:
+def _finish(builder, work, target, jobs, results, summary, note) -> None:
     """Gives the shards their TFDS names, writes the metadata, and moves the whole to its place."""
     ready = work / "ready"
     shutil.rmtree(
@@ -223,8 +236,7 @@ def _finish(builder, work, target, jobs, results, summary, fingerprint) -> None:
     info.set_file_format("array_record", override=True)
     info.set_splits(tfds.core.splits.SplitDict(split_infos))
     info.write_to_directory(ready)
-    note = {
-        "fingerprint": fingerprint,
+    note |= {
         "record": dataclasses.asdict(builder.record_spec),
         "filters": dataclasses.asdict(builder.builder_config.filters),
         "summary": _stored(builder, summary),
@@ -240,8 +252,9 @@ def _stored(builder, summary: BuildSummary) -> dict[str, Any]:
     """The summary that stands beside the data; with pseudonyms, without the names of files."""
     stored = summary.to_json()
     if getattr(builder.builder_config, "pseudonyms", None):
-        for key in ("skipped", "partial"):
+        for key in ("skipped", "partial", "noted"):
             stored[key] = [("a video", "told when it was built (--pseudonyms)")] * len(stored[key])
+        stored["remarks"] = ["told when it was built (--pseudonyms)"] * len(stored["remarks"])
     return stored
 
 

@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import cv2
 from tensorflow_datasets.core import example_serializer
 
@@ -56,7 +57,7 @@ def read_here(
             # Deterministic: the order of a protobuf map is otherwise free.
             data = serializer.get_tf_example(encoded).SerializeToString(deterministic=True)
             yield data, len(example["frames"])
-    except (MemoryError, cv2.error) as error:
+    except (MemoryError, cv2.error, av.FFmpegError) as error:
         words = " ".join(str(error).split())[:200] or "it needs too much memory"
         raise BadInput(item.path or item.video_id, f"cannot be processed: {words}") from error
 

@@ -127,9 +127,7 @@ def _work(job: ShardJob) -> ShardResult:
 
 @contextlib.contextmanager
 def one_thread_and_quiet() -> Iterator[None]:
-    """One OpenCV thread (processes share the cores), and no FFmpeg messages (we report)."""
-    # Read once, when FFmpeg is first used; -8 is AV_LOG_QUIET.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    """One OpenCV thread (processes share the cores), and no messages of OpenCV (we report)."""
     threads, level = cv2.getNumThreads(), cv2.utils.logging.getLogLevel()
     cv2.setNumThreads(1)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

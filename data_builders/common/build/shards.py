@@ -14,13 +14,14 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from data_builders.common.build.decode_process import read_apart, read_here
+from data_builders.common.labels import label_counts
 from data_builders.common.source.builder import VideoDatasetBuilder, VideoItem
 from data_builders.common.video.frames import ReadReport
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import DataError, UserError
 
-FORMAT = 1  # raise it when the same inputs give other bytes
+FORMAT = 2  # raise it when the same inputs give other bytes
 SOURCE_BYTES_PER_SHARD = 256 * 2**20
 VIDEOS_PER_SHARD = 256
 MIN_SHARDS = 8  # enough to keep a small machine busy; few enough not to matter in a large data set
@@ -66,7 +67,9 @@ class ShardResult:
     source_seconds: float = 0.0
     skipped: list[list[str]] = dataclasses.field(default_factory=list)
     partial: list[list[str]] = dataclasses.field(default_factory=list)
+    noted: list[list[str]] = dataclasses.field(default_factory=list)
     filtered: dict[str, list[int]] = dataclasses.field(default_factory=dict)  # videos, frames
+    labels: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
 
 
 def plan_shards(
@@ -220,10 +223,12 @@ def _write_video(builder, item, scratch, writer, result, strict, progress, read)
     if strict and report.problems:
         raise BuildError(f"{name}: {'; '.join(report.problems)} (stopped because of --strict).")
     if records:
+        label_counts.merge(result.labels, report.labels)
         result.videos += 1
         result.source_seconds += report.duration
-        if report.problems:
-            result.partial.append([name, "; ".join(report.problems)])
+        for listed, texts in ((result.partial, report.problems), (result.noted, report.notes)):
+            if texts:
+                listed.append([name, "; ".join(texts)])
     for filter_name, count in report.filtered.items():
         videos, frames = result.filtered.get(filter_name, (0, 0))
         result.filtered[filter_name] = [videos + (count > 0), frames + count]

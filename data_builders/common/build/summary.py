@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from data_builders.common.labels import label_counts
+
 
 @dataclasses.dataclass
 class SplitSummary:
@@ -26,9 +28,14 @@ class BuildSummary:
       skipped: (path, reason) of every video that gave no record, and of files passed over.
       partial: (path, what was wrong) of every video that was read in part, repaired, or whose
         annotations do not fit its length.
+      noted: (path, what was chosen or converted) of sound videos that are out of the ordinary.
       filtered: curation filter -> (videos it changed or left out, frames it left out of videos), of
         those switched on.
+      dealt: what became of the splits of the build before, where there was one.
       notes: what is wrong with the source as a whole, kept as it is.
+      labels: seconds of every class of every track, and videos of every class of a label of whole
+        videos; see `label_counts`.
+      remarks: what the user should know of how their files were read.
       source_seconds: seconds of source video read.
       seconds: wall time of this run.
       shards, resumed: shards in all, and those found finished from an earlier run.
@@ -46,7 +53,11 @@ class BuildSummary:
     resumed: int = 0
     fresh: bool = True
     notes: list[str] = dataclasses.field(default_factory=list)
+    remarks: list[str] = dataclasses.field(default_factory=list)
+    noted: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     filtered: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    dealt: str = ""
+    labels: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
 
     def text(self) -> str:
         """The summary as lines for a terminal."""
@@ -59,7 +70,9 @@ class BuildSummary:
                 setattr(total, field.name, summed)
         if len(self.splits) > 1:
             lines.append(_row("all", total))
-        for title, entries in (("skipped", self.skipped), ("kept with faults", self.partial)):
+        lines += label_counts.lines(self.labels)
+        told = ("skipped", self.skipped), ("kept with faults", self.partial), ("noted", self.noted)
+        for title, entries in told:
             if entries:
                 lines.append(f"{title}: {len(entries)}")
                 lines += [f"  {path}: {reason}" for path, reason in entries]
@@ -67,8 +80,12 @@ class BuildSummary:
             left_out = {"crop_borders": "", "drop_duplicates": " left out"}
             more = left_out.get(name, f", {frames} frames left out")
             lines.append(f"{name}: {videos} videos{more}")
+        if self.dealt:
+            lines.append(f"splits: {self.dealt}")
         if self.notes:
             lines += ["kept as published:", *(f"  {note}" for note in self.notes)]
+        if self.remarks:
+            lines += ["notes:", *(f"  {remark}" for remark in self.remarks)]
         if self.fresh:
             resumed = f", {self.resumed} of them from an earlier run" if self.resumed else ""
             lines.append(
@@ -87,6 +104,7 @@ class BuildSummary:
         data["splits"] = {name: SplitSummary(**counts) for name, counts in data["splits"].items()}
         data["skipped"] = [tuple(entry) for entry in data["skipped"]]
         data["partial"] = [tuple(entry) for entry in data["partial"]]
+        data["noted"] = [tuple(entry) for entry in data.get("noted", ())]
         return cls(**data)
 
 

@@ -169,7 +169,7 @@ def _used(entry: dict, data_dir: Path | None) -> audit.Audited:
         print(f"note: pretraining source {name} is not in {where}: it is compared by name only.")
     try:
         return _by_name(name)
-    except BuildError:
+    except UserError:
         if "directory" not in entry:  # typed
             raise
         print(f"note: pretraining source {name}: its data are gone; it is compared with nothing.")
@@ -234,7 +234,7 @@ def listing(findings: Sequence[audit.Finding], chosen: set[str]) -> str:
     lines = [f"found: {len(findings)}"]
     for finding in findings:
         mark = "!" if finding.rule in chosen else " "
-        lines.append(f"{mark} {finding.name:<34}  {finding.rule:<22}{finding.text}")
+        lines.append(f"{mark} {finding.name:<34}  {finding.rule:<22}{finding.sentence()}")
     return "\n".join(lines)
 
 

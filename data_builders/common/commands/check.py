@@ -19,12 +19,15 @@ import numpy as np
 
 from data_builders.common.build.pool import one_thread_and_quiet
 from data_builders.common.build.summary import human_bytes
+from data_builders.common.commands.settings import add_decoding, decoding, with_settings
 from data_builders.common.source import registry
 from data_builders.common.source.builder import VideoDatasetBuilder
 from data_builders.common.source.items import OpenedVideo, VideoItem
+from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.images import IMAGE_SUFFIXES
-from data_builders.common.video.reading import probe, read_video
+from data_builders.common.video.joined import read_joined
+from data_builders.common.video.reading import probe
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 from surgrec_jax.records.schema import UNLABELLED
 from surgrec_jax.safety import files
@@ -114,7 +117,7 @@ def check(builder: VideoDatasetBuilder, *, decode: bool = False) -> CheckReport:
     report = CheckReport(builder.name, safe_text(builder.manual_dir or "(none)"), decoded=decode)
     items = builder.checked_videos(builder.manual_dir)
     report.findings += [("passed over", path, reason) for path, reason in builder.skipped]
-    report.findings += [("note", builder.name, note) for note in builder.notes]
+    report.findings += [("note", builder.name, note) for note in [*builder.notes, *builder.remarks]]
     splits: dict[str, list[VideoItem]] = {}
     for item in items:
         splits.setdefault(item.split, []).append(item)
@@ -131,6 +134,10 @@ def check(builder: VideoDatasetBuilder, *, decode: bool = False) -> CheckReport:
             except BadInput as error:
                 lacking = error.reason.startswith("has no ") and "annotation" in error.reason
                 _note(report, "missing" if lacking else "annotation", error)
+    if report.to_mend() and builder.elsewhere:
+        where = safe_text(builder.elsewhere)
+        reason = f"holds the videos alone; the other files lie in {where}: give that folder"
+        report.findings.append(("missing", report.folder, reason))
     for counted in (report.rates, report.sizes):
         ordered = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
         counted.clear()
@@ -142,6 +149,7 @@ def check(builder: VideoDatasetBuilder, *, decode: bool = False) -> CheckReport:
 
 
 def _check_video(builder, item, scratch, report, used, decode) -> None:
+    decode_spec = builder.builder_config.decode
     lost = [path for path in builder.inputs(item) if not os.path.exists(path)]
     for path in lost:
         report.findings.append(("missing", safe_text(path), f"needed for {item.video_id}"))
@@ -151,13 +159,13 @@ def _check_video(builder, item, scratch, report, used, decode) -> None:
         return  # made by the source itself, frame by frame
     if item.path is not None and not item.path.is_dir():
         try:
-            probe(item.path)  # whether it can be read, before its annotations ask for its rate
+            probe(item.path, decode_spec=decode_spec)  # before its annotations ask for its rate
         except BadInput as error:
             _note(report, "unreadable", error)
             return
     opened = builder.opened(item, scratch)
     try:
-        read = _decoded(opened, report) if decode else _headers(opened, report)
+        read = (_decoded if decode else _headers)(opened, report, decode_spec)
     except BadInput as error:
         _note(report, "unreadable", error)
         return
@@ -166,7 +174,7 @@ def _check_video(builder, item, scratch, report, used, decode) -> None:
     report.sizes[size] = report.sizes.get(size, 0) + 1
     report.seconds += read.duration
     name = safe_text(opened.path)
-    report.findings += [("note", name, text) for text in opened.problems]
+    report.findings += [("note", name, text) for text in (*opened.problems, *read.notes)]
     if read.duration:
         for extent in opened.extents:
             if reason := extent.misfit(read.native_fps, read.duration):
@@ -195,11 +203,15 @@ def _note(report: CheckReport, kind: str, error: BadInput) -> None:
     report.findings.append((kind, where, error.reason))
 
 
-def _decoded(opened: OpenedVideo, report: CheckReport) -> ReadReport:
+def _decoded(opened: OpenedVideo, report: CheckReport, decode_spec: DecodeSpec) -> ReadReport:
     """What reading every frame finds."""
     read = ReadReport()
-    frames = read_video(
-        opened.path, report=read, image_fps=opened.image_fps, image_start=opened.image_start
+    frames = read_joined(
+        (opened.path, *opened.more),
+        report=read,
+        decode_spec=decode_spec,
+        image_fps=opened.image_fps,
+        image_start=opened.image_start,
     )
     collections.deque(frames, maxlen=0)
     if read.problems:
@@ -207,27 +219,34 @@ def _decoded(opened: OpenedVideo, report: CheckReport) -> ReadReport:
     return read
 
 
-def _headers(opened: OpenedVideo, report: CheckReport) -> ReadReport:
+def _headers(opened: OpenedVideo, report: CheckReport, decode_spec: DecodeSpec) -> ReadReport:
     """What the header and the first frames tell, or the names of pictures and the first of them."""
-    if not opened.path.is_dir():
-        read = probe(opened.path)
-        read.duration = read.header_frames / read.native_fps if read.header_frames > 1 else 0.0
-        return read
-    names = sorted(n for n in os.listdir(opened.path) if n.lower().endswith(IMAGE_SUFFIXES))
+    parts = [
+        _pictures(path, opened, report) if path.is_dir() else probe(path, decode_spec=decode_spec)
+        for path in (opened.path, *opened.more)
+    ]
+    lengths = [part.duration or part.header_seconds for part in parts]
+    parts[0].duration = sum(lengths) if all(lengths) else 0.0
+    return parts[0]
+
+
+def _pictures(folder: Path, opened: OpenedVideo, report: CheckReport) -> ReadReport:
+    names = sorted(n for n in os.listdir(folder) if n.lower().endswith(IMAGE_SUFFIXES))
     if not names:
-        raise BadInput(opened.path, "holds no picture")
+        raise BadInput(folder, "holds no picture")
     numbers = [int(found[-1]) for n in names if (found := re.findall(r"\d{1,12}", Path(n).stem))]
     for name in names:
-        if os.path.getsize(opened.path / name) == 0:
-            report.findings.append(("damaged", safe_text(opened.path / name), "is empty (0 bytes)"))
+        if os.path.getsize(folder / name) == 0:
+            report.findings.append(("damaged", safe_text(folder / name), "is empty (0 bytes)"))
     absent = max(numbers, default=0) - min(numbers, default=0) + 1 - len(numbers)
     if absent > 0:
         text = f"{absent} numbers are missing between the first and the last picture"
-        report.findings.append(("note", safe_text(opened.path), text))
-    first = cv2.imdecode(np.fromfile(opened.path / names[0], np.uint8), cv2.IMREAD_COLOR)
+        report.findings.append(("note", safe_text(folder), text))
+    first = cv2.imdecode(np.fromfile(folder / names[0], np.uint8), cv2.IMREAD_COLOR)
     if first is None:
-        raise BadInput(opened.path / names[0], "is not a picture that can be read")
-    rate, last = opened.image_fps or 0.0, max(numbers, default=-1) - opened.image_start + 1
+        raise BadInput(folder / names[0], "is not a picture that can be read")
+    start = min(numbers, default=0) if opened.image_start is None else opened.image_start
+    rate, last = opened.image_fps or 0.0, max(numbers, default=-1) - start + 1
     return ReadReport(
         native_fps=rate,
         native_height=first.shape[0],
@@ -256,6 +275,7 @@ def add_check(commands, argv: Sequence[str]) -> None:
     parser.add_argument("--decode", action="store_true", help="read every frame (slow)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 for any finding")
     parser.add_argument("--json", metavar="FILE", help="write the report there as JSON")
+    add_decoding(parser)
     parser.set_defaults(run=_check)
     if len(argv) > 1 and argv[0] == "check" and not argv[1].startswith("-"):
         registry.builder_class(argv[1]).add_arguments(parser.add_argument_group(argv[1]))
@@ -264,11 +284,7 @@ def add_check(commands, argv: Sequence[str]) -> None:
 def _check(args: argparse.Namespace) -> int:
     builder_cls = registry.builder_class(args.name)
     config = builder_cls.config_from_arguments(args)
-    if isinstance(config, str) and config not in builder_cls.builder_configs:
-        raise BuildError(
-            f"{args.name} has no configuration {config!r}; there are "
-            f"{', '.join(sorted(builder_cls.builder_configs))}."
-        )
+    config = with_settings(builder_cls, config, decode=decoding(args))
     manual_dir = None if args.manual_dir is None else Path(os.path.abspath(args.manual_dir))
     with tempfile.TemporaryDirectory(prefix="surgrec_") as nowhere:
         builder = builder_cls(data_dir=nowhere, config=config, manual_dir=manual_dir)

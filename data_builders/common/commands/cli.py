@@ -4,14 +4,14 @@ import argparse
 import dataclasses
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from data_builders.common.build.build import build
 from data_builders.common.commands.audit import add_audit
 from data_builders.common.commands.check import add_check
 from data_builders.common.commands.list import add_list
+from data_builders.common.commands.settings import add_decoding, decoding, with_settings
 from data_builders.common.source import registry
-from data_builders.common.source.builder import VideoConfig
 from surgrec_jax.records.errors import BuildError
 from surgrec_jax.records.schema import RecordSpec
 from surgrec_jax.safety.errors import run_command
@@ -86,6 +86,7 @@ def _add_build(commands, argv: Sequence[str]) -> None:
             type=field.type,
             help=f"{RECORD_HELP[field.name]} (default: as configured, mostly {field.default})",
         )
+    add_decoding(parser)
     curation = parser.add_argument_group("curation filters (all off by default)")
     curation.add_argument("--crop_borders", action="store_true", help="cut black borders off")
     curation.add_argument("--drop_black", action="store_true", help="leave black stretches out")
@@ -113,8 +114,14 @@ def _build(args: argparse.Namespace) -> int:
         if getattr(args, field.name) is not None
     }
     filters = {name: True for name in FILTERS if getattr(args, name)}
-    if changed or filters or args.drop_duplicates:
-        config = _with_settings(builder_cls, config, changed, filters, args.drop_duplicates)
+    config = with_settings(
+        builder_cls,
+        config,
+        record=changed,
+        filters=filters,
+        decode=decoding(args),
+        duplicates=args.drop_duplicates,
+    )
     if args.beam_options is not None and not args.beam:
         raise BuildError("--beam_options is given without --beam.")
     signal.signal(signal.SIGTERM, _as_interrupt)
@@ -133,30 +140,6 @@ def _build(args: argparse.Namespace) -> int:
         print("already built; nothing to do.")
     print(summary.text())
     return 0
-
-
-def _with_settings(
-    builder_cls,
-    config: str | VideoConfig | None,
-    record: Mapping,
-    filters: Mapping,
-    duplicates: str | None,
-) -> VideoConfig:
-    if config is None or isinstance(config, str):
-        configs = builder_cls.builder_configs
-        name = config or builder_cls.DEFAULT_BUILDER_CONFIG_NAME or next(iter(configs))
-        if name not in configs:
-            raise BuildError(
-                f"{builder_cls.name} has no configuration {name!r}; there are "
-                f"{', '.join(sorted(configs))}."
-            )
-        config = configs[name]
-    return dataclasses.replace(
-        config,
-        record=dataclasses.replace(config.record, **record),
-        filters=dataclasses.replace(config.filters, **filters),
-        duplicates=duplicates,
-    )
 
 
 def _as_interrupt(signum, frame):

@@ -206,21 +206,27 @@ def frame_table(
     return FrameTable(path, np.array(lines), counted, positions, others, hold, clock)
 
 
-def interval_table(path: Path, ids: Ids, *, whole: bool = False) -> tuple[Intervals, Extent]:
+def interval_table(
+    path: Path, ids: Ids, *, first: int = 0, whole: bool = False
+) -> tuple[Intervals, Extent]:
     """Reads lines of `start end class`: frames of the video, the end belongs to the interval.
 
     Args:
       path: the file; white space between cells, no header.
       ids: of the third column.
+      first: the number that the file gives to the first frame of the video, 0 or 1.
       whole: whether the intervals should reach the end of the video.
 
     Raises:
-      BadInput: as `split_rows`, or an unknown class, a negative or overlapping interval.
+      BadInput: as `split_rows`, or an unknown class, an interval that begins before `first`, ends
+        before it begins, or overlaps another.
     """
-    spans = [
-        (row.integer("start"), row.integer("end"), class_id(row, row.cells["class"], ids), row)
-        for row in split_rows(path, ("start", "end", "class"), header=False)
-    ]
+    spans = []
+    for row in split_rows(path, ("start", "end", "class"), header=False):
+        start, end = row.integer("start"), row.integer("end")
+        if start < first:
+            raise row.error(f"begins at frame {start}; frames are counted from {first}")
+        spans.append((start - first, end - first, class_id(row, row.cells["class"], ids), row))
     track = interval_track(spans, clock="frames", inclusive=True)
     _, end, _, last = max(spans, key=lambda span: span[1])
     return track, Extent(path, end + 1, "frames", whole=whole, line=last.line)

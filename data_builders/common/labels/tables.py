@@ -77,11 +77,11 @@ def fold(name: str) -> str:
     return re.sub(r"[\s_/-]+", " ", name).strip().casefold()
 
 
-def read_text(path: Path) -> str:
-    """The text of an annotation file; a byte-order mark is dropped.
+def read_bytes(path: Path) -> bytes:
+    """The bytes of an annotation file.
 
     Raises:
-      BadInput: no such file, not UTF-8, or beyond 256 MiB.
+      BadInput: no such file, or beyond 256 MiB.
     """
     try:
         with open(path, "rb") as file:
@@ -93,6 +93,16 @@ def read_text(path: Path) -> str:
         raise BadInput(path, f"cannot be read: {error.strerror}") from error
     if len(data) > MAX_BYTES:
         raise BadInput(path, f"is larger than {MAX_BYTES // 2**20} MiB: not an annotation file")
+    return data
+
+
+def read_text(path: Path) -> str:
+    """The text of an annotation file; a byte-order mark is dropped.
+
+    Raises:
+      BadInput: no such file, not UTF-8, or beyond 256 MiB.
+    """
+    data = read_bytes(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -109,7 +119,12 @@ def check_values(path: Path, text: str, between: str) -> None:
 
 
 def read_rows(
-    path: Path, columns: Sequence[str], *, delimiter: str = ",", header: bool | None = True
+    path: Path,
+    columns: Sequence[str],
+    *,
+    delimiter: str = ",",
+    header: bool | None = True,
+    short: bool = False,
 ) -> list[Row]:
     """Reads a UTF-8 table; blank lines are passed over, surplus columns dropped.
 
@@ -120,6 +135,7 @@ def read_rows(
       header: True: the first line names the columns, in any order. None: there may be such a line
         or not; a first line whose first cell is no number is one, and cells are taken in the order
         of `columns`.
+      short: whether a row may end early, after the last column needed: what it lacks is empty.
 
     Raises:
       BadInput: no such file, not text, too large, a column missing, or a row of another length.
@@ -137,6 +153,8 @@ def read_rows(
             if names is None:
                 names = _header(path, reader.line_num, cells, columns)
                 continue
+            if short and len(cells) > max(map(names.index, columns)):
+                cells += [""] * (len(names) - len(cells))
             if len(cells) != len(names):
                 reason = f"has {len(cells)} cells where {len(names)} are expected"
                 raise BadInput(path, reason, reader.line_num)

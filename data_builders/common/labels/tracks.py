@@ -35,6 +35,10 @@ class Track:
         """Ids at `times` (float [N], in this track's clock) -> int64 [N], -1 where unlabelled."""
         raise NotImplementedError(f"{type(self).__name__} must implement at(times).")
 
+    def along(self, times: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Ids of frames at `times` (seconds) with `numbers`, whichever the track counts in."""
+        return self.at(numbers if self.clock == "frames" else times)
+
     def ids(self) -> np.ndarray:
         """All ids the track can give, so that a wrong one is found before a video is read."""
         return np.atleast_1d(np.asarray(getattr(self, "values", ()), np.int64))

@@ -1,29 +1,33 @@
-"""Reads the one sheet of an Excel workbook (.xlsx): a zip archive of XML files (ECMA-376)."""
+"""Reads the one filled sheet of an Excel workbook (.xlsx) with openpyxl, within bounds.
 
-import lzma
+A workbook is a zip archive of XML files (ECMA-376). Each is measured before openpyxl sees it:
+unpacked bytes, number of tags, and no document type, so that no entity can grow.
+"""
+
+import datetime
 import re
+import warnings
 import zipfile
-import zlib
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any
 
 from surgrec_jax.records.errors import BadInput
 
 MAX_BYTES = 64 * 2**20  # of the file, and of one XML file in it, unpacked
 MAX_TAGS = 2_000_000  # an element of a few bytes takes a hundred in memory
+MAX_UNPACKED = 4 * MAX_BYTES
 MAX_COLUMNS = 256
-# RuntimeError: encrypted; ValueError: numbers of thousands of digits, names that are no text.
-_UNREADABLE = (
-    *(zipfile.BadZipFile, ElementTree.ParseError, NotImplementedError, EOFError, KeyError),
-    *(zlib.error, lzma.LZMAError, RuntimeError, ValueError, OverflowError),
-)
-_MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+MAX_ROWS = 2**20  # Excel's own bound; a row may claim any number, and those before it are made up
+_NO_XML = ("xl/media/", "xl/printerSettings/", "docProps/thumbnail")
+_DAY_0 = datetime.datetime(1899, 12, 30)
 
 
 def read_sheet(path: Path) -> list[tuple[int, list[str]]]:
-    """The rows of a workbook with one sheet, as (row number from 1, cells as text).
+    """The rows of a workbook with one sheet that is not empty: (row number from 1, cells as text).
 
     Empty rows are left out; cells are "" where nothing stands. Whole numbers have no decimals.
+    Times and lengths of time are written `hh:mm:ss.ffffff`; where the workbook shows them without
+    seconds the text says so, for nobody can tell whether hours or minutes were meant.
 
     Raises:
       BadInput: missing, not such a workbook, too large, or several sheets.
@@ -32,77 +36,108 @@ def read_sheet(path: Path) -> list[tuple[int, list[str]]]:
         if path.stat().st_size > MAX_BYTES:
             raise BadInput(path, f"is larger than {MAX_BYTES} bytes")
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            sheets = [n for n in names if re.fullmatch(r"xl/worksheets/[^/]+\.xml", n)]
-            if len(sheets) != 1:
-                raise BadInput(path, f"has {len(sheets)} sheets; one is expected")
-            shared = []
-            if "xl/sharedStrings.xml" in names:
-                root = _xml(path, archive, "xl/sharedStrings.xml")
-                shared = [_text(entry) for entry in root.iter(f"{_MAIN}si")]
-            return list(_rows(path, _xml(path, archive, sheets[0]), shared))
+            total = 0
+            for name in archive.namelist():
+                total += _check(path, archive, name)
+                if total > MAX_UNPACKED:
+                    raise BadInput(path, f"holds more than {MAX_UNPACKED} bytes, unpacked")
+        return _rows(path)
     except FileNotFoundError:
         raise BadInput(path, "the annotation file is missing") from None
     except OSError as error:
         raise BadInput(path, f"cannot be read: {error.strerror}") from error
-    except BadInput:
+    except (BadInput, MemoryError):
         raise
-    except _UNREADABLE as error:
-        raise BadInput(path, f"is not an Excel workbook (.xlsx): {error}") from error
+    except Exception as error:  # openpyxl checks little: damaged XML fails in it in any way
+        words = " ".join(str(error).split())[:200]
+        raise BadInput(path, f"is not an Excel workbook (.xlsx): {words}") from error
 
 
-def _xml(path: Path, archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
+def _check(path: Path, archive: zipfile.ZipFile, name: str) -> int:
+    """Refuses a file that is too much to read; returns its bytes, unpacked."""
     with archive.open(name) as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise BadInput(path, f"{name} is larger than {MAX_BYTES} bytes")
+    if name.startswith(_NO_XML):
+        return len(data)
     if data.count(b"<") > MAX_TAGS:
         raise BadInput(path, f"{name} holds more than {MAX_TAGS} tags")
     # Entities could grow without bound; Excel writes none, and always UTF-8.
     if b"\0" in data or b"<!" in data.replace(b"<!--", b""):
         raise BadInput(path, f"{name} holds a document type, which no workbook needs")
-    return ElementTree.fromstring(data)
+    return len(data)
 
 
-def _rows(path: Path, sheet: ElementTree.Element, shared: list[str]):
-    line = 0
-    for row in sheet.iter(f"{_MAIN}row"):
-        line = int(row.get("r", line + 1)) if str(row.get("r", "0")).isdecimal() else line + 1
-        cells: list[str] = []
-        for cell in row.iter(f"{_MAIN}c"):
-            column = _column(cell.get("r"), len(cells))
-            if not len(cells) <= column < MAX_COLUMNS:
-                raise BadInput(path, f"cell {cell.get('r')!r} is out of place", line)
-            cells += [""] * (column - len(cells))
-            cells.append(_value(path, line, cell, shared))
-        if any(cells):
-            yield line, cells
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    import openpyxl  # takes a third of a second
+
+    filled: dict[str, list[tuple[int, list[str]]]] = {}
+    # As an open file: of a path openpyxl would look at the ending alone.
+    with warnings.catch_warnings(), open(path, "rb") as file:
+        warnings.simplefilter("ignore")  # of styles that it does not know
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+        try:
+            for sheet in book.worksheets:
+                sheet.reset_dimensions()  # what a sheet claims of its size
+                if rows := _cells(path, sheet):
+                    filled[sheet.title] = rows
+        finally:
+            book.close()
+    if len(filled) > 1:
+        names = ", ".join(map(repr, filled))
+        raise BadInput(path, f"has {len(filled)} sheets with cells ({names}); one is expected")
+    return next(iter(filled.values()), [])
 
 
-def _column(reference: str | None, following: int) -> int:
-    """'C7' -> 2; without a reference the column that follows."""
-    match = re.fullmatch(r"([A-Z]{1,3})\d+", reference or "")
-    if not match:
-        return following
-    column = 0
-    for letter in match[1]:
-        column = 26 * column + ord(letter) - ord("A") + 1
-    return column - 1
-
-
-def _value(path: Path, line: int, cell: ElementTree.Element, shared: list[str]) -> str:
-    if cell.get("t") == "inlineStr":
-        return _text(cell).strip()
-    text = cell.findtext(f"{_MAIN}v") or ""
-    if cell.get("t") == "s":
-        if not text.isdecimal() or int(text) >= len(shared):
+def _cells(path: Path, sheet) -> list[tuple[int, list[str]]]:
+    rows = []
+    for number, row in enumerate(sheet.iter_rows(), start=1):
+        if number > MAX_ROWS:
+            raise BadInput(path, f"claims more than {MAX_ROWS} rows")
+        if len(row) > MAX_COLUMNS:
             raise BadInput(
-                path, f"cell {cell.get('r')} names text {text!r}, which is not there", line
+                path, f"has more than {MAX_COLUMNS} columns: a cell is out of place", number
             )
-        return shared[int(text)].strip()
-    return re.sub(r"\.0+$", "", text.strip())
+        cells = [_text(cell.value, getattr(cell, "number_format", "")) for cell in row]
+        while cells and not cells[-1]:
+            cells.pop()
+        if cells:
+            rows.append((number, cells))
+    return rows
 
 
-def _text(element: ElementTree.Element) -> str:
-    """The text of a string, whose runs may be formatted apart."""
-    return "".join(part.text or "" for part in element.iter(f"{_MAIN}t"))
+def _text(value: Any, shown: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float) and value == int(value) and abs(value) < 2**53:
+        return str(int(value))
+    if isinstance(value, datetime.datetime) and value.year < 1901:  # a time of 24 hours and more
+        value = value - _DAY_0
+    if isinstance(value, datetime.time):
+        value = datetime.timedelta(
+            hours=value.hour,
+            minutes=value.minute,
+            seconds=value.second,
+            microseconds=value.microsecond,
+        )
+    if isinstance(value, datetime.timedelta):
+        return _clock(value, shown or "")
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(sep=" ")
+    return str(value).strip()
+
+
+def _clock(length: datetime.timedelta, shown: str) -> str:
+    total = length / datetime.timedelta(microseconds=1)
+    sign, total = "-" if total < 0 else "", int(abs(total))
+    seconds, micro = divmod(total, 10**6)
+    hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
+    text = f"{sign}{hours:02}:{minutes:02}:{seconds:02}" + (f".{micro:06}" if micro else "")
+    # Letters within quotation marks and after a backslash are shown as they are.
+    letters = re.sub(r'"[^"]*"|\\.|\[\$[^\]]*\]', "", shown.lower())
+    if "h" in letters and "s" not in letters:
+        return f"{text} shown without seconds"
+    return text

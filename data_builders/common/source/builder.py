@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
+from data_builders.common.labels import label_counts
 from data_builders.common.labels.tracks import Extent
 from data_builders.common.source.drop_duplicates import without_listed
 from data_builders.common.source.items import OpenedVideo, VideoConfig, VideoItem, check_listed
@@ -63,7 +64,10 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         self.manual_dir = Path(manual_dir) if manual_dir is not None else None
         self.skipped: list[tuple[str, str]] = []  # (path, reason) noted while listing
         self.notes: list[str] = []  # sentences about the source as a whole, noted while listing
+        self.remarks: list[str] = []  # about how the user's files were read, noted while listing
         self.duplicates_dropped = 0  # videos left out while listing
+        self.earlier: Mapping[str, str] = {}  # case -> split in the build before (`build`)
+        self.elsewhere: Path | None = None  # the folder of what `manual_dir` was seen to lack
         super().__init__(**kwargs)
         self._original_state["manual_dir"] = manual_dir  # for pickling, as TFDS does it
 
@@ -111,6 +115,11 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             raise BuildError(f"--splits_dir is given without --config {PUBLISHED}.")
         return args.config
 
+    def dealt_by(self) -> dict[str, Any] | None:
+        """The "fractions" and the "seed" that the user's options deal splits by; {} where a table
+        of the user's assigns them, None where the source fixes them."""
+        return None
+
     def tracks(self) -> Mapping[str, Sequence[str]]:
         """Label tracks: name -> class names in id order."""
         return self.TRACKS
@@ -152,11 +161,15 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """
         self.skipped.clear()
         self.notes.clear()
-        items = self.hooks.list_videos(manual_dir)
+        self.remarks.clear()
+        self.elsewhere = None
+        try:
+            items = self.hooks.list_videos(manual_dir)
+        except BuildError as error:
+            raise BuildError(f"{error}{self.other_folder()}") from error
         if not items:
-            raise BuildError(
-                f"{self.name}: no videos found in {safe_text(manual_dir or '(none)')}."
-            )
+            where = safe_text(manual_dir or "(none)")
+            raise BuildError(f"{self.name}: no videos found in {where}.")
         check_listed(self.name, items, self.hooks.ALLOW_SHARED_CASES)
         if self.builder_config.duplicates is not None:
             title = f"{self.name}/{self.builder_config.name}"
@@ -164,11 +177,17 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             self.duplicates_dropped, items = len(items) - len(kept), kept
         return items
 
+    def other_folder(self) -> str:
+        """For an error: a sentence about which folder to give instead, where that is known."""
+        where = self.elsewhere and safe_text(self.elsewhere)
+        return f" What is missing lies beside it: give --manual_dir {where}." if where else ""
+
     def opened(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         """`open_video`; refuses folders of pictures that are links out of the download."""
         opened = self.hooks.open_video(item, scratch_dir)
-        if opened.path == item.path and opened.path.is_dir():
-            check_links(opened.path, self.manual_dir or opened.path)
+        parts = (opened.path, *opened.more) if opened.path == item.path else ()
+        for path in filter(Path.is_dir, parts):
+            check_links(path, self.manual_dir or path)
         return opened
 
     def records(
@@ -199,16 +218,18 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 opened.path,
                 self.record_spec,
                 report=report,
+                more=opened.more,
                 image_fps=opened.image_fps,
                 image_start=opened.image_start,
                 filters=self.builder_config.filters,
                 outside=out_of_body(opened.tracks, out_of_body_classes(tracks)),
                 blank=getattr(self.builder_config, "blank", ()),
+                decode_spec=self.builder_config.decode,
             )
             native_fps = None
             for segment in segments:
-                if native_fps is None:  # one value for the whole video, whatever is measured later
-                    native_fps = report.native_fps
+                # One value for the whole video, whatever is measured later.
+                native_fps = native_fps or report.native_fps
                 example = {
                     "frames": segment.frames,
                     "times": segment.times.astype(np.float32),
@@ -225,19 +246,19 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 for name, names in tracks.items():
                     ids = np.full(len(segment.times), UNLABELLED, np.int64)
                     if name in opened.tracks:
-                        track = opened.tracks[name]
-                        clock = segment.numbers if track.clock == "frames" else segment.times
-                        ids = track.at(clock)
+                        ids = opened.tracks[name].along(segment.times, segment.numbers)
                     labels[name] = _checked_ids(item, name, ids, names)
+                step = 1 / min(self.record_spec.fps, native_fps)
+                label_counts.add_frames(report.labels, labels, step)
                 if tracks:
                     example["labels"] = labels
                 if video_labels:
                     example["video_labels"] = {name: int(value) for name, value in whole.items()}
                 yield f"{item.split}/{item.video_id}/{segment.index:06d}", example
+            label_counts.add_video(report.labels, whole)
             report.problems += opened.problems
-            report.problems += filter(
-                None, (ext.misfit(report.native_fps, report.duration) for ext in opened.extents)
-            )
+            length = report.native_fps, report.duration
+            report.problems += filter(None, (ext.misfit(*length) for ext in opened.extents))
 
     def _check_declared(self, item, given, declared, kind):
         if unknown := sorted(set(given) - set(declared)):

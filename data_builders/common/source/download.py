@@ -1,14 +1,16 @@
 """Finds a data set's files in a download by their names; trusts neither names nor links."""
 
+import itertools
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data_builders.common.source.items import VideoItem
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 
 Found = dict[str, dict[str, Path]]
+_LOOK_THROUGH = 20_000  # files and folders above the one given
 
 
 def find_files(
@@ -22,10 +24,14 @@ def find_files(
 ) -> Found:
     """Walks `manual_dir` and sorts its files by the key in their names.
 
-    A pattern is a regular expression for the end of a relative path, from the beginning of one of
-    its parts, with forward slashes; folders end with a slash, and a folder that matches is not
-    looked into. Its first group that took part in the match is the key, usually the case number.
-    Archives that unpack into a doubled folder (Suturing/Suturing/...) thus need no special care.
+    A pattern is a regular expression for the end of a path, from the beginning of one of its parts,
+    with forward slashes; folders end with a slash, and a folder that matches is not looked into.
+    Its first group that took part in the match is the key, usually the case number. Archives that
+    unpack into a doubled folder (Suturing/Suturing/...) thus need no special care.
+
+    `manual_dir` may also be a folder above the one that the source's README shows, or one below it
+    that holds all that is needed. Where one below lacks all but the videos, `builder.elsewhere`
+    becomes the folder that has the rest, so that whoever misses it can say which one to give.
 
     Args:
       builder: the builder; everything passed over is noted in its `skipped`.
@@ -58,10 +64,14 @@ def find_files(
     for k in range(len(videos)):
         merged = {**found.pop(f"video {k}"), **merged}
     if not merged:
+        builder.elsewhere = _above(manual_dir, videos)
         raise BuildError(
             f"{builder.name}: no videos in {safe_text(manual_dir)} (looked for "
             f"{' or '.join(videos)}). {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
         )
+    rest = {**(annotations or {}), **(others or {})}
+    if rest and not any(found[kind] for kind in rest):
+        builder.elsewhere = _above(manual_dir, rest.values())
     for kind in annotations or {}:
         for key in set(found[kind]) - set(merged):
             _skip(builder, found[kind][key], f"belongs to no video ({kind} of {key})")
@@ -105,8 +115,9 @@ def needed(item: VideoItem, kind: str, name: str) -> Path:
 
 
 def _sort(builder, root: Path, kinds: Mapping[str, str], strays: str) -> Found:
-    compiled = {kind: re.compile(rf"(?:^|.*/)(?:{text})") for kind, text in kinds.items()}
-    stray = re.compile(rf"(?:^|.*/)(?:{strays})", re.IGNORECASE)
+    compiled = {kind: _ending(text) for kind, text in kinds.items()}
+    stray = re.compile(_ending(strays).pattern, re.IGNORECASE)
+    above = Path(os.path.abspath(root))  # its name may be a part that a pattern begins with
     found: Found = {kind: {} for kind in kinds}
     twice: dict[tuple[str, str], list[Path]] = {}
     real_root = root.resolve()
@@ -131,20 +142,43 @@ def _sort(builder, root: Path, kinds: Mapping[str, str], strays: str) -> Found:
         folders[:] = sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
         for folder in list(folders):
             path = Path(here, folder)
-            if take(path, path.relative_to(root).as_posix() + "/"):
+            if take(path, (above / path.relative_to(root)).as_posix() + "/"):
                 folders.remove(folder)
             elif path.is_symlink():
                 _skip(builder, path, "is a link to a folder; such links are not followed")
         for name in sorted(names):
             if not name.startswith("."):
                 path = Path(here, name)
-                take(path, path.relative_to(root).as_posix())
+                take(path, (above / path.relative_to(root)).as_posix())
     for (kind, key), paths in twice.items():
         claimed = " and ".join(safe_text(path.relative_to(root)) for path in paths)
         for path in paths:
             _skip(builder, path, f"{claimed} claim the same {kind.split()[0]} {key}; keep one")
         del found[kind][key]
     return found
+
+
+def _ending(text: str) -> re.Pattern:
+    return re.compile(rf"(?:^|.*/)(?:{text})")
+
+
+def _above(folder: Path, patterns: Iterable[str]) -> Path | None:
+    """The nearest of the two folders above one that holds a file or folder of these patterns; None
+    where neither does, or has too many files to be looked through."""
+    compiled = [_ending(text) for text in patterns]
+    below = Path(os.path.abspath(folder))
+    for parent in itertools.islice(below.parents, 2):
+        left = _LOOK_THROUGH
+        for here, folders, names in os.walk(parent):
+            folders[:] = sorted(n for n in folders if Path(here, n) != below)
+            left -= len(folders) + len(names)
+            if left < 0:
+                return None
+            for name in (*(f"{n}/" for n in folders), *names):
+                if any(one.fullmatch(f"{Path(here).as_posix()}/{name}") for one in compiled):
+                    return parent
+        below = parent
+    return None
 
 
 def _skip(builder, path: Path, reason: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data_builders.common.labels.tracks import Extent, Track
+from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.filters import FilterSpec
 from surgrec_jax.records.errors import BuildError
 from surgrec_jax.records.schema import DOMAINS, RecordSpec
@@ -48,24 +49,27 @@ class OpenedVideo:
       video_labels: ids of per-video labels; a declared one that is missing here is -1.
       image_fps: rate of a folder of pictures, needed there: the picture with number n in its name
         is at (n - image_start) / image_fps seconds.
-      image_start: number of the first picture, usually 0 or 1.
+      image_start: number of the picture at 0 seconds, usually 0 or 1; None takes the lowest.
       extents: annotation files whose length the base class compares with the video; what differs by
         more than TAIL_SECONDS is listed in the build's report.
       problems: sentences for the build's report about annotations that could be used all the same.
+      more: further files that go on where `path` ends, in order.
     """
 
     path: Path
     tracks: Mapping[str, Track] = dataclasses.field(default_factory=dict)
     video_labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
     image_fps: float | None = None
-    image_start: int = 0
+    image_start: int | None = 0
     extents: Sequence[Extent] = ()
     problems: Sequence[str] = ()
+    more: Sequence[Path] = ()
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class VideoConfig(tfds.core.BuilderConfig):
-    """A TFDS configuration that also says how records are stored and which curation filters apply.
+    """A TFDS configuration that also says how videos are decoded, how records are stored and
+    which curation filters apply.
 
     Subclass it for more settings.
     """
@@ -73,6 +77,7 @@ class VideoConfig(tfds.core.BuilderConfig):
     name: str = "default"
     record: RecordSpec = dataclasses.field(default_factory=RecordSpec)
     filters: FilterSpec = dataclasses.field(default_factory=FilterSpec)
+    decode: DecodeSpec = dataclasses.field(default_factory=DecodeSpec)
     duplicates: str | None = None  # an audit's list of near-duplicates to leave out
 
     def hooks(self, builder):

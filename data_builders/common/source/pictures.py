@@ -1,5 +1,6 @@
 """Sources of loose pictures at a known rate: which of them make a video, and in what order."""
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -8,6 +9,8 @@ from data_builders.common.source.builder import OpenedVideo
 from data_builders.common.source.items import VideoItem
 from data_builders.common.video.images import IMAGE_SUFFIXES
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+
+_LOOK_THROUGH = 20_000  # files, to find out what is wrong with a folder
 
 
 def list_pictures(
@@ -52,6 +55,15 @@ def list_pictures(
         if unknown:
             reason = f"{len(unknown)} pictures have names that do not parse, first {min(unknown)}"
             builder.skipped.append((safe_text(folder), safe_text(reason)))
+    above = Path(os.path.abspath(manual_dir)).parent
+    if not counts and any(
+        expression.fullmatch(path.relative_to(above).as_posix())
+        for path in itertools.islice(manual_dir.rglob("*"), _LOOK_THROUGH)
+    ):
+        raise BuildError(
+            f"{builder.name}: no picture in {safe_text(manual_dir)} fits {pattern!r}, but with the "
+            f"folder's own name they do: give --manual_dir {safe_text(above)}."
+        )
     if not counts:
         raise BuildError(f"{builder.name}: no picture in {safe_text(manual_dir)} fits {pattern!r}.")
     items = []

@@ -15,6 +15,7 @@ def deal(
     fractions: Mapping[str, float] = FRACTIONS,
     seed: int = 0,
     group: Callable[[VideoItem], Hashable] = lambda item: None,
+    earlier: Mapping[str, str] | None = None,
 ) -> list[VideoItem]:
     """The items with splits by case, a function of case names and seed.
 
@@ -24,6 +25,7 @@ def deal(
       seed: another seed deals another split.
       group: the cases of each group (a class, say) are dealt by themselves, so that every split
         gets its share of each; all items of a case must be of one group.
+      earlier: case -> split of a build before, which its cases keep (`builder.earlier`).
     """
     items = list(items)
     groups: dict[Hashable, list[str]] = {}
@@ -32,4 +34,7 @@ def deal(
     split_of: dict[str, str] = {}
     for cases in groups.values():
         split_of |= split_by_case(cases, fractions, seed)
+    for case in split_of.keys() & (earlier or {}).keys():
+        if earlier[case] in fractions:
+            split_of[case] = earlier[case]
     return [dataclasses.replace(item, split=split_of[item.case_id]) for item in items]

@@ -1,5 +1,6 @@
 """Seeded splits by case: a function of the case names and a seed, the same on every machine."""
 
+import collections
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
@@ -40,6 +41,51 @@ def split_by_case(
     for split, count in _counts(len(order), fractions).items():
         assigned.update(dict.fromkeys(order[start : start + count], split))
         start += count
+    return assigned
+
+
+def split_by_hash(
+    cases: Iterable[str],
+    fractions: Mapping[str, float],
+    seed: int = 0,
+    earlier: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Deals whole cases into splits so that a case keeps its split when others are added.
+
+    Every case has a number from 0 to 1 that depends only on (seed, case name); the fractions cut
+    that range into the splits, which so have their shares on average. Only a split that would have
+    no case at all gets the one whose number is nearest, as long as there are cases enough.
+
+    Args:
+      cases: case names; repeats are ignored.
+      fractions: split name -> share, each >= 0, together 1.
+      seed: another seed deals another split.
+      earlier: case -> split of those that are not dealt again.
+
+    Returns:
+      case -> split name.
+
+    Raises:
+      ValueError: as `split_by_case`.
+    """
+    split_by_case([], fractions)  # checks them
+    wanted = {split: share for split, share in fractions.items() if share > 0}
+    bounds, low = {}, 0.0
+    for split, share in wanted.items():
+        bounds[split], low = (low, low + share), low + share
+    last = next(reversed(wanted))
+    place = {case: int.from_bytes(_draw(seed, case)[:8]) / 2**64 for case in sorted(set(cases))}
+    kept = {case: earlier[case] for case in place if case in (earlier or {})}
+    assigned = {
+        case: kept.get(case) or next((s for s in wanted if number < bounds[s][1]), last)
+        for case, number in place.items()
+    }
+    for split, (first, end) in bounds.items():
+        counts = collections.Counter(assigned.values())
+        movable = [case for case in place if case not in kept and counts[assigned[case]] > 1]
+        if not counts[split] and movable:
+            nearest = min(movable, key=lambda c: (max(first - place[c], place[c] - end), c))
+            assigned[nearest] = split
     return assigned
 
 

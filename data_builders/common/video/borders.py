@@ -3,15 +3,19 @@
 One box per video, from frames spread over it, so that a dark moment is not taken for a border.
 """
 
+import itertools
 import os
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
+from data_builders.common.video.container import DEFAULT, DecodeSpec, open_file
+from data_builders.common.video.decoder import Faults, decode
 from data_builders.common.video.filters import BLACK
 from data_builders.common.video.images import IMAGE_SUFFIXES, read_picture
-from data_builders.common.video.reading import as_bgr, open_capture
+from data_builders.common.video.upright import Converter
 from surgrec_jax.records.errors import BadInput
 
 SAMPLES = 16
@@ -22,7 +26,7 @@ MIN_CUT = 0.01  # of a side; less is not worth cutting
 Box = tuple[int, int, int, int]  # top, bottom, left, right; bottom and right are exclusive
 
 
-def find_box(path: Path) -> Box | None:
+def find_box(path: Path, spec: DecodeSpec = DEFAULT) -> Box | None:
     """The box to cut a video to, in native pixels, or None where there is no border.
 
     A pixel belongs to the border when it is black in all sampled frames. From the whole picture
@@ -35,7 +39,7 @@ def find_box(path: Path) -> Box | None:
       BadInput: the video cannot be opened.
     """
     bright = None
-    for picture in _sampled(path):
+    for picture in _sampled(path, spec):
         gray = cv2.medianBlur(np.ascontiguousarray(picture.max(axis=2)), 3)
         if bright is None:
             bright = gray
@@ -74,7 +78,7 @@ def box_of(content: np.ndarray) -> Box | None:
     return None
 
 
-def _sampled(path: Path):
+def _sampled(path: Path, spec: DecodeSpec):
     """Up to SAMPLES pictures spread over a video or a folder of pictures."""
     if path.is_dir():
         names = sorted(n for n in os.listdir(path) if n.lower().endswith(IMAGE_SUFFIXES))
@@ -84,20 +88,23 @@ def _sampled(path: Path):
             if picture is not None:
                 yield picture
         return
-    with open_capture(path) as capture:
-        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        count = int(count) if 0 < count < 1e12 else 0
-        found = 0
+    found = 0
+    with open_file(path, spec) as file:
+        converter = Converter(file.stream)
         for k in range(SAMPLES):
             # Nearest key frame or so: which frames exactly does not matter.
-            capture.set(cv2.CAP_PROP_POS_FRAMES, (2 * k + 1) * count // (2 * SAMPLES))
-            ok, picture = capture.read()
-            if ok and picture is not None and picture.size:
+            at = file.zero + (2 * k + 1) * file.seconds / (2 * SAMPLES)
+            try:
+                file.container.seek(round(at / file.stream.time_base), stream=file.stream)
+                decoded = next(decode(file, Faults()), None)
+                picture = None if decoded is None else converter.picture(decoded.frame)
+            except (av.FFmpegError, ValueError):
+                continue
+            if picture is not None:
                 found += 1
-                yield as_bgr(picture)
-    if not found:  # no usable header: the first frames
-        with open_capture(path) as capture:
-            for _ in range(SAMPLES):
-                ok, picture = capture.read()
-                if ok and picture is not None and picture.size:
-                    yield as_bgr(picture)
+                yield picture
+    if not found or not file.seconds:  # no usable header: the first frames
+        with open_file(path, spec) as file:
+            converter = Converter(file.stream)
+            for decoded in itertools.islice(decode(file, Faults()), SAMPLES):
+                yield converter.picture(decoded.frame)

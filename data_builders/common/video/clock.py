@@ -7,51 +7,109 @@ from data_builders.common.labels.tracks import TOLERANCE
 
 _MEASURED = 1024  # intervals that enter the measured rate: half a minute, bounded memory
 _RECENT = 16
+_STEADY = 0.2  # of an interval
+_SET_BACK = 1.0  # seconds: stamps that fall by more come from a clock that was set back
+# Decoders give up to 16 frames after a damaged place that precede it; a gap may show only then.
+_DAMAGE_SHOWS = 32
 
 
 class FrameClock:
     """Turns the raw time stamps of successive decoded frames into (seconds, frame number).
 
-    Times start at 0 with the first frame (unless the head of the file is damaged) and increase
-    strictly: a stamp that is missing or does not increase is replaced by the previous one plus the
-    usual interval. Numbers count decoded frames; where decoding failed, frames lost are counted by
-    time.
+    Times count from `zero` and increase strictly. A stamp that is missing, or the same as the one
+    before, is replaced by the previous time plus the usual interval. A frame whose stamp falls by
+    less than a second comes too late (decoders give some after damage) and is left out; nothing
+    later is moved. When stamps fall by more, or `restarted` told so, and then increase again, the
+    clock was set back, and their differences count from there. Numbers count decoded frames; where
+    decoding failed, frames lost are counted by time.
+
+    Args:
+      header_fps: frames per second that the header claims, or 0.
+      zero: the raw stamp that a player shows as 0 seconds; None takes that of the first frame,
+        or 0 when decoding failed before it.
+      start: the raw stamp of frame 0, for a file whose first frames are lost; None takes `zero`.
+      close_jumps: jumps of the stamps that are longer than this are no pauses, but a clock that was
+        set anew: the frame follows the previous one.
     """
 
-    def __init__(self, header_fps: float):
+    def __init__(
+        self,
+        header_fps: float,
+        zero: float | None = None,
+        start: float | None = None,
+        close_jumps: float = math.inf,
+    ):
         self._header_fps = header_fps if 0.1 <= header_fps <= 1000 else 0.0
+        self._zero, self._start, self._close = zero, start, close_jumps
         self._intervals: list[float] = []
         self._recent: list[float] = []
-        self._origin: float | None = None
+        self._origin = 0.0
         self._time = -math.inf
         self._number = -1
-        self._was_damaged = False
+        self._damaged = 0  # frames to come whose gaps are lost frames
+        self._restarted = 0  # frames to come whose stamps may fall
+        self._raw = math.nan  # of the frame before
+        self._set_back_to = math.nan  # the same, if it fell
         self._fps: float | None = None
-        self.repaired = 0
+        self.first = 0.0  # the time of the first frame
+        self.unstamped = False  # whether no frame so far had a stamp
+        self.repaired = 0  # stamps that were missing or did not increase
+        self.late = 0  # frames that came after their time
+        self.missing = 0  # of these, stamps that were missing
+        self.gaps = 0  # intervals of several usual ones
+        self.lost = 0  # frames that these intervals had room for
+        self._count = 0  # intervals
+        self._steady = 0  # intervals as usual
+        self.restarts = 0
         self.longest_jump = 0.0
         self.jump_at = 0.0
 
     def damaged(self) -> None:
         """Tells that decoding failed before the next frame."""
-        self._was_damaged = True
+        self._damaged = _DAMAGE_SHOWS
 
-    def tick(self, raw: float) -> tuple[float, int]:
-        """The time in seconds and the number of the frame stamped `raw` seconds."""
+    def restarted(self) -> None:
+        """Tells that the clock was set back before this frame or one soon after it."""
+        self._restarted = _DAMAGE_SHOWS
+
+    def tick(self, raw: float) -> tuple[float, int] | None:
+        """The time in seconds and the number of the frame stamped `raw` seconds (or NaN).
+
+        None for a frame that comes after its time: it is left out.
+        """
         if self._number < 0:
-            raw = raw if math.isfinite(raw) else 0.0
-            self._origin = min(0.0, raw) if self._was_damaged else raw
-            self._time = raw - self._origin
-            self._number = round(self._time * self.fps)
-            return self._time, self._number
+            return self._first_tick(raw)
+        if 0 < raw - self._set_back_to <= self._close and raw - self._origin <= self._time:
+            self._origin = self._set_back_to - self._time
+            self.restarts += 1
         time = raw - self._origin
+        if time - self._time > self._close:
+            self._origin = raw - self._time - self.typical_interval
+            time = raw - self._origin
+            self.restarts += 1
+        before, self._raw = self._raw, raw
+        fall = 0.0 if self._restarted else _SET_BACK
+        self._set_back_to = raw if raw < before - fall else math.nan
+        self._restarted = max(0, self._restarted - 1)
+        self.unstamped &= not math.isfinite(raw)
+        self.missing += not math.isfinite(raw)
         if not math.isfinite(time) or time <= self._time + 1e-6:
+            if math.isfinite(time) and raw != before and math.isnan(self._set_back_to):
+                self.late += 1
+                self._number += not self._damaged  # else the gap before it has counted it
+                return None
             time = self._time + self.typical_interval
             self.repaired += 1
         interval = time - self._time
         if interval > max(self.longest_jump, 4 * self.typical_interval):
             self.longest_jump, self.jump_at = interval, self._time
-        lost = round(interval * self.fps) - 1 if self._was_damaged else 0
-        self._number += 1 + max(0, lost)
+        absent = max(0, round(interval * self.fps) - 1)
+        self.gaps += absent > 0
+        self.lost += absent
+        self._steady += abs(interval * self.fps - 1) < _STEADY
+        self._number += 1 + (absent if self._damaged else 0)
+        self._damaged = max(0, self._damaged - 1)
+        self._count += 1
         self._time = time
         if len(self._intervals) < _MEASURED:
             self._intervals.append(interval)
@@ -59,6 +117,19 @@ class FrameClock:
                 self._fps = None  # measure anew: often at first, seldom later, for it sorts
         self._recent = [*self._recent[-_RECENT + 1 :], interval]
         return time, self._number
+
+    def _first_tick(self, raw: float) -> tuple[float, int]:
+        self.unstamped = not math.isfinite(raw)
+        raw = (self._zero or 0.0) if self.unstamped else raw
+        zero = self._zero
+        if zero is None:
+            zero = 0.0 if self._damaged else raw
+        self._origin = min(raw, zero)
+        self._raw = raw
+        self._time = self.first = raw - self._origin
+        start = self._origin if self._start is None else min(raw, self._start)
+        self._number = round((raw - start) * self.fps) if self._damaged else 0
+        return self._time, self._number
 
     @property
     def fps(self) -> float:
@@ -76,10 +147,16 @@ class FrameClock:
             return self._header_fps or 25.0
         middle = statistics.median(self._intervals)
         usual = [x for x in self._intervals if 0.5 * middle <= x <= 1.5 * middle]
+        usual = usual or [middle]  # two intervals that differ beyond measure
         total = sum(usual)
         if self._header_fps and abs(len(usual) / self._header_fps - total) <= 2 * TOLERANCE:
             return self._header_fps
         return len(usual) / total
+
+    @property
+    def steady(self) -> bool:
+        """Whether nearly all intervals are as usual, so that longer ones are frames lost."""
+        return self._steady >= 0.9 * self._count
 
     @property
     def typical_interval(self) -> float:

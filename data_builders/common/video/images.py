@@ -19,12 +19,12 @@ _LAST_NUMBER = re.compile(r"(\d{1,12})\D*$")
 
 
 def read_images(
-    folder: Path, fps: float, image_fps: float | None, image_start: int, report: ReadReport
+    folder: Path, fps: float, image_fps: float | None, image_start: int | None, report: ReadReport
 ) -> Iterator[Frame]:
     """Yields the pictures of `folder` to store, in the order of the last number in their names.
 
     The picture with number n is frame n - image_start, at (n - image_start) / image_fps seconds: a
-    missing picture leaves a gap and shifts nothing.
+    missing picture leaves a gap and shifts nothing. None as image_start takes the lowest number.
 
     Raises:
       BadInput: no rate given, a name without a number, or a number that stands twice.
@@ -37,13 +37,15 @@ def read_images(
         if suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
             continue
         match = _LAST_NUMBER.search(stem)
-        if not match or int(match[1]) < image_start:
+        if not match or int(match[1]) < (image_start or 0):
             raise BadInput(
-                folder / name, f"has no frame number of {image_start} or more in its name"
+                folder / name, f"has no frame number of {image_start or 0} or more in its name"
             )
         if int(match[1]) in numbered:
             raise BadInput(folder / name, f"has the same number as {numbered[int(match[1])]}")
         numbered[int(match[1])] = name
+    if image_start is None:
+        image_start = min(numbered, default=0)
     report.native_fps = report.header_fps = image_fps
     picker, unreadable = FramePicker(fps), []
     held: Frame | None = None

@@ -1,36 +1,36 @@
-"""Robust reading of video files with OpenCV: what was really decoded, by time stamp, one frame at a
-time.
+"""Robust reading of videos: what was really decoded, by time stamp, one frame at a time.
 
-Headers are not believed: frame counts and rates are measured. OpenCV applies the rotation stored in
-a file, picks its main video stream and turns 10-bit pictures into 8 bits. Damaged places are passed
-over and reported. Files are untrusted: only video containers are accepted (no play lists, which
-could name other files), and absurd picture sizes are refused before a picture is allocated.
+Headers are not believed: frame counts and rates are measured. Pictures come whole (deinterlaced),
+with square pixels, upright and in 8 bits; damaged places are passed over and reported. FFmpeg does
+the decoding, through PyAV (`container`, `decoder`, `upright`).
 """
 
 import contextlib
 import math
-import os
-import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
+from data_builders.common.video import told
 from data_builders.common.video.clock import FrameClock, FramePicker
+from data_builders.common.video.container import (
+    DEFAULT,
+    MAX_SIDE,
+    DecodeSpec,
+    OpenedFile,
+    open_file,
+)
+from data_builders.common.video.decoder import Faults, decode
 from data_builders.common.video.frames import Frame, ReadReport
 from data_builders.common.video.images import read_images
+from data_builders.common.video.upright import Converter, Deinterlacer
 from surgrec_jax.records.errors import BadInput
 
-MAX_PIXELS = 64 * 2**20  # of one picture; 8K video has 33 million
-MAX_SIDE = 16384
-# At the end of a file every attempt fails; after a damaged packet the next one may succeed. One
-# attempt already passes over many packets inside OpenCV.
-MAX_FAILED_READS = 100
-_CONTAINERS = (
-    "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mxf,dv,h264,hevc,m4v,mjpeg,ivf,gif"
-)
+# Jumps of a clock that may start anew: what FFmpeg's own tools close (-dts_delta_threshold).
+CLOSED_JUMP_S = 10.0
 
 
 def read_video(
@@ -40,9 +40,10 @@ def read_video(
     short_side: int = MAX_SIDE,
     report: ReadReport | None = None,
     image_fps: float | None = None,
-    image_start: int = 0,
+    image_start: int | None = 0,
     box: tuple[int, int, int, int] | None = None,
     blank: Sequence[tuple[float, float, float, float]] = (),
+    decode_spec: DecodeSpec = DEFAULT,
 ) -> Iterator[Frame]:
     """Decodes a video once, from start to end, and yields the frames to store.
 
@@ -56,9 +57,11 @@ def read_video(
       box: top, bottom, left, right of the part to keep; in native pixels, before shrinking.
       blank: parts made black before anything else: left, top, right, bottom as fractions of the
         native picture.
+      decode_spec: interlaced frames, the picture track, and the rate of what carries none.
 
     Yields:
-      Frames in time order, all of one size (that of the first).
+      Frames in time order, all of one size (that of the first). A picture of another size is fitted
+      into it whole, with its circles round and black around it.
 
     Raises:
       BadInput: not a readable video, too large a picture, or not one frame could be decoded.
@@ -67,7 +70,7 @@ def read_video(
     if Path(path).is_dir():
         frames = read_images(path, fps, image_fps, image_start, report)
     else:
-        frames = _read_file(Path(path), fps, report)
+        frames = _read_file(Path(path), fps, report, decode_spec)
     size = None
     for frame in frames:
         height, width = frame.picture.shape[:2]
@@ -77,14 +80,18 @@ def read_video(
             scale = min(1.0, short_side / min(kept))
             size = max(1, round(kept[1] * scale)), max(1, round(kept[0] * scale))
         elif (height, width) != (report.native_height, report.native_width):
-            note = "the picture size changes within the video; all frames got the first one's size"
+            note = (
+                "the picture size changes within the video; later pictures are fitted into the "
+                "first one's size, black around them"
+            )
             if note not in report.problems:
                 report.problems.append(note)
         picture = frame.picture
         for left, top, right, bottom in blank:
             rows = slice(math.floor(top * height), math.ceil(bottom * height))
             picture[rows, math.floor(left * width) : math.ceil(right * width)] = 0
-        if box is not None and picture.shape[:2] == (report.native_height, report.native_width):
+        picture = _fitted(picture, report.native_height, report.native_width)
+        if box is not None:
             picture = picture[box[0] : box[1], box[2] : box[3]]
         if picture.shape[:2] != size[::-1]:
             picture = shrink(picture, size)
@@ -112,7 +119,21 @@ def shrink(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
 
 
-def probe(path: Path, frames: int = 64) -> ReadReport:
+def _fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A picture of another size, whole and in proportion, in one of `height` by `width`."""
+    own_height, own_width = picture.shape[:2]
+    if (own_height, own_width) == (height, width):
+        return picture
+    scale = min(height / own_height, width / own_width)
+    size = max(1, round(own_width * scale)), max(1, round(own_height * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    whole = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - size[1]) // 2, (width - size[0]) // 2
+    whole[top : top + size[1], left : left + size[0]] = cv2.resize(picture, size, interpolation=how)
+    return whole
+
+
+def probe(path: Path, frames: int = 64, decode_spec: DecodeSpec = DEFAULT) -> ReadReport:
     """Rate and size of a video file from its header and first frames; cheap.
 
     Use it where an annotation counts in seconds of a stated frame rate and the rate must be
@@ -122,7 +143,7 @@ def probe(path: Path, frames: int = 64) -> ReadReport:
       BadInput: as `read_video`.
     """
     report = ReadReport()
-    with contextlib.closing(_read_file(Path(path), math.inf, report)) as stream:
+    with contextlib.closing(_read_file(Path(path), math.inf, report, decode_spec)) as stream:
         for frame in stream:
             report.native_height, report.native_width = frame.picture.shape[:2]
             if report.frames_read >= frames:
@@ -130,141 +151,6 @@ def probe(path: Path, frames: int = 64) -> ReadReport:
     if not report.frames_read:
         raise BadInput(path, "not one frame could be decoded")
     return report
-
-
-def _read_file(path: Path, fps: float, report: ReadReport) -> Iterator[Frame]:
-    with open_capture(path) as capture:
-        _check_size(path, capture)
-        report.header_frames = max(0, int(_finite(capture.get(cv2.CAP_PROP_FRAME_COUNT))))
-        report.header_fps = max(0.0, _finite(capture.get(cv2.CAP_PROP_FPS)))
-        clock, picker = FrameClock(report.header_fps), FramePicker(fps)
-        held: Frame | None = None  # decoded; taken if none comes before the next instant
-        failed = 0
-        while failed < MAX_FAILED_READS:
-            if not capture.grab():
-                failed += 1
-                continue
-            if failed:
-                clock.damaged()
-                report.damaged += 1
-                failed = 0
-            time, number = clock.tick(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-            report.frames_read += 1
-            report.native_fps = clock.fps
-            if picker.passed(time) and held is not None:
-                yield held
-                held = None
-            if not picker.wanted(time, clock.longest_interval):
-                held = None  # this frame is nearer to the next instant, and is not needed
-                continue
-            ok, picture = capture.retrieve()
-            if not ok or picture is None or not picture.size:
-                report.damaged += 1
-                continue
-            held = Frame(time, number, as_bgr(picture))
-            if picker.overdue:
-                yield held
-                held = None
-            picker.retrieved()
-        if held is not None and picker.passed(held.time + clock.typical_interval):
-            yield held
-        report.duration = clock.end
-        report.problems += _problems(report, clock)
-
-
-def _problems(report: ReadReport, clock: FrameClock) -> list[str]:
-    problems = []
-    if report.damaged:
-        problems.append(
-            f"damaged in {report.damaged} place(s); {report.frames_read} frames up to "
-            f"{clock.end:.1f} s could be decoded"
-        )
-    short = report.header_frames - report.frames_read
-    if report.frames_read and short > max(2, 0.02 * report.header_frames):
-        problems.append(
-            f"the header claims {report.header_frames} frames, {report.frames_read} could be "
-            f"decoded (up to {clock.end:.1f} s)"
-        )
-    if clock.repaired:
-        problems.append(
-            f"{clock.repaired} time stamps missing or not increasing; "
-            f"{clock.fps:.3g} frames per second assumed there"
-        )
-    if clock.longest_jump > 1.0:
-        problems.append(f"time stamps jump by {clock.longest_jump:.1f} s at {clock.jump_at:.1f} s")
-    return problems
-
-
-@contextlib.contextmanager
-def open_capture(path: Path) -> Iterator[cv2.VideoCapture]:
-    try:
-        info = os.stat(path)
-        with open(path, "rb") if stat.S_ISREG(info.st_mode) else contextlib.nullcontext():
-            pass
-    except OSError as error:
-        raise BadInput(path, f"cannot be read: {error.strerror}") from error
-    if not stat.S_ISREG(info.st_mode):
-        raise BadInput(path, "is not a regular file")
-    if info.st_size == 0:
-        raise BadInput(path, "is empty (0 bytes)")
-    with contextlib.ExitStack() as stack:
-        name = os.fspath(path.resolve())
-        try:
-            name.encode("utf-8")
-        except (
-            UnicodeEncodeError
-        ):  # OpenCV takes only UTF-8 names: read through a link that has one
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="surgrec_"))
-            os.symlink(name, os.path.join(folder, "video"))
-            name = os.path.join(folder, "video")
-        with _ffmpeg_options():
-            # One decoder thread: builds run one process per core.
-            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-        stack.callback(capture.release)
-        if not capture.isOpened():
-            raise BadInput(
-                path, "not a video that OpenCV can open (damaged header, or an unsupported codec)"
-            )
-        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-        yield capture
-
-
-@contextlib.contextmanager
-def _ffmpeg_options():
-    """OpenCV hands options to FFmpeg through the environment, read when a file is opened."""
-    name = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-    before = os.environ.get(name)
-    os.environ[name] = f"format_whitelist;{_CONTAINERS}|max_pixels;{MAX_PIXELS}"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-def _check_size(path: Path, capture: cv2.VideoCapture) -> None:
-    width = _finite(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-    height = _finite(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-    if width < 1 or height < 1:
-        raise BadInput(path, "has no picture (audio only, or a damaged header)")
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise BadInput(
-            path,
-            f"claims pictures of {width:.0f} x {height:.0f} pixels; at most {MAX_PIXELS} pixels "
-            f"and {MAX_SIDE} a side are read",
-        )
-
-
-def as_bgr(picture: np.ndarray) -> np.ndarray:
-    if picture.ndim == 2 or picture.shape[2] == 1:
-        return cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
-    return picture[:, :, :3]
-
-
-def _finite(value: float) -> float:
-    return value if math.isfinite(value) else 0.0
 
 
 def check_rate(path: Path, fps: float) -> None:
@@ -283,3 +169,72 @@ def check_rate(path: Path, fps: float) -> None:
             f"runs at {found:.4g} frames a second, but its labels count frames at {fps:g}; use the "
             "original file",
         )
+
+
+def _read_file(path: Path, fps: float, report: ReadReport, spec: DecodeSpec) -> Iterator[Frame]:
+    with open_file(path, spec) as file:
+        report.header_frames, report.header_fps = file.frames, file.fps
+        report.header_seconds = file.seconds
+        report.notes += file.notes
+        claimed = file.dicom.fps if file.dicom else None
+        if claimed and file.fps and abs(claimed / file.fps - 1) > 0.01:
+            report.problems.append(
+                f"the DICOM header claims {claimed:.5g} pictures per second, the video in it "
+                f"{file.fps:.5g}"
+            )
+        clock, picker = _clock(path, file, spec), FramePicker(fps)
+        deinterlacer = Deinterlacer(file.stream.time_base)
+        if spec.interlaced == "keep":
+            deinterlacer = None
+        converter, faults = Converter(file.stream), Faults()
+        held: Frame | None = None  # decoded; taken if none comes before the next instant
+        for decoded in decode(file, faults, deinterlacer):
+            if decoded.after_damage:
+                clock.damaged()
+            if decoded.after_restart:
+                clock.restarted()
+            report.frames_read += 1
+            tick = clock.tick(decoded.stamp)
+            if tick is None:
+                continue
+            time, number = tick
+            report.native_fps = clock.fps
+            if picker.passed(time) and held is not None:
+                yield held
+                held = None
+            if not picker.wanted(time, clock.longest_interval):
+                held = None  # this frame is nearer to the next instant, and is not needed
+                continue
+            try:
+                picture = converter.picture(decoded.frame)
+            except av.error.MemoryError:
+                raise
+            except (av.FFmpegError, ValueError):
+                faults.places += 1
+                continue
+            held = Frame(time, number, picture)
+            if picker.overdue:
+                yield held
+                held = None
+            picker.retrieved()
+        if held is not None and picker.passed(held.time + clock.typical_interval):
+            yield held
+        report.duration = clock.end
+        report.damaged = faults.places
+        report.interlaced = deinterlacer.frames if deinterlacer else 0
+        report.problems += told.problems(report, clock, faults, file)
+        report.notes += sorted(converter.notes) + told.notes(report, clock)
+
+
+def _clock(path: Path, file: OpenedFile, spec: DecodeSpec) -> FrameClock:
+    if file.bare:
+        rate = spec.native_fps or (file.dicom and file.dicom.fps) or file.fps
+        if not rate:
+            raise BadInput(
+                path,
+                "carries neither time stamps nor a rate; give its pictures per second with "
+                "--native_fps",
+            )
+        return FrameClock(rate)
+    close = CLOSED_JUMP_S if file.restarting else math.inf
+    return FrameClock(file.fps, file.zero, file.start, close)

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from data_builders.common.video.borders import find_box
+from data_builders.common.video.container import DEFAULT, DecodeSpec
 from data_builders.common.video.filters import FilterSpec, dropped
 from data_builders.common.video.frames import Frame, ReadReport
-from data_builders.common.video.reading import read_video
+from data_builders.common.video.joined import read_joined
 from surgrec_jax.records.errors import BadInput
 from surgrec_jax.records.schema import RecordSpec
 
@@ -39,18 +40,20 @@ def cut_video(
     spec: RecordSpec,
     *,
     report: ReadReport,
+    more: Sequence[Path] = (),
     image_fps: float | None = None,
-    image_start: int = 0,
+    image_start: int | None = 0,
     filters: FilterSpec = NO_FILTERS,
     outside: Callable[[Frame], bool] | None = None,
     blank: Sequence[tuple[float, float, float, float]] = (),
+    decode_spec: DecodeSpec = DEFAULT,
 ) -> Iterator[Segment]:
     """Reads `path` once and yields its segments in order; the last one may be shorter.
 
     `report` is filled along the way: its native rate and size hold from the first segment on.
-    Where `filters` leave frames out, a segment ends and the next one begins; `outside` tells frames
-    out of body. The boxes of `blank` (left, top, right, bottom as fractions of the native picture)
-    are black before anything looks at a picture.
+    Files of `more` go on where `path` ends. Where `filters` leave frames out, a segment ends and
+    the next one begins; `outside` tells frames out of body. The boxes of `blank` (left, top, right,
+    bottom as fractions of the native picture) are black before anything looks at a picture.
 
     Raises:
       BadInput: the video cannot be opened, holds no readable frame, or none that the filters keep.
@@ -58,11 +61,11 @@ def cut_video(
     quality = [cv2.IMWRITE_JPEG_QUALITY, spec.jpeg_quality]
     frames, times, numbers, index = [], [], [], 0
     report.filtered |= dict.fromkeys(filters.switched_on(), 0)
-    box = find_box(path) if filters.crop_borders else None
+    box = find_box(path, decode_spec) if filters.crop_borders else None
     if box is not None:
         report.filtered["crop_borders"] = 1
-    stream = read_video(
-        path,
+    stream = read_joined(
+        (path, *more),
         fps=spec.fps,
         short_side=spec.short_side,
         report=report,
@@ -70,6 +73,7 @@ def cut_video(
         image_start=image_start,
         box=box,
         blank=blank,
+        decode_spec=decode_spec,
     )
     for frame, gap in dropped(stream, filters, report.filtered, outside):
         if gap and frames:

@@ -27,8 +27,7 @@ def summarise(
     Args:
       outcomes: of all columns and tasks; tasks keep the order of their first cell.
       columns: in the order of the table.
-      facts: more keys for the results: "protocol", "environment", "notes", "missing", "audit",
-        "overlap", "data", "seconds".
+      facts: more keys for the results, such as "protocol", "environment", "notes" and "data".
 
     Returns:
       A JSON-able dict with `facts` and: "models" (a description of each column), "tasks" (counts,

@@ -93,7 +93,7 @@ def from_labels(
 
 
 def _remedy(name: str, options: str) -> str:
-    if name in sources() - {"video_folder"}:
+    if name in sources() and name != "video_folder":
         return "its builder gives none, so it is for pretraining"
     return f"build it again (data_builders build video_folder) with --overwrite and {options}"
 

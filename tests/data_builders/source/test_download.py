@@ -4,9 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from data_builders.common.build.build import build
+from data_builders.common.commands.check import check
 from data_builders.common.source.download import find_files, in_split
+from data_builders.common.source.registry import builder_class, sources
 from surgrec_jax.records.errors import BuildError
-from tests.data_builders.fake_download import assert_reported, write_lines
+from tests.data_builders.fake_download import assert_reported, small_video, write_lines
 
 
 @pytest.fixture
@@ -84,6 +87,113 @@ def test_the_first_pattern_with_a_key_wins_and_folders_are_not_entered(builder, 
         "label": {},
     }
     assert not builder.skipped
+
+
+# What a download holds, and a folder in it that somebody may give in its place.
+LOWER = [
+    ("aixsuture", ["OSATS.xlsx", "package_01/A31H.mp4"], "package_01"),
+    ("autolaparo", ["T1/videos/01.mp4", "T1/labels/label_01.txt"], "T1/videos"),
+    ("cataract101", ["videos/case_269.mp4", "videos.csv", "annotations.csv"], "videos"),
+    (
+        "cataract1k",
+        [
+            "Phase_recognition_dataset/videos/case_5013.mp4",
+            "Phase_recognition_dataset/annotations/case_5013/case_5013_annotations_phases.csv",
+        ],
+        "Phase_recognition_dataset",
+    ),
+    ("cataract21", ["training/case_01.mp4", "training/case_01.csv"], "training"),
+    ("cholec80", ["videos/video01.mp4", "phase_annotations/video01-phase.txt"], "videos"),
+    ("cholect50", ["videos/VID01/000000.png", "labels/VID01.json"], "videos"),
+    ("colonoscopic", ["Adenoma/adenoma_01/videos/NBI.mp4"], "Adenoma"),
+    ("gensurgery", ["videos/-bCdEfGhIj_.A. title.mp4"], "videos"),
+    ("gensurgery", [f"frames/one/{k:03}.png" for k in range(60)], "frames"),
+    ("grasp", ["frames/CASE001/000000000.jpg", "annotations/grasp_long-term_train.json"], "frames"),
+    (
+        "heichole",
+        ["Videos/Full_SD/Hei-Chole1.mp4", "Annotations/Phase/Hei-Chole1_Annotation_Phase.csv"],
+        "Videos",
+    ),
+    (
+        "hyper_kvasir",
+        ["video-labels.csv", "lower-gi-tract/pathological-findings/polyps/x.avi"],
+        "lower-gi-tract",
+    ),
+    (
+        "jigsaws",
+        ["Suturing/video/Suturing_B001_capture1.avi", "Suturing/transcriptions/Suturing_B001.txt"],
+        "Suturing/video",
+    ),
+    ("kvasir_capsule", ["metadata.csv", f"labelled_videos/{'0' * 16}.mp4"], "labelled_videos"),
+    ("lapgyn4", ["Surgical_Actions/Coagulation/c_1_v_2_f_3.jpg"], "Surgical_Actions"),
+    ("lapgyn_events", ["Bleeding/Train/Rest/case_1_Bleeding_0.mp4"], "Bleeding"),
+    ("ldpolypvideo", ["TrainValid/Images/1/1.jpg", "TrainValid/Annotations/1/1.txt"], "TrainValid"),
+    ("lemon", ["labels.json", "videos/-bCdEfGhIj_.mp4"], "videos"),
+    (
+        "m2cai16_workflow",
+        ["train_dataset/workflow_video_01.mp4", "train_dataset/workflow_video_01.txt"],
+        "train_dataset",
+    ),
+    (
+        "multibypass140",
+        ["BernBypass70/videos/BBP01.mp4", "labels/bern/labels_by70/BBP01.mp4.json"],
+        "BernBypass70",
+    ),
+    ("pitvis", ["videos/video_01.mp4", "annotations_01.csv", "map_steps.csv"], "videos"),
+    ("sar_rarp50", ["train1/video_01/video_left.avi"], "train1/video_01"),
+    ("surgical_actions160", ["01_abdominal_access/01_01.mp4"], "01_abdominal_access"),
+    ("surgvu", ["v/case_000/case_000_video_part_001.mp4", "labels/case_000/tasks.csv"], "v"),
+]
+
+
+@pytest.mark.parametrize(("name", "files", "lower"), LOWER)
+def test_a_wrong_folder_level_is_taken_or_the_right_one_is_named(name, files, lower, tmp_path):
+    """Every source that looks for files: a folder above the download, the download, one in it."""
+    root = tmp_path / "above" / "download"
+    for file in files:
+        write_lines(root / file, ["x"])
+    for given in (tmp_path / "above", root, root / lower):
+        builder = builder_class(name)(data_dir=tmp_path / "data")
+        builder.manual_dir = given  # hyper_kvasir reads its table early
+        error = ""
+        try:
+            builder.checked_videos(given)
+        except BuildError as raised:  # the tables here hold nothing
+            error = str(raised)
+        if builder.elsewhere is None:
+            assert "no videos in" not in error and "holds no" not in error
+            continue
+        assert given == root / lower and builder.elsewhere.is_relative_to(root)
+        assert f"give --manual_dir {builder.elsewhere}." in error + builder.other_folder()
+
+
+def test_sources_are_all_in_the_table_of_folder_levels():
+    others = {"phantom_surgery", "video_folder", "surgenet_youtube"}  # no files, or any
+    assert {name for name, *_ in LOWER} == set(sources()) - others
+
+
+def test_files_beside_the_folder_that_was_given(builder, tmp_path):
+    """The folder of the labels, and that of the videos."""
+    write_lines(tmp_path / "in/videos/v1.mp4", ["x"])
+    write_lines(tmp_path / "in/labels/v1.txt", ["x"])
+    with pytest.raises(BuildError, match="no videos in"):
+        find(builder, tmp_path / "in/labels")
+    assert builder.elsewhere == tmp_path / "in"
+    builder.elsewhere = None
+    assert list(find(builder, tmp_path / "in/videos")["video"]) == ["1"]
+    assert builder.elsewhere == tmp_path / "in"
+
+
+def test_a_build_of_the_videos_alone_names_the_folder(tmp_path):
+    """Every video lacks its annotation: the error says where they are."""
+    root = tmp_path / "cholec80"
+    small_video(root / "videos/video01.mp4", 30, 25)
+    write_lines(root / "phase_annotations/video01-phase.txt", ["Frame\tPhase", "0\tPreparation"])
+    with pytest.raises(BuildError, match=rf"none of 1 videos.*--manual_dir {root}\.\n"):
+        build("cholec80", data_dir=tmp_path / "data", manual_dir=root / "videos", progress=False)
+    builder = builder_class("cholec80")(data_dir=tmp_path / "x", manual_dir=root / "videos")
+    found = [finding for finding in check(builder).findings if finding[0] == "missing"]
+    assert f"the other files lie in {root}" in found[-1][2]
 
 
 def test_official_splits(builder, tmp_path):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_builders.common.source.splits import split_by_case
+from data_builders.common.source.splits import split_by_case, split_by_hash
 
 USUAL = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -40,3 +40,37 @@ def test_bad_fractions():
         split_by_case(["a"], {"train": 0.5})
     with pytest.raises(ValueError, match="between"):
         split_by_case(["a"], {"train": 1.5, "val": -0.5})
+
+
+@given(
+    count=st.integers(0, 60),
+    more=st.integers(1, 30),
+    parts=st.lists(st.integers(0, 10), min_size=1, max_size=4).filter(any),
+    seed=st.integers(0, 10**6),
+)
+def test_a_case_keeps_its_split_when_others_are_added(count, more, parts, seed):
+    fractions = {f"s{k}": part / sum(parts) for k, part in enumerate(parts)}
+    cases = [f"case {k}" for k in range(count + more)]
+    before = split_by_hash(cases[:count], fractions, seed)
+    after = split_by_hash(cases, fractions, seed, before)
+    assert {case: after[case] for case in cases[:count]} == before
+    wanted = [name for name, fraction in fractions.items() if fraction > 0]
+    for dealt in (before, after):
+        assert set(dealt.values()) <= set(wanted)
+        assert len(dealt) < len(wanted) or len(set(dealt.values())) == len(wanted) or dealt is after
+    # Without the list: only cases that filled an empty split may move.
+    alone = split_by_hash(cases, fractions, seed)
+    moved = [case for case in before if alone[case] != before[case]]
+    assert len(moved) <= len(wanted) - 1 or count < len(wanted)
+
+
+def test_shares_hold_on_average():
+    cases = [f"patient {k}" for k in range(5000)]
+    dealt = list(split_by_hash(cases, USUAL).values())
+    assert [round(dealt.count(name) / 5000, 2) for name in USUAL] == [0.8, 0.1, 0.1]
+    assert split_by_hash(reversed(cases + cases), USUAL) == split_by_hash(cases, USUAL)
+    assert split_by_hash(cases, USUAL, seed=1) != split_by_hash(cases, USUAL)
+    assert set(split_by_hash(["a", "b"], {"train": 1.0, "val": 0.0}).values()) == {"train"}
+    assert len(set(split_by_hash(["a", "b", "c"], USUAL).values())) == 3
+    with pytest.raises(ValueError, match="add up"):
+        split_by_hash(["a"], {"train": 0.5})

@@ -87,9 +87,52 @@ def test_header_rate_is_used_only_when_it_fits():
 def test_bad_stamps_are_repaired():
     clock = FrameClock(25.0)
     raw = [0.0, 0.04, 0.04, math.nan, 0.16, 0.02, 0.24]
-    times = [clock.tick(stamp)[0] for stamp in raw]
-    np.testing.assert_allclose(times, [0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24])
-    assert clock.repaired == 3
+    ticks = [clock.tick(stamp) for stamp in raw]
+    assert ticks.pop(5) is None and clock.late == 1  # nothing tells where it belongs
+    np.testing.assert_allclose([time for time, _ in ticks], [0, 0.04, 0.08, 0.12, 0.16, 0.24])
+    assert [number for _, number in ticks] == [0, 1, 2, 3, 4, 6]
+    assert clock.repaired == 2
+
+
+def test_frames_that_come_late_move_nothing():
+    """What H.264 decoders give after damage: a frame of later on first, then those before it."""
+    clock = FrameClock(25.0)
+    order = [0, 1, 2, 11, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13]
+    ticks = [clock.tick(k / 25) for k in order]
+    kept = [tick for tick in ticks if tick is not None]
+    np.testing.assert_allclose([t for t, _ in kept], np.array([0, 1, 2, 11, 12, 13]) / 25)
+    assert clock.late == 8
+
+
+def test_a_clock_that_is_set_anew():
+    """Two recordings in one file: times go on; so do jumps of a clock that may be set forward."""
+    for second, close in ((0.0, math.inf), (0.0, 10.0), (5000.0, 10.0)):
+        clock = FrameClock(25.0, 0.0, 0.0, close)
+        raw = [*(np.arange(100) / 25), *(second + np.array([0, 1, 2, 4, 5, 50]) / 25)]
+        times = [clock.tick(stamp)[0] for stamp in raw]
+        after = 4 + np.array([0, 1, 2, 4, 5, 50]) / 25
+        np.testing.assert_allclose(times, [*(np.arange(100) / 25), *after])
+        assert clock.restarts == 1
+    paused = FrameClock(25.0)  # no such container: a pause is a pause
+    assert [paused.tick(t)[0] for t in (0.0, 0.04, 60.0)] == [0.0, 0.04, 60.0]
+
+
+def test_times_count_from_zero_and_numbers_from_the_first_frame():
+    clock = FrameClock(25.0, zero=1.4, start=3.4)
+    assert [clock.tick(3.4 + k / 25) for k in range(2)] == [
+        (pytest.approx(2.0), 0),
+        (pytest.approx(2.04), 1),
+    ]
+    lost_head = FrameClock(25.0, zero=1.4, start=3.4)
+    lost_head.damaged()
+    assert lost_head.tick(3.8) == (pytest.approx(2.4), 10)
+
+
+def test_intervals_beyond_measure():
+    """Found by fuzzing: of two intervals none is near their median."""
+    clock = FrameClock(0.0)
+    assert [clock.tick(t)[0] for t in (0.0, 0.001, 1e9)] == [0.0, 0.001, 1e9]
+    assert 0 < clock.fps < 1e-8
 
 
 def test_numbers_count_frames_or_lost_time():

@@ -1,0 +1,73 @@
+"""Options that the commands share, and the configuration that they make of a source's own."""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from data_builders.common.source.builder import VideoConfig
+from surgrec_jax.records.errors import BuildError
+
+DECODING = ("interlaced", "picture_track", "native_fps")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def add_decoding(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of how videos are decoded."""
+    group = parser.add_argument_group("decoding")
+    group.add_argument("--interlaced", choices=["deinterlace", "keep"], help="default: deinterlace")
+    group.add_argument(
+        "--picture_track",
+        type=int,
+        metavar="N",
+        help="of a file with several, from 0 (default: the first, or the first marked as default)",
+    )
+    group.add_argument(
+        "--native_fps",
+        type=float,
+        metavar="RATE",
+        help="pictures per second of what names none: bare streams such as .h264, folders of "
+        "pictures",
+    )
+
+
+def decoding(args: argparse.Namespace) -> dict[str, Any]:
+    """Those that were given."""
+    return {name: getattr(args, name) for name in DECODING if getattr(args, name) is not None}
+
+
+def with_settings(
+    builder_cls,
+    config: str | VideoConfig | None,
+    *,
+    decode: Mapping,
+    record: Mapping = NOTHING,
+    filters: Mapping = NOTHING,
+    duplicates: str | None = None,
+) -> str | VideoConfig | None:
+    """A source's configuration with the settings of the command line in place of its own.
+
+    Without a setting it stays as it is, so that a registered one keeps its name.
+
+    Raises:
+      BuildError: the source has no such configuration.
+      ConfigError: a setting cannot be used.
+    """
+    configs = builder_cls.builder_configs
+    if isinstance(config, str) and config not in configs:
+        raise BuildError(
+            f"{builder_cls.name} has no configuration {config!r}; there are "
+            f"{', '.join(sorted(configs))}."
+        )
+    if not (decode or record or filters or duplicates):
+        return config
+    if config is None or isinstance(config, str):
+        config = configs[config or builder_cls.DEFAULT_BUILDER_CONFIG_NAME or next(iter(configs))]
+    return dataclasses.replace(
+        config,
+        record=dataclasses.replace(config.record, **record),
+        filters=dataclasses.replace(config.filters, **filters),
+        decode=dataclasses.replace(config.decode, **decode),
+        duplicates=duplicates,
+    )

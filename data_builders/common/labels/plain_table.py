@@ -1,0 +1,174 @@
+"""A table with a header that somebody wrote: which column is what, and what each row says."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_builders.common.labels import headers
+from data_builders.common.labels.entries import Entries, Entry
+from data_builders.common.labels.instants import Instant, read_instant, show
+from data_builders.common.labels.sheets import Sheet, nothing
+from data_builders.common.labels.table_columns import (
+    Columns,
+    TableOptions,
+    check_doubt,
+    find_columns,
+    whole_number,
+)
+from surgrec_jax.records.errors import BadInput
+
+
+def read_plain(sheet: Sheet, options: TableOptions) -> Entries:
+    """What a table says.
+
+    Raises:
+      BadInput: names the file, the line and what is wrong.
+    """
+    if not sheet.rows:
+        raise BadInput(sheet.path, "holds no rows: the header needs a column 'path'", 1)
+    line, header = sheet.rows[0]
+    names, rows = _squared(sheet, header)
+    columns = find_columns(sheet.path, line, names, options)
+    values = [[row[k] for _, row in rows] for k in columns.labels]
+    if options.label_columns is None:
+        check_doubt(sheet.path, line, names, columns, values)
+    return _entries(sheet.path, names, rows, columns, options, sheet.notes)
+
+
+def _squared(sheet: Sheet, header: Sequence[str]) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Names of columns and rows of as many cells; empty columns at the end are left out."""
+    count = len(header)
+    while count and not header[count - 1]:
+        count -= 1
+    rows = []
+    for line, cells in sheet.rows[1:]:
+        if len(cells) > count and any(cells[count:]):
+            hint = (
+                "; a decimal comma where commas part cells? save the table with semicolons"
+                if sheet.delimiter == ","
+                else ""
+            )
+            raise BadInput(
+                sheet.path, f"has {len(cells)} cells, the header has {count}{hint}", line
+            )
+        if len(cells) < count and sheet.delimiter:
+            raise BadInput(sheet.path, f"has {len(cells)} cells, the header has {count}", line)
+        cells = cells[:count] + [""] * (count - len(cells))
+        if any(cells):
+            rows.append((line, cells))
+    return list(header[:count]), rows
+
+
+def _entries(path: Path, names, rows, columns: Columns, options, notes) -> Entries:
+    ends = columns.duration if columns.end is None else columns.end
+    has_ends = ends is not None
+    decimals: dict[str, int] = {}
+    labels, facts, instants = [], [], {}
+
+    def read(line: int, cells, k: int | None) -> Instant | None:
+        if k is None or nothing(cells[k]):
+            return None
+        try:
+            found = read_instant(cells[k], columns.units[k])
+        except ValueError as error:
+            raise BadInput(path, f"{names[k]}: {error}", line) from None
+        if found.decimal:
+            decimals.setdefault(found.decimal, line)
+        return found
+
+    for line, cells in rows:
+        video = "" if columns.path is None else cells[columns.path]
+        for field, k in columns.facts.items():
+            if not nothing(cells[k]):
+                facts.append((line, video, field, cells[k]))
+        if columns.path is not None:
+            facts.append((line, video, "path", video))
+        start, end = read(line, cells, columns.start), read(line, cells, ends)
+        if (end is not None and start is None) or (has_ends and start is not None and end is None):
+            given, until = names[columns.start], names[ends]
+            raise BadInput(
+                path,
+                f"{given} {cells[columns.start]!r} and {until} {cells[ends]!r}: both are needed",
+                line,
+            )
+        begin, stop, clock = None, None, "seconds"
+        if start is not None:
+            begin, stop, clock = _interval(path, line, start, end, columns, options)
+            if end is None and columns.sampled:
+                instants.setdefault((video, clock), []).append(begin)
+        for k in columns.labels:
+            value = "" if nothing(cells[k]) else " ".join(cells[k].split())
+            if value or (begin is not None and stop is None):
+                column = headers.plain(names[k])
+                labels.append(Entry(line, video, column, value, begin, stop, clock))
+    if len(decimals) > 1:
+        raise BadInput(
+            path,
+            f"has a decimal comma here and a decimal point in line {decimals['.']}; write one of "
+            "them throughout, and no thousands separators",
+            decimals[","],
+        )
+    ends = {key: _sampled_end(found) for key, found in instants.items()}
+    labels = [_held(entry, ends) for entry in labels]
+    if columns.unused:
+        unused = ", ".join(repr(names[k]) for k in columns.unused)
+        notes = (*notes, f"columns that are not used: {unused}")
+    plain = tuple(headers.plain(names[k]) for k in columns.labels)
+    return Entries(_whole_numbers(labels), facts, plain, notes)
+
+
+def _interval(path, line, start: Instant, end: Instant | None, columns, options):
+    """(start, end or None, clock) of a row; frames counted from 0, the end exclusive."""
+    shift = options.first_frame if start.clock == "frames" else 0
+    if start.value < shift:
+        raise BadInput(path, f"frame {start.value:.0f}, where frames count from {shift}", line)
+    if end is None:
+        return start.value - shift, None, start.clock
+    if columns.duration is not None:
+        if "timecode" in end.clock or end.clock != start.clock:
+            raise BadInput(path, "start and duration must be in one unit", line)
+        last = start.value + end.value
+    else:
+        if end.clock != start.clock:
+            raise BadInput(path, f"starts in {start.clock} and ends in {end.clock}", line)
+        last = end.value + (1 if end.clock == "frames" else 0)
+    if last <= start.value:
+        raise BadInput(
+            path,
+            f"the interval from {show(start.value, start.clock)} to {show(end.value, end.clock)} "
+            "is empty or negative",
+            line,
+        )
+    return start.value - shift, last - shift, start.clock
+
+
+def _sampled_end(found: list[float]) -> tuple[float, float] | None:
+    """The last of instants that come evenly, three or more, and where it ends: a step later."""
+    ordered = sorted(set(found))
+    gaps = [after - before for before, after in itertools.pairwise(ordered)]
+    if len(gaps) < 2 or max(gaps) - min(gaps) > 2e-3:
+        return None
+    return ordered[-1], ordered[-1] + gaps[-1]
+
+
+def _held(entry: Entry, ends) -> Entry:
+    """The last of evenly spaced samples holds for one step, not until the video ends."""
+    last = ends.get((entry.video, entry.clock))
+    if last is None or entry.end is not None or entry.start != last[0]:
+        return entry
+    return entry if "timecode" in entry.clock else entry._replace(end=last[1])
+
+
+def _whole_numbers(labels: list[Entry]) -> list[Entry]:
+    """Class numbers that a program wrote as 1.0 are 1, where a column holds numbers alone."""
+    decimal = re.compile(r"([+-]?\d+)[.,]0+")
+    numbers = {entry.column for entry in labels} - {
+        entry.column
+        for entry in labels
+        if entry.value and not whole_number(entry.value) and not decimal.fullmatch(entry.value)
+    }
+    return [
+        entry._replace(value=decimal.sub(r"\1", entry.value)) if entry.column in numbers else entry
+        for entry in labels
+    ]

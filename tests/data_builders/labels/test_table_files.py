@@ -1,0 +1,78 @@
+"""Workbooks of labels, and folders of files of labels."""
+
+import datetime
+
+import openpyxl
+import pytest
+
+from data_builders.common.labels.from_tables import FOREVER
+from data_builders.video_folder.table import read_table
+from surgrec_jax.records.errors import BuildError
+
+VIDEOS = ("op1.mp4", "op2.mp4", "sub/op3.mp4")
+TWO = [(0, 0.8, "prep"), (0.8, 1.6, "clip")]
+
+
+def phases(table, video="op1.mp4"):
+    """(start, end, class) of a video's spans; "until the end" is None."""
+    return [
+        (pytest.approx(start), None if end == FOREVER else pytest.approx(end), value)
+        for start, end, value, _ in table.videos[video].intervals["phase"]
+    ]
+
+
+def workbook(tmp_path, rows, formats=(), sheets=1):
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    for cell, shown in formats:
+        book.active[cell].number_format = shown
+    for _ in range(1, sheets):
+        book.create_sheet()
+    book.save(tmp_path / "labels.xlsx")
+    return tmp_path / "labels.xlsx"
+
+
+def test_a_workbook(tmp_path):
+    at = datetime.time
+    rows = [
+        ["path", "Start", "End", "Phase", None],
+        ["op1.mp4", at(0, 0, 0), at(0, 0, 0, 800_000), "prep", None],
+        ["op1.mp4", 0.8, 1.6, "clip", None],
+        [
+            "op2.mp4",
+            datetime.timedelta(hours=25, seconds=1),
+            datetime.timedelta(hours=26),
+            "x",
+            None,
+        ],
+        [None, None, None, None, None],
+    ]
+    table = read_table(workbook(tmp_path, rows, sheets=3), VIDEOS)
+    assert phases(table) == TWO
+    assert phases(table, "op2.mp4") == [(25 * 3600 + 1, 26 * 3600, "x")]
+
+
+def test_a_workbook_that_shows_no_seconds_is_doubted(tmp_path):
+    rows = [["path", "start", "phase"], ["op1.mp4", datetime.time(1, 2), "prep"]]
+    with pytest.raises(BuildError, match="'01:02:00 shown without seconds' is not a time"):
+        read_table(workbook(tmp_path, rows, [("B2", "hh:mm")]), VIDEOS)
+    table = read_table(workbook(tmp_path, rows, [("B2", "hh:mm:ss")]), VIDEOS)
+    assert phases(table) == [(3720, None, "prep")]
+
+
+def test_a_folder_of_tables_named_after_their_videos(tmp_path):
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    (folder / "op1.csv").write_text("start,end,phase\n0,0.8,prep\n0.8,1.6,clip\n")
+    (folder / "op2.txt").write_text("start\tend\tphase\n0\t1\tprep\n")
+    (folder / "cases.csv").write_text("path,case_id\nop1.mp4,p1\nop2.mp4,p1\n")
+    (folder / "notes.md").write_text("not read")
+    table = read_table(folder, VIDEOS)
+    assert phases(table) == TWO and table.videos["op2.mp4"].case_id == "p1"
+    (folder / "op1.tsv").write_text("start\tend\tphase\n0\t1\tprep\n")
+    with pytest.raises(BuildError, match="labels phase of op1.mp4, as .* does"):
+        read_table(folder, VIDEOS)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BuildError, match="holds no file of labels"):
+        read_table(tmp_path / "empty", VIDEOS)

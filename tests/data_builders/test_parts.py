@@ -1,0 +1,254 @@
+"""Parts of one operation: told by names, refused, made one case, or joined on one clock."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_builders.video_folder.parts import find_parts, menu, missing
+from tests.data_builders.contract import assert_labels
+from tests.data_builders.fake_video import write_video
+from tests.data_builders.video_folder_run import run, stored
+
+
+def operations(*names):
+    """Operation -> names of its files, of operations with more than one."""
+    found = find_parts([Path(name) for name in names])
+    return {
+        operation: [part.path.as_posix() for part in parts]
+        for operation, parts in found.items()
+        if len(parts) > 1
+    }
+
+
+@pytest.mark.parametrize(
+    ("operation", "names"),
+    [
+        ("OP03", ["OP03_001.mp4", "OP03_002.mp4", "OP03_010.mp4"]),
+        ("op1", ["op1-1.mp4", "op1-2.MTS"]),
+        ("a/op1", ["a/op1.1.avi", "a/op1.2.avi"]),
+        ("op1", ["op1_part1.mp4", "op1_part2.mp4"]),
+        ("op1", ["op1.mp4", "op1_part2.mp4"]),
+        ("meier", ["meier-pt1.mp4", "meier-pt2.mp4"]),
+        ("Meier", ["Meier Teil I.mp4", "Meier Teil II.mp4"]),
+        ("Meier", ["Meier teil1.mp4", "meier_Teil2.mp4"]),
+        ("op1", ["op1_1.Teil.mp4", "op1_2.Teil.mp4"]),
+        ("Meier", ["Part 1 - Meier.mp4", "Part 2 - Meier.mp4"]),
+        ("name", ["name.mp4", "name (1).mp4", "name (2).mp4"]),
+        ("a", ["a_1of2.mp4", "a_2of2.mp4"]),
+        ("op1", ["op1_1 von 2.mp4", "op1_2 von 2.mp4"]),
+        ("op1", ["op1a.mp4", "op1b.mp4"]),
+        ("OP3", ["OP3_video1.mp4", "OP3_video2.mp4"]),
+        ("case3", ["case3_p1.mp4", "case3_p2.mp4"]),
+        ("op1", ["op1/00017.MTS", "op1/00018.MTS"]),
+        ("recording", ["00001.MTS", "00002.MTS"]),
+        ("recording", ["MVI_0001.mp4", "MVI_0002.mp4"]),
+        ("recording", ["clip1.mp4", "clip2.mp4"]),
+        ("d", ["d/VTS_01_1.VOB", "d/VTS_01_2.VOB", "d/VTS_02_1.VOB"]),
+        ("GOPR 0123", ["GOPR0123.MP4", "GP010123.MP4", "GP020123.MP4"]),
+        ("GH 0123", ["GH010123.MP4", "GH020123.MP4"]),
+        ("OP1", ["OP1_CH01.mp4", "OP1_CH02.mp4"]),
+        ("op1", ["op1_left.mp4", "op1_right.mp4"]),
+        ("20240305", ["20240305_091500.mp4", "20240305_093000.mp4"]),
+        ("patient_01", ["patient_01_op_01.mp4", "patient_01_op_02.mp4"]),
+        ("sub-01", ["sub-01_ses-01.mp4", "sub-01_ses-02.mp4"]),
+    ],
+)
+def test_names_of_parts(operation, names):
+    assert operations(*names) == {operation: names}
+    assert operations(*reversed(names)) == {operation: names} or operation in ("Meier", "op1")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"op{k}.mp4" for k in range(1, 13)],
+        [f"op_{k:03}.mp4" for k in range(1, 13)],
+        [f"Video {k}.mp4" for k in range(1, 13)],
+        [f"videos/video{k:02}.mp4" for k in range(1, 81)],
+        [f"{k}.mp4" for k in range(1, 13)],
+        [f"v/{k}.mp4" for k in range(1, 13)],
+        ["2024-03-05.mp4", "2024-03-06.mp4", "20240307.mp4"],
+        ["2024-03-05_op1.mp4", "2024-03-05_op2.mp4"],
+        ["study1_case01.mp4", "study1_case02.mp4"],
+        ["op1_1080p.mp4", "op2_1080p.mp4", "lap_4k_01.mp4", "lap_4k_02.mp4"],
+        ["hernia1.mp4", "hernia2.mp4", "chole1.mp4", "chole2.mp4"],
+        ["P01.mp4", "P02.mp4"],
+        ["phase1.mp4", "phase2.mp4"],
+        ["colon/a.mp4", "colon/b.mp4", "liver/deep/c.mkv", "d.avi"],
+        ["OP03_001.mp4", "OP04_001.mp4"],
+        ["department1.mp4", "department2.mp4"],
+    ],
+)
+def test_names_of_operations(names):
+    assert operations(*names) == {}
+
+
+def test_a_count_that_begins_again_behind_another_name():
+    names = ["meier_1.mp4", "meier_2.mp4", "schulz_1.mp4", "schulz_2.mp4"]
+    assert operations(*names) == {"meier": names[:2], "schulz": names[2:]}
+    assert operations("meier_1.mp4", "meier_2.mp4") == {}
+
+
+@given(st.integers(2, 30), st.sampled_from(["OP{}_{}", "op{}-part{}", "a{} ({})", "x{}_{} of 30"]))
+def test_every_part_is_found_once(count, form):
+    names = [f"{form.format(op, k)}.mp4" for op in (1, 2) for k in range(1, count + 1)]
+    found = operations(*names)
+    assert len(found) == 2
+    assert sorted(name for parts in found.values() for name in parts) == sorted(names)
+    assert [part.order[-1] for part in find_parts([Path(n) for n in names])[next(iter(found))]] == [
+        *range(1, count + 1)
+    ]
+
+
+@given(st.lists(st.text(min_size=1, max_size=12).filter(lambda t: "/" not in t and t != ".")))
+def test_any_name_can_be_read(names):
+    paths = [Path(f"{name}.mp4") for name in names]
+    found = [part.path for parts in find_parts(paths).values() for part in parts]
+    assert set(found) <= set(paths)
+
+
+@pytest.mark.parametrize(
+    ("names", "lacking"),
+    [
+        (["OP3_001.mp4", "OP3_003.mp4"], [2]),
+        (["OP3_002.mp4", "OP3_003.mp4"], [1]),
+        (["OP3_0.mp4", "OP3_1.mp4"], []),
+        (["a_1of3.mp4", "a_2of3.mp4"], [3]),
+        (["op/00017.MTS", "op/00019.MTS"], [18]),
+        (["20240305_091500.mp4", "20240305_093000.mp4"], []),
+        (["OP3_CH01_1.mp4", "OP3_CH01_2.mp4", "OP3_CH02_2.mp4"], [1]),
+    ],
+)
+def test_missing_parts(names, lacking):
+    (parts,) = find_parts([Path(name) for name in names]).values()
+    assert missing(parts) == lacking
+
+
+def test_menus_of_dvds():
+    assert menu(Path("VIDEO_TS.VOB")) and menu(Path("a/VTS_01_0.VOB"))
+    assert not menu(Path("VTS_01_1.VOB")) and not menu(Path("VTS_01_0.mp4"))
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Three operations: of three parts, of two cameras, and of one file."""
+    root = tmp_path_factory.mktemp("parts")
+    for name, frames in (("001", 30), ("002", 20), ("003", 25)):
+        write_video(root / f"OP03_{name}.avi", frames, fourcc="MJPG")
+    for camera in ("CH01", "CH02"):
+        write_video(root / f"OP04_{camera}.avi", 20, fourcc="MJPG")
+    write_video(root / "OP05.avi", 20, fourcc="MJPG")
+    return root
+
+
+def test_parts_are_refused_where_splits_are_made(videos, tmp_path, capsys):
+    assert run(videos, tmp_path) == 1
+    error = capsys.readouterr().err
+    assert (
+        "OP03_001.avi and OP03_002.avi look like parts of one operation (2 such, 5 files)" in error
+    )
+    assert "--join parts" in error and "--join cases" in error and "--join none" in error
+    assert run(videos, tmp_path, "--split", "none", "--fps", "1") == 0
+
+
+def test_parts_that_are_cases_of_their_own(videos, tmp_path):
+    assert run(videos, tmp_path, "--join", "none", "--fps", "1") == 0
+    found = [video for split in stored(tmp_path).values() for video in split.values()]
+    assert len({video.fields["case_id"] for video in found}) == 6
+
+
+def test_parts_that_are_one_case(videos, tmp_path):
+    assert run(videos, tmp_path, "--join", "cases", "--fps", "1") == 0
+    cases = {
+        name: (split, video.fields["case_id"])
+        for split, of_split in stored(tmp_path).items()
+        for name, video in of_split.items()
+    }
+    assert len(cases) == 6 and {case for _, case in cases.values()} == {"OP03", "OP04", "OP05"}
+    assert len({cases[f"OP03_00{k}.avi"] for k in (1, 2, 3)}) == 1
+    assert cases["OP04_CH01.avi"] == cases["OP04_CH02.avi"]
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_parts_on_one_clock(videos, tmp_path, workers):
+    """One table in the operation's time: frame k of part 2 is at 1.2 s + k / 25."""
+    table = tmp_path / "ops.csv"
+    table.write_text(
+        "path,start_s,end_s,phase\nOP03,0,1.0,prep\nOP03.avi,1.0,2.4,clip\nOP05,0,0.4,prep\n"
+        "OP04_CH02,0,0.4,clip\n"
+    )
+    options = ("--join", "parts", "--labels", table, "--fps", "25", "--workers", workers)
+    assert run(videos, tmp_path / "out", *options) == 0
+    found = stored(tmp_path / "out")
+    of_case = {v.fields["case_id"]: s for s, videos in found.items() for v in videos.values()}
+    assert len(of_case) == 3
+    joined = found[of_case["OP03"]]["OP03"]
+    assert joined.numbers == [*range(30), *range(20), *range(25)]
+    np.testing.assert_allclose(joined.times, np.arange(75) / 25, atol=1e-3)
+    wanted = ["prep"] * 25 + ["clip"] * 35 + [None] * 15
+    assert joined.labels["phase"] == wanted
+    cameras = [found[of_case["OP04"]][f"OP04_{name}"] for name in ("CH01", "CH02")]
+    assert cameras[0].labels["phase"] == [None] * 20
+    assert_labels(cameras[1], "phase", lambda n: "clip" if n < 10 else None)
+
+
+def test_frame_numbers_of_an_operation_go_on_through_its_parts(videos, tmp_path):
+    table = tmp_path / "ops.csv"
+    table.write_text("path,start_frame,end_frame,phase\nOP03,25,34,clip\nOP05,0,1,prep\n")
+    options = ("--join", "parts", "--labels", table, "--fps", "25", "--split", "none")
+    assert run(videos, tmp_path / "out", *options) == 0
+    joined = stored(tmp_path / "out")["train"]["OP03"]
+    assert [k for k, label in enumerate(joined.labels["phase"]) if label] == [*range(25, 35)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("OP03_002.avi,0,1,x", "OP03_002.avi', a part of 'OP03': with --join parts times are"),
+        ("OP03,0,3.2,x\nOP03,4,5,x", "ends at 3.0 s (75 frames)"),
+    ],
+)
+def test_tables_of_joined_parts_that_are_refused(videos, tmp_path, capsys, rows, message):
+    table = tmp_path / "ops.csv"
+    table.write_text(f"path,start_s,end_s,phase\n{rows}\n")
+    assert run(videos, tmp_path / "out", "--join", "parts", "--labels", table) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_parts_that_cannot_be_joined(tmp_path, capsys):
+    root = tmp_path / "in"
+    for name in ("OP03_001.avi", "OP03_003.avi"):
+        write_video(root / name, 20, fourcc="MJPG")
+    assert run(root, tmp_path / "out", "--join", "parts") == 1
+    assert "of 'OP03' part 2 is missing" in capsys.readouterr().err
+    assert run(root, tmp_path / "cases", "--join", "cases", "--split", "none", "--fps", "1") == 0
+    assert "OP03: part 2 is missing" in capsys.readouterr().out
+    write_video(root / "OP03_01.mp4", 20)
+    assert run(root, tmp_path / "out", "--join", "parts") == 1
+    assert "are the same part of 'OP03'" in capsys.readouterr().err
+    (root / "OP03_01.mp4").unlink()
+    write_video(root / "OP03_002.avi", 20, size=(64, 48), fourcc="MJPG")
+    assert run(root, tmp_path / "out", "--join", "parts") == 1
+    assert "has pictures of 64 x 48 pixels, the first part of 128 x 96" in capsys.readouterr().err
+
+
+def test_a_table_decides_where_it_names_cases_or_splits(videos, tmp_path, capsys):
+    names = [f"OP03_00{k}.avi" for k in (1, 2, 3)] + ["OP04_CH01.avi", "OP04_CH02.avi"]
+    table = tmp_path / "cases.csv"
+    table.write_text("path,split\n" + "".join(f"{name},train\n" for name in names))
+    assert run(videos, tmp_path / "same", "--labels", table, "--fps", "1") == 0
+    table.write_text(table.read_text().replace("OP03_002.avi,train", "OP03_002.avi,testing"))
+    assert run(videos, tmp_path / "torn", "--labels", table) == 1
+    assert "OP03_001.avi and OP03_002.avi look like parts" in capsys.readouterr().err
+    table.write_text("path,case_id\n" + "".join(f"{n},{k}\n" for k, n in enumerate(names)))
+    assert run(videos, tmp_path / "named", "--labels", table, "--fps", "1") == 0
+
+
+def test_parts_of_one_operation_in_two_folders(tmp_path, capsys):
+    for name in ("disc1/OP1_1.avi", "disc2/OP1_2.avi"):
+        write_video(tmp_path / "in" / name, 20, fourcc="MJPG")
+    assert run(tmp_path / "in", tmp_path / "out") == 1
+    assert "have one name in two folders" in capsys.readouterr().err

@@ -1,0 +1,120 @@
+"""Which files of a folder are videos: by content, and everything else that might be is listed."""
+
+import pytest
+
+from data_builders.common.video.kinds import is_video
+from tests.data_builders.encoded import encode
+from tests.data_builders.fake_video import draw_number, read_number, write_images
+from tests.data_builders.video_folder_run import run, stored
+
+# ending, codec, container
+KINDS = (
+    *(("asf", "wmv2", "asf"), ("mod", "mpeg2video", "vob"), ("h264", "libx264", "h264")),
+    *(
+        ("h265", "libx265", "hevc"),
+        ("m2v", "mpeg2video", "mpeg2video"),
+        ("dat", "mpeg1video", "vcd"),
+    ),
+    *(("rmvb", "rv20", "rm"), ("rec", "libx264", "mpegts"), ("ogm", "libvpx", "ogg")),
+    *(("video", "mpeg4", "avi"), ("bin", "libx264", "mp4"), ("x", "libx264", "matroska")),
+    *(("f", "libx264", "flv"), ("es", "mpeg4", "m4v"), ("broadcast", "mpeg2video", "mxf")),
+    *(("", "libx264", "mov"), ("raw", "mpeg4", "nut")),
+)
+
+
+def test_other_endings_and_none(tmp_path, capsys):
+    root = tmp_path / "in"
+    for ending, codec, container in KINDS:
+        name = f"v_{codec}_{container}" + (f".{ending}" if ending else "")
+        encode(
+            root / name,
+            codec=codec,
+            container=container,
+            size=(352, 288) if container == "vcd" else (128, 96),
+        )
+    encode(root / "camera.dv", codec="dvvideo", size=(720, 576))
+    assert run(root, tmp_path / "out", "--split", "none", "--strict", "--fps", "25") == 0
+    videos = stored(tmp_path / "out")["train"]
+    assert len(videos) == len(KINDS) + 1
+    for name, video in videos.items():
+        shown = [read_number(picture) for picture in video.pictures]
+        assert shown == list(range(30)), name
+    assert "skipped" not in capsys.readouterr().out
+
+
+def test_what_is_no_video_is_listed_or_beside_the_point(tmp_path, capsys):
+    root = tmp_path / "in"
+    encode(root / "good.mp4")
+    for name in ("notes.txt", "labels.csv", "photo.jpg", "sound.wav", "Thumbs.db", "LICENSE"):
+        (root / name).write_bytes(b"x")
+    assert run(root, tmp_path / "strict", "--split", "none", "--strict") == 0
+    (root / "recording.xyz").write_bytes(b"something else" * 100)
+    (root / "scan.dcm").write_bytes(b"no DICOM")
+    (root / "empty.rec").write_bytes(b"")
+    capsys.readouterr()
+    assert run(root, tmp_path / "out", "--split", "none") == 0
+    out = capsys.readouterr().out
+    assert "skipped: 3" in out
+    assert "recording.xyz: is no video by its first bytes" in out
+    assert "empty.rec: is no video by its first bytes" in out
+    assert "scan.dcm: is no DICOM file by its first bytes" in out
+    assert run(root, tmp_path / "strict2", "--split", "none", "--strict") == 1
+    error = capsys.readouterr().err
+    assert "3 files would be passed over" in error and "recording.xyz" in error
+
+
+def test_pictures_and_sound_are_no_videos(tmp_path):
+    path = tmp_path / "file"
+    heads = b"\0\0\0\x18ftypheic", b"\0\0\0\x18ftypM4A ", b"RIFF\0\0\0\0WAVE", b"\x89PNG\r\n\x1a\n"
+    heads += b"\xff\xd8\xff\xe0", b"GIF89a", b"%PDF", b"PK\x03\x04", b"", b"#EXTM3U\n", b"A" * 5000
+    for head in heads:
+        path.write_bytes(head)
+        assert not is_video(path), head
+
+
+def test_folders_of_pictures(tmp_path, capsys):
+    root = tmp_path / "in"
+    write_images(root / "p1" / "frames", range(4, 34), name="img_{:05d}.png", shown_minus=4)
+    write_images(root / "p2" / "frames", range(20), name="{:d}.jpg")
+    encode(root / "p3.mp4")
+    write_images(root, [1, 2, 3])  # beside a video
+    assert run(root, tmp_path / "out", "--split", "none") == 0
+    out = capsys.readouterr().out
+    assert "p1/frames: holds 30 pictures; --native_fps RATE makes a video of them" in out
+    assert run(root, tmp_path / "strict", "--split", "none", "--strict") == 1
+    capsys.readouterr()
+    options = ("--split", "none", "--case_from", "p.", "--native_fps", "5", "--fps", "25")
+    assert run(root, tmp_path / "with", *options) == 0
+    videos = stored(tmp_path / "with")["train"]
+    assert sorted(videos) == ["p1/frames", "p2/frames", "p3.mp4"]
+    for name, count in (("p1/frames", 30), ("p2/frames", 20)):
+        assert [read_number(picture) for picture in videos[name].pictures] == list(range(count))
+        assert videos[name].times[-1] == pytest.approx((count - 1) / 5)
+    assert videos["p3.mp4"].times[-1] == pytest.approx(29 / 25)
+
+
+def test_pictures_alone_need_a_rate(tmp_path, capsys):
+    root = tmp_path / "in"
+    write_images(root / "p1", range(10))
+    assert run(root, tmp_path / "out", "--split", "none") == 1
+    error = capsys.readouterr().err
+    assert "p1, are videos when --native_fps gives their pictures per second" in error
+    assert run(root, tmp_path / "out", "--split", "none", "--native_fps", "-2") == 1
+    assert "--native_fps is -2" in capsys.readouterr().err
+
+
+def test_interlaced_records_hold_nothing_of_the_video_before(tmp_path):
+    """One process writes both: a picture that was not decoded would be the other patient's."""
+    root = tmp_path / "in"
+    encode(root / "a.mp4", numbers=range(1000, 1030))
+    encode(root / "b.mts", container="mpegts", fields="tff")
+    encode(root / "c.mpg", codec="mpeg2video", container="vob", fields="bff")
+    options = ("--split", "none", "--shards", "1", "--fps", "25")
+    assert run(root, tmp_path / "out", *options) == 0
+    videos = stored(tmp_path / "out")["train"]
+    assert videos["a.mp4"].numbers == list(range(1000, 1030))
+    assert videos["b.mts"].numbers == videos["c.mpg"].numbers == list(range(30))
+    assert run(root, tmp_path / "kept", *options, "--interlaced", "keep") == 0
+    first = stored(tmp_path / "kept")["train"]["b.mts"].pictures[3]
+    assert read_number(first[::2]) == 3 and read_number(first[1::2]) == 4
+    assert draw_number(3).shape == first.shape
