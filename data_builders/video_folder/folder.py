@@ -103,8 +103,9 @@ def find_videos(root: Path, skip, picture_fps: float | None = None) -> Found:
     if not videos:
         hint = ""
         if folders:
+            first = safe_text(next(iter(folders)))
             hint = (
-                f"; {len(folders)} folder(s) of pictures, such as {safe_text(next(iter(folders)))}, are "
+                f"; {len(folders)} folder(s) of pictures, such as {first}, are "
                 "videos when --native_fps gives their pictures per second"
             )
         kinds = " ".join(sorted(VIDEO_SUFFIXES))
