@@ -22,6 +22,8 @@ def trainer(objective: str, variant: str) -> ConfigDict:
     c.accum_steps = 1  # microbatches per step; raise it where a batch does not fit in memory
     c.stop_after = placeholder(int)  # stop at this step, as if the run were interrupted there
     c.init_from = ""  # a workdir or checkpoint to take the parameters from, "" for a fresh start
+    # As init_from, with the optimizer and the step too: a new run with other data, steps or rates.
+    c.continue_from = ""
     # For another clip than the checkpoint's: interpolate its positions, or extend their range.
     c.init_resize = ""  # "": refused; with model.preset=checkpoint
 
@@ -40,6 +42,7 @@ def trainer(objective: str, variant: str) -> ConfigDict:
     c.data.data_dir = "data"
     c.data.temperature = 0.5  # sources without weights are drawn as records ** temperature
     c.data.manifest = ""  # a file of surgrec_jax.curation: what is drawn how often; "" for none
+    c.data.allow_changed = False  # go on although a data set was rebuilt since the last checkpoint
     c.data.flip = False
     c.data.repeats = 1  # crops per decoded record (VideoMAE v2's repeated augmentation)
     c.data.num_threads = 16  # loader threads per process

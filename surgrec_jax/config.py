@@ -29,7 +29,14 @@ OWN_OF_A_PROCESS = ("data.data_dir", "data.num_workers", "data.num_threads", "da
 # These keys may differ when a workdir is continued: none of them changes the numbers of a run by
 # more than the order of float sums (so not compute.dtype).
 FREE_TO_CHANGE = (
-    *(*OWN_OF_A_PROCESS, "data.max_bad_share", "log_every", "profile_steps", "max_nonfinite"),
+    *(
+        *OWN_OF_A_PROCESS,
+        "data.max_bad_share",
+        "data.allow_changed",
+        "log_every",
+        "profile_steps",
+        "max_nonfinite",
+    ),
     *("checkpoint", "probe.every", "images", "accum_steps", "mesh", "stop_after"),
     *("compute.attention", "compute.remat", "compute.unroll"),
 )
@@ -214,7 +221,8 @@ def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> N
     if changed:
         raise ConfigError(
             f"{workdir} was begun with another config ({'; '.join(changed)}). Continue with the "
-            f"values in {path}, or give another --workdir"
+            f"values in {path}, give another --workdir, or go on from here with the new values in "
+            f"another --workdir by --config.continue_from={workdir}"
         )
 
 

@@ -2,13 +2,13 @@
 
 import contextlib
 import dataclasses
-import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from data_builders.common.build.build import build
@@ -23,53 +23,13 @@ from surgrec_jax.evaluation.online import LabelledClips, OnlineProbe, OnlineScor
 from surgrec_jax.evaluation.tasks.task import Task
 from surgrec_jax.objectives import Question
 from surgrec_jax.records.locate import find_version
+from surgrec_jax.records.names import SourceName, parse_sources
 from surgrec_jax.records.source import Source, open_source
 
 # This source needs no download: it is built where it is missing.
 BUILT_IN = "phantom_surgery"
 # The configs' own folder is made where it is missing; any other missing folder was mistyped.
 DATA_DIR = "data"
-
-
-@dataclasses.dataclass(frozen=True)
-class SourceName:
-    """A source as configs write it: name[/config][@split][=weight]."""
-
-    name: str
-    config: str | None
-    split: str
-    weight: float | None
-
-    @property
-    def text(self) -> str:
-        """The source without its weight, always with its split."""
-        return self.name + (f"/{self.config}" if self.config else "") + f"@{self.split}"
-
-
-def parse_sources(text: str) -> list[SourceName]:
-    """Parses a comma-separated list of sources, e.g. "cholec80=2,phantom_surgery/tiny@train".
-
-    Raises:
-        ConfigError: a part that is not of this form, no source, weights on some sources only, or
-            weights that are negative, not finite or all zero.
-    """
-    names = []
-    for part in (p.strip() for p in text.split(",")):
-        match = re.fullmatch(r"(\w+)(?:/([\w.-]+))?(?:@(\w+))?(?:=([\d.eE+-]+))?", part)
-        if not match:
-            raise ConfigError(f"source {part!r} is not of the form name[/config][@split][=weight]")
-        try:
-            weight = float(match[4]) if match[4] else None
-        except ValueError:
-            raise ConfigError(f"source {part!r}: {match[4]!r} is not a number") from None
-        if weight is not None and not 0 <= weight < math.inf:
-            raise ConfigError(f"source {part!r}: the weight must be finite and not negative")
-        names.append(SourceName(match[1], match[2], match[3] or "train", weight))
-    if len({name.weight is None for name in names}) > 1:
-        raise ConfigError(f"sources {text!r}: give every source a weight, or none")
-    if all(name.weight == 0 for name in names):
-        raise ConfigError(f"sources {text!r}: all weights are zero; at least one must be positive")
-    return names
 
 
 def open_named(name: SourceName, data_dir: str, *, skip_damaged: bool = False) -> Source:
@@ -108,6 +68,32 @@ def open_sources(config: ConfigDict) -> list[Source]:
     """Opens the training sources of `config.data`."""
     names, skip = parse_sources(config.data.sources), config.data.max_bad_share > 0
     return [open_named(name, config.data.data_dir, skip_damaged=skip) for name in names]
+
+
+def check_unchanged(config: ConfigDict, sources: list[Source], meta: dict[str, Any]) -> None:
+    """Refuses data that were rebuilt under the run; damaged shards are told where they are read.
+
+    Raises:
+        ConfigError: fingerprints differ from those of the checkpoint, and nobody allowed it.
+    """
+    own = [entry for entry in meta["sources"] if "through" not in entry]
+    before = {(e["name"], e.get("config", ""), e.get("split")): e.get("fingerprint") for e in own}
+    changed = [
+        f"{source.label} ({was[:12]} -> {source.fingerprint[:12]})"
+        for source in sources
+        if (was := before.get((source.name, source.config, source.split)))
+        and source.whole
+        and was != source.fingerprint
+    ]
+    if not changed:
+        return
+    if not config.data.get("allow_changed"):
+        raise ConfigError(
+            f"data were built anew since the last checkpoint: {', '.join(changed)}. Restore them, "
+            "begin again in another --workdir, or go on with them as they are by "
+            "--config.data.allow_changed"
+        )
+    logging.warning("the run goes on with data that were built anew: %s", ", ".join(changed))
 
 
 def open_manifest(config: ConfigDict, sources: list[Source]) -> Manifest | None:

@@ -21,6 +21,7 @@ from surgrec_jax.data.loading.batches import Batches
 from surgrec_jax.data.sampling.manifest import Manifest
 from surgrec_jax.frozen import encoder, lineage
 from surgrec_jax.hosts import config_agreement, workdir_lock
+from surgrec_jax.records.source import Source
 from surgrec_jax.runlog import environment
 from surgrec_jax.runlog.health import Health
 from surgrec_jax.runlog.profile import Profile
@@ -81,7 +82,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
 
     # The state, made or restored in its shards, and the remaining steps.
     checkpoints.check_space(setup.abstract)
-    state, inherited = _start(setup, checkpoints, warm)
+    state, inherited = _start(setup, checkpoints, warm, sources)
     first = int(state["step"])
     last = max(first, min(config.steps, config.stop_after or config.steps))
     seen = [source.describe() for source in sources] + inherited.pop("sources")
@@ -125,19 +126,22 @@ def _open_workdir(config: ConfigDict, workdir: Path) -> None:
 
 
 def _start(
-    setup: Setup, checkpoints: checkpoint.Checkpoints, warm: WarmStart
+    setup: Setup, checkpoints: checkpoint.Checkpoints, warm: WarmStart, sources: list[Source]
 ) -> tuple[State, dict[str, Any]]:
     """The state of the newest checkpoint or a (warm) start, and what its weights have behind them.
 
-    The latter are entries of a checkpoint's meta: the data that they had seen, and how positions
-    were resized.
+    The latter are entries of a checkpoint's meta: the data that they had seen, how positions were
+    resized, and the run that goes on here.
     """
     restored = checkpoints.restore(setup.abstract)
     if restored is not None:
         state, meta = restored
-        return state, {"sources": lineage.earlier(meta), "resized": meta.get("resized")}
-    inherited = {"sources": warm.sources(), "resized": warm.resized()}
-    return warm.weights(setup.init(), setup.abstract, setup.objective), inherited
+        inputs.check_unchanged(setup.config, sources, meta)
+        inherited = {key: meta.get(key) for key in ("resized", "parent")}
+        return state, {"sources": lineage.earlier(meta), **inherited}
+    inherited = {"resized": warm.resized(), "parent": warm.parent()}
+    state = warm.state(setup.init(), setup.abstract, setup.objective)
+    return state, {"sources": warm.sources(), **inherited}
 
 
 def _open_log(setup: Setup, workdir: Path, state: State, health: Health) -> RunLog:

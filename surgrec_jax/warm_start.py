@@ -23,15 +23,24 @@ Sources = list[dict[str, Any]]
 
 
 class WarmStart:
-    """The checkpoint of `config.init_from`, located and read at its first use.
+    """The checkpoint of `init_from` or `continue_from`, located and read at its first use.
+
+    A run takes parameters from the former. Of the latter it takes the whole state, the optimizer
+    and the step too, and goes on as a new run with other data, steps or rates.
 
     A run that goes on needs it no more, and it may be gone by then. Every method raises
     CheckpointError where it cannot be read.
     """
 
     def __init__(self, config: ConfigDict):
-        self._config, self._path = config, config.init_from
-        self._gives_weights = bool(config.init_from) and config.get("init_weights", True)
+        self._config, self._continues = config, bool(config.get("continue_from"))
+        if self._continues and (config.init_from or config.get("init_resize")):
+            raise ConfigError(
+                f"continue_from={config.continue_from} takes the whole state of a run: leave out "
+                "init_from and init_resize"
+            )
+        self._path = config.get("continue_from") or config.init_from
+        self._gives_weights = bool(self._path) and config.get("init_weights", True)
 
     @functools.cached_property
     def _location(self) -> checkpoint.Location:
@@ -143,6 +152,32 @@ class WarmStart:
         if not lineage.complete(self._meta):
             return [{"name": self._meta["name"], "through": through}]
         return [{"through": through, **entry} for entry in self._meta["sources"]]
+
+    def parent(self) -> dict[str, Any] | None:
+        """The run that goes on in this one, for a checkpoint's meta; None where none does."""
+        if not self._continues:
+            return None
+        location = self._location
+        return {"path": str(location.path), "name": self._meta["name"], "step": location.step}
+
+    def state(self, fresh: State, abstract: State, objective: Objective) -> State:
+        """The state that a run begins with: fresh, with parameters taken, or wholly taken.
+
+        Raises:
+            ConfigError: the run to be continued has as many steps already.
+            CheckpointError: see `weights`.
+        """
+        if not self._continues:
+            return self.weights(fresh, abstract, objective)
+        encoder.check_architecture(self._meta, objective.encoder)
+        state = checkpoint.restore_state(self._location, abstract)
+        step, steps = int(state["step"]), self._config.steps
+        if step >= steps:
+            raise ConfigError(
+                f"steps={steps}: {self._path} is at step {step} already; give more --config.steps"
+            )
+        print(f"goes on from {self._location.path} ({self._meta['name']}), after its step {step}")
+        return state
 
     def weights(self, fresh: State, abstract: State, objective: Objective) -> State:
         """Puts the checkpoint's parameters into a fresh state, and prints which were taken.

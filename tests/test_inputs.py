@@ -9,8 +9,9 @@ import pytest
 
 from surgrec_jax.bench.synthetic import write_synthetic
 from surgrec_jax.config import FILE, ConfigError, build_objective, check_numbers, check_workdir
-from surgrec_jax.inputs import SourceName, open_named, open_probes, parse_sources
+from surgrec_jax.inputs import open_named, open_probes
 from surgrec_jax.records.locate import build_command
+from surgrec_jax.records.names import SourceName, parse_sources
 from surgrec_jax.replay import replay
 from surgrec_jax.train import train
 

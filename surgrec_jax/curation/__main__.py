@@ -24,6 +24,7 @@ from surgrec_jax.curation.kmeans import Lloyd
 from surgrec_jax.curation.shards import Embeddings
 from surgrec_jax.frozen.encoder import load_encoder
 from surgrec_jax.hosts import config_agreement, launch_flags
+from surgrec_jax.records.names import parse_sources
 from surgrec_jax.safety.errors import ConfigError
 
 flags.adopt_module_key_flags(commands)  # --help lists them
@@ -61,7 +62,7 @@ def run(config: ConfigDict) -> Path:
     out = Path(config.out or Path(config.checkpoint) / "curation")
     check_numbers(config, LEAST)
     settings, balance, lloyd = _settings(config, say)
-    names = inputs.parse_sources(config.sources)
+    names = parse_sources(config.sources)
     sources = [inputs.open_named(name, config.data_dir) for name in names]
     named = [Named(name.text, source) for name, source in zip(names, sources, strict=True)]
     config_agreement.check_same("data", [[n.name, n.source.fingerprint] for n in named])

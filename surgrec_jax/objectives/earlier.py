@@ -12,6 +12,9 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
         config["classify"].setdefault("frame", "centre")
     if "init_from" in config:
         config.setdefault("init_resize", "")
+        config.setdefault("continue_from", "")
+    if isinstance(config.get("data"), dict):
+        config["data"].setdefault("allow_changed", False)
     return config
 
 

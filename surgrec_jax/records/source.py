@@ -38,6 +38,7 @@ class Source:
         tracks, video_labels: class names by label track and by per-video label.
         domains: number of domains.
         fingerprint: SHA-256 over the metadata files and the names and sizes of the split's shards.
+        whole: whether no shard was missing or damaged when the source was opened.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Source:
     video_labels: dict[str, tuple[str, ...]]
     domains: int
     fingerprint: str
+    whole: bool = True
 
     @functools.cached_property
     def _ends(self) -> np.ndarray:
@@ -178,7 +180,7 @@ def open_source(
     shards = shards_of(info, split, directory)
     if sum(count for _, count in shards) == 0:
         raise DataError(f"split {split!r} of {directory} has no record")
-    digest = hashlib.sha256()
+    digest, whole = hashlib.sha256(), True
     for path in sorted(directory.glob("*.json")) + sorted(directory.glob("*.labels.txt")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     for shard, count in shards:
@@ -197,6 +199,7 @@ def open_source(
             if not skip_damaged:
                 raise
             digest.update(f"{shard}\0{count}\0damaged\0".encode())
+            whole = False
             logging.warning("%s/%s: none of %d records: %s", name, split, count, error)
     return Source(
         name,
@@ -207,6 +210,7 @@ def open_source(
         {name: tuple(f.names) for name, f in _sub(features, "video_labels")},
         features["domain"].num_classes,
         digest.hexdigest(),
+        whole,
     )
 
 

@@ -100,7 +100,7 @@ class Clock:
 
     def __init__(self, batch_size: int):
         self.batch_size = batch_size
-        self._start = self._last = time.perf_counter()
+        self._start = self._last = self._now = time.perf_counter()
         self._waited, self._steps, self._seen = 0.0, 0, 0
 
     def waited(self, seconds: float) -> None:
@@ -108,9 +108,10 @@ class Clock:
         self._waited += seconds
 
     def tick(self) -> None:
-        """Counts a step."""
+        """Counts a step, which has just been started or, where the device is the host, done."""
         self._steps += 1
         self._seen += 1
+        self._now = time.perf_counter()
 
     def pause(self, seconds: float) -> None:
         """Leaves out time that was spent on probes, images and saves."""
@@ -118,8 +119,11 @@ class Clock:
         self._start += seconds
 
     def read(self) -> dict[str, float]:
-        """Returns step_ms, clips_per_s and data_wait (0 to 1) since the last reading."""
-        now = time.perf_counter()
+        """Returns step_ms, clips_per_s and data_wait (0 to 1) of the steps since the last reading.
+
+        The time is that from step to step: the last one may have ended before it is read.
+        """
+        now = self._now
         seconds, steps = max(now - self._last, 1e-9), max(self._steps, 1)
         values = {
             "step_ms": 1000 * seconds / steps,
