@@ -52,8 +52,7 @@ class LeVJEPAOptions:
     ema: bool = False
 
     def __post_init__(self):
-        sizes = ("local_views", "hidden", "outputs", "lines")
-        base.check_sizes("levjepa", **{name: getattr(self, name) for name in sizes})
+        base.check_sizes("levjepa", self, "local_views", "hidden", "outputs", "lines")
         if not (0 <= self.flip <= 1 and self.sigreg_weight >= 0):
             raise ConfigError(
                 f"levjepa.flip={self.flip} must be a probability and levjepa.sigreg_weight="
