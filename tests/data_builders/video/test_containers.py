@@ -23,7 +23,7 @@ def read(path, **spec):
     return frames, report
 
 
-# Interlaced.
+# Tracks.
 
 
 def two_tracks(path: Path, cover: bool) -> Path:
