@@ -1,6 +1,6 @@
 """What becomes of every kind of video in every container: made, built, and read back.
 
-`python tests/data_builders/matrix.py` prints the table of docs/data.md.
+`python -m tests.data_builders.matrix` prints the table of docs/data.md.
 """
 
 import dataclasses

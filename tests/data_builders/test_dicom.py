@@ -135,3 +135,17 @@ def test_cases_that_the_user_names_are_kept(tmp_path, capsys):
     videos = stored(tmp_path / "out")["train"].values()
     assert {video.fields["case_id"] for video in videos} == {"op0", "op1"}
     assert "1 DICOM file(s) name the patient of another" in capsys.readouterr().out
+
+
+def test_what_shares_a_case_with_a_dicom_file_goes_with_it(tmp_path):
+    root = tmp_path / "in"
+    for name in ("IM0000", "IM0001"):
+        write_dicom(root / name, jpegs(), uid.JPEGBaseline8Bit, CineRate=25)
+    encode(root / "IM0001.mp4")  # the case IM0001 by its name
+    encode(root / "op2.mp4")
+    assert run(root, tmp_path / "out", "--split", "none") == 0
+    videos = stored(tmp_path / "out")["train"]
+    assert {name: video.fields["case_id"] for name, video in videos.items()} == {
+        **dict.fromkeys(("IM0000", "IM0001", "IM0001.mp4"), "IM0000"),
+        "op2.mp4": "op2",
+    }

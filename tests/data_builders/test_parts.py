@@ -80,6 +80,7 @@ def test_names_of_parts(operation, names):
         ["colon/a.mp4", "colon/b.mp4", "liver/deep/c.mkv", "d.avi"],
         ["OP03_001.mp4", "OP04_001.mp4"],
         ["department1.mp4", "department2.mp4"],
+        ["1.2.840.113.5", "1.2.840.113.6", "1.2.840.114.7.dcm", "1.2.840.114.8.dcm"],
     ],
 )
 def test_names_of_operations(names):

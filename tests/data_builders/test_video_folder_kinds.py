@@ -1,7 +1,10 @@
 """Which files of a folder are videos: by content, and everything else that might be is listed."""
 
+from fractions import Fraction
+
 import pytest
 
+from data_builders.common.commands.cli import main
 from data_builders.common.video.kinds import is_video
 from tests.data_builders.encoded import encode
 from tests.data_builders.fake_video import draw_number, read_number, write_images
@@ -118,3 +121,39 @@ def test_interlaced_records_hold_nothing_of_the_video_before(tmp_path):
     first = stored(tmp_path / "kept")["train"]["b.mts"].pictures[3]
     assert read_number(first[::2]) == 3 and read_number(first[1::2]) == 4
     assert draw_number(3).shape == first.shape
+
+
+@pytest.mark.parametrize("kind", ["bare streams", "folders of pictures"])
+def test_the_rate_reaches_joined_parts_their_labels_and_the_check(tmp_path, capsys, kind):
+    root, table = tmp_path / "in", tmp_path / "labels.csv"
+    for k in range(2):
+        if kind == "bare streams":
+            encode(
+                root / f"op1_part{k + 1}.h264", container="h264", numbers=range(30 * k, 30 * k + 30)
+            )
+        else:
+            write_images(root / f"op1_part{k + 1}", range(30 * k, 30 * k + 30))
+    # Two parts of 30 pictures, 5 a second: 12 seconds.
+    table.write_text("path,start_s,end_s,phase\nop1,0,6,first\nop1,6,12,second\n")
+    options = ("--split", "none", "--join", "parts", "--labels", table, "--fps", "5")
+    assert run(root, tmp_path / "out", *options, "--native_fps", "5") == 0
+    (video,) = stored(tmp_path / "out")["train"].values()
+    assert video.numbers == list(range(60))
+    assert video.times[-1] == pytest.approx(59 / 5)
+    assert video.labels["phase"] == ["first"] * 30 + ["second"] * 30
+    table.write_text("path,start_s,end_s,phase\nop1,0,14,first\n")
+    assert run(root, tmp_path / "beyond", *options, "--native_fps", "5") == 1
+    assert "op1 ends at 12.0 s (60 frames)" in capsys.readouterr().err
+    checked = ["check", "video_folder", "--manual_dir", str(root), "--join", "parts"]
+    for decode in ((), ("--decode",)):
+        assert main([*checked, "--native_fps", "5", *decode]) == 0
+        assert "frame rates: 5 (1)" in capsys.readouterr().out
+
+
+def test_parts_with_pictures_of_two_sizes_are_refused_by_what_is_shown(tmp_path, capsys):
+    root = tmp_path / "in"
+    encode(root / "op1_part1.mp4", size=(128, 96))
+    encode(root / "op1_part2.mp4", size=(128, 96), aspect=Fraction(3, 2))
+    assert run(root, tmp_path / "out", "--split", "none", "--join", "parts") == 1
+    said = capsys.readouterr()
+    assert "192 x 96 pixels, the first part of 128 x 96" in said.out + said.err

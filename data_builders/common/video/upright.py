@@ -108,7 +108,10 @@ class Converter:
             self.notes.add("has high dynamic range; its brightness is stored as coded")
         self._graph.vpush(frame)
         (converted,) = _pulled(self._graph)
-        return oriented(np.array(converted.to_ndarray()), display_matrix(frame))
+        picture = converted.to_ndarray()  # a view of the converted frame, which it keeps alive
+        if frame.format.name == "bgr24" or not picture.flags.writeable:
+            picture = picture.copy()  # nothing was converted, and the decoder may need its frame
+        return oriented(picture, display_matrix(frame))
 
     def _scale(self) -> tuple[str, str]:
         """The filter that makes pixels square, frame by frame: `sar` is that of each frame."""

@@ -15,11 +15,11 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 SCRIPT = """
 import json, os, signal, sys, time
-from data_builders.common import isolate
+from data_builders.common.build import decode_process
 from data_builders.common.build.build import build
 from data_builders.video_folder.video_folder_dataset_builder import Builder, VideoFolderConfig
 
-isolate.OPEN_S = isolate.STALL_S = 3.0  # in the workers too, which import this file
+decode_process.OPEN_S = decode_process.STALL_S = 3.0  # in the workers too, which import this file
 
 open_as_usual = Builder.open_video
 

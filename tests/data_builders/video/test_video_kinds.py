@@ -183,6 +183,3 @@ def test_ten_bits_become_eight(tmp_path):
     assert [read_number(frame.picture) for frame in frames] == list(range(30))
     dark, bright = np.percentile(frames[0].picture, [5, 95])
     assert abs(dark - 30) <= 2 and abs(bright - 230) <= 2
-
-
-# Tracks.

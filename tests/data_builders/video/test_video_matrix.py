@@ -17,7 +17,9 @@ def check(rows, folder):
     cells = {(row, condition): what for row, condition, what in matrix.outcomes(rows, folder)}
     page = PAGE.read_text().splitlines()
     for line in matrix.table(rows, cells).splitlines():
-        assert line in page, f"docs/data.md lacks this line (python {matrix.__file__}):\n{line}"
+        assert line in page, (
+            f"docs/data.md lacks this line (python -m tests.data_builders.matrix):\n{line}"
+        )
 
 
 def test_common_kinds(tmp_path):
