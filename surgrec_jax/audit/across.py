@@ -52,7 +52,7 @@ def pretraining_on_test(
     has told apart (the audit's near-duplicates do that).
 
     Raises:
-      BuildError: a record cannot be read.
+        BuildError: a record cannot be read.
     """
     out = []
     for used, split in pretraining:

@@ -23,7 +23,8 @@ L2 = 0.1
 @dataclasses.dataclass(frozen=True)
 class LabelledClips:
     """Decoded clips: video uint8 [M, T, H, W, 3], labels track -> int [M] (-1 = unlabelled),
-    case_id text [M]."""
+    case_id text [M].
+    """
 
     video: np.ndarray
     labels: dict[str, np.ndarray]
@@ -34,7 +35,8 @@ class LabelledClips:
         cls, batches: Iterable[Mapping], tracks: Sequence[str], frame: str = "centre"
     ) -> "LabelledClips":
         """Keeps all clips of the batches (dicts as in features.extract) that have a label in at
-        least one of `tracks`, at their "centre" or "last" frame."""
+        least one of `tracks`, at their "centre" or "last" frame.
+        """
         video, cases = [], []
         labels: dict[str, list] = {track: [] for track in tracks}
         for batch in batches:
@@ -73,13 +75,14 @@ class OnlineProbe:
     """Scores features of a fixed labelled set; the same features give the same scores.
 
     Args:
-      source: name used in the metric keys.
-      train, validation: labelled clips of disjoint cases.
-      num_classes: track -> number of classes.
-      batch_size: of the calls to the encoder; the last batch is padded to it.
+        source: name used in the metric keys.
+        train, validation: labelled clips of disjoint cases.
+        num_classes: track -> number of classes.
+        batch_size: of the calls to the encoder; the last batch is padded to it.
 
     Raises:
-      ValueError: train and validation share cases, or a track has fewer than two classes in either.
+        ValueError: train and validation share cases, or a track has fewer than two classes in
+            either.
     """
 
     def __init__(
@@ -112,10 +115,10 @@ class OnlineProbe:
         """Balanced accuracy on the validation clips.
 
         Args:
-          features: video uint8 [B, T, H, W, 3] -> float [B, D].
+            features: video uint8 [B, T, H, W, 3] -> float [B, D].
 
         Returns:
-          {"probe/<source>/<track>/knn": float, "probe/<source>/<track>/linear": float, ...}
+            {"probe/<source>/<track>/knn": float, "probe/<source>/<track>/linear": float, ...}
         """
         train, validation = (
             encode_batches(features, self.train.video, self.batch_size),
@@ -141,11 +144,11 @@ class OnlineScore:
     """Scores a classifier in training on a fixed set of validation clips.
 
     Args:
-      source: name used in the metric key.
-      validation: labelled clips.
-      tracks: one track, or several binary ones (multi-label).
-      num_classes: columns of the probabilities.
-      batch_size: of the calls; the last batch is padded to it.
+        source: name used in the metric key.
+        validation: labelled clips.
+        tracks: one track, or several binary ones (multi-label).
+        num_classes: columns of the probabilities.
+        batch_size: of the calls; the last batch is padded to it.
     """
 
     def __init__(

@@ -26,7 +26,8 @@ def patch_flops(config: ViTConfig, tokens: int) -> float:
 
 def head_flops(head: HeadConfig, width: int, tokens: int) -> float:
     """Forward pass of a head over a clip's tokens: the blocks of an attentive one, its query's
-    weights and mean per attention head, the mean's values, MLP and linear layer."""
+    weights and mean per attention head, the mean's values, MLP and linear layer.
+    """
     linear = 2 * width * head.classes
     if head.kind == "linear":
         return linear

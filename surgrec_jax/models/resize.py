@@ -27,7 +27,8 @@ OFFSET = 0.1
 
 def can_extend(encoder: ViTConfig) -> bool:
     """Whether positions can go on: they cannot where their range is fixed or relative to the
-    frame, or where they are a learned table."""
+    frame, or where they are a learned table.
+    """
     return encoder.position_grid is None and encoder.position not in ("learned_2d", "rope_2d")
 
 

@@ -194,7 +194,8 @@ def _push(
 
 def _places(count: jax.Array, window: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The place of tubelet `count` in the window, the ring's slot that it takes, and the place of
-    the tubelet that every slot then holds, -1 where there is none: int32 (), (), [window]."""
+    the tubelet that every slot then holds, -1 where there is none: int32 (), (), [window].
+    """
     slot = count % window
     tubelet = count - (slot - jnp.arange(window)) % window  # held by every slot
     first = jnp.maximum(count - window + 1, 0)

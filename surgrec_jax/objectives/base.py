@@ -121,7 +121,8 @@ class Objective(abc.ABC):
     @abc.abstractmethod
     def parts(self) -> dict[str, dict[str, Any]]:
         """Sizes of every module besides the encoder by its name in the parameters, JSON values:
-        its checkpoints record them, so that they can be exported."""
+        its checkpoints record them, so that they can be exported.
+        """
 
     @abc.abstractmethod
     def flops(self) -> float:
@@ -133,7 +134,8 @@ class Objective(abc.ABC):
 
     def prepare(self, batch: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
         """The batch that `loss` takes, made once from the whole global batch (before it is cut
-        into microbatches): here clips may meet each other."""
+        into microbatches): here clips may meet each other.
+        """
         del keys
         return batch
 

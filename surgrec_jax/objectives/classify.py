@@ -178,7 +178,8 @@ class Classify(base.Objective):
 
     def images(self, params, batch, key, target_params=None):
         """Rows of frames [B, 2, T, H, W, 3] uint8: clips as the loader gives them, and as the
-        encoder sees them (erased, mixed)."""
+        encoder sees them (erased, mixed).
+        """
         video = jnp.asarray(batch["video"])
         blank = jnp.zeros((len(video), len(self.question.tracks)), jnp.int32)
         keys = jax.random.split(key, len(video))

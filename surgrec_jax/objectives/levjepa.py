@@ -99,7 +99,8 @@ class LeVJEPA(base.WholeBatchObjective):
     @classmethod
     def from_config(cls, encoder, section, compute, *, preset=None, question=None):
         """The fields of `LeVJEPAOptions`; `colours` as a dict of `views.Colours` fields. See
-        `base.Objective.from_config`."""
+        `base.Objective.from_config`.
+        """
         del preset, question
         colours = views.Colours(**section.get("colours", {}))
         return cls(encoder, LeVJEPAOptions(**{**section, "colours": colours}), compute)
@@ -220,7 +221,8 @@ class LeVJEPA(base.WholeBatchObjective):
 
     def images(self, params, batch, key, target_params=None):
         """Rows of frames [B, 3, T, H, W, 3] uint8: the clip, and what the encoder sees of the
-        global view and of a local one, dropped tokens grey."""
+        global view and of a local one, dropped tokens grey.
+        """
         video = jnp.asarray(batch["video"])
         keys = jax.random.split(key, (len(video), 2))
         rows = [video]

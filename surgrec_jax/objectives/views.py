@@ -88,7 +88,8 @@ def view(
 
 def box(key: jax.Array, height: int, width: int, crop: Crop) -> jax.Array:
     """A rectangle (top, left, height, width) in pixels, float32 [4]; cut off at the frame's sides
-    where it would not fit."""
+    where it would not fit.
+    """
     area_key, aspect_key, top_key, left_key = jax.random.split(key, 4)
     low, high = crop.area
     area = jax.random.uniform(area_key, (), minval=low, maxval=high) * height * width

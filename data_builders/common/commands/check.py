@@ -51,13 +51,13 @@ class CheckReport:
     """What a download holds and what is wrong with it.
 
     Attributes:
-      name, folder: the source and the download.
-      splits: split -> (videos, cases, bytes of video files).
-      rates, sizes: frames per second, and "WxH", each with the number of videos.
-      labels: track or video label -> class names that occur in no annotation.
-      findings: (kind, path, reason).
-      seconds: length of the videos as far as headers tell, or as decoded.
-      decoded: whether every frame was read.
+        name, folder: the source and the download.
+        splits: split -> (videos, cases, bytes of video files).
+        rates, sizes: frames per second, and "WxH", each with the number of videos.
+        labels: track or video label -> class names that occur in no annotation.
+        findings: (kind, path, reason).
+        seconds: length of the videos as far as headers tell, or as decoded.
+        decoded: whether every frame was read.
     """
 
     name: str
@@ -108,11 +108,11 @@ def check(builder: VideoDatasetBuilder, *, decode: bool = False) -> CheckReport:
     """Checks the download of `builder.manual_dir`.
 
     Args:
-      builder: of the source; nothing is written to its data_dir.
-      decode: read every frame of every video instead of headers and first frames.
+        builder: of the source; nothing is written to its data_dir.
+        decode: read every frame of every video instead of headers and first frames.
 
     Raises:
-      BuildError: the folder is not this source at all.
+        BuildError: the folder is not this source at all.
     """
     report = CheckReport(builder.name, safe_text(builder.manual_dir or "(none)"), decoded=decode)
     items = builder.checked_videos(builder.manual_dir)

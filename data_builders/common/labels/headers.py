@@ -62,7 +62,8 @@ _PRECEDENCE = ("s", "ms", None, "clock", "min", "frames")
 @dataclasses.dataclass(frozen=True)
 class TimeName:
     """A column that holds a time: its role ("start", "end", "instant", "duration") and unit (a key
-    of instants.UNITS, "clock", or None where the name says nothing)."""
+    of instants.UNITS, "clock", or None where the name says nothing).
+    """
 
     role: str
     unit: str | None
@@ -123,7 +124,7 @@ def choose(names: list[str], roles: dict[int, TimeName], role: str) -> int | Non
     A start and an end are taken in a unit that both have, where there is one.
 
     Raises:
-      ValueError: two columns have one role and unit.
+        ValueError: two columns have one role and unit.
     """
     having = [k for k, found in roles.items() if found.role == role]
     others = {found.unit for found in roles.values() if {found.role, role} == {"start", "end"}}

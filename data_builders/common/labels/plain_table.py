@@ -23,7 +23,7 @@ def read_plain(sheet: Sheet, options: TableOptions) -> Entries:
     """What a table says.
 
     Raises:
-      BadInput: names the file, the line and what is wrong.
+        BadInput: names the file, the line and what is wrong.
     """
     if not sheet.rows:
         raise BadInput(sheet.path, "holds no rows: the header needs a column 'path'", 1)

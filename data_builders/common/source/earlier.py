@@ -16,11 +16,11 @@ def earlier_splits(directory: Path, dealt_by: dict[str, Any] | None) -> dict[str
     dealt in another way.
 
     Args:
-      directory: of the version.
-      dealt_by: the fractions and the seed that splits are dealt by now (`builder.dealt_by`).
+        directory: of the version.
+        dealt_by: the fractions and the seed that splits are dealt by now (`builder.dealt_by`).
 
     Raises:
-      BuildError: a data set stands there, and says nothing of its cases that can be read.
+        BuildError: a data set stands there, and says nothing of its cases that can be read.
     """
     if not (directory / "dataset_info.json").is_file():
         return {}
@@ -45,7 +45,8 @@ def told(earlier: dict[str, str], now: dict[str, str]) -> str:
     """A sentence for the summary; "" where there is nothing to tell.
 
     Args:
-      earlier: case -> split of the build before. now: the same of this build.
+        earlier: case -> split of the build before.
+        now: the same of this build.
     """
     kept = sum(earlier.get(case) == split for case, split in now.items())
     if not earlier or not kept:

@@ -1,5 +1,6 @@
 """The configuration `surgrec_v1`: a source's clips, labels and splits as the SurgRec release has
-them, faults included. Every source of the release has it beside its own (see builder.py)."""
+them, faults included. Every source of the release has it beside its own (see builder.py).
+"""
 
 import dataclasses
 from collections import Counter
@@ -19,8 +20,8 @@ class PublishedConfig(VideoConfig):
     """One folder of the release.
 
     Attributes:
-      folder: its name there.
-      splits_dir: the user's copy of the split files: FOLDER/{train,val,test}.csv below it.
+        folder: its name there.
+        splits_dir: the user's copy of the split files: FOLDER/{train,val,test}.csv below it.
     """
 
     name: str = NAME

@@ -51,7 +51,8 @@ def repeated_share(
 
 def enlarged_share(source: Source, clip: ClipSpec, samples: int = 32) -> float:
     """Share of records whose stored frames are smaller than the clip, of `samples` ones spread over
-    the source."""
+    the source.
+    """
     one, small = dataclasses.replace(clip, frames=1), []
     for index in spread(len(source), samples):
         try:
@@ -107,8 +108,8 @@ def labelled_clips(
     centre frame, and as "<track>@last" at its last one) and the per-video labels.
 
     Args:
-      source, clip, clips_per_record, crops, batch_size, records: as for `eval_clips`: centre crop,
-        evenly spaced clips, all records by default.
+        source, clip, clips_per_record, crops, batch_size, records: as for `eval_clips`: centre
+            crop, evenly spaced clips, all records by default.
     """
     batches = eval_clips(
         source,

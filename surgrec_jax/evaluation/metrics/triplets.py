@@ -32,7 +32,8 @@ COUNT = 100
 
 def component_ids(component: str) -> np.ndarray:
     """Which of the component's classes each triplet has: int [100], classes numbered from 0 in the
-    order of ivtmetrics (that of rising ids among those that occur)."""
+    order of ivtmetrics (that of rising ids among those that occur).
+    """
     parts = np.array([[int(n) for n in t.split(".")] for t in _TRIPLETS.split()])  # [100, 3]
     instrument, verb, target = parts.T
     ids = {
@@ -60,9 +61,9 @@ def video_ap(
     """Average precision of one video per class of the component: [K], NaN where absent.
 
     Args:
-      labels: int [n, 100] of 1, 0 and -1; frames with an unlabelled triplet are left out.
-      scores: float [n, 100].
-      average_precision: (labels [n], scores [n]) -> float, NaN without a positive.
+        labels: int [n, 100] of 1, 0 and -1; frames with an unlabelled triplet are left out.
+        scores: float [n, 100].
+        average_precision: (labels [n], scores [n]) -> float, NaN without a positive.
     """
     known = (labels >= 0).all(1)
     truth = disentangle(labels[known], component).astype(np.int64)

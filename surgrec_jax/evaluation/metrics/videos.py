@@ -37,7 +37,8 @@ OVERLAPS = (10, 25, 50)
 @dataclasses.dataclass(frozen=True)
 class Video:
     """One video's labels int [n] in 0..C-1, predictions int [n] in 0..P-1 and times float [n]
-    (seconds, rising)."""
+    (seconds, rising).
+    """
 
     labels: np.ndarray
     predictions: np.ndarray

@@ -1,5 +1,6 @@
 """The logs that a training run left in its workdir, for the report. A missing part is a note,
-not an error."""
+not an error.
+"""
 
 import base64
 import dataclasses
@@ -28,7 +29,8 @@ class Picture:
 @dataclasses.dataclass(frozen=True)
 class RunLog:
     """One run: name, folder, curves (key -> ([steps], [values])), config and environment (None if
-    absent), pictures, notes."""
+    absent), pictures, notes.
+    """
 
     name: str
     folder: pathlib.Path
@@ -89,7 +91,8 @@ def read_curves(path: pathlib.Path, notes: list[str]) -> dict[str, tuple[list[fl
 
 def read_pictures(folder: pathlib.Path, notes: list[str]) -> list[Picture]:
     """PNG and JPEG files of a folder, ready to embed: of names that differ only in the step, the
-    first and the last."""
+    first and the last.
+    """
     groups: dict[str, list[tuple[int, pathlib.Path]]] = {}
     for path in sorted(folder.glob("*")) if folder.is_dir() else ():
         if path.suffix.lower() in (".png", ".jpg", ".jpeg") and path.is_file():

@@ -1,5 +1,6 @@
 """Tasks of a data set that none is declared for, such as a hospital's own folder of videos: one per
-label that it was prepared with."""
+label that it was prepared with.
+"""
 
 import os
 import pathlib
@@ -27,8 +28,8 @@ def own_tasks(data_dir: str | os.PathLike, source: str) -> tuple[tuple[Task, ...
     the labels left out.
 
     Raises:
-      DataError: it is not prepared, lacks a split, or has no label to make a task of; the message
-        has the remedy.
+        DataError: it is not prepared, lacks a split, or has no label to make a task of; the message
+            has the remedy.
     """
     name, _, config = source.partition("/")
     try:
@@ -65,9 +66,9 @@ def from_labels(
     scored by mean average precision, per clip or per video.
 
     Args:
-      source: name of the data set.
-      tracks, video_labels: label -> class names.
-      domain: of its videos.
+        source: name of the data set.
+        tracks, video_labels: label -> class names.
+        domain: of its videos.
     """
     tasks, left_out = [], []
     available = {**video_labels, **tracks}

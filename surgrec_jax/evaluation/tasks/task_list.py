@@ -112,7 +112,7 @@ def offered_tasks(
     sentence for each source of the second kind.
 
     Raises:
-      ConfigError: as `own_tasks`.
+        ConfigError: as `own_tasks`.
     """
     offered, sentences = {}, []
     for source in sources:
@@ -129,10 +129,10 @@ def select_tasks(
     """The tasks of `source` with these names, in this order; ("all",) gives all of them.
 
     Args:
-      offered: its tasks (`offered_tasks`); by default the declared ones.
+        offered: its tasks (`offered_tasks`); by default the declared ones.
 
     Raises:
-      ConfigError: nothing is declared for the source, or no such task.
+        ConfigError: nothing is declared for the source, or no such task.
     """
     declared = {task.name: task for task in offered or tasks_of(source)}
     if not declared:
@@ -153,7 +153,7 @@ def wanted_sources(sources: Sequence[str], published: bool) -> list[str]:
     the published ones.
 
     Raises:
-      ConfigError: none, or one that no published clips are declared for.
+        ConfigError: none, or one that no published clips are declared for.
     """
     names = []
     for part in sources:

@@ -30,8 +30,8 @@ def read(path: pathlib.Path) -> tuple[dict[tuple[str, int], str], dict]:
     about. Both are empty where there is no file.
 
     Raises:
-      DataError: a file that is too large, or a line that is no answer (a half last line of a run
-        that was killed is left out).
+        DataError: a file that is too large, or a line that is no answer (a half last line of a run
+            that was killed is left out).
     """
     if not path.exists():
         return {}, {}
@@ -64,7 +64,8 @@ def append(
     path: pathlib.Path, unit: str, phrasing: int, answer: str, about: Mapping | None = None
 ) -> None:
     """Adds an answer; a half line that a killed run left is cut off first. A file begins with
-    `about`, where it is given."""
+    `about`, where it is given.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab+") as file:
         if file.tell():
