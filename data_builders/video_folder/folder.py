@@ -41,7 +41,7 @@ _NAMED = frozenset(("dicomdir", "thumbs.db", "desktop.ini", "license", "readme",
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a tree of folders holds.
+    """The videos of a tree of folders.
 
     Attributes:
         videos: paths of video files, DICOM files and folders of pictures, sorted.

@@ -115,7 +115,7 @@ def _by_letter(part: Part) -> bool:
 
 
 def _part(path: Path, alone: bool) -> Part | None:
-    """What a name says by itself; `alone` when all videos lie in one folder."""
+    """The part that a name tells by itself; `alone` when all videos lie in one folder."""
     if _UID.fullmatch(path.name) or _UID.fullmatch(path.stem):
         return None
     stem, channel = unicodedata.normalize("NFC", path.stem), ""
@@ -222,8 +222,9 @@ def _add_first(videos: Sequence[Path], groups: dict[str, list[Part]]) -> None:
 
 
 def missing(parts: Sequence[Part]) -> list[int]:
-    """Numbers of parts that are not there, between 1 (or the first, where that is 0) and the last
-    one that is known of; of each channel's parts by themselves.
+    """Numbers of parts that are missing up to the last one known of, of each channel by itself.
+
+    They begin at 1, or at the first part, where that is 0.
     """
     lacking: set[int] = set()
     for channel in {part.channel for part in parts}:

@@ -1,4 +1,4 @@
-"""What names and pictures give away: keyed pseudonyms for files and cases, and blanked parts."""
+"""Keyed pseudonyms for files and cases, and blanked parts, for what would give patients away."""
 
 import hashlib
 import hmac

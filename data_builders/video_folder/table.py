@@ -26,7 +26,7 @@ SPLITS = {
 
 @dataclasses.dataclass
 class VideoRows:
-    """What the files of labels say of one video.
+    """The rows of the files of labels on one video.
 
     Attributes:
         case_id, split, domain: or None.
@@ -47,7 +47,7 @@ class VideoRows:
 
 @dataclasses.dataclass
 class Table:
-    """What was read.
+    """The contents of all files of labels.
 
     Attributes:
         videos: id of a video -> its rows.

@@ -24,7 +24,7 @@ _BLOCK = 4096  # pictures that they are compared with together
 
 @dataclasses.dataclass
 class Content:
-    """What comparing pictures says of the videos of a test split.
+    """The videos of a test split that were compared, by pictures, with another data set.
 
     Attributes:
         seen: video id -> case id of those that stand in the other data set.
@@ -85,9 +85,7 @@ class _Pictures:
 
 
 def _found(keys: _Pictures, among: _Pictures) -> Iterator[tuple[int, int, bool]]:
-    """Pairs of a video whose keys are found in another one: places of both, and whether it is sure
-    that they are one recording.
-    """
+    """The places of pairs of videos that share keys, and whether they are surely one recording."""
     key, place = _alike(keys, among)
     if not len(key):
         return

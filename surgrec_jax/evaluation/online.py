@@ -1,5 +1,4 @@
-"""A cheap probe for use during training: kNN and ridge on a small labelled set that is decoded
-once.
+"""A cheap probe for use during training: kNN and ridge on a small set that is decoded once.
 
 Hyper-parameters are fixed, so the validation clips only measure. Use it to watch a run and to keep
 the best checkpoint; for numbers to report use `python -m surgrec_jax.probe`, which has held-out
@@ -22,8 +21,12 @@ L2 = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class LabelledClips:
-    """Decoded clips: video uint8 [M, T, H, W, 3], labels track -> int [M] (-1 = unlabelled),
-    case_id text [M].
+    """Decoded clips with labels.
+
+    Attributes:
+        video: uint8 [M, T, H, W, 3].
+        labels: track -> int [M], -1 = unlabelled.
+        case_id: text [M].
     """
 
     video: np.ndarray
@@ -34,8 +37,9 @@ class LabelledClips:
     def collect(
         cls, batches: Iterable[Mapping], tracks: Sequence[str], frame: str = "centre"
     ) -> "LabelledClips":
-        """Keeps all clips of the batches (dicts as in features.extract) that have a label in at
-        least one of `tracks`, at their "centre" or "last" frame.
+        """Keeps the clips that have a label in at least one of `tracks`.
+
+        Batches are dicts as in `features.extract`; labels are of the "centre" or "last" frame.
         """
         video, cases = [], []
         labels: dict[str, list] = {track: [] for track in tracks}

@@ -1,5 +1,4 @@
-"""The parallel build: one process per shard, resumable, with the same bytes for any number of
-processes.
+"""The parallel build: a process per shard, resumable, the same bytes for any number of processes.
 
 A data set grows in `data_dir/.building/<name>/<config>/<version>/`, a finished shard at a time, and
 is renamed to its place when it is whole. An interrupted build leaves its finished shards there; the
@@ -54,8 +53,7 @@ def build(
     progress: bool = True,
     beam: str | None = None,
 ) -> BuildSummary:
-    """Builds a data set into `data_dir/<name>/<config>/<version>`, or goes on with an interrupted
-    build.
+    """Builds a data set into `data_dir/<name>/<config>/<version>`, or goes on with its build.
 
     Args:
         builder_name: a source (see `registry.sources`), or a builder class.

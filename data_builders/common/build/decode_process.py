@@ -1,5 +1,6 @@
-"""Reads one video in a process of its own, so that a file that crashes, stalls or bloats the
-decoder costs its own video and nothing else.
+"""Reads one video in a process of its own.
+
+A file that crashes, stalls or bloats the decoder costs its own video and nothing else.
 
 The process is a fork of the shard's writer: it starts in milliseconds, shares its memory, has the
 limits below, and sends serialised records back. Where the writer runs other threads that a fork

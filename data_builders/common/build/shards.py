@@ -56,7 +56,7 @@ class ShardJob:
 
 @dataclasses.dataclass
 class ShardResult:
-    """What a finished shard holds; kept as JSON beside it."""
+    """The contents of a finished shard, kept as JSON beside it."""
 
     fingerprint: str
     file_bytes: int = 0

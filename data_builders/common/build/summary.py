@@ -1,4 +1,4 @@
-"""What a build did: counts per split, what was skipped or kept with faults, and why."""
+"""The summary of a build: counts per split, what was skipped or kept with faults, and why."""
 
 import dataclasses
 from pathlib import Path

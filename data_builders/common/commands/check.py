@@ -48,7 +48,7 @@ KINDS = {
 
 @dataclasses.dataclass
 class CheckReport:
-    """What a download holds and what is wrong with it.
+    """The contents of a download and its faults.
 
     Attributes:
         name, folder: the source and the download.
@@ -204,7 +204,7 @@ def _note(report: CheckReport, kind: str, error: BadInput) -> None:
 
 
 def _decoded(opened: OpenedVideo, report: CheckReport, decode_spec: DecodeSpec) -> ReadReport:
-    """What reading every frame finds."""
+    """The report of reading every frame."""
     read = ReadReport()
     frames = read_joined(
         (opened.path, *opened.more),
@@ -220,7 +220,7 @@ def _decoded(opened: OpenedVideo, report: CheckReport, decode_spec: DecodeSpec) 
 
 
 def _headers(opened: OpenedVideo, report: CheckReport, decode_spec: DecodeSpec) -> ReadReport:
-    """What the header and the first frames tell, or the names of pictures and the first of them."""
+    """The report of headers and first frames, or of names of pictures and the first of them."""
     parts = [
         _pictures(path, opened, report) if path.is_dir() else probe(path, decode_spec=decode_spec)
         for path in (opened.path, *opened.more)

@@ -1,4 +1,4 @@
-"""What tables and exports of labelling programs say, in one form: entries, one per label."""
+"""The one form of what label tables and labelling programs' exports say: an entry per label."""
 
 import dataclasses
 import re
@@ -46,7 +46,7 @@ class Span(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Entries:
-    """What a file says.
+    """The labels and facts that a file holds.
 
     Attributes:
         labels: its entries.

@@ -20,7 +20,7 @@ from surgrec_jax.records.errors import BadInput
 
 
 def read_plain(sheet: Sheet, options: TableOptions) -> Entries:
-    """What a table says.
+    """Reads the entries of a table.
 
     Raises:
         BadInput: names the file, the line and what is wrong.

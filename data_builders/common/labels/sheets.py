@@ -96,7 +96,7 @@ def _decoded(path: Path, data: bytes, encoding: str) -> str:
 
 
 def _delimiter(path: Path, text: str) -> tuple[str, int]:
-    """What stands between cells, and the lines to pass over before the table."""
+    """The character between cells, and the number of lines to pass over before the table."""
     lines = io.StringIO(text)
     first = lines.readline()
     if match := re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE):

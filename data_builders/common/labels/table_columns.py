@@ -58,7 +58,7 @@ class Columns:
 
 
 def find_columns(path: Path, line: int, names: list[str], options: TableOptions) -> Columns:
-    """What the columns are.
+    """Finds the role of every column.
 
     Args:
         path, line: of the header.

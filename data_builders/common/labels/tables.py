@@ -110,9 +110,7 @@ def read_text(path: Path) -> str:
 
 
 def check_values(path: Path, text: str, between: str) -> None:
-    """Raises BadInput when a text holds more values, parted by any character of `between`, than
-    memory should be given for.
-    """
+    """Raises BadInput for a text of more values, parted by any of `between`, than fit in memory."""
     if sum(map(text.count, between)) > MAX_VALUES:
         raise BadInput(path, f"holds more than {MAX_VALUES} values: not an annotation file")
     if text.count("\n") > MAX_ROWS:

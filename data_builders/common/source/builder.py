@@ -94,9 +94,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         return OpenedVideo(path=item.path)
 
     def inputs(self, item: VideoItem) -> list[Path]:
-        """Files whose change makes a finished shard with `item` stale: the video, and every path in
-        `item.extra` (annotations belong there).
-        """
+        """Files whose change makes a finished shard stale: the video and all of `item.extra`."""
         annotations = [value for value in item.extra.values() if isinstance(value, Path)]
         return ([] if item.path is None else [item.path]) + annotations
 
@@ -118,9 +116,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         return args.config
 
     def dealt_by(self) -> dict[str, Any] | None:
-        """The "fractions" and the "seed" that the user's options deal splits by; {} where a table
-        of the user's assigns them, None where the source fixes them.
-        """
+        """The "fractions" and "seed" of dealt splits; {} under a table, None for fixed ones."""
         return None
 
     def tracks(self) -> Mapping[str, Sequence[str]]:

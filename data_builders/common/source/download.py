@@ -163,8 +163,9 @@ def _ending(text: str) -> re.Pattern:
 
 
 def _above(folder: Path, patterns: Iterable[str]) -> Path | None:
-    """The nearest of the two folders above one that holds a file or folder of these patterns; None
-    where neither does, or has too many files to be looked through.
+    """The nearest of the two folders above one that holds a file or folder of these patterns.
+
+    None where neither does, or has too many files to be looked through.
     """
     compiled = [_ending(text) for text in patterns]
     below = Path(os.path.abspath(folder))

@@ -12,8 +12,7 @@ NOTE = "build.json"  # beside dataset_info.json: fingerprint, what was skipped, 
 
 
 def earlier_splits(directory: Path, dealt_by: dict[str, Any] | None) -> dict[str, str]:
-    """Case -> split of the data set that stands in `directory`; {} where none does, or where it was
-    dealt in another way.
+    """Case -> split of the data set in `directory`; {} if there is none, or it was dealt otherwise.
 
     Args:
         directory: of the version.

@@ -1,4 +1,4 @@
-"""What builders exchange with the base class: a listed video, an opened one, a configuration."""
+"""Objects that builders and the base class exchange: listed and opened videos, configurations."""
 
 import dataclasses
 import re
@@ -70,8 +70,7 @@ class OpenedVideo:
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class VideoConfig(tfds.core.BuilderConfig):
-    """A TFDS configuration that also says how videos are decoded, how records are stored and
-    which curation filters apply.
+    """A TFDS configuration with settings of decoding, storage and curation filters.
 
     Subclass it for more settings.
     """
@@ -83,9 +82,7 @@ class VideoConfig(tfds.core.BuilderConfig):
     duplicates: str | None = None  # an audit's list of near-duplicates to leave out
 
     def hooks(self, builder):
-        """What lists and opens the videos and names the classes: `builder`, or what stands in for
-        it in this configuration.
-        """
+        """The object that lists and opens videos and names classes: `builder`, or a substitute."""
         return builder
 
 

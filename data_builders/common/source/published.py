@@ -1,5 +1,6 @@
-"""The configuration `surgrec_v1`: a source's clips, labels and splits as the SurgRec release has
-them, faults included. Every source of the release has it beside its own (see builder.py).
+"""The configuration `surgrec_v1`: a source's clips, labels and splits as SurgRec released them.
+
+Faults are included. Every source of the release has it beside its own (see builder.py).
 """
 
 import dataclasses
@@ -42,7 +43,7 @@ def published_config(source: str) -> PublishedConfig | None:
 
 
 class PublishedClips:
-    """What stands in for a builder's own listing, labels and classes: rows of split files.
+    """A substitute for a builder's own listing, labels and classes, made of rows of split files.
 
     The builder's manual_dir holds the clips that they name, cut in advance.
     """

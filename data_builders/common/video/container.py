@@ -36,7 +36,7 @@ _PASSED_OVER = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_
 
 @dataclasses.dataclass(frozen=True)
 class DecodeSpec:
-    """What a user decides about decoding.
+    """A user's decisions about decoding.
 
     Attributes:
         interlaced: "deinterlace" makes one whole picture of the two fields of an interlaced frame;
@@ -118,9 +118,7 @@ class OpenedFile:
 
     @property
     def seconds(self) -> float:
-        """Where the picture track ends as the header claims, as a player shows it; 0 where it
-        claims nothing.
-        """
+        """The end of the picture track that the header claims, as a player shows it; 0 if none."""
         tag = re.fullmatch(r"(\d+):(\d+):([\d.]+)", self.stream.metadata.get("DURATION", ""))
         if tag:  # Matroska: the end on its own clock
             return max(0.0, int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) - self.zero)

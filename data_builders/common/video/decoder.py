@@ -39,7 +39,7 @@ class Decoded(NamedTuple):
 
 @dataclasses.dataclass
 class Faults:
-    """What went wrong while decoding.
+    """The faults that decoding met.
 
     Attributes:
         places: times that decoding failed, or the container marked what it held as damaged, and a

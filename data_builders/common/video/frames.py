@@ -7,8 +7,10 @@ import numpy as np
 
 
 class Frame(NamedTuple):
-    """One stored frame: seconds on the container's clock (0 where a player begins), number in the
-    video from 0, BGR uint8 [H, W, 3].
+    """One stored frame.
+
+    Its time is in seconds on the container's clock (0 where a player begins), its number in the
+    video counts from 0, its picture is BGR uint8 [H, W, 3].
     """
 
     time: float
@@ -18,7 +20,7 @@ class Frame(NamedTuple):
 
 @dataclasses.dataclass
 class ReadReport:
-    """What reading a video found. Filled while frames are taken; complete when they are exhausted.
+    """The findings of reading a video, filled while frames are taken; complete at their end.
 
     Attributes:
         native_fps: frames per second measured from time stamps (fixed when the first record is

@@ -149,7 +149,7 @@ def oriented(picture: np.ndarray, matrix: tuple[int, int, int, int] | None) -> n
 
 
 def _kind(frame: av.VideoFrame) -> tuple:
-    """What a filter graph is made for."""
+    """The properties of a frame that a filter graph is made for."""
     return (
         frame.width,
         frame.height,

@@ -93,9 +93,7 @@ def _stem(key: Mapping) -> str:
 
 
 def save(folder: str | os.PathLike, key: Mapping, cell: Cell) -> pathlib.Path:
-    """Writes a cell; the JSON file appears last, and only then the cell exists. Older files of the
-    same cell go.
-    """
+    """Writes a cell; its JSON file appears last and makes it exist, and its older files go."""
     folder = pathlib.Path(folder)
     stem, digest = _stem(key), _digest(key)
     arrays, path = folder / f"{stem}.{digest}.npz", folder / f"{stem}.{digest}.json"
@@ -110,8 +108,9 @@ def save(folder: str | os.PathLike, key: Mapping, cell: Cell) -> pathlib.Path:
 
 
 def load(folder: str | os.PathLike, key: Mapping) -> Cell | None:
-    """The cell of `key`; None where it is not there and, with a logged warning, where its file is
-    damaged, of another version or without scores.
+    """The cell of `key`; None where it is not there or cannot be used.
+
+    A warning is logged where its file is damaged, of another version or without scores.
     """
     base = pathlib.Path(folder) / f"{_stem(key)}.{_digest(key)}.json"
     if not base.exists():

@@ -69,9 +69,7 @@ class Column:
         return {name: identity(encode) for name, encode in self.outputs().items()}
 
     def outputs(self, tokens: bool = False) -> dict[str, Encode]:
-        """Feature name -> function: pooled features, tokens where they are wanted, and the class
-        probabilities of a classifier.
-        """
+        """Feature name -> function: pooled features, tokens if wanted, class probabilities."""
         outputs = dict(self.encoders)
         if tokens and self.kind != "pixels":  # whose principal components are its token
             outputs |= {name + TOKENS: e.__self__.tokens for name, e in self.encoders.items()}
@@ -173,9 +171,7 @@ def _columns(group: Sequence[Candidate], init_seeds: int, suffix: str) -> list[C
 
 
 def identity(encode: Encode) -> str:
-    """A text that identifies features in the cache: weights and precision, or the baseline's
-    settings.
-    """
+    """A text that identifies features in the cache: weights and precision, or settings."""
     if encode is baselines.pixels:
         return f"pixels {baselines.PIXEL_FRAMES} {baselines.PIXEL_SIZE}"
     owner = encode.__self__  # an Encoder or a Classifier
@@ -270,8 +266,9 @@ class _Clips:
 
 
 def project_pixels(features: Mapping[str, dict[str, Features]], name: str, train: str) -> None:
-    """Turns pixels into their principal components, fitted on the split `train`, in place; as
-    tokens they are one token a clip.
+    """Turns pixels, in place, into their principal components, fitted on the split `train`.
+
+    As tokens they are one token a clip.
     """
     pca = baselines.fit_pca(features[train][name].features)
     for of_split in features.values():

@@ -63,9 +63,7 @@ def _confusion(labels: np.ndarray, scores: np.ndarray, classes: int) -> list[lis
 
 
 def _spans(classes: np.ndarray, times: np.ndarray) -> list[list[float]]:
-    """[class, first second, last second] of each run; a frame stands for the time until the
-    next.
-    """
+    """[class, first second, last second] of each run; a frame stands until the next one."""
     step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
     edges = np.append(times, times[-1] + step)
     runs = zip(*segments(classes), strict=True)

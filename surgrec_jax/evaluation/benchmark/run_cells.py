@@ -20,7 +20,7 @@ from surgrec_jax.safety.errors import DataError, UserError
 
 
 class Asker(Protocol):
-    """What answers in words, with a column of its own: `evaluation.vlm` has it."""
+    """A model that answers in words, with a column of its own: `evaluation.vlm` has it."""
 
     column: Column
 

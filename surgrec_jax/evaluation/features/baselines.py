@@ -70,9 +70,7 @@ class PCA:
 
 
 def fit_pca(rows: np.ndarray, components: int = PIXEL_COMPONENTS) -> PCA:
-    """PCA of rows [N, D] by eigendecomposition of the smaller Gram matrix; at most min(N - 1, D)
-    components.
-    """
+    """PCA of rows [N, D] by the smaller Gram matrix; at most min(N - 1, D) components."""
     rows = np.asarray(rows, np.float64)
     mean = rows.mean(0)
     centred = rows - mean

@@ -58,9 +58,7 @@ class CacheKey:
         return {"version": CACHE_VERSION, "records_per_shard": RECORDS_PER_SHARD, **fields}
 
     def path(self, folder: str | os.PathLike) -> pathlib.Path:
-        """Folder of this key; the name leaves the version out so that files of another version are
-        found and refused.
-        """
+        """Folder of this key; without the version, so that another one is found and refused."""
         text = json.dumps([self.encoder, self.data, dict(self.view), self.dtype], sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:24]
         return pathlib.Path(folder) / f"features-{name}"
@@ -101,8 +99,9 @@ def load_shard(folder: pathlib.Path, shard: int) -> Features | None:
 
 
 def open_cache(folder: str | os.PathLike, key: CacheKey) -> pathlib.Path:
-    """The folder of `key`, made if missing, and emptied, with a logged warning, if what is there
-    was written by another version or is of another key.
+    """The folder of `key`, made if missing.
+
+    It is emptied, with a logged warning, if its files are of another version or another key.
     """
     path, expected = key.path(folder), json.loads(json.dumps(key.meta()))
     meta_file = path / "meta.json"
@@ -140,8 +139,7 @@ def cached_extract(
     folder: str | os.PathLike | None,
     tokens: frozenset[str] = frozenset(),
 ) -> dict[str, Features]:
-    """`extract` with a cache: of every shard only the encoders that lack it are run; nothing is
-    decoded where none does.
+    """`extract` with a cache: runs only the encoders that a shard lacks, and decodes only for them.
 
     Args:
         encoders: name -> encoder.

@@ -1,6 +1,4 @@
-"""Cosine k-nearest-neighbour probe: no training, so it shows what the features' geometry holds by
-itself.
-"""
+"""Cosine k-nearest-neighbour probe: without training, it shows the features' own geometry."""
 
 from collections.abc import Sequence
 

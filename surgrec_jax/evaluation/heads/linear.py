@@ -63,9 +63,7 @@ class LinearModels:
 
 @dataclasses.dataclass(frozen=True)
 class _Prepared:
-    """Standardised, rotated features: `rotated` [N, D], `basis` [D, D], `eigen` [D], normalised
-    weights [N, C].
-    """
+    """Rotated features [N, D], `basis` [D, D], `eigen` [D] and normalised weights [N, C]."""
 
     mean: np.ndarray
     std: np.ndarray
@@ -154,8 +152,7 @@ def fit_logistic(
     steps: int = STEPS,
     seed: int = 0,
 ) -> LinearModels:
-    """Minimises mean cross-entropy + l2 / 2 |kernel|^2 on standardised features, for every penalty
-    of the grid.
+    """Minimises mean cross-entropy + l2 / 2 |kernel|^2 on standardised features, for every l2.
 
     Args:
         features: float [N, D].

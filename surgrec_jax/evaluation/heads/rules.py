@@ -151,9 +151,7 @@ class Settings:
         return dataclasses.replace(task, metric=metric)
 
     def rows(self) -> list[tuple[str, str, float]]:
-        """(row of the table, head, share of the training cases); no row where encoders are trained
-        whole.
-        """
+        """(table row, head, share of the training cases); none where encoders are trained whole."""
         if self.rules.finetune:
             return []
         return [
@@ -164,7 +162,11 @@ class Settings:
 
 
 def parse_clip(text: str) -> CLIP | None:
-    """ "16x224@4" -> (16, 224, 4.0); empty: None. Raises ConfigError for anything else."""
+    """A clip from a text such as "16x224@4", here (16, 224, 4.0); None for an empty one.
+
+    Raises:
+        ConfigError: the text has another form.
+    """
     if not text:
         return None
     try:

@@ -1,5 +1,4 @@
-"""The probing procedure for one task: train heads on training cases, choose on validation cases,
-score test cases.
+"""The probing procedure for one task: train on train, choose on validation, score test cases.
 
 A seed changes which training examples count (`resample`), and the head's initial values. The test
 clips never change. So the spread over seeds is the noise of training the probe, and the
@@ -79,8 +78,7 @@ def run_head(
     resample: str = "cases",
     share: float = 1.0,
 ) -> Answer:
-    """Trains a head per seed, chooses its hyper-parameter on validation cases and scores the test
-    units.
+    """Trains a head per seed, chooses its hyper-parameter on validation cases, scores test units.
 
     Args:
         head: a name in HEADS.
@@ -131,8 +129,9 @@ def run_head(
 
 
 def majority(labelled: LabelledTask) -> Answer:
-    """Answer of the majority class (or the labels' rates) of the training split's units: videos
-    count once each where videos are scored, however long they are.
+    """The majority class (or the labels' rates) of the training split's units, as answer.
+
+    Where videos are scored they count once each, however long they are.
     """
     (training, _), (labels, _) = labelled.units(labelled.train), labelled.units(labelled.test)
     row = baselines.majority_scores(

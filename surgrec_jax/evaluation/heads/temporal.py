@@ -42,9 +42,7 @@ class TCN:
         return _init(self, width, seed)
 
     def apply(self, params: Params, features: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Logits of every stage [stages, V, L, C] of sequences [V, L, D]; with a key, in training
-        (dropout).
-        """
+        """Logits of all stages [stages, V, L, C] of sequences [V, L, D]; a key turns dropout on."""
         logits, x = [], features
         for s in range(self.stages):
             stage_key = None if key is None else jax.random.fold_in(key, s)
@@ -82,8 +80,9 @@ class TCN:
         return total
 
     def _roughness(self, logits: jax.Array, real: jax.Array) -> jax.Array:
-        """Mean over pairs of neighbours and classes of the truncated squared difference; gradients
-        flow into the later clip only (MS-TCN, section 3.3).
+        """The mean over pairs of neighbours and classes of the truncated squared difference.
+
+        Gradients flow into the later clip only (MS-TCN, section 3.3).
         """
         logs = jax.nn.log_sigmoid(logits) if self.multi_label else jax.nn.log_softmax(logits)
         change = logs[:, 1:] - jax.lax.stop_gradient(logs[:, :-1])
@@ -115,7 +114,7 @@ def _dense(params: Params, x: jax.Array) -> jax.Array:
 
 
 def _earlier(x: jax.Array, by: int) -> jax.Array:
-    """x [V, L, F] as it was `by` clips before, 0 before the first."""
+    """The sequence x [V, L, F] as it was `by` clips before, 0 before the first."""
     length = x.shape[1]
     return jnp.pad(x, ((0, 0), (min(by, length), 0), (0, 0)))[:, :length]
 

@@ -32,8 +32,7 @@ from surgrec_jax.evaluation.metrics import registry
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A value with its interval. `low` and `high` are NaN with fewer than two cases: then nothing
-    can be said.
+    """A value with its interval; `low` and `high` are NaN with fewer than two cases.
 
     Attributes:
         value: the score (mean over seeds) or difference on the data as they are.
@@ -56,9 +55,7 @@ class Interval:
 
 
 def draw_cases(num_cases: int, num_resamples: int, seed: int) -> np.ndarray:
-    """The number of times that each case is drawn in each resample: float [R, num_cases]. The rows
-    sum to num_cases.
-    """
+    """How often each case is drawn in each resample: float [R, num_cases], rows sum to that."""
     rng = np.random.default_rng([seed, num_cases, num_resamples])
     return rng.multinomial(num_cases, np.full(num_cases, 1 / num_cases), num_resamples).astype(
         float
@@ -173,9 +170,7 @@ def resample(
 
 
 def _stretched(draws: np.ndarray, cases: int) -> np.ndarray:
-    """Draws [R] whose deviation is the standard error: that of n cases is sqrt((n - 1) / n) of
-    it.
-    """
+    """Draws [R] stretched to the standard error: n cases vary by sqrt((n - 1) / n) of it."""
     if cases < 2 or np.isnan(draws).all():
         return draws
     mean = np.nanmean(draws)

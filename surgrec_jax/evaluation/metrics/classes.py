@@ -46,7 +46,7 @@ def confusion_matrix(
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """numerator / denominator, NaN where the denominator is 0."""
+    """The numerator over the denominator, NaN where the denominator is 0."""
     undefined = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
     return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
 
@@ -78,9 +78,7 @@ def macro_jaccard(confusion: np.ndarray) -> np.ndarray:
 
 
 def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall, Jaccard, F1 and support of every class, each [..., C]; NaN where
-    undefined.
-    """
+    """Precision, recall, Jaccard, F1, support of every class [..., C]; NaN where undefined."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     true = confusion.sum(-1)
     predicted = confusion.sum(-2)[..., : confusion.shape[-2]]

@@ -48,8 +48,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class LabelledTask:
-    """A task with the labels of its three splits. It is the same for all encoders that see the same
-    clips.
+    """A task with the labels of its three splits, the same for all encoders that see these clips.
 
     Attributes:
         leaks: a sentence for each two splits that share cases; empty unless the protocol takes
@@ -65,9 +64,7 @@ class LabelledTask:
 
     @property
     def unseen(self) -> tuple[str, ...]:
-        """Classes of the test split without a training example. They stay in the test and count as
-        errors.
-        """
+        """Classes of the test split without a training example; they stay, and count as errors."""
         if self.task.multi_label:
             in_train = (self.train.labels == 1).any(0)
             in_test = (self.test.labels == 1).any(0)
@@ -77,9 +74,7 @@ class LabelledTask:
         return tuple(np.asarray(self.classes)[in_test & ~in_train].tolist())
 
     def units(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """Labels [U] or [U, K] and case ids [U] of the scored units: clips, frames, or videos for
-        unit "video".
-        """
+        """Labels [U] or [U, K] and case ids [U] of the scored units: clips, frames or videos."""
         if self.task.unit != "video":
             return split.labels, split.case_id
         _, first, group = np.unique(split.video_id, return_index=True, return_inverse=True)
@@ -104,9 +99,7 @@ class LabelledTask:
         return float(registry.score(metric, labels, scores, order=order, num_classes=count))
 
     def pool(self, split: Split, scores: np.ndarray) -> np.ndarray:
-        """Scores of clips [..., n, C] -> of units [..., U, C]: the mean over a video's clips for
-        unit "video".
-        """
+        """Scores of clips [..., n, C] -> of units [..., U, C]: means over clips for videos."""
         if self.task.unit != "video":
             return scores
         _, group = np.unique(split.video_id, return_inverse=True)

@@ -120,8 +120,10 @@ class Asker:
         return ({"model": self.endpoint.model} if self.endpoint else {}) | about
 
     def _saved(self, path: pathlib.Path, wanted: dict) -> dict[tuple[str, int], str]:
-        """The answers in a file. Raises DataError where they are another model's, or about other
-        pictures; a file that does not say is taken only where nothing is added to it.
+        """The answers in a file; one that does not say its subject is taken if nothing is added.
+
+        Raises:
+            DataError: they are another model's, or about other pictures.
         """
         saved, about = answers.read(path)
         unknown = not about and (self.endpoint is None or not saved)
@@ -192,9 +194,7 @@ def from_config(config, settings: Settings, clip: tuple[int, int, float]) -> Ask
 
 
 def picture(source: Source, record: int, time: float | None, side: int) -> bytes:
-    """The stored frame of a record nearest to `time` (None: the middle one), as a JPEG of at most
-    `side` pixels.
-    """
+    """The stored frame of a record nearest to `time` (None: the middle), a JPEG within `side`."""
     stored = source.record(record)
     at = len(stored.times) // 2 if time is None else int(np.abs(stored.times - time).argmin())
     (image,) = decode_frames(stored.frames, [at])
@@ -246,8 +246,10 @@ def _some_units(labelled: LabelledTask, limit: int) -> LabelledTask:
 def _read_answers(
     units: Sequence[str], questions: Sequence[vlm.Question], saved: Mapping, classes: int
 ) -> tuple[np.ndarray, dict]:
-    """Scores [phrasings, U, C + 1] (the last column: no answer), or [phrasings, U, C] of 0 and 1
-    where several classes may apply (no answer: none); and what was unparseable or missing.
+    """Scores of parsed answers, and what was unparseable or missing.
+
+    Scores are [phrasings, U, C + 1] (the last column: no answer) or, where several classes may
+    apply, [phrasings, U, C] of 0 and 1 (no answer: none).
     """
     several = questions[0].several
     scores = np.zeros((len(questions), len(units), classes + (not several)), np.float32)
