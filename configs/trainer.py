@@ -1,4 +1,4 @@
-"""What every training config has: seed, logs, checkpoints, probes, pictures, devices, loading.
+"""Settings of every training config: seed, logs, checkpoints, probes, pictures, devices, loading.
 
 `configs/mae.py` and its neighbours call `trainer`, then say what makes their recipe. All values can
 be changed on the command line like the recipe's own.

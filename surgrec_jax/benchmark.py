@@ -1,6 +1,6 @@
-"""The benchmark, models x tasks; configs/benchmark.py explains all values.
+r"""The benchmark, models x tasks; configs/benchmark.py explains all values.
 
-    python -m surgrec_jax.benchmark --config=configs/benchmark.py \\
+python -m surgrec_jax.benchmark --config=configs/benchmark.py \
         --config.checkpoints=NAME=RUN[,NAME=RUN...]
 """
 

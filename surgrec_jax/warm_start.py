@@ -138,8 +138,10 @@ class WarmStart:
         return (self._meta.get("import") or {}).get("family")
 
     def resized(self) -> dict[str, Any] | None:
-        """The record of resized positions for a checkpoint's meta: the clip that the encoder was
-        trained on, [frames, height, width], and the method; None where they are as they were."""
+        """The record of resized positions for a checkpoint's meta; None where they are kept.
+
+        It holds the clip that the encoder was trained on, [frames, height, width], and the method.
+        """
         method = self._resize()[1] if self._gives_weights else None
         native = self._gives_weights and [self._saved.num_frames, *self._saved.image_size]
         return {"from": native, "method": method} if method else None

@@ -16,8 +16,8 @@ def official_split(students: Sequence[str], seed: int = SEED) -> dict[str, str]:
     157 students.
 
     Args:
-      students: in the order in which the sheet names them first.
-      seed: of the generator.
+        students: in the order in which the sheet names them first.
+        seed: of the generator.
     """
     counts = {split: math.floor(len(students) * share) for split, share in SHARES.items()}
     for k in range(len(students) - sum(counts.values())):

@@ -1,1 +1,1 @@
-"""What all builders share: records, video reading, label tracks, splits, the parallel build."""
+"""The parts that all builders share: records, video reading, labels, splits, the parallel build."""

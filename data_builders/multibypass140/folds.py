@@ -25,12 +25,12 @@ def fold_of(lists: Mapping[str, Path], fold: int, centre: str) -> dict[str, str]
     protocol, they stand in it as plain text.
 
     Args:
-      lists: what `PATTERN` matched -> path.
-      fold: 0 to 4.
-      centre: "bern" or "strasbourg".
+        lists: what `PATTERN` matched -> path.
+        fold: 0 to 4.
+        centre: "bern" or "strasbourg".
 
     Raises:
-      BuildError: a list without videos, or a video in two lists of the fold.
+        BuildError: a list without videos, or a video in two lists of the fold.
     """
     folder = f"{centre}/labels_by70_splits/labels"
     names = {

@@ -146,9 +146,7 @@ def _robotic(c: Canvas) -> None:
 
 
 def _endoscopy(c: Canvas) -> tuple[float, float]:
-    """A gut seen from inside: haustral folds around a dark lumen, fine vessels, a polyp at the
-    site.
-    """
+    """A gut seen from inside: haustral folds around a dark lumen, fine vessels, a polyp."""
     turn = c.rng.uniform(0, 2 * np.pi)
     lumen = (0.40 * np.cos(turn), 0.40 * np.sin(turn))
     dx, dy = c.x - lumen[0], c.y - lumen[1]
@@ -179,9 +177,7 @@ def _endoscopy(c: Canvas) -> tuple[float, float]:
 
 
 def _cataract(c: Canvas) -> None:
-    """An eye under the microscope: drape, lids, sclera with vessels, limbus, fibres of the iris,
-    dilated pupil.
-    """
+    """An eye under the microscope: drape, lids, sclera, vessels, limbus, iris, dilated pupil."""
     radius, angle = np.sqrt(c.x * c.x + c.y * c.y) + 1e-4, np.arctan2(c.y, c.x)
     c.rgb[:] = c.colour(232, 214, 204)
     c.mottle(0.03, 10)
@@ -226,8 +222,9 @@ def _cataract(c: Canvas) -> None:
 
 
 def _veil(c: Canvas, domain: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What hides the site before the exposure, and the order in which it goes (0 first, 1 last,
-    2 never there).
+    """The veil over the site before the exposure, and the order in which its parts go.
+
+    The order runs from 0 (first) to 1 (last); 2 stands for a part that was never there.
     """
     cells = {"laparoscopy": 20, "robotic": 24, "endoscopy": 30, "cataract": 34}[domain]
     dome, tone = cellular(c.rng, c.size, cells)

@@ -1,6 +1,4 @@
-"""The camera: where it looks, how it shakes and breathes, and what its optics and electronics do
-to the picture.
-"""
+"""The camera: where it looks, how it shakes and breathes, and its optics and electronics."""
 
 import cv2
 import numpy as np
@@ -89,9 +87,7 @@ class Camera:
 
 
 class Sensor:
-    """Aperture, light fall-off, focus, exposure, white balance and noise of one video of one
-    patient.
-    """
+    """Aperture, light fall-off, focus, exposure, white balance and noise of one video."""
 
     def __init__(
         self,
@@ -148,9 +144,7 @@ class Sensor:
     def develop(
         self, image: np.ndarray, t: float, speed: np.ndarray, auto: float = AUTO_EXPOSURE
     ) -> np.ndarray:
-        """Linear picture float32 [H, W, 3] (changed in place) -> uint8 RGB as the recorder gets
-        it.
-        """
+        """Linear picture float32 [H, W, 3] (changed in place) -> uint8 RGB as recorded."""
         soften = self._blur * (0.7 + 1.6 * max(0.0, self._focus.at(t) - 0.75))
         if soften > 0.3:
             image = cv2.GaussianBlur(image, (0, 0), soften)
@@ -177,9 +171,7 @@ class Sensor:
 
 
 class OperatingRoom:
-    """What the camera sees outside of the body: drapes, gloves, lamps, out of focus and in quick
-    motion.
-    """
+    """The view outside of the body: drapes, gloves, lamps, out of focus and in quick motion."""
 
     def __init__(self, rng: np.random.Generator, width: int, height: int):
         self._size = (width, height)

@@ -74,9 +74,7 @@ class VideoPlan:
 
 
 def split_of_patients(seed: int, domain: int, patients: int) -> list[str]:
-    """Split per patient of one domain: a fifth each, at least two, to val and test, the rest to
-    train.
-    """
+    """Split per patient of a domain: a fifth each (at least two) val and test, the rest train."""
     if patients < 6:
         raise ConfigError(
             f"{DOMAINS[domain]} has {patients} patients; two per split need at least 6"
@@ -91,7 +89,7 @@ def split_of_patients(seed: int, domain: int, patients: int) -> list[str]:
 
 
 def _deal(rng: np.random.Generator, values: tuple, n: int) -> list:
-    """n values from shuffled copies of the deck, so that even a rare domain meets most of them."""
+    """Deals n values from shuffled copies of the deck, so that a rare domain meets most of them."""
     dealt = []
     while len(dealt) < n:
         dealt += [values[k] for k in rng.permutation(len(values))]

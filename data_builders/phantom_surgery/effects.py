@@ -1,6 +1,4 @@
-"""What surgery leaves on the tissue (veil, wound, stitches, burns) and what lies over it (blood,
-smoke, water, sparks).
-"""
+"""Marks of surgery on the tissue (veil, wound, stitches, burns) and blood, smoke, water, sparks."""
 
 import cv2
 import numpy as np
@@ -12,9 +10,7 @@ from data_builders.phantom_surgery.script import Script
 
 
 class TissueState:
-    """Paints the lasting marks on a copy of the tissue; `at(t)` is a pure function of t, cached
-    per step.
-    """
+    """Paints the lasting marks on a copy of the tissue; `at(t)` depends on t alone."""
 
     def __init__(self, tissue: Tissue, script: Script, rng: np.random.Generator):
         self._tissue, self._script = tissue, script

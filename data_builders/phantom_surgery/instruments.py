@@ -29,9 +29,7 @@ _TIP_LENGTH = {
 
 @dataclasses.dataclass(frozen=True)
 class Finish:
-    """How the tools of one patient look: colours RGB 0..255 per shade, width of the shaft,
-    whether they have a wrist.
-    """
+    """The look of one patient's tools: colours RGB 0..255 per shade, shaft width, wrist or not."""
 
     colours: dict[str, tuple[float, float, float]]
     width: float  # short sides
@@ -40,9 +38,7 @@ class Finish:
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-    """One instrument at one time, in the picture: positions in short sides from the picture's
-    centre.
-    """
+    """One instrument at one time; positions are in short sides from the picture's centre."""
 
     tool: str
     tip: tuple[float, float]
@@ -99,9 +95,7 @@ def _arc(
 
 
 def _jaws(outline: np.ndarray, shade: str, pivot: float, angle: float) -> list[Part]:
-    """A pair of jaws: the outline (for the lower jaw, y > 0) and its mirror image, opened about
-    (pivot, 0).
-    """
+    """A pair of jaws: the outline (lower jaw, y > 0) and its mirror image, opened at (pivot, 0)."""
     lower = _turn(outline, angle, (pivot, 0.0))
     upper = lower * np.array([1.0, -1.0], np.float32)
     return [(upper, "metal"), (lower, shade)]

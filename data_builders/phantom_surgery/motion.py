@@ -37,9 +37,7 @@ _PORT_OF_TOOL = {
 
 @dataclasses.dataclass(frozen=True)
 class Touch:
-    """What a tool does to the tissue now: `pull` moves it (canvas units); sparks and jet start
-    at the tip.
-    """
+    """A tool's present effect on the tissue: `pull` in canvas units; sparks and jet at the tip."""
 
     tool: str
     point: np.ndarray

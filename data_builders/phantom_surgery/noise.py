@@ -7,9 +7,7 @@ import numpy as np
 def fractal(
     rng: np.random.Generator, size: int, cells: float, octaves: int = 4, gain: float = 0.5
 ) -> np.ndarray:
-    """Smooth noise, float32 [size, size], mean 0 and standard deviation 1; `cells` bumps across
-    at the first octave.
-    """
+    """Smooth noise, float32 [size, size], mean 0, deviation 1; first octave of `cells` bumps."""
     total = np.zeros((size, size), np.float32)
     for k in range(octaves):
         n = min(size, max(3, round(cells * 2**k) + 2))
@@ -19,9 +17,7 @@ def fractal(
 
 
 def cellular(rng: np.random.Generator, size: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lobules: (dome height in 0..1, random tone in 0..1 per cell), float32 [size, size], about
-    cells**2 cells.
-    """
+    """About cells**2 lobules: dome height and random tone, both 0..1, float32 [size, size]."""
     grid = np.full((size, size), 255, np.uint8)
     step = size / cells
     for y in range(cells):
@@ -37,9 +33,7 @@ def cellular(rng: np.random.Generator, size: int, cells: int) -> tuple[np.ndarra
 
 
 class Wander:
-    """A smooth random function of time, sum of sines: `at(t) -> float`, about unit amplitude;
-    pure in (seed, t).
-    """
+    """A smooth random function of time, a sum of sines of about unit amplitude, set by the seed."""
 
     def __init__(self, rng: np.random.Generator, slowest: float, fastest: float, n: int = 4):
         """Periods are between `fastest` and `slowest` seconds."""

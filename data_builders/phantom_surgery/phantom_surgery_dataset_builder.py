@@ -1,5 +1,6 @@
-"""Phantom surgery: a seeded procedural corpus of surgical video, drawn when it is built (no
-download, no patients).
+"""Phantom surgery: a seeded procedural corpus of surgical video, drawn when it is built.
+
+It needs no download and shows no patients.
 """
 
 import dataclasses

@@ -46,9 +46,7 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """Labels of the rendered frames: times float64 [N] in seconds, tracks name -> int64 [N] (-1:
-    cannot be seen).
-    """
+    """Labels of rendered frames: times float64 [N] (s), tracks name -> int64 [N], -1 if unseen."""
 
     times: np.ndarray
     tracks: dict[str, np.ndarray]
@@ -82,9 +80,7 @@ class Scene:
         self._visible = float(self._open.sum())
 
     def frame(self, t: float, hidden: frozenset[str] = frozenset()) -> Frame:
-        """Draws the picture at t seconds; instruments in `hidden` are left out (what they do to
-        the tissue stays).
-        """
+        """Draws the picture at t seconds without instruments in `hidden`; their effects stay."""
         flicker = np.random.default_rng([self.plan.video_seed, round(t * 1000)])
         if bool(inside(self.script.out_of_body, np.array([t]))[0]):
             image = self.sensor.develop(self.room.view(t), t, np.zeros(2), auto=0.6)

@@ -1,4 +1,4 @@
-"""What happens in a phantom video: semi-Markov phases, actions within them, tools and their marks.
+"""The course of a phantom video: semi-Markov phases, actions within them, tools and their marks.
 
 Everything here is plain numbers: no pixel is drawn. All domains share one vocabulary, so that one
 probe task covers the whole corpus. Times are seconds from the start of the video; positions along
@@ -67,9 +67,7 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Use:
-    """One instrument during one action: mode is "work", "hold" or "park"; `seed` varies its
-    path.
-    """
+    """One instrument during one action: "work", "hold" or "park"; `seed` varies its path."""
 
     start: float
     stop: float
@@ -81,9 +79,7 @@ class Use:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """Something that stays on the tissue from `time` on, at fraction `along` of the wound line
-    (offset to its side).
-    """
+    """A mark that stays on the tissue from `time` on: `along` the wound line, `aside` of it."""
 
     time: float
     along: float
@@ -187,9 +183,7 @@ def _phases(rng: np.random.Generator, duration: float) -> tuple[Interval, ...]:
 
 
 def _actions(rng: np.random.Generator, phase: Interval) -> list[Interval]:
-    """Jump chain with gamma durations; what is left at the end (shorter than an action) goes to
-    the last one.
-    """
+    """Jump chain with gamma durations; a rest shorter than an action goes to the last one."""
     weights = ACTION_WEIGHTS[PHASES[phase.label]]
     names = list(weights)
     found, now, last = [], phase.start, None
@@ -223,9 +217,7 @@ def _uses(rng: np.random.Generator, phase: str, action: Interval) -> list[Use]:
 
 
 def _out_of_body(rng: np.random.Generator, duration: float) -> tuple[tuple[float, float], ...]:
-    """Lens cleaning: on average one stretch of 2.5 to 5 s every 90 s, never in the first or last
-    4 s.
-    """
+    """Lens cleaning: about one stretch of 2.5 to 5 s per 90 s, never in the first or last 4 s."""
     spans, n = [], rng.poisson(duration / 90.0)
     for start in np.sort(rng.uniform(4.0, max(4.1, duration - 9.0), n)):
         stop = start + rng.uniform(2.5, 5.0)
@@ -235,9 +227,7 @@ def _out_of_body(rng: np.random.Generator, duration: float) -> tuple[tuple[float
 
 
 def _progress(actions, name: str | None, spans: list[tuple[float, float]]) -> np.ndarray:
-    """Knots of a fraction that grows from 0 to 1 while `name` (any action if None) is done
-    within the spans.
-    """
+    """Knots of a fraction that grows from 0 to 1 while `name` (None: any action) is done."""
     parts = [
         (a.start, a.stop)
         for a in actions
@@ -281,9 +271,7 @@ def _chars(rng: np.random.Generator, actions) -> tuple[Mark, ...]:
 
 
 def _bleeds(rng: np.random.Generator, phases) -> tuple[Mark, ...]:
-    """Two or three sources open shortly before haemostasis and are dry by its end; rare small
-    ones elsewhere.
-    """
+    """Two or three sources open before haemostasis, dry by its end; rare small ones elsewhere."""
     marks = []
     for start, stop in _spans(phases, "haemostasis"):
         for k in range(int(rng.integers(2, 4))):

@@ -21,7 +21,8 @@ class SurgeNetConfig(VideoConfig):
     """How the pictures are named, which is not known here.
 
     Attributes:
-      pattern: regular expression for the relative path of a picture, with groups `video`, `frame`.
+        pattern: regular expression for the relative path of a picture, with groups `video`,
+            `frame`.
     """
 
     pattern: str | None = None

@@ -30,14 +30,14 @@ def fit(
     where they do not, or it says nothing, the video is decoded.
 
     Args:
-      videos: id -> its rows and files, for videos with labels in time.
-      trim: cut labels at the end of their video instead of refusing them.
+        videos: id -> its rows and files, for videos with labels in time.
+        trim: cut labels at the end of their video instead of refusing them.
 
     Returns:
-      Sentences for the build's summary.
+        Sentences for the build's summary.
 
     Raises:
-      BuildError: names the videos, rows and both lengths.
+        BuildError: names the videos, rows and both lengths.
     """
     names = list(videos)
     lengths = dict(zip(names, measure([videos[name][1] for name in names]), strict=True))

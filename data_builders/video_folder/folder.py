@@ -41,11 +41,11 @@ _NAMED = frozenset(("dicomdir", "thumbs.db", "desktop.ini", "license", "readme",
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a tree of folders holds.
+    """The videos of a tree of folders.
 
     Attributes:
-      videos: paths of video files, DICOM files and folders of pictures, sorted.
-      dicom: those that are DICOM files.
+        videos: paths of video files, DICOM files and folders of pictures, sorted.
+        dicom: those that are DICOM files.
     """
 
     videos: list[Path]
@@ -64,12 +64,12 @@ def find_videos(root: Path, skip, picture_fps: float | None = None) -> Found:
     put the same video into two splits.
 
     Args:
-      root: the folder.
-      skip: called with (path, reason) for each file or folder of pictures passed over.
-      picture_fps: pictures per second of the folders of pictures, or None.
+        root: the folder.
+        skip: called with (path, reason) for each file or folder of pictures passed over.
+        picture_fps: pictures per second of the folders of pictures, or None.
 
     Raises:
-      BuildError: no such folder, or no video in it.
+        BuildError: no such folder, or no video in it.
     """
     if not root.is_dir():
         raise BuildError(
@@ -183,14 +183,14 @@ def one_case_per_patient(
     is no part of what is returned.
 
     Args:
-      cases: file -> its case so far.
-      named: those whose case the user named; they keep it.
-      dicom: those that are DICOM files.
-      patient_of: the patient of one of these, or None.
+        cases: file -> its case so far.
+        named: those whose case the user named; they keep it.
+        dicom: those that are DICOM files.
+        patient_of: the patient of one of these, or None.
 
     Returns:
-      The cases; how many DICOM files were joined to another's case; and how many stand apart from
-      another file of their patient because the user named their case.
+        The cases; how many DICOM files were joined to another's case; and how many stand apart from
+        another file of their patient because the user named their case.
     """
     first: dict[str, str] = {}  # patient -> case
     merged: dict[str, str] = {}
@@ -226,7 +226,7 @@ def check_stems(videos: Sequence[FolderVideo], join: str | None) -> None:
     that of the operation, unless `join` says that files are no parts.
 
     Raises:
-      BuildError: names two such files.
+        BuildError: names two such files.
     """
     first: dict[str, Path] = {}
     for video in videos:
@@ -256,7 +256,7 @@ def case_of(relative: Path, rule: str) -> str:
     the whole match, is the case.
 
     Raises:
-      BuildError: the rule gives no case for this file.
+        BuildError: the rule gives no case for this file.
     """
     if rule == "stem":
         return safe_text(stem_of(relative))

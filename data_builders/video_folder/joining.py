@@ -24,10 +24,10 @@ class FolderVideo:
     """A video of the folder: one file, or several that are joined.
 
     Attributes:
-      name: its id: the path of its file in the folder, or the operation's name when joined.
-      files: paths relative to the folder, in order.
-      operation: what its name says it is a part of, or None.
-      by_folder: whether its folder alone says so.
+        name: its id: the path of its file in the folder, or the operation's name when joined.
+        files: paths relative to the folder, in order.
+        operation: what its name says it is a part of, or None.
+        by_folder: whether its folder alone says so.
     """
 
     name: str
@@ -40,11 +40,11 @@ def arrange(videos: Sequence[Path], join: str | None) -> list[FolderVideo]:
     """The videos of a folder, with parts of one operation joined where `join` is "parts".
 
     Args:
-      videos: paths relative to the folder.
-      join: one of JOIN, or None.
+        videos: paths relative to the folder.
+        join: one of JOIN, or None.
 
     Raises:
-      BuildError: a part is missing, or two files are the same part.
+        BuildError: a part is missing, or two files are the same part.
     """
     groups, part_of = find_parts(videos), {}
     for parts in groups.values():
@@ -98,12 +98,12 @@ def check_torn(
     """Refuses splits that may tear an operation apart.
 
     Args:
-      videos: those whose case is told by nothing but the file's name.
-      case_of: the case of each.
-      split_of: the split of each where a table assigns them, or None where cases are dealt.
+        videos: those whose case is told by nothing but the file's name.
+        case_of: the case of each.
+        split_of: the split of each where a table assigns them, or None where cases are dealt.
 
     Raises:
-      BuildError: names two files and the options that say what they are.
+        BuildError: names two files and the options that say what they are.
     """
     splits = [None] * len(videos) if split_of is None else split_of
     seen: dict[str, list[tuple[FolderVideo, str, str | None]]] = {}

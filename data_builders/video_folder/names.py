@@ -73,7 +73,7 @@ class Names:
         """Makes sure that all names of a file are known.
 
         Raises:
-          BadInput: names the first that is not, with the nearest that is.
+            BadInput: names the first that is not, with the nearest that is.
         """
         unknown: dict[str, int] = {}
         rows: set[int] = set()
@@ -103,7 +103,7 @@ class Names:
         """Refuses times of a file that is only a part of a joined operation.
 
         Raises:
-          BadInput: whose clock the times count on is not known.
+            BadInput: whose clock the times count on is not known.
         """
         operation = self._parts.get(_same(name.replace("\\", "/")).removeprefix("./"))
         if operation is not None and self._sizes[operation] > 1:

@@ -22,27 +22,29 @@ class VideoFolderConfig(VideoConfig):
     """How a folder of videos is understood.
 
     Attributes:
-      dataset_name: name of the data set and of its folder, so that several can stand side by side.
-      labels: file of cases, splits, domains and labels, a folder of such files, or None.
-      label_columns: columns that are labels; None takes those that clearly are.
-      time_unit: unit of time columns whose names give none: "s", "ms", "min" or "frames"; None is
-        seconds.
-      first_frame: number of a video's first frame in tables, 0 or 1.
-      fold_classes: whether class names that differ only in case, spaces, `_` and `-` are one class.
-      presence: label columns whose classes become tracks of their own, absent or present.
-      trim_labels: whether labels beyond their video are cut at its end; else they are an error.
-      class_from: "subfolder" for a per-video label "class" from the first subfolder, or None.
-      case_from: "stem", "folder", or a regular expression over the relative path.
-      join: what files are that look like parts of one operation: "none", "cases" or "parts" (see
-        `joining`); None refuses splits that may tear an operation apart.
-      domain: domain of all videos whose CSV row names none, or None.
-      split: fractions of train, val and test dealt by case; (1.0, 0.0, 0.0) puts all into train.
-        None: the CSV's split column, or else (0.8, 0.1, 0.1).
-      seed: of that dealing.
-      pseudonyms: file with a secret key (made where there is none), to store keyed hashes in place
-        of the names of files and cases; None stores the names.
-      blank: boxes (left, top, right, bottom as fractions of the native picture, before borders are
-        cut off) that are stored black.
+        dataset_name: name of the data set and of its folder, so that several can stand side by
+            side.
+        labels: file of cases, splits, domains and labels, a folder of such files, or None.
+        label_columns: columns that are labels; None takes those that clearly are.
+        time_unit: unit of time columns whose names give none: "s", "ms", "min" or "frames"; None is
+            seconds.
+        first_frame: number of a video's first frame in tables, 0 or 1.
+        fold_classes: whether class names that differ only in case, spaces, `_` and `-` are one
+            class.
+        presence: label columns whose classes become tracks of their own, absent or present.
+        trim_labels: whether labels beyond their video are cut at its end; else they are an error.
+        class_from: "subfolder" for a per-video label "class" from the first subfolder, or None.
+        case_from: "stem", "folder", or a regular expression over the relative path.
+        join: what files are that look like parts of one operation: "none", "cases" or "parts" (see
+            `joining`); None refuses splits that may tear an operation apart.
+        domain: domain of all videos whose CSV row names none, or None.
+        split: fractions of train, val and test dealt by case; (1.0, 0.0, 0.0) puts all into train.
+            None: the CSV's split column, or else (0.8, 0.1, 0.1).
+        seed: of that dealing.
+        pseudonyms: file with a secret key (made where there is none), to store keyed hashes in
+            place of the names of files and cases; None stores the names.
+        blank: boxes (left, top, right, bottom as fractions of the native picture, before borders
+            are cut off) that are stored black.
     """
 
     dataset_name: str = NAME
@@ -126,7 +128,7 @@ def config_from_arguments(args) -> VideoFolderConfig:
     """The configuration that a command line asks for.
 
     Raises:
-      BuildError: an option is none; names it and the remedy.
+        BuildError: an option is none; names it and the remedy.
     """
     if args.config is not None:
         raise BuildError("video_folder has no configurations; its options make one (see --help).")

@@ -59,14 +59,14 @@ class Part:
     """A file that may be a part of an operation.
 
     Attributes:
-      path: relative to the folder of videos.
-      operation: what the parts have in common: a path without ending.
-      order: sorts the parts; the last number counts up by one from part to part where `counted`.
-      channel: of several cameras that film at the same time, or "".
-      total: how many parts there are, where the name says so.
-      counted: whether a number left out is a part that is missing (not so for times of day).
-      from_one: whether the first part is number 1 or 0 (not so for a camera's own count).
-      by_folder: whether the operation is told by the folder alone.
+        path: relative to the folder of videos.
+        operation: what the parts have in common: a path without ending.
+        order: sorts the parts; the last number counts up by one from part to part where `counted`.
+        channel: of several cameras that film at the same time, or "".
+        total: how many parts there are, where the name says so.
+        counted: whether a number left out is a part that is missing (not so for times of day).
+        from_one: whether the first part is number 1 or 0 (not so for a camera's own count).
+        by_folder: whether the operation is told by the folder alone.
     """
 
     path: Path
@@ -91,7 +91,7 @@ def find_parts(videos: Sequence[Path]) -> dict[str, list[Part]]:
     """Operation -> its files in order: all whose names have the number of a part.
 
     Args:
-      videos: paths relative to the folder of videos.
+        videos: paths relative to the folder of videos.
     """
     folders = {path.parent for path in videos}
     groups: dict[str, list[Part]] = {}
@@ -115,7 +115,7 @@ def _by_letter(part: Part) -> bool:
 
 
 def _part(path: Path, alone: bool) -> Part | None:
-    """What a name says by itself; `alone` when all videos lie in one folder."""
+    """The part that a name tells by itself; `alone` when all videos lie in one folder."""
     if _UID.fullmatch(path.name) or _UID.fullmatch(path.stem):
         return None
     stem, channel = unicodedata.normalize("NFC", path.stem), ""
@@ -222,8 +222,10 @@ def _add_first(videos: Sequence[Path], groups: dict[str, list[Part]]) -> None:
 
 
 def missing(parts: Sequence[Part]) -> list[int]:
-    """Numbers of parts that are not there, between 1 (or the first, where that is 0) and the last
-    one that is known of; of each channel's parts by themselves."""
+    """Numbers of parts that are missing up to the last one known of, of each channel by itself.
+
+    They begin at 1, or at the first part, where that is 0.
+    """
     lacking: set[int] = set()
     for channel in {part.channel for part in parts}:
         own = [part for part in parts if part.channel == channel and part.counted]

@@ -1,4 +1,4 @@
-"""What names and pictures give away: keyed pseudonyms for files and cases, and blanked parts."""
+"""Keyed pseudonyms for files and cases, and blanked parts, for what would give patients away."""
 
 import hashlib
 import hmac
@@ -19,7 +19,7 @@ def read_key(path: Path) -> bytes:
     A hash without a secret could be undone by hashing every likely name.
 
     Raises:
-      BuildError: it cannot be read or written, or is too short to be a secret.
+        BuildError: it cannot be read or written, or is too short to be a secret.
     """
     try:
         if not path.exists():
@@ -48,7 +48,7 @@ def read_boxes(text: str | None) -> tuple[tuple[float, float, float, float], ...
     """Boxes of "left,top,right,bottom;...", fractions of width and height.
 
     Raises:
-      BuildError: not of this form, or empty.
+        BuildError: not of this form, or empty.
     """
     boxes = []
     for part in filter(None, (text or "").split(";")):

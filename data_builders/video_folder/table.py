@@ -26,14 +26,14 @@ SPLITS = {
 
 @dataclasses.dataclass
 class VideoRows:
-    """What the files of labels say of one video.
+    """The rows of the files of labels on one video.
 
     Attributes:
-      case_id, split, domain: or None.
-      labels: column -> class name, of rows without times.
-      intervals: column -> spans in order, of rows with times.
-      clocks: column -> clock of its spans.
-      files: column -> the file that its spans stand in.
+        case_id, split, domain: or None.
+        labels: column -> class name, of rows without times.
+        intervals: column -> spans in order, of rows with times.
+        clocks: column -> clock of its spans.
+        files: column -> the file that its spans stand in.
     """
 
     case_id: str | None = None
@@ -47,14 +47,14 @@ class VideoRows:
 
 @dataclasses.dataclass
 class Table:
-    """What was read.
+    """The contents of all files of labels.
 
     Attributes:
-      videos: id of a video -> its rows.
-      video_labels, tracks: label column -> class names (sorted; numbers by value), for columns used
-        in rows without and with times.
-      has_split: whether the files assign splits.
-      notes: sentences for the build's summary.
+        videos: id of a video -> its rows.
+        video_labels, tracks: label column -> class names (sorted; numbers by value), for columns
+            used in rows without and with times.
+        has_split: whether the files assign splits.
+        notes: sentences for the build's summary.
     """
 
     videos: dict[str, VideoRows]
@@ -73,13 +73,13 @@ def read_table(
     """Reads a file of labels, or a folder of them.
 
     Args:
-      path: a table or an export of a labelling program (see `label_files`), or a folder of them.
-      videos: ids of the videos there are: relative paths with forward slashes, or operations.
-      options: how tables are read.
-      parts: relative path of a file -> the operation that it was joined into.
+        path: a table or an export of a labelling program (see `label_files`), or a folder of them.
+        videos: ids of the videos there are: relative paths with forward slashes, or operations.
+        options: how tables are read.
+        parts: relative path of a file -> the operation that it was joined into.
 
     Raises:
-      BuildError: names the file, the line and what is wrong with it.
+        BuildError: names the file, the line and what is wrong with it.
     """
     reader = _Reader(Names(videos, parts or {}), options or TableOptions())
     try:

@@ -52,7 +52,7 @@ def pretraining_on_test(
     has told apart (the audit's near-duplicates do that).
 
     Raises:
-      BuildError: a record cannot be read.
+        BuildError: a record cannot be read.
     """
     out = []
     for used, split in pretraining:
@@ -68,7 +68,7 @@ def pretraining_on_test(
 
 
 def _by_patients(name: str, used: Audited, split: str, data: Audited) -> list[Finding]:
-    """What is known of the patients of two sources."""
+    """The findings of the patients that two sources are known to share."""
     all_mine, all_theirs = _patients(used), _patients(data)
     mine = {key for key, where in all_mine.items() if split in where}
     theirs = {key for key, where in all_theirs.items() if "test" in where}
@@ -101,7 +101,7 @@ def _told_apart(known: tuple[str, bool], first: Collection[str], second: Collect
 def _by_recordings(
     name: str, used: Audited, split: str, data: Audited, found: Sequence[Finding]
 ) -> list[Finding]:
-    """What file names, case names and pictures tell, beyond what was `found`."""
+    """The findings of file names, case names and pictures, beyond what was `found`."""
     known = {case for finding in found if finding.sure for case in finding.cases}
     tests = [clip for clip in data.splits.get("test", ()) if clip.case not in known]
     if data.splits.get("test") and not tests:

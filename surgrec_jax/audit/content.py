@@ -24,15 +24,15 @@ _BLOCK = 4096  # pictures that they are compared with together
 
 @dataclasses.dataclass
 class Content:
-    """What comparing pictures says of the videos of a test split.
+    """The videos of a test split that were compared, by pictures, with another data set.
 
     Attributes:
-      seen: video id -> case id of those that stand in the other data set.
-      alike: the same of those that look like one there, and show too few different pictures to be
-        known for sure.
-      blank: the same of those that show nothing that could be compared.
-      compared: how many videos of the other data set they were compared with; what shows nothing
-        there can have been nobody's recording.
+        seen: video id -> case id of those that stand in the other data set.
+        alike: the same of those that look like one there, and show too few different pictures to be
+            known for sure.
+        blank: the same of those that show nothing that could be compared.
+        compared: how many videos of the other data set they were compared with; what shows nothing
+            there can have been nobody's recording.
     """
 
     seen: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -67,8 +67,8 @@ class _Pictures:
     """All pictures of some videos, or their keys, in one table.
 
     Attributes:
-      videos: the videos. of: int [N], the place in `videos` of each picture.
-      times, gradients, colours: of the pictures.
+        videos: the videos. of: int [N], the place in `videos` of each picture.
+        times, gradients, colours: of the pictures.
     """
 
     def __init__(self, videos: Sequence[DescribedVideo], keys: bool = False):
@@ -85,8 +85,7 @@ class _Pictures:
 
 
 def _found(keys: _Pictures, among: _Pictures) -> Iterator[tuple[int, int, bool]]:
-    """Pairs of a video whose keys are found in another one: places of both, and whether it is sure
-    that they are one recording."""
+    """The places of pairs of videos that share keys, and whether they are surely one recording."""
     key, place = _alike(keys, among)
     if not len(key):
         return
@@ -111,8 +110,9 @@ def _in_a_row(
     """How many keys of a video are found in the other at one distance in time; 0 where too few.
 
     Args:
-      video, other: the two.
-      key: int [N], names of keys found. apart: [N], seconds from a key to where it was found.
+        video, other: the two.
+        key: int [N], names of keys found.
+        apart: [N], seconds from a key to where it was found.
     """
     wanted, most = video.times[video.keys], 0
     for start in np.unique(np.floor(apart / SAME_TIME)) * SAME_TIME:

@@ -28,11 +28,11 @@ class DescribedVideo:
     """The described pictures of a stored video, those that show something.
 
     Attributes:
-      video_id, case_id: as stored.
-      times: float64 [N], seconds.
-      gradients: int8 [N, 2 * GRID * GRID], 127 for a full gradient.
-      colours: uint8 [N, 3 * COLOURS * COLOURS].
-      keys: int [K], places of at most `KEYS` pictures no two of which are alike.
+        video_id, case_id: as stored.
+        times: float64 [N], seconds.
+        gradients: int8 [N, 2 * GRID * GRID], 127 for a full gradient.
+        colours: uint8 [N, 3 * COLOURS * COLOURS].
+        keys: int [K], places of at most `KEYS` pictures no two of which are alike.
     """
 
     video_id: str
@@ -66,7 +66,7 @@ def described_videos(prepared: Prepared, splits: Collection[str]) -> Iterator[De
     """The videos of some splits, one after the other; memory is bounded by one video.
 
     Raises:
-      BuildError: a record cannot be read.
+        BuildError: a record cannot be read.
     """
     last: dict[tuple[str, str], int] = {}
 

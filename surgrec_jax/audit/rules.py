@@ -43,9 +43,12 @@ class Finding:
     """A broken rule.
 
     Attributes:
-      rule: its name. name: the data set. text: a sentence. count: the number it is about.
-      cases: the cases that it is about, where they can be named.
-      sure: False where it only may be so.
+        rule: its name.
+        name: the data set.
+        text: a sentence.
+        count: the number it is about.
+        cases: the cases that it is about, where they can be named.
+        sure: False where it only may be so.
     """
 
     rule: str

@@ -234,8 +234,11 @@ def _add_predictor(plan: Plan, shapes: Mapping[str, Shape], options: ImportOptio
 
 
 def predictor_heads(version: str, encoder: ViTConfig, width: int) -> int | None:
-    """Attention heads of a predictor, which a file does not say: V-JEPA 1 gives it the encoder's,
-    all public ones of 2 are 384 wide and have 12. None for another width in 2."""
+    """The number of attention heads of a predictor, which a file does not say.
+
+    V-JEPA 1 gives it the encoder's; all public ones of 2 are 384 wide and have 12. None for another
+    width in 2.
+    """
     return encoder.heads if version == "vjepa1" else {384: 12}.get(width)
 
 

@@ -1,5 +1,4 @@
-"""A cheap probe for use during training: kNN and ridge on a small labelled set that is decoded
-once.
+"""A cheap probe for use during training: kNN and ridge on a small set that is decoded once.
 
 Hyper-parameters are fixed, so the validation clips only measure. Use it to watch a run and to keep
 the best checkpoint; for numbers to report use `python -m surgrec_jax.probe`, which has held-out
@@ -22,8 +21,13 @@ L2 = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class LabelledClips:
-    """Decoded clips: video uint8 [M, T, H, W, 3], labels track -> int [M] (-1 = unlabelled),
-    case_id text [M]."""
+    """Decoded clips with labels.
+
+    Attributes:
+        video: uint8 [M, T, H, W, 3].
+        labels: track -> int [M], -1 = unlabelled.
+        case_id: text [M].
+    """
 
     video: np.ndarray
     labels: dict[str, np.ndarray]
@@ -33,8 +37,10 @@ class LabelledClips:
     def collect(
         cls, batches: Iterable[Mapping], tracks: Sequence[str], frame: str = "centre"
     ) -> "LabelledClips":
-        """Keeps all clips of the batches (dicts as in features.extract) that have a label in at
-        least one of `tracks`, at their "centre" or "last" frame."""
+        """Keeps the clips that have a label in at least one of `tracks`.
+
+        Batches are dicts as in `features.extract`; labels are of the "centre" or "last" frame.
+        """
         video, cases = [], []
         labels: dict[str, list] = {track: [] for track in tracks}
         for batch in batches:
@@ -73,13 +79,14 @@ class OnlineProbe:
     """Scores features of a fixed labelled set; the same features give the same scores.
 
     Args:
-      source: name used in the metric keys.
-      train, validation: labelled clips of disjoint cases.
-      num_classes: track -> number of classes.
-      batch_size: of the calls to the encoder; the last batch is padded to it.
+        source: name used in the metric keys.
+        train, validation: labelled clips of disjoint cases.
+        num_classes: track -> number of classes.
+        batch_size: of the calls to the encoder; the last batch is padded to it.
 
     Raises:
-      ValueError: train and validation share cases, or a track has fewer than two classes in either.
+        ValueError: train and validation share cases, or a track has fewer than two classes in
+            either.
     """
 
     def __init__(
@@ -112,10 +119,10 @@ class OnlineProbe:
         """Balanced accuracy on the validation clips.
 
         Args:
-          features: video uint8 [B, T, H, W, 3] -> float [B, D].
+            features: video uint8 [B, T, H, W, 3] -> float [B, D].
 
         Returns:
-          {"probe/<source>/<track>/knn": float, "probe/<source>/<track>/linear": float, ...}
+            {"probe/<source>/<track>/knn": float, "probe/<source>/<track>/linear": float, ...}
         """
         train, validation = (
             encode_batches(features, self.train.video, self.batch_size),
@@ -141,11 +148,11 @@ class OnlineScore:
     """Scores a classifier in training on a fixed set of validation clips.
 
     Args:
-      source: name used in the metric key.
-      validation: labelled clips.
-      tracks: one track, or several binary ones (multi-label).
-      num_classes: columns of the probabilities.
-      batch_size: of the calls; the last batch is padded to it.
+        source: name used in the metric key.
+        validation: labelled clips.
+        tracks: one track, or several binary ones (multi-label).
+        num_classes: columns of the probabilities.
+        batch_size: of the calls; the last batch is padded to it.
     """
 
     def __init__(

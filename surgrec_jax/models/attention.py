@@ -140,7 +140,7 @@ def einsum_attention(q: jax.Array, k: jax.Array, v: jax.Array, times: Times) -> 
 def cudnn_attention(
     q: jax.Array, k: jax.Array, v: jax.Array, times: Times, implementation: str = "cudnn"
 ) -> jax.Array:
-    """cuDNN's fused kernel: bf16 or fp16, head size a multiple of 8 up to 128, even lengths.
+    """The fused kernel of cuDNN: bf16 or fp16, head size a multiple of 8 up to 128, even lengths.
 
     Causal attention gives it a mask, and lengths that are odd one more token, which none reads.
 

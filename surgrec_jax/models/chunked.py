@@ -128,5 +128,5 @@ def _masked(scores: jax.Array, q_times: jax.Array | None, times) -> jax.Array:
 
 
 def _scores(q: jax.Array, k: jax.Array) -> jax.Array:
-    """q k^T [Nq, Nk] in float32."""
+    """The products q k^T [Nq, Nk] in float32."""
     return jnp.matmul(q, k.T, preferred_element_type=jnp.float32)

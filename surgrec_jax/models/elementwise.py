@@ -1,4 +1,4 @@
-"""What surrounds the matrix products: LayerNorm, GELU and bias, float32 inside.
+"""The operations around the matrix products: LayerNorm, GELU and bias, float32 inside.
 
 Their backward passes are written out: differentiated as they stand, they read and write whole
 activations more often than they need to (docs/performance.md, "On a GPU").
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """x [..., D] + bias [D], in the dtype of x; see `spread`."""
+    """The sum of x [..., D] and bias [D], in the dtype of x; see `spread`."""
     return x + spread(bias, x.shape, x.dtype)
 
 
@@ -26,7 +26,7 @@ def spread(parameter: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> ja
 
 @jax.custom_jvp
 def gelu(x: jax.Array) -> jax.Array:
-    """x Phi(x), Phi the normal distribution's cdf (Hendrycks and Gimpel 2016; torch's nn.GELU)."""
+    """GELU, x Phi(x) with Phi the normal cdf (Hendrycks and Gimpel 2016; torch's nn.GELU)."""
     return (x * _cdf(x)).astype(x.dtype)
 
 

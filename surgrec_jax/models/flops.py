@@ -25,8 +25,11 @@ def patch_flops(config: ViTConfig, tokens: int) -> float:
 
 
 def head_flops(head: HeadConfig, width: int, tokens: int) -> float:
-    """Forward pass of a head over a clip's tokens: the blocks of an attentive one, its query's
-    weights and mean per attention head, the mean's values, MLP and linear layer."""
+    """The operations of a head's forward pass over a clip's tokens.
+
+    They are the blocks of an attentive one, its query's weights and mean per attention head, the
+    mean's values, MLP and linear layer.
+    """
     linear = 2 * width * head.classes
     if head.kind == "linear":
         return linear

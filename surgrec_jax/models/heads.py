@@ -48,7 +48,7 @@ class CrossAttention(nnx.Module):
         self.kv = Linear(width, 2 * width, compute, init=init, rngs=rngs)
 
     def __call__(self, query: jax.Array, tokens: jax.Array, norm: LayerNorm) -> jax.Array:
-        """query [D] over norm(tokens) [B, N, D] -> [B, D]."""
+        """Attention of query [D] over norm(tokens) [B, N, D] -> [B, D]."""
         b, _, d = tokens.shape
         size, dtype = d // self.heads, self.compute.dtype
         x = tokens.astype(jnp.float32)

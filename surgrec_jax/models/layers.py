@@ -57,7 +57,7 @@ class Linear(nnx.Linear):
 
 
 def project(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, dtype: Any) -> jax.Array:
-    """x [..., inputs] times kernel [inputs, outputs], plus bias [outputs] if there is one."""
+    """The product x [..., inputs] times kernel [inputs, outputs], plus bias [outputs] if given."""
     shape = (*x.shape[:-1], kernel.shape[1])
     if sharding.platform() == "cpu":
         # As rows: where there are two axes to sum over, XLA transposes the output's gradient for
@@ -203,8 +203,10 @@ def _kept(x: jax.Array, keep: Keep, branch: int) -> jax.Array:
 
 
 def drop_path_scales(keys: jax.Array, depth: int, rate: float) -> jax.Array:
-    """Stochastic depth (Huang et al. 2016): a clip's residual branches are dropped at random, and
-    scaled up where they stay. The probability rises linearly from 0 at the first layer to `rate`.
+    """Stochastic depth (Huang et al. 2016): drops a clip's residual branches at random.
+
+    Branches that stay are scaled up. The probability rises linearly from 0 at the first layer to
+    `rate`.
 
     Args:
         keys: [B] random keys, one per clip.
@@ -252,7 +254,7 @@ class Stack(nnx.Module):
         keep: Keep = None,
         times: Times = None,
     ) -> jax.Array:
-        """x [B, N, D] through all blocks.
+        """Passes x [B, N, D] through all blocks.
 
         Args:
             rope: as given by `Positions.rotary`.

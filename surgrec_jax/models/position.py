@@ -138,7 +138,7 @@ class Positions:
         self.origin = origin
 
     def add(self, x: jax.Array, ids: jax.Array | None) -> jax.Array:
-        """x [B, n, D] plus the table rows of its tokens; x itself for other kinds."""
+        """Adds to x [B, n, D] the table rows of its tokens; other kinds leave x as it is."""
         if not self.kind.startswith("sincos"):
             return x
         origin = tuple(o or g for g, o in zip(self.grid, self.origin or self.grid, strict=True))

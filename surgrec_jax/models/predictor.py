@@ -90,5 +90,5 @@ class JEPAPredictor(nnx.Module):
 
 
 def _split(x: jax.Array, like: Sequence[jax.Array]) -> list[jax.Array]:
-    """x cut along its token axis into parts as long as others'."""
+    """Parts of x, cut along its token axis, as long as others' are."""
     return jnp.split(x, np.cumsum([part.shape[1] for part in like])[:-1], axis=1)

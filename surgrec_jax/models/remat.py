@@ -1,4 +1,4 @@
-"""What a layer keeps of its forward pass for the backward pass, by name."""
+"""The choice, by name, of what a layer keeps of its forward pass for the backward pass."""
 
 from collections.abc import Callable
 

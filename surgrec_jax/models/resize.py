@@ -26,8 +26,7 @@ OFFSET = 0.1
 
 
 def can_extend(encoder: ViTConfig) -> bool:
-    """Whether positions can go on: they cannot where their range is fixed or relative to the
-    frame, or where they are a learned table."""
+    """Whether positions can go on: not with a fixed or relative range, nor as a learned table."""
     return encoder.position_grid is None and encoder.position not in ("learned_2d", "rope_2d")
 
 

@@ -25,7 +25,7 @@ Params = dict[str, Any]
 
 
 class Memory(NamedTuple):
-    """What a stream keeps: a ring of W places, one for each tubelet of the window, n tokens each.
+    """The state of a stream: a ring of W places, one per tubelet of the window, n tokens each.
 
     Attributes:
         keys, values: [depth, B, W n, heads, head_dim]; keys are not turned by positions, which are
@@ -193,8 +193,11 @@ def _push(
 
 
 def _places(count: jax.Array, window: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The place of tubelet `count` in the window, the ring's slot that it takes, and the place of
-    the tubelet that every slot then holds, -1 where there is none: int32 (), (), [window]."""
+    """The places of a window: int32 (), (), [window].
+
+    They are the place of tubelet `count` in the window, the ring's slot that it takes, and the
+    place of the tubelet that every slot then holds, -1 where there is none.
+    """
     slot = count % window
     tubelet = count - (slot - jnp.arange(window)) % window  # held by every slot
     first = jnp.maximum(count - window + 1, 0)

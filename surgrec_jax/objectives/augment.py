@@ -120,8 +120,7 @@ def mix(
 
 
 def _cut_box(key: jax.Array, height: int, width: int, area: jax.Array) -> jax.Array:
-    """A rectangle of a share of the area about a uniform centre, cut off at the edges:
-    float32 [H, W], 1 inside (CutMix, equation 2)."""
+    """A box of a share of the area, cut at the edges: float32 [H, W], 1 inside (CutMix, eq. 2)."""
     key_y, key_x = jax.random.split(key)
     h, w = jnp.round(height * jnp.sqrt(area)), jnp.round(width * jnp.sqrt(area))
     y = jax.random.randint(key_y, (), 0, height)

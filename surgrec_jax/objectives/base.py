@@ -1,4 +1,4 @@
-"""What every objective offers to the one trainer."""
+"""The interface of every objective to the one trainer."""
 
 import abc
 import dataclasses
@@ -18,7 +18,7 @@ Params = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What is asked of the labels.
+    """A question of the labels.
 
     Attributes:
         tracks: names of the label tracks: one, or several binary ones (multi-label).
@@ -120,25 +120,23 @@ class Objective(abc.ABC):
 
     @abc.abstractmethod
     def parts(self) -> dict[str, dict[str, Any]]:
-        """Sizes of every module besides the encoder by its name in the parameters, JSON values:
-        its checkpoints record them, so that they can be exported."""
+        """Sizes of each module besides the encoder, JSON values that checkpoints keep."""
 
     @abc.abstractmethod
     def flops(self) -> float:
         """FLOPs of one clip through one training step, of the formulas in `models.flops`."""
 
     def meta(self) -> dict[str, Any]:
-        """What checkpoints say besides the encoder and its parts, JSON values."""
+        """Facts for checkpoints besides the encoder and its parts, JSON values."""
         return {}
 
     def prepare(self, batch: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
-        """The batch that `loss` takes, made once from the whole global batch (before it is cut
-        into microbatches): here clips may meet each other."""
+        """The batch that `loss` takes, made of the whole global batch, in which clips may meet."""
         del keys
         return batch
 
     def watched(self, params: Params, video: jax.Array) -> jax.Array:
-        """What online probes look at, [B, D] float32: here pooled features.
+        """Features [B, D] float32 that online probes look at: here pooled ones.
 
         Args:
             params: those that would be exported.
@@ -172,7 +170,7 @@ class Objective(abc.ABC):
         key: jax.Array,
         target_params: Params | None = None,
     ) -> jax.Array:
-        """What the model does with a few clips: [B, rows, T, H, W, 3] uint8."""
+        """Pictures of the model's work on a few clips: [B, rows, T, H, W, 3] uint8."""
 
     def encode(self, encoder_params: Params, video: jax.Array) -> jax.Array:
         """Tokens [B, N, D] of whole clips, uint8 [B, T, H, W, 3]."""
@@ -192,7 +190,7 @@ class WholeBatchObjective(Objective):
 
     @abc.abstractmethod
     def embed(self, params: Params, batch: dict[str, jax.Array], keys: jax.Array) -> jax.Array:
-        """What the loss compares, [B, ...]: of each clip by itself."""
+        """Embeddings [B, ...] that the loss compares, of each clip by itself."""
 
     @abc.abstractmethod
     def compare(

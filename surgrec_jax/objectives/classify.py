@@ -177,8 +177,7 @@ class Classify(base.Objective):
         return jax.nn.sigmoid(logits) if self.question.multi_label else jax.nn.softmax(logits)
 
     def images(self, params, batch, key, target_params=None):
-        """Rows of frames [B, 2, T, H, W, 3] uint8: clips as the loader gives them, and as the
-        encoder sees them (erased, mixed)."""
+        """Rows [B, 2, T, H, W, 3] uint8: clips as loaded, and as the encoder sees them."""
         video = jnp.asarray(batch["video"])
         blank = jnp.zeros((len(video), len(self.question.tracks)), jnp.int32)
         keys = jax.random.split(key, len(video))

@@ -1,4 +1,4 @@
-"""What configs and checkpoints of earlier versions leave out, told from what they do have."""
+"""Facts that configs and checkpoints of earlier versions leave out, told from what they have."""
 
 from typing import Any
 
@@ -19,8 +19,7 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def parts_of(meta: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """`Objective.parts` of a checkpoint: as its meta records them, or from its config where it is
-    of a time when only imports recorded them.
+    """`Objective.parts` of a checkpoint: as its meta records them, or from an earlier one's config.
 
     Raises:
         ConfigError: it records none, and is of no objective of that time.

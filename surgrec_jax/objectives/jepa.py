@@ -68,8 +68,11 @@ class JEPA(base.Objective):
 
     @classmethod
     def from_config(cls, encoder, section, compute, **_):
-        """The fields of `JEPAOptions`; `masks` as a sequence of dicts of the arguments of
-        `BlockMask.on` and the other `BlockMask` fields. See `base.Objective.from_config`."""
+        """The objective of a section of `JEPAOptions` fields; see `base.Objective.from_config`.
+
+        `masks` is a sequence of dicts of the arguments of `BlockMask.on` and the other `BlockMask`
+        fields.
+        """
         masks = section["masks"]
         if not masks or not all(hasattr(mask, "keys") for mask in masks):
             raise ConfigError(f"jepa.masks={masks!r}: give a tuple of dicts, see configs/jepa.py")

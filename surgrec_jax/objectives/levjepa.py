@@ -97,8 +97,10 @@ class LeVJEPA(base.WholeBatchObjective):
 
     @classmethod
     def from_config(cls, encoder, section, compute, *, preset=None, question=None):
-        """The fields of `LeVJEPAOptions`; `colours` as a dict of `views.Colours` fields. See
-        `base.Objective.from_config`."""
+        """The objective of a section of `LeVJEPAOptions` fields; see `base.Objective.from_config`.
+
+        `colours` is a dict of `views.Colours` fields.
+        """
         del preset, question
         colours = views.Colours(**section.get("colours", {}))
         return cls(encoder, LeVJEPAOptions(**{**section, "colours": colours}), compute)
@@ -190,8 +192,7 @@ class LeVJEPA(base.WholeBatchObjective):
         return features.reshape(batch, count, -1)
 
     def _views(self, video: jax.Array, keys: jax.Array, *, local: bool):
-        """float32 [B, V, n, P] tubelets that views keep, and their ids [B, V, n] in the encoder's
-        grid.
+        """Tubelets that views keep, float32 [B, V, n, P], and their ids [B, V, n] in the grid.
 
         A small view lies in the corner of the grid, where positions are those of a grid of its own.
         """
@@ -218,8 +219,10 @@ class LeVJEPA(base.WholeBatchObjective):
         return jnp.moveaxis(tubelets, 0, 1), jnp.moveaxis(ids, 0, 1)
 
     def images(self, params, batch, key, target_params=None):
-        """Rows of frames [B, 3, T, H, W, 3] uint8: the clip, and what the encoder sees of the
-        global view and of a local one, dropped tokens grey."""
+        """Rows [B, 3, T, H, W, 3] uint8: the clip, what is seen of a global view, of a local one.
+
+        Dropped tokens are grey.
+        """
         video = jnp.asarray(batch["video"])
         keys = jax.random.split(key, (len(video), 2))
         rows = [video]

@@ -87,8 +87,7 @@ def view(
 
 
 def box(key: jax.Array, height: int, width: int, crop: Crop) -> jax.Array:
-    """A rectangle (top, left, height, width) in pixels, float32 [4]; cut off at the frame's sides
-    where it would not fit."""
+    """A rectangle (top, left, height, width) in pixels, float32 [4], cut at the frame's sides."""
     area_key, aspect_key, top_key, left_key = jax.random.split(key, 4)
     low, high = crop.area
     area = jax.random.uniform(area_key, (), minval=low, maxval=high) * height * width
@@ -118,7 +117,7 @@ def cut(clip: jax.Array, rectangle: jax.Array, side: int) -> jax.Array:
 
 
 def draw_colours(key: jax.Array, how: Colours) -> dict[str, jax.Array]:
-    """What is done to the colours of a view: factors, a share of the circle, and whether grey."""
+    """Draws the changes of a view's colours: factors, a share of the circle, and whether grey."""
     keys = dict(zip(("whether", "grey", *_CHANGES), jax.random.split(key, 6), strict=True))
     changed = jax.random.bernoulli(keys["whether"], how.probability)
     drawn = {"grey": jax.random.bernoulli(keys["grey"], how.grey)}

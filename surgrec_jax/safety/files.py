@@ -38,6 +38,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes a JSON file whole or not at all.
 
     Raises:
-        ValueError: a number that is not finite, which JSON cannot hold. OSError: see `replacing`.
+        ValueError: a number that is not finite, which JSON cannot hold.
+        OSError: see `replacing`.
     """
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")

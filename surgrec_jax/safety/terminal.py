@@ -18,12 +18,12 @@ _STEERING = re.compile(
 
 
 def escaped(text: str) -> str:
-    """The text with `\\x1b` where it has an escape character, and so on."""
+    r"""The text with `\x1b` where it has an escape character, and so on."""
     return _STEERING.sub(_escaped, text)
 
 
 class EscapedStream:
-    """A text stream that writes `\\x1b` where it is given an escape character."""
+    r"""A text stream that writes `\x1b` where it is given an escape character."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream

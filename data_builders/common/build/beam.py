@@ -31,13 +31,13 @@ def run_jobs(
     """Writes all shards with Beam; results by the shard's path.
 
     Args:
-      options: Beam's pipeline options as on a command line; "" is the DirectRunner, in this
-        process.
+        options: Beam's pipeline options as on a command line; "" is the DirectRunner, in this
+            process.
 
     Raises:
-      BuildError: Beam is not installed or refuses the options, a shard cannot be written, or the
-        workers write to another disk; finished shards are kept.
-      KeyboardInterrupt: stopped by the user; finished shards are kept.
+        BuildError: Beam is not installed or refuses the options, a shard cannot be written, or the
+            workers write to another disk; finished shards are kept.
+        KeyboardInterrupt: stopped by the user; finished shards are kept.
     """
     beam, pipeline_options = _import()
     parsed = _parse(pipeline_options, options)
@@ -124,7 +124,7 @@ def _parse(pipeline_options, text: str):
     """Beam's options, of which it must know every one.
 
     Raises:
-      BuildError: an unknown option, or one that lacks its value.
+        BuildError: an unknown option, or one that lacks its value.
     """
     try:
         words = shlex.split(text)

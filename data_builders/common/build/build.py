@@ -1,5 +1,4 @@
-"""The parallel build: one process per shard, resumable, with the same bytes for any number of
-processes.
+"""The parallel build: a process per shard, resumable, the same bytes for any number of processes.
 
 A data set grows in `data_dir/.building/<name>/<config>/<version>/`, a finished shard at a time, and
 is renamed to its place when it is whole. An interrupted build leaves its finished shards there; the
@@ -54,31 +53,30 @@ def build(
     progress: bool = True,
     beam: str | None = None,
 ) -> BuildSummary:
-    """Builds a data set into `data_dir/<name>/<config>/<version>`, or goes on with an interrupted
-    build.
+    """Builds a data set into `data_dir/<name>/<config>/<version>`, or goes on with its build.
 
     Args:
-      builder_name: a source (see `registry.sources`), or a builder class.
-      data_dir: root of the prepared data sets.
-      manual_dir: the user's download, for sources that need one.
-      config: name of a configuration, or a VideoConfig.
-      num_workers: processes; by default one per core, at least 2. With 1 all is done in this
-        process, where a video that crashes the decoder ends the build (see `isolate`).
-      builder_kwargs: further arguments of the builder.
-      shards: number of shards per split; by default from the number and size of the videos.
-      overwrite: replace a prepared data set that was made from other inputs.
-      strict: stop at the first video that is unreadable or damaged, and before it when files would
-        be passed over.
-      progress: show a progress bar.
-      beam: options of Apache Beam ("--runner=FlinkRunner ..."; "" for its DirectRunner), to run as
-        a pipeline instead of in processes of this machine.
+        builder_name: a source (see `registry.sources`), or a builder class.
+        data_dir: root of the prepared data sets.
+        manual_dir: the user's download, for sources that need one.
+        config: name of a configuration, or a VideoConfig.
+        num_workers: processes; by default one per core, at least 2. With 1 all is done in this
+            process, where a video that crashes the decoder ends the build (see `isolate`).
+        builder_kwargs: further arguments of the builder.
+        shards: number of shards per split; by default from the number and size of the videos.
+        overwrite: replace a prepared data set that was made from other inputs.
+        strict: stop at the first video that is unreadable or damaged, and before it when files
+            would be passed over.
+        progress: show a progress bar.
+        beam: options of Apache Beam ("--runner=FlinkRunner ..."; "" for its DirectRunner), to run
+            as a pipeline instead of in processes of this machine.
 
     Returns:
-      The summary. When the data set is there already, its stored summary with `fresh` False.
+        The summary. When the data set is there already, its stored summary with `fresh` False.
 
     Raises:
-      BuildError: bad arguments or input, or a disk that cannot be written; says what to do.
-      KeyboardInterrupt: on Ctrl-C; finished shards are kept.
+        BuildError: bad arguments or input, or a disk that cannot be written; says what to do.
+        KeyboardInterrupt: on Ctrl-C; finished shards are kept.
     """
     start = time.monotonic()
     if num_workers is not None and num_workers < 1:

@@ -1,5 +1,6 @@
-"""Reads one video in a process of its own, so that a file that crashes, stalls or bloats the
-decoder costs its own video and nothing else.
+"""Reads one video in a process of its own.
+
+A file that crashes, stalls or bloats the decoder costs its own video and nothing else.
 
 The process is a fork of the shard's writer: it starts in milliseconds, shares its memory, has the
 limits below, and sends serialised records back. Where the writer runs other threads that a fork
@@ -47,7 +48,7 @@ def read_here(
     """The records of a video, serialised, read in this process; never calls `tick`.
 
     Raises:
-      BadInput: the video cannot be used (possibly after some records were given).
+        BadInput: the video cannot be used (possibly after some records were given).
     """
     features = builder.info.features
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
@@ -72,11 +73,11 @@ def read_apart(
     """`read_here` in a process of its own; `report` is complete when the records are exhausted.
 
     Args:
-      tick: called at least every half second; it may raise to stop.
+        tick: called at least every half second; it may raise to stop.
 
     Raises:
-      BadInput: as `read_here`; or the process crashed, took too much memory, or decoded nothing for
-        too long.
+        BadInput: as `read_here`; or the process crashed, took too much memory, or decoded nothing
+            for too long.
     """
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)

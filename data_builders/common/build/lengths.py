@@ -28,9 +28,9 @@ class Length:
     """The length of a video, or of the parts of one together.
 
     Attributes:
-      seconds, frames: from the start to the end of the last frame; the number of frames.
-      fps: frames per second.
-      decoded: whether every frame was decoded; else the header claims it.
+        seconds, frames: from the start to the end of the last frame; the number of frames.
+        fps: frames per second.
+        decoded: whether every frame was decoded; else the header claims it.
     """
 
     seconds: float
@@ -45,9 +45,9 @@ def measure(
     """The lengths of videos; None for one that cannot be opened, or whose header tells none.
 
     Args:
-      videos: the files of each, one or the parts in order.
-      decode: decode every frame rather than believe headers; folders of pictures always are.
-      decode_spec: of `read_video`.
+        videos: the files of each, one or the parts in order.
+        decode: decode every frame rather than believe headers; folders of pictures always are.
+        decode_spec: of `read_video`.
     """
     if threading.active_count() > 1 or "jax" in sys.modules:
         return [_length(files, decode, decode_spec) for files in videos]

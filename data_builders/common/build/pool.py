@@ -39,8 +39,8 @@ def run_jobs(
     """Writes all shards, the largest first; results by the shard's path.
 
     Raises:
-      BuildError: a shard cannot be written, or a worker died; finished shards are kept.
-      KeyboardInterrupt: stopped by the user; finished shards are kept.
+        BuildError: a shard cannot be written, or a worker died; finished shards are kept.
+        KeyboardInterrupt: stopped by the user; finished shards are kept.
     """
     jobs = sorted(
         jobs, key=lambda job: -job.source_bytes

@@ -34,11 +34,11 @@ class ShardJob:
     """One shard: whole videos of one split.
 
     Attributes:
-      split, index, count: shard `index` of `count` of this split.
-      items: its videos, in order.
-      path: the file to write; `path` + ".json" stands beside it when it is finished.
-      fingerprint: hash of everything its bytes depend on.
-      source_bytes: size of its input files, to start the largest first.
+        split, index, count: shard `index` of `count` of this split.
+        items: its videos, in order.
+        path: the file to write; `path` + ".json" stands beside it when it is finished.
+        fingerprint: hash of everything its bytes depend on.
+        source_bytes: size of its input files, to start the largest first.
     """
 
     split: str
@@ -56,7 +56,7 @@ class ShardJob:
 
 @dataclasses.dataclass
 class ShardResult:
-    """What a finished shard holds; kept as JSON beside it."""
+    """The contents of a finished shard, kept as JSON beside it."""
 
     fingerprint: str
     file_bytes: int = 0
@@ -82,8 +82,8 @@ def plan_shards(
     """Deals videos into shards, a function of the videos alone (never of the number of processes).
 
     Args:
-      shards: number per split; by default from the number and size of the videos, at least 8. There
-        are never more shards than videos.
+        shards: number per split; by default from the number and size of the videos, at least 8.
+            There are never more shards than videos.
     """
     common = _common_inputs(builder, manual_dir)
     splits: dict[str, list[VideoItem]] = {}
@@ -152,13 +152,13 @@ def write_shard(
     """Reads the shard's videos and writes it; the file appears under its name only when whole.
 
     Args:
-      strict: stop at the first video that is unreadable or damaged.
-      progress: called with (source frames read, videos finished) since the last call; it may raise
-        to stop the build.
-      isolated: read every video in a process of its own, see `isolate`.
+        strict: stop at the first video that is unreadable or damaged.
+        progress: called with (source frames read, videos finished) since the last call; it may
+            raise to stop the build.
+        isolated: read every video in a process of its own, see `isolate`.
 
     Raises:
-      BuildError: nothing can be written (a full disk), or `strict` and a bad video.
+        BuildError: nothing can be written (a full disk), or `strict` and a bad video.
     """
     result = ShardResult(job.fingerprint)
     root = job.path.parent / SCRATCH

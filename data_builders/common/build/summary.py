@@ -1,4 +1,4 @@
-"""What a build did: counts per split, what was skipped or kept with faults, and why."""
+"""The summary of a build: counts per split, what was skipped or kept with faults, and why."""
 
 import dataclasses
 from pathlib import Path
@@ -22,24 +22,24 @@ class BuildSummary:
     """The outcome of a build.
 
     Attributes:
-      name: the data set's name, `name/config/version`.
-      directory: where it stands.
-      splits: counts per split; a split none of whose videos could be read is missing.
-      skipped: (path, reason) of every video that gave no record, and of files passed over.
-      partial: (path, what was wrong) of every video that was read in part, repaired, or whose
-        annotations do not fit its length.
-      noted: (path, what was chosen or converted) of sound videos that are out of the ordinary.
-      filtered: curation filter -> (videos it changed or left out, frames it left out of videos), of
-        those switched on.
-      dealt: what became of the splits of the build before, where there was one.
-      notes: what is wrong with the source as a whole, kept as it is.
-      labels: seconds of every class of every track, and videos of every class of a label of whole
-        videos; see `label_counts`.
-      remarks: what the user should know of how their files were read.
-      source_seconds: seconds of source video read.
-      seconds: wall time of this run.
-      shards, resumed: shards in all, and those found finished from an earlier run.
-      fresh: False when the data set was there already and nothing was done.
+        name: the data set's name, `name/config/version`.
+        directory: where it stands.
+        splits: counts per split; a split none of whose videos could be read is missing.
+        skipped: (path, reason) of every video that gave no record, and of files passed over.
+        partial: (path, what was wrong) of every video that was read in part, repaired, or whose
+            annotations do not fit its length.
+        noted: (path, what was chosen or converted) of sound videos that are out of the ordinary.
+        filtered: curation filter -> (videos it changed or left out, frames it left out of videos),
+            of those switched on.
+        dealt: what became of the splits of the build before, where there was one.
+        notes: what is wrong with the source as a whole, kept as it is.
+        labels: seconds of every class of every track, and videos of every class of a label of whole
+            videos; see `label_counts`.
+        remarks: what the user should know of how their files were read.
+        source_seconds: seconds of source video read.
+        seconds: wall time of this run.
+        shards, resumed: shards in all, and those found finished from an earlier run.
+        fresh: False when the data set was there already and nothing was done.
     """
 
     name: str

@@ -48,16 +48,16 @@ KINDS = {
 
 @dataclasses.dataclass
 class CheckReport:
-    """What a download holds and what is wrong with it.
+    """The contents of a download and its faults.
 
     Attributes:
-      name, folder: the source and the download.
-      splits: split -> (videos, cases, bytes of video files).
-      rates, sizes: frames per second, and "WxH", each with the number of videos.
-      labels: track or video label -> class names that occur in no annotation.
-      findings: (kind, path, reason).
-      seconds: length of the videos as far as headers tell, or as decoded.
-      decoded: whether every frame was read.
+        name, folder: the source and the download.
+        splits: split -> (videos, cases, bytes of video files).
+        rates, sizes: frames per second, and "WxH", each with the number of videos.
+        labels: track or video label -> class names that occur in no annotation.
+        findings: (kind, path, reason).
+        seconds: length of the videos as far as headers tell, or as decoded.
+        decoded: whether every frame was read.
     """
 
     name: str
@@ -108,11 +108,11 @@ def check(builder: VideoDatasetBuilder, *, decode: bool = False) -> CheckReport:
     """Checks the download of `builder.manual_dir`.
 
     Args:
-      builder: of the source; nothing is written to its data_dir.
-      decode: read every frame of every video instead of headers and first frames.
+        builder: of the source; nothing is written to its data_dir.
+        decode: read every frame of every video instead of headers and first frames.
 
     Raises:
-      BuildError: the folder is not this source at all.
+        BuildError: the folder is not this source at all.
     """
     report = CheckReport(builder.name, safe_text(builder.manual_dir or "(none)"), decoded=decode)
     items = builder.checked_videos(builder.manual_dir)
@@ -204,7 +204,7 @@ def _note(report: CheckReport, kind: str, error: BadInput) -> None:
 
 
 def _decoded(opened: OpenedVideo, report: CheckReport, decode_spec: DecodeSpec) -> ReadReport:
-    """What reading every frame finds."""
+    """The report of reading every frame."""
     read = ReadReport()
     frames = read_joined(
         (opened.path, *opened.more),
@@ -220,7 +220,7 @@ def _decoded(opened: OpenedVideo, report: CheckReport, decode_spec: DecodeSpec) 
 
 
 def _headers(opened: OpenedVideo, report: CheckReport, decode_spec: DecodeSpec) -> ReadReport:
-    """What the header and the first frames tell, or the names of pictures and the first of them."""
+    """The report of headers and first frames, or of names of pictures and the first of them."""
     parts = [
         _pictures(path, opened, report) if path.is_dir() else probe(path, decode_spec=decode_spec)
         for path in (opened.path, *opened.more)

@@ -42,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _joined(argv: Sequence[str], option: str) -> list[str]:
-    """`option VALUE` as `option=VALUE`: argparse would take a value that begins with -- for an
-    option."""
+    """`option VALUE` as `option=VALUE`: argparse takes a value that begins with -- as an option."""
     argv = list(argv)
     if option in argv[:-1]:
         at = argv.index(option)

@@ -51,8 +51,8 @@ def with_settings(
     Without a setting it stays as it is, so that a registered one keeps its name.
 
     Raises:
-      BuildError: the source has no such configuration.
-      ConfigError: a setting cannot be used.
+        BuildError: the source has no such configuration.
+        ConfigError: a setting cannot be used.
     """
     configs = builder_cls.builder_configs
     if isinstance(config, str) and config not in configs:

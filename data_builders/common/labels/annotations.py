@@ -46,7 +46,7 @@ def class_id(row: Row, cell: str, ids: Ids) -> int:
     """The id of a cell.
 
     Raises:
-      BadInput: no such class.
+        BadInput: no such class.
     """
     try:
         return ids[normal(cell)]
@@ -61,13 +61,13 @@ def split_rows(
     """The lines of a plain table (nothing quoted), blank ones left out.
 
     Args:
-      path: the file.
-      columns: names of all columns in order.
-      separator: between cells; None for runs of white space.
-      header: whether the first line must be `columns` (folded).
+        path: the file.
+        columns: names of all columns in order.
+        separator: between cells; None for runs of white space.
+        header: whether the first line must be `columns` (folded).
 
     Raises:
-      BadInput: another header, a line with more or fewer cells, or no labels at all.
+        BadInput: another header, a line with more or fewer cells, or no labels at all.
     """
     return [
         Row(path, line, dict(zip(columns, cells, strict=True)))
@@ -116,13 +116,13 @@ class FrameTable:
     """A table with a row per frame, second or other step; held in a few bytes a cell.
 
     Attributes:
-      path: the file.
-      lines: int [K], the line of each row.
-      numbers: int [K], the cells of the column that counts.
-      positions: float [K], where each row's label begins, in `clock`.
-      columns: the other columns.
-      hold: how far a label reaches, in `clock`.
-      clock: "frames" or "seconds".
+        path: the file.
+        lines: int [K], the line of each row.
+        numbers: int [K], the cells of the column that counts.
+        positions: float [K], where each row's label begins, in `clock`.
+        columns: the other columns.
+        hold: how far a label reaches, in `clock`.
+        clock: "frames" or "seconds".
     """
 
     path: Path
@@ -137,7 +137,7 @@ class FrameTable:
         """The labels in one column.
 
         Raises:
-          BadInput: an unknown class.
+            BadInput: an unknown class.
         """
         known = [class_id(row, row.cells[column], ids) for row in self.distinct(column)]
         values = np.array(known, np.int64)[np.frombuffer(self.columns[column].codes, np.uint32)]
@@ -180,12 +180,12 @@ def frame_table(
     hold=25.
 
     Args:
-      path, columns, separator, header: as in `split_rows`.
-      number: the column with n.
-      first, unit, hold, clock: as above.
+        path, columns, separator, header: as in `split_rows`.
+        number: the column with n.
+        first, unit, hold, clock: as above.
 
     Raises:
-      BadInput: as `split_rows`, or numbers that are below `first` or do not increase.
+        BadInput: as `split_rows`, or numbers that are below `first` or do not increase.
     """
     lines, numbers = array.array("q"), array.array("q")
     others = {name: _Column() for name in columns if name != number}
@@ -212,14 +212,14 @@ def interval_table(
     """Reads lines of `start end class`: frames of the video, the end belongs to the interval.
 
     Args:
-      path: the file; white space between cells, no header.
-      ids: of the third column.
-      first: the number that the file gives to the first frame of the video, 0 or 1.
-      whole: whether the intervals should reach the end of the video.
+        path: the file; white space between cells, no header.
+        ids: of the third column.
+        first: the number that the file gives to the first frame of the video, 0 or 1.
+        whole: whether the intervals should reach the end of the video.
 
     Raises:
-      BadInput: as `split_rows`, or an unknown class, an interval that begins before `first`, ends
-        before it begins, or overlaps another.
+        BadInput: as `split_rows`, or an unknown class, an interval that begins before `first`, ends
+            before it begins, or overlaps another.
     """
     spans = []
     for row in split_rows(path, ("start", "end", "class"), header=False):

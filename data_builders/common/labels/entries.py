@@ -1,4 +1,4 @@
-"""What tables and exports of labelling programs say, in one form: entries, one per label."""
+"""The one form of what label tables and labelling programs' exports say: an entry per label."""
 
 import dataclasses
 import re
@@ -16,14 +16,14 @@ class Entry(NamedTuple):
     """One label of one video.
 
     Attributes:
-      line: where it stands in its file, from 1.
-      video: the video as the file names it; "" when the file's own name tells it.
-      column: what is labelled, such as a column or a tier.
-      value: the class; "" when nothing is labelled from here on.
-      start: in `clock`, or None for a label of the whole video.
-      end: in `clock`, not part of the interval; None when it holds until the next entry of the
-        column, or the end of the video.
-      clock: of start and end.
+        line: where it stands in its file, from 1.
+        video: the video as the file names it; "" when the file's own name tells it.
+        column: what is labelled, such as a column or a tier.
+        value: the class; "" when nothing is labelled from here on.
+        start: in `clock`, or None for a label of the whole video.
+        end: in `clock`, not part of the interval; None when it holds until the next entry of the
+            column, or the end of the video.
+        clock: of start and end.
     """
 
     line: int
@@ -46,14 +46,14 @@ class Span(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Entries:
-    """What a file says.
+    """The labels and facts that a file holds.
 
     Attributes:
-      labels: its entries.
-      facts: (line, video, field, value) of whole videos: case_id, split, domain.
-      columns: label columns in order, those without a label included.
-      notes: sentences about the file for the build's summary.
-      exported: whether a labelling program wrote it; its paths are those of another machine.
+        labels: its entries.
+        facts: (line, video, field, value) of whole videos: case_id, split, domain.
+        columns: label columns in order, those without a label included.
+        notes: sentences about the file for the build's summary.
+        exported: whether a labelling program wrote it; its paths are those of another machine.
     """
 
     labels: list[Entry]
@@ -70,7 +70,7 @@ def spans(path: Path, entries: Iterable[Entry], overlapping: bool = False) -> li
     interval's last frame usually belong to it.
 
     Raises:
-      BadInput: two labels at one instant, or over one another (unless `overlapping`).
+        BadInput: two labels at one instant, or over one another (unless `overlapping`).
     """
     ordered = sorted(entries, key=lambda entry: (entry.start, entry.line))
     found: list[Span] = []
@@ -154,13 +154,13 @@ def one_spelling(column: str, found: Mapping[str, tuple[Path, int]], fold: bool)
     """Class name -> the name that is stored, for the classes of one column.
 
     Args:
-      column: its name.
-      found: class name -> file and line where it first stands.
-      fold: whether names that differ only in case, spaces, `_` and `-` are one class, by its first
-        spelling.
+        column: its name.
+        found: class name -> file and line where it first stands.
+        fold: whether names that differ only in case, spaces, `_` and `-` are one class, by its
+            first spelling.
 
     Raises:
-      BadInput: two such spellings, without `fold`.
+        BadInput: two such spellings, without `fold`.
     """
     first: dict[str, tuple[int, str]] = {}
     names: dict[str, str] = {}

@@ -19,7 +19,7 @@ def read_anvil(path: Path, root: Element) -> Entries:
     """The labels of an annotation.
 
     Raises:
-      BadInput: several videos, a track or attribute whose name is none, or bad times.
+        BadInput: several videos, a track or attribute whose name is none, or bad times.
     """
     sources = [e.get("src", "") for e in root.iter("video") if e.get("src")]
     masters = [e.get("src", "") for e in root.iter("video") if e.get("master") == "true"]

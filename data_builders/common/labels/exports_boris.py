@@ -27,7 +27,7 @@ def read_boris(sheet: Sheet) -> Entries:
     """The labels of an export.
 
     Raises:
-      BadInput: names the line and what is wrong: a state without its end, several media files.
+        BadInput: names the line and what is wrong: a state without its end, several media files.
     """
     at = _header(sheet)
     columns = [headers.plain(cell) for cell in sheet.rows[at][1]]

@@ -23,7 +23,7 @@ def read_cvat(path: Path, root: Element) -> Entries:
     """The labels of an export.
 
     Raises:
-      BadInput: not such an export, several videos, or frames that are none.
+        BadInput: not such an export, several videos, or frames that are none.
     """
     sources = {(e.text or "").strip() for e in root.iter("source")} - {""}
     if len(sources) > 1:

@@ -33,7 +33,8 @@ def read_elan(sheet: Sheet) -> Entries:
     """The annotations of an export.
 
     Raises:
-      BadInput: a line of another form, times that do not add up, or a tier whose name is no track.
+        BadInput: a line of another form, times that do not add up, or a tier whose name is no
+            track.
     """
     named = _named(sheet)
     rows = sheet.rows if named is None else sheet.rows[1:]

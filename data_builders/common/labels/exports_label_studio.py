@@ -24,7 +24,7 @@ def read_label_studio(path: Path) -> Entries:
     """The labels of an export.
 
     Raises:
-      BadInput: not such an export, several annotations of one task, or values of another form.
+        BadInput: not such an export, several annotations of one task, or values of another form.
     """
     tasks = read_json(path)
     tasks = [tasks] if isinstance(tasks, dict) else tasks

@@ -23,7 +23,7 @@ def interval_track(
     A half-open interval of no length labels nothing and is left out.
 
     Raises:
-      BadInput: an interval ends before it begins, or overlaps another.
+        BadInput: an interval ends before it begins, or overlaps another.
     """
     kept: dict[tuple[float, float, int], Row] = {}
     for start, end, value, row in spans:
@@ -47,7 +47,7 @@ def starts_track(starts: Iterable[tuple[float, int, Row]], *, clock: Clock) -> I
     """Labels (start, id, row) that hold until the next one begins, the last until the video ends.
 
     Raises:
-      BadInput: two labels start at one instant.
+        BadInput: two labels start at one instant.
     """
     ordered = sorted(starts, key=lambda entry: entry[0])
     for (start, _, before), (other, _, row) in itertools.pairwise(ordered):
@@ -66,7 +66,7 @@ def sampled_track(
     """Labels (instant, id, row), each held for less than `max_hold`; repeats count once.
 
     Raises:
-      BadInput: two labels for one instant.
+        BadInput: two labels for one instant.
     """
     kept: dict[float, tuple[int, Row]] = {}
     for instant, value, row in samples:

@@ -1,4 +1,4 @@
-"""What the columns of a table are, told by their names.
+"""The meaning of a table's columns, told by their names.
 
 A column is a time only when every word of its name is known (`Start (s)`, `begin_time`, `endFrame`,
 `Anfangszeit`); a name that has a word of time among others (`phase_start`, `time_of_day`) is
@@ -61,8 +61,11 @@ _PRECEDENCE = ("s", "ms", None, "clock", "min", "frames")
 
 @dataclasses.dataclass(frozen=True)
 class TimeName:
-    """A column that holds a time: its role ("start", "end", "instant", "duration") and unit (a key
-    of instants.UNITS, "clock", or None where the name says nothing)."""
+    """A column that holds a time.
+
+    Its role is "start", "end", "instant" or "duration"; its unit a key of instants.UNITS, "clock",
+    or None where the name says nothing.
+    """
 
     role: str
     unit: str | None
@@ -123,7 +126,7 @@ def choose(names: list[str], roles: dict[int, TimeName], role: str) -> int | Non
     A start and an end are taken in a unit that both have, where there is one.
 
     Raises:
-      ValueError: two columns have one role and unit.
+        ValueError: two columns have one role and unit.
     """
     having = [k for k, found in roles.items() if found.role == role]
     others = {found.unit for found in roles.values() if {found.role, role} == {"start", "end"}}

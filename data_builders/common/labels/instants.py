@@ -35,12 +35,12 @@ def read_instant(cell: str, unit: str | None = None) -> Instant:
     """The time in a cell that is not empty.
 
     Args:
-      cell: text without spaces at its ends.
-      unit: a key of UNITS or "clock", as the column's name says; None when it says nothing
-        (seconds).
+        cell: text without spaces at its ends.
+        unit: a key of UNITS or "clock", as the column's name says; None when it says nothing
+            (seconds).
 
     Raises:
-      ValueError: says what the cell is not; the caller names the place.
+        ValueError: says what the cell is not; the caller names the place.
     """
     if match := _NUMBER.fullmatch(cell):
         if unit == "clock":
@@ -91,8 +91,8 @@ def timecode_frame(value: float, fps: float, dropped: bool) -> int:
     59.94), as SMPTE ST 12-1 has it.
 
     Raises:
-      ValueError: a frame number that the rate does not reach, or drop-frame at another rate than
-        29.97 or 59.94.
+        ValueError: a frame number that the rate does not reach, or drop-frame at another rate than
+            29.97 or 59.94.
     """
     nominal = max(1, round(fps))
     seconds, frames = divmod(int(value), int(_PACKED))

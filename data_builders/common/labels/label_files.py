@@ -18,10 +18,10 @@ SUFFIXES = frozenset((".csv", ".tsv", ".txt", ".tab", ".xlsx", ".json", ".xml", 
 
 
 def read_labels(path: Path, options: TableOptions) -> Entries:
-    """What a file of labels says: a table, or an export of BORIS, ELAN, Label Studio, CVAT, Anvil.
+    """Reads a file of labels: a table, or an export of BORIS, ELAN, Label Studio, CVAT, Anvil.
 
     Raises:
-      BadInput: names the file, the line where there is one, and what is wrong.
+        BadInput: names the file, the line where there is one, and what is wrong.
     """
     with open(path, "rb") as file:
         start = file.read(4096)

@@ -20,10 +20,10 @@ from surgrec_jax.records.errors import BadInput
 
 
 def read_plain(sheet: Sheet, options: TableOptions) -> Entries:
-    """What a table says.
+    """Reads the entries of a table.
 
     Raises:
-      BadInput: names the file, the line and what is wrong.
+        BadInput: names the file, the line and what is wrong.
     """
     if not sheet.rows:
         raise BadInput(sheet.path, "holds no rows: the header needs a column 'path'", 1)

@@ -24,10 +24,10 @@ class Sheet:
     """The rows of a table file.
 
     Attributes:
-      path: the file.
-      rows: (line or row number from 1, cells without spaces at their ends), blank rows left out.
-      delimiter: between the cells, or "" in a workbook.
-      notes: sentences about how the file was read that its owner should know.
+        path: the file.
+        rows: (line or row number from 1, cells without spaces at their ends), blank rows left out.
+        delimiter: between the cells, or "" in a workbook.
+        notes: sentences about how the file was read that its owner should know.
     """
 
     path: Path
@@ -45,7 +45,7 @@ def read_sheet_file(path: Path) -> Sheet:
     """Reads a table of any of the forms above.
 
     Raises:
-      BadInput: missing, too large, no such table, or two delimiters that fit as well.
+        BadInput: missing, too large, no such table, or two delimiters that fit as well.
     """
     data = read_bytes(path)
     if data.startswith(b"PK\x03\x04"):
@@ -62,7 +62,7 @@ def decode(path: Path, data: bytes) -> tuple[str, tuple[str, ...]]:
     """The text of a file, and a note where its encoding is not certain.
 
     Raises:
-      BadInput: not text in UTF-8, UTF-16 or Windows-1252.
+        BadInput: not text in UTF-8, UTF-16 or Windows-1252.
     """
     for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark):
@@ -96,7 +96,7 @@ def _decoded(path: Path, data: bytes, encoding: str) -> str:
 
 
 def _delimiter(path: Path, text: str) -> tuple[str, int]:
-    """What stands between cells, and the lines to pass over before the table."""
+    """The character between cells, and the number of lines to pass over before the table."""
     lines = io.StringIO(text)
     first = lines.readline()
     if match := re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE):

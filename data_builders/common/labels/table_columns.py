@@ -22,11 +22,11 @@ class TableOptions:
     """How the user wants tables to be read.
 
     Attributes:
-      label_columns: the columns that are labels, or None for those that clearly are.
-      time_unit: of time columns whose names give none: "s", "ms", "min" or "frames".
-      first_frame: the number of a video's first frame, 0 or 1.
-      fold_classes: see `entries.one_spelling`.
-      presence: columns whose classes become tracks of their own, absent or present.
+        label_columns: the columns that are labels, or None for those that clearly are.
+        time_unit: of time columns whose names give none: "s", "ms", "min" or "frames".
+        first_frame: the number of a video's first frame, 0 or 1.
+        fold_classes: see `entries.one_spelling`.
+        presence: columns whose classes become tracks of their own, absent or present.
     """
 
     label_columns: tuple[str, ...] | None = None
@@ -58,16 +58,16 @@ class Columns:
 
 
 def find_columns(path: Path, line: int, names: list[str], options: TableOptions) -> Columns:
-    """What the columns are.
+    """Finds the role of every column.
 
     Args:
-      path, line: of the header.
-      names: of the columns, as written.
-      options: of the user.
+        path, line: of the header.
+        names: of the columns, as written.
+        options: of the user.
 
     Raises:
-      BadInput: names that are empty, double or no names, two columns of one role, an end without a
-        start.
+        BadInput: names that are empty, double or no names, two columns of one role, an end without
+            a start.
     """
     plain = [headers.plain(name) for name in names]
     for name in plain:
@@ -129,13 +129,13 @@ def check_doubt(
     """Refuses labels that are not clearly labels, by their names or by their cells.
 
     Args:
-      path, line: of the header.
-      names: of all columns, as written.
-      columns: what they are.
-      values: the cells of each label column.
+        path, line: of the header.
+        names: of all columns, as written.
+        columns: what they are.
+        values: the cells of each label column.
 
     Raises:
-      BadInput: names the column, the reason, and the columns that are known.
+        BadInput: names the column, the reason, and the columns that are known.
     """
     for k, column in zip(columns.labels, values, strict=True):
         cells = [cell for cell in column if not nothing(cell)]

@@ -29,8 +29,8 @@ class Row:
     """One row of a table. A list of rows may stand in `VideoItem.extra`.
 
     Attributes:
-      path, line: where it stands; lines count from 1.
-      cells: column -> text without spaces at its ends.
+        path, line: where it stands; lines count from 1.
+        cells: column -> text without spaces at its ends.
     """
 
     path: Path
@@ -81,7 +81,7 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of an annotation file.
 
     Raises:
-      BadInput: no such file, or beyond 256 MiB.
+        BadInput: no such file, or beyond 256 MiB.
     """
     try:
         with open(path, "rb") as file:
@@ -100,7 +100,7 @@ def read_text(path: Path) -> str:
     """The text of an annotation file; a byte-order mark is dropped.
 
     Raises:
-      BadInput: no such file, not UTF-8, or beyond 256 MiB.
+        BadInput: no such file, not UTF-8, or beyond 256 MiB.
     """
     data = read_bytes(path)
     try:
@@ -110,8 +110,7 @@ def read_text(path: Path) -> str:
 
 
 def check_values(path: Path, text: str, between: str) -> None:
-    """Raises BadInput when a text holds more values, parted by any character of `between`, than
-    memory should be given for."""
+    """Raises BadInput for a text of more values, parted by any of `between`, than fit in memory."""
     if sum(map(text.count, between)) > MAX_VALUES:
         raise BadInput(path, f"holds more than {MAX_VALUES} values: not an annotation file")
     if text.count("\n") > MAX_ROWS:
@@ -129,16 +128,16 @@ def read_rows(
     """Reads a UTF-8 table; blank lines are passed over, surplus columns dropped.
 
     Args:
-      path: the file.
-      columns: the columns needed.
-      delimiter: between cells.
-      header: True: the first line names the columns, in any order. None: there may be such a line
-        or not; a first line whose first cell is no number is one, and cells are taken in the order
-        of `columns`.
-      short: whether a row may end early, after the last column needed: what it lacks is empty.
+        path: the file.
+        columns: the columns needed.
+        delimiter: between cells.
+        header: True: the first line names the columns, in any order. None: there may be such a line
+            or not; a first line whose first cell is no number is one, and cells are taken in the
+            order of `columns`.
+        short: whether a row may end early, after the last column needed: what it lacks is empty.
 
     Raises:
-      BadInput: no such file, not text, too large, a column missing, or a row of another length.
+        BadInput: no such file, not text, too large, a column missing, or a row of another length.
     """
     text = read_text(path)
     check_values(path, text, delimiter)
@@ -184,8 +183,8 @@ def read_shared(path: Path, columns: Sequence[str], *, by: str, **options) -> di
     """`read_rows` of a table that serves all videos, grouped by column `by`.
 
     Raises:
-      BuildError: the table is missing, broken, or a link out of its folder; without it no video has
-        labels.
+        BuildError: the table is missing, broken, or a link out of its folder; without it no video
+            has labels.
     """
     try:
         check_inside(path, path.parent)
@@ -201,7 +200,7 @@ def single(rows: Sequence[Row], video: Path, table: str) -> Row:
     """The one row of a video in a table of videos.
 
     Raises:
-      BadInput: it has none, or several.
+        BadInput: it has none, or several.
     """
     if not rows:
         raise BadInput(video, f"has no row in {table}")

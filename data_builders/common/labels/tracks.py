@@ -62,11 +62,11 @@ class Intervals(Track):
     """One label per interval; -1 in the gaps.
 
     Attributes:
-      starts, ends: [K] in the track's clock, in any order; intervals must not overlap.
-      values: [K] ids.
-      inclusive: False for half-open intervals [start, end), the usual form for times; True when the
-        end still belongs to the interval, the usual form for frame numbers ("70 178 G1").
-      clock: "seconds" or "frames".
+        starts, ends: [K] in the track's clock, in any order; intervals must not overlap.
+        values: [K] ids.
+        inclusive: False for half-open intervals [start, end), the usual form for times; True when
+            the end still belongs to the interval, the usual form for frame numbers ("70 178 G1").
+        clock: "seconds" or "frames".
     """
 
     starts: Sequence[float]
@@ -108,14 +108,14 @@ class Sampled(Track):
     """Labels known at some instants ("every 25th frame") and held around them.
 
     Attributes:
-      times: [K] instants in the track's clock, in any order, no two the same.
-      values: [K] ids.
-      max_hold: how far from its instant a label reaches at most, in the track's clock. For labels
-        drawn at a steady rate this is their spacing: one row per 25th frame of a 25 fps video holds
-        1 second (or 25 frames).
-      hold: "previous": from its instant until the next one, but less than `max_hold` beyond it;
-        "nearest": the nearer of two instants, at most `max_hold` away.
-      clock: "seconds" or "frames".
+        times: [K] instants in the track's clock, in any order, no two the same.
+        values: [K] ids.
+        max_hold: how far from its instant a label reaches at most, in the track's clock. For labels
+            drawn at a steady rate this is their spacing: one row per 25th frame of a 25 fps video
+            holds 1 second (or 25 frames).
+        hold: "previous": from its instant until the next one, but less than `max_hold` beyond it;
+            "nearest": the nearer of two instants, at most `max_hold` away.
+        clock: "seconds" or "frames".
     """
 
     times: Sequence[float]
@@ -191,11 +191,11 @@ class Extent:
     """How far an annotation file goes; compared with the video once that has been read.
 
     Attributes:
-      path: the annotation file.
-      end: where its last label ends, in `clock`.
-      clock: "seconds" from the start of the video, or "frames" of the video.
-      whole: True when it should label the video to its end; False when it may end earlier.
-      line: the line of the last label, or None.
+        path: the annotation file.
+        end: where its last label ends, in `clock`.
+        clock: "seconds" from the start of the video, or "frames" of the video.
+        whole: True when it should label the video to its end; False when it may end earlier.
+        line: the line of the last label, or None.
     """
 
     path: Path
@@ -208,7 +208,7 @@ class Extent:
         """A sentence when the file is clearly longer or shorter than the video was.
 
         Args:
-          fps, duration: the video's frames per second and its length in seconds, as it was read.
+            fps, duration: the video's frames per second and its length in seconds, as it was read.
         """
         end = self.end / fps if self.clock == "frames" else self.end
         longer = end - duration

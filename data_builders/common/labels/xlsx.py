@@ -30,7 +30,7 @@ def read_sheet(path: Path) -> list[tuple[int, list[str]]]:
     seconds the text says so, for nobody can tell whether hours or minutes were meant.
 
     Raises:
-      BadInput: missing, not such a workbook, too large, or several sheets.
+        BadInput: missing, not such a workbook, too large, or several sheets.
     """
     try:
         if path.stat().st_size > MAX_BYTES:

@@ -17,7 +17,7 @@ def read_xml(path: Path) -> Element:
     """The root element of an XML file.
 
     Raises:
-      BadInput: missing, too large, no XML, or with a document type or entities.
+        BadInput: missing, too large, no XML, or with a document type or entities.
     """
     data = read_bytes(path)
     if len(data) > MAX_BYTES or data.count(b"<") > MAX_TAGS:
@@ -44,7 +44,7 @@ def number(path: Path, element: Element, name: str) -> float:
     """An attribute as a finite number of 0 or more.
 
     Raises:
-      BadInput: it is missing or no such number.
+        BadInput: it is missing or no such number.
     """
     text = element.get(name, "")
     try:

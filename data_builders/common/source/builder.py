@@ -78,14 +78,15 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """All videos of the source in a fixed order, without decoding any.
 
         Raises:
-          BuildError: the folder is missing, empty or not this source; names what was expected.
+            BuildError: the folder is missing, empty or not this source; names what was expected.
         """
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         """The file and labels of one video. `scratch_dir` is empty and removed afterwards.
 
         Raises:
-          BadInput: the video or an annotation cannot be used; the build skips and lists the video.
+            BadInput: the video or an annotation cannot be used; the build skips and lists the
+                video.
         """
         del scratch_dir
         if item.path is None:
@@ -93,8 +94,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         return OpenedVideo(path=item.path)
 
     def inputs(self, item: VideoItem) -> list[Path]:
-        """Files whose change makes a finished shard with `item` stale: the video, and every path in
-        `item.extra` (annotations belong there)."""
+        """Files whose change makes a finished shard stale: the video and all of `item.extra`."""
         annotations = [value for value in item.extra.values() if isinstance(value, Path)]
         return ([] if item.path is None else [item.path]) + annotations
 
@@ -116,8 +116,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         return args.config
 
     def dealt_by(self) -> dict[str, Any] | None:
-        """The "fractions" and the "seed" that the user's options deal splits by; {} where a table
-        of the user's assigns them, None where the source fixes them."""
+        """The "fractions" and "seed" of dealt splits; {} under a table, None for fixed ones."""
         return None
 
     def tracks(self) -> Mapping[str, Sequence[str]]:
@@ -157,7 +156,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """`list_videos` with its promises checked.
 
         Raises:
-          BuildError: nothing listed, `check_listed` or `without_listed` find fault.
+            BuildError: nothing listed, `check_listed` or `without_listed` find fault.
         """
         self.skipped.clear()
         self.notes.clear()
@@ -196,12 +195,12 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """The records of one video, in order, as (key, example). Memory is bounded by one record.
 
         Args:
-          item: the video.
-          report: filled while reading.
-          scratch_root: where `open_video` gets its scratch folder; the system's place by default.
+            item: the video.
+            report: filled while reading.
+            scratch_root: where `open_video` gets its scratch folder; the system's place by default.
 
         Raises:
-          BadInput: the video cannot be used (possibly after some records were given).
+            BadInput: the video cannot be used (possibly after some records were given).
         """
         tracks, video_labels = self.hooks.tracks(), self.hooks.video_label_names()
         with tempfile.TemporaryDirectory(prefix="surgrec_", dir=scratch_root) as scratch:

@@ -34,20 +34,20 @@ def find_files(
     becomes the folder that has the rest, so that whoever misses it can say which one to give.
 
     Args:
-      builder: the builder; everything passed over is noted in its `skipped`.
-      manual_dir: the user's download.
-      video: pattern of the videos, or several, of which the first that has a key is taken. A file
-        belongs to the first pattern that it matches.
-      annotations: kind -> pattern of files that belong to the video with the same key.
-      others: kind -> pattern of further files.
-      strays: files that match this and nothing else are listed: their names do not parse.
+        builder: the builder; everything passed over is noted in its `skipped`.
+        manual_dir: the user's download.
+        video: pattern of the videos, or several, of which the first that has a key is taken. A file
+            belongs to the first pattern that it matches.
+        annotations: kind -> pattern of files that belong to the video with the same key.
+        others: kind -> pattern of further files.
+        strays: files that match this and nothing else are listed: their names do not parse.
 
     Returns:
-      {"video": {key: path}, kind: {key: path}, ...}, keys sorted. Where two files claim one key,
-      both are left out and listed.
+        {"video": {key: path}, kind: {key: path}, ...}, keys sorted. Where two files claim one key,
+        both are left out and listed.
 
     Raises:
-      BuildError: no such folder, or no video in it.
+        BuildError: no such folder, or no video in it.
     """
     if manual_dir is None:
         raise BuildError(
@@ -89,10 +89,10 @@ def in_split(
     """(key, path, split) of the videos, by an official split over case numbers.
 
     Args:
-      builder: its `skipped` gets the videos whose number is in no split.
-      videos: key -> path.
-      splits: split -> numbers.
-      number: the case number in a key.
+        builder: its `skipped` gets the videos whose number is in no split.
+        videos: key -> path.
+        splits: split -> numbers.
+        number: the case number in a key.
     """
     for key, path in videos.items():
         split = next((name for name, cases in splits.items() if number(key) in cases), None)
@@ -106,7 +106,7 @@ def needed(item: VideoItem, kind: str, name: str) -> Path:
     """The annotation `item.extra[kind]`.
 
     Raises:
-      BadInput: it was not found; `name` says what it is called.
+        BadInput: it was not found; `name` says what it is called.
     """
     path = item.extra.get(kind)
     if path is None:
@@ -163,8 +163,10 @@ def _ending(text: str) -> re.Pattern:
 
 
 def _above(folder: Path, patterns: Iterable[str]) -> Path | None:
-    """The nearest of the two folders above one that holds a file or folder of these patterns; None
-    where neither does, or has too many files to be looked through."""
+    """The nearest of the two folders above one that holds a file or folder of these patterns.
+
+    None where neither does, or has too many files to be looked through.
+    """
     compiled = [_ending(text) for text in patterns]
     below = Path(os.path.abspath(folder))
     for parent in itertools.islice(below.parents, 2):

@@ -16,12 +16,12 @@ def without_listed(items: Sequence[VideoItem], path: Path, title: str) -> list[V
     in the other.
 
     Args:
-      items: all videos of the data set.
-      path: the audit's JSON file.
-      title: name/config of the data set, as the audit calls it.
+        items: all videos of the data set.
+        path: the audit's JSON file.
+        title: name/config of the data set, as the audit calls it.
 
     Raises:
-      BuildError: no such list, or it names a video that is not there; or none is left.
+        BuildError: no such list, or it names a video that is not there; or none is left.
     """
     try:
         with untrusted.interpreting(path):

@@ -12,15 +12,14 @@ NOTE = "build.json"  # beside dataset_info.json: fingerprint, what was skipped, 
 
 
 def earlier_splits(directory: Path, dealt_by: dict[str, Any] | None) -> dict[str, str]:
-    """Case -> split of the data set that stands in `directory`; {} where none does, or where it was
-    dealt in another way.
+    """Case -> split of the data set in `directory`; {} if there is none, or it was dealt otherwise.
 
     Args:
-      directory: of the version.
-      dealt_by: the fractions and the seed that splits are dealt by now (`builder.dealt_by`).
+        directory: of the version.
+        dealt_by: the fractions and the seed that splits are dealt by now (`builder.dealt_by`).
 
     Raises:
-      BuildError: a data set stands there, and says nothing of its cases that can be read.
+        BuildError: a data set stands there, and says nothing of its cases that can be read.
     """
     if not (directory / "dataset_info.json").is_file():
         return {}
@@ -45,7 +44,8 @@ def told(earlier: dict[str, str], now: dict[str, str]) -> str:
     """A sentence for the summary; "" where there is nothing to tell.
 
     Args:
-      earlier: case -> split of the build before. now: the same of this build.
+        earlier: case -> split of the build before.
+        now: the same of this build.
     """
     kept = sum(earlier.get(case) == split for case, split in now.items())
     if not earlier or not kept:

@@ -1,4 +1,4 @@
-"""What builders exchange with the base class: a listed video, an opened one, a configuration."""
+"""Objects that builders and the base class exchange: listed and opened videos, configurations."""
 
 import dataclasses
 import re
@@ -22,13 +22,14 @@ class VideoItem:
     """One video of a source, as `list_videos` finds it. Cheap, picklable, hashed for resuming.
 
     Attributes:
-      video_id: unique within its split.
-      case_id: the patient or procedure, the unit splits are made on.
-      split: name of its split.
-      domain: one of records.DOMAINS, or None when unknown.
-      path: the video file, or a folder of numbered pictures; None when `open_video` makes it.
-      extra: whatever `open_video` needs; plain values only (str, int, float, bool, None, lists,
-        dicts, paths): they are part of the fingerprint that tells finished shards from stale ones.
+        video_id: unique within its split.
+        case_id: the patient or procedure, the unit splits are made on.
+        split: name of its split.
+        domain: one of records.DOMAINS, or None when unknown.
+        path: the video file, or a folder of numbered pictures; None when `open_video` makes it.
+        extra: whatever `open_video` needs; plain values only (str, int, float, bool, None, lists,
+            dicts, paths): they are part of the fingerprint that tells finished shards from stale
+            ones.
     """
 
     video_id: str
@@ -44,16 +45,17 @@ class OpenedVideo:
     """A video ready to be read, with its labels.
 
     Attributes:
-      path: the video file, or a folder of numbered pictures.
-      tracks: per-frame labels; a declared track that is missing here is -1 throughout.
-      video_labels: ids of per-video labels; a declared one that is missing here is -1.
-      image_fps: rate of a folder of pictures, needed there: the picture with number n in its name
-        is at (n - image_start) / image_fps seconds.
-      image_start: number of the picture at 0 seconds, usually 0 or 1; None takes the lowest.
-      extents: annotation files whose length the base class compares with the video; what differs by
-        more than TAIL_SECONDS is listed in the build's report.
-      problems: sentences for the build's report about annotations that could be used all the same.
-      more: further files that go on where `path` ends, in order.
+        path: the video file, or a folder of numbered pictures.
+        tracks: per-frame labels; a declared track that is missing here is -1 throughout.
+        video_labels: ids of per-video labels; a declared one that is missing here is -1.
+        image_fps: rate of a folder of pictures, needed there: the picture with number n in its name
+            is at (n - image_start) / image_fps seconds.
+        image_start: number of the picture at 0 seconds, usually 0 or 1; None takes the lowest.
+        extents: annotation files whose length the base class compares with the video; what differs
+            by more than TAIL_SECONDS is listed in the build's report.
+        problems: sentences for the build's report about annotations that could be used all the
+            same.
+        more: further files that go on where `path` ends, in order.
     """
 
     path: Path
@@ -68,8 +70,7 @@ class OpenedVideo:
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class VideoConfig(tfds.core.BuilderConfig):
-    """A TFDS configuration that also says how videos are decoded, how records are stored and
-    which curation filters apply.
+    """A TFDS configuration with settings of decoding, storage and curation filters.
 
     Subclass it for more settings.
     """
@@ -81,8 +82,7 @@ class VideoConfig(tfds.core.BuilderConfig):
     duplicates: str | None = None  # an audit's list of near-duplicates to leave out
 
     def hooks(self, builder):
-        """What lists and opens the videos and names the classes: `builder`, or what stands in for
-        it in this configuration."""
+        """The object that lists and opens videos and names classes: `builder`, or a substitute."""
         return builder
 
 
@@ -90,7 +90,7 @@ def check_listed(source: str, items: Sequence[VideoItem], allow_shared_cases: bo
     """Checks what a builder listed.
 
     Raises:
-      BuildError: a video listed twice, a bad split or domain name, or a case in two splits.
+        BuildError: a video listed twice, a bad split or domain name, or a case in two splits.
     """
     seen: set[tuple[str, str]] = set()
     split_of: dict[str, str] = {}

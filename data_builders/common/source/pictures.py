@@ -19,15 +19,16 @@ def list_pictures(
     """A video for every name that `pattern` finds, all in the split "train".
 
     Args:
-      builder: what is passed over is noted in its `skipped`.
-      manual_dir: the user's download.
-      pattern: regular expression for the whole relative path of a picture, with forward slashes and
-        the groups `video` and `frame` (a number). All pictures of a video lie in one folder.
-      domain: of all videos.
-      at_least: videos of fewer pictures are left out.
+        builder: what is passed over is noted in its `skipped`.
+        manual_dir: the user's download.
+        pattern: regular expression for the whole relative path of a picture, with forward slashes
+            and the groups `video` and `frame` (a number). All pictures of a video lie in one
+            folder.
+        domain: of all videos.
+        at_least: videos of fewer pictures are left out.
 
     Raises:
-      BuildError: no such folder, no picture that fits, or a pattern without the two groups.
+        BuildError: no such folder, no picture that fits, or a pattern without the two groups.
     """
     if manual_dir is None or not manual_dir.is_dir():
         raise BuildError(f"{builder.name} needs --manual_dir, the folder of your download.")
@@ -87,7 +88,7 @@ def open_pictures(item: VideoItem, scratch_dir: Path, image_fps: float) -> Opene
     """A folder of links to the pictures of one video, numbered by their frames.
 
     Raises:
-      BadInput: two pictures are the same frame.
+        BadInput: two pictures are the same frame.
     """
     expression, frames = re.compile(item.extra["pattern"]), {}
     prefix = "" if item.extra["folder"] == "." else f"{item.extra['folder']}/"

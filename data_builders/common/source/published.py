@@ -1,5 +1,7 @@
-"""The configuration `surgrec_v1`: a source's clips, labels and splits as the SurgRec release has
-them, faults included. Every source of the release has it beside its own (see builder.py)."""
+"""The configuration `surgrec_v1`: a source's clips, labels and splits as SurgRec released them.
+
+Faults are included. Every source of the release has it beside its own (see builder.py).
+"""
 
 import dataclasses
 from collections import Counter
@@ -19,8 +21,8 @@ class PublishedConfig(VideoConfig):
     """One folder of the release.
 
     Attributes:
-      folder: its name there.
-      splits_dir: the user's copy of the split files: FOLDER/{train,val,test}.csv below it.
+        folder: its name there.
+        splits_dir: the user's copy of the split files: FOLDER/{train,val,test}.csv below it.
     """
 
     name: str = NAME
@@ -41,7 +43,7 @@ def published_config(source: str) -> PublishedConfig | None:
 
 
 class PublishedClips:
-    """What stands in for a builder's own listing, labels and classes: rows of split files.
+    """A substitute for a builder's own listing, labels and classes, made of rows of split files.
 
     The builder's manual_dir holds the clips that they name, cut in advance.
     """

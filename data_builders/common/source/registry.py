@@ -11,7 +11,7 @@ def builder_class(name: str):
     """The builder class of a source.
 
     Raises:
-      BuildError: no such source; names the nearest ones.
+        BuildError: no such source; names the nearest ones.
     """
     known = sources()
     if name not in known:

@@ -20,12 +20,12 @@ def deal(
     """The items with splits by case, a function of case names and seed.
 
     Args:
-      items: any splits they have are replaced.
-      fractions: see `split_by_case`.
-      seed: another seed deals another split.
-      group: the cases of each group (a class, say) are dealt by themselves, so that every split
-        gets its share of each; all items of a case must be of one group.
-      earlier: case -> split of a build before, which its cases keep (`builder.earlier`).
+        items: any splits they have are replaced.
+        fractions: see `split_by_case`.
+        seed: another seed deals another split.
+        group: the cases of each group (a class, say) are dealt by themselves, so that every split
+            gets its share of each; all items of a case must be of one group.
+        earlier: case -> split of a build before, which its cases keep (`builder.earlier`).
     """
     items = list(items)
     groups: dict[Hashable, list[str]] = {}

@@ -18,15 +18,15 @@ def split_by_case(
     fraction gets at least one case while there are enough cases for all such splits.
 
     Args:
-      cases: case names; repeats are ignored.
-      fractions: split name -> share, each >= 0, together 1.
-      seed: another seed deals another split.
+        cases: case names; repeats are ignored.
+        fractions: split name -> share, each >= 0, together 1.
+        seed: another seed deals another split.
 
     Returns:
-      case -> split name.
+        case -> split name.
 
     Raises:
-      ConfigError: fractions that are negative or do not add up to 1.
+        ConfigError: fractions that are negative or do not add up to 1.
     """
     if not fractions or any(not 0 <= f <= 1 for f in fractions.values()):
         raise ConfigError(f"split fractions must lie between 0 and 1: {dict(fractions)}.")
@@ -57,16 +57,16 @@ def split_by_hash(
     no case at all gets the one whose number is nearest, as long as there are cases enough.
 
     Args:
-      cases: case names; repeats are ignored.
-      fractions: split name -> share, each >= 0, together 1.
-      seed: another seed deals another split.
-      earlier: case -> split of those that are not dealt again.
+        cases: case names; repeats are ignored.
+        fractions: split name -> share, each >= 0, together 1.
+        seed: another seed deals another split.
+        earlier: case -> split of those that are not dealt again.
 
     Returns:
-      case -> split name.
+        case -> split name.
 
     Raises:
-      ValueError: as `split_by_case`.
+        ValueError: as `split_by_case`.
     """
     split_by_case([], fractions)  # checks them
     wanted = {split: share for split, share in fractions.items() if share > 0}

@@ -36,7 +36,7 @@ def find_box(path: Path, spec: DecodeSpec = DEFAULT) -> Box | None:
     in small corners.
 
     Raises:
-      BadInput: the video cannot be opened.
+        BadInput: the video cannot be opened.
     """
     bright = None
     for picture in _sampled(path, spec):

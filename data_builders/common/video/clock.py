@@ -24,12 +24,12 @@ class FrameClock:
     decoding failed, frames lost are counted by time.
 
     Args:
-      header_fps: frames per second that the header claims, or 0.
-      zero: the raw stamp that a player shows as 0 seconds; None takes that of the first frame,
-        or 0 when decoding failed before it.
-      start: the raw stamp of frame 0, for a file whose first frames are lost; None takes `zero`.
-      close_jumps: jumps of the stamps that are longer than this are no pauses, but a clock that was
-        set anew: the frame follows the previous one.
+        header_fps: frames per second that the header claims, or 0.
+        zero: the raw stamp that a player shows as 0 seconds; None takes that of the first frame,
+            or 0 when decoding failed before it.
+        start: the raw stamp of frame 0, for a file whose first frames are lost; None takes `zero`.
+        close_jumps: jumps of the stamps that are longer than this are no pauses, but a clock that
+            was set anew: the frame follows the previous one.
     """
 
     def __init__(

@@ -36,15 +36,15 @@ _PASSED_OVER = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_
 
 @dataclasses.dataclass(frozen=True)
 class DecodeSpec:
-    """What a user decides about decoding.
+    """A user's decisions about decoding.
 
     Attributes:
-      interlaced: "deinterlace" makes one whole picture of the two fields of an interlaced frame;
-        "keep" stores both fields in one picture, as they were coded.
-      picture_track: number (from 0) of the picture track to read, cover art not counted; None takes
-        the first of those marked as default, or else the first.
-      native_fps: pictures per second of what carries neither time stamps nor a rate (bare streams
-        such as .h264, folders of pictures); it also replaces the rate of a bare stream.
+        interlaced: "deinterlace" makes one whole picture of the two fields of an interlaced frame;
+            "keep" stores both fields in one picture, as they were coded.
+        picture_track: number (from 0) of the picture track to read, cover art not counted; None
+            takes the first of those marked as default, or else the first.
+        native_fps: pictures per second of what carries neither time stamps nor a rate (bare streams
+            such as .h264, folders of pictures); it also replaces the rate of a bare stream.
     """
 
     interlaced: str = "deinterlace"
@@ -68,13 +68,13 @@ class OpenedFile:
     """A container, its chosen picture track, and its clock.
 
     Attributes:
-      container, stream: PyAV's.
-      zero: seconds, in the container's stamps, that a player shows as 0: where the earliest of the
-        picture and sound tracks starts.
-      start: seconds at which the picture track starts; None where the container does not say.
-      bare: whether it is a bare stream, without time stamps.
-      dicom: the DICOM file that the container lies in, or None.
-      notes: sentences on what was chosen or found.
+        container, stream: PyAV's.
+        zero: seconds, in the container's stamps, that a player shows as 0: where the earliest of
+            the picture and sound tracks starts.
+        start: seconds at which the picture track starts; None where the container does not say.
+        bare: whether it is a bare stream, without time stamps.
+        dicom: the DICOM file that the container lies in, or None.
+        notes: sentences on what was chosen or found.
     """
 
     container: av.container.InputContainer
@@ -118,8 +118,7 @@ class OpenedFile:
 
     @property
     def seconds(self) -> float:
-        """Where the picture track ends as the header claims, as a player shows it; 0 where it
-        claims nothing."""
+        """The end of the picture track that the header claims, as a player shows it; 0 if none."""
         tag = re.fullmatch(r"(\d+):(\d+):([\d.]+)", self.stream.metadata.get("DURATION", ""))
         if tag:  # Matroska: the end on its own clock
             return max(0.0, int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) - self.zero)
@@ -147,7 +146,7 @@ def open_file(path: Path, spec: DecodeSpec = DEFAULT) -> Iterator[OpenedFile]:
     """Opens `path`; decoders run in one thread.
 
     Raises:
-      BadInput: not a readable regular file, not a video, too large a picture, or no such track.
+        BadInput: not a readable regular file, not a video, too large a picture, or no such track.
     """
     _check_file(path)
     options = {

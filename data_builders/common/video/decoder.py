@@ -39,14 +39,14 @@ class Decoded(NamedTuple):
 
 @dataclasses.dataclass
 class Faults:
-    """What went wrong while decoding.
+    """The faults that decoding met.
 
     Attributes:
-      places: times that decoding failed, or the container marked what it held as damaged, and a
-        frame came later, or the file ended.
-      pictures: those that came marked as damaged.
-      messages: errors that FFmpeg reported, of which pictures may be damaged.
-      first: the first of these messages, or "".
+        places: times that decoding failed, or the container marked what it held as damaged, and a
+            frame came later, or the file ended.
+        pictures: those that came marked as damaged.
+        messages: errors that FFmpeg reported, of which pictures may be damaged.
+        first: the first of these messages, or "".
     """
 
     places: int = 0
@@ -69,9 +69,9 @@ def decode(
     """Yields frames in the order in which they are shown; what cannot be decoded is left out.
 
     Args:
-      file: an opened file, at its start.
-      faults: filled along the way.
-      deinterlacer: makes whole pictures of interlaced frames; None keeps them as they were coded.
+        file: an opened file, at its start.
+        faults: filled along the way.
+        deinterlacer: makes whole pictures of interlaced frames; None keeps them as they were coded.
     """
     if deinterlacer is None:
         yield from _frames(file, faults)

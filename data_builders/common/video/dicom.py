@@ -40,11 +40,11 @@ class DicomVideo:
     """The coded pictures of a DICOM file.
 
     Attributes:
-      stream: to read them from, as if they were a file of their own.
-      format: FFmpeg's name of what they are; None where that shows from their first bytes.
-      fps: pictures per second by the header; None where it does not say.
-      frames: their number by the header.
-      notes: sentences for the build's report.
+        stream: to read them from, as if they were a file of their own.
+        format: FFmpeg's name of what they are; None where that shows from their first bytes.
+        fps: pictures per second by the header; None where it does not say.
+        frames: their number by the header.
+        notes: sentences for the build's report.
     """
 
     stream: BinaryIO
@@ -65,7 +65,7 @@ def open_dicom(path: Path) -> Iterator[DicomVideo]:
     """Finds the coded pictures of a DICOM file.
 
     Raises:
-      BadInput: its pictures are not a video that is read; says what they are.
+        BadInput: its pictures are not a video that is read; says what they are.
     """
     with open(path, "rb") as file:
         try:

@@ -26,11 +26,12 @@ class FilterSpec:
     """Which filters a build applies.
 
     Attributes:
-      crop_borders: cut black borders off, one box per video (see `borders.find_box`).
-      drop_black: leave out stretches of black pictures.
-      drop_frozen: leave out stretches in which the picture stands still, except their first frame.
-      drop_out_of_body: leave out what a label calls out of body (see `out_of_body_classes`).
-      min_seconds: black and frozen stretches shorter than this stay.
+        crop_borders: cut black borders off, one box per video (see `borders.find_box`).
+        drop_black: leave out stretches of black pictures.
+        drop_frozen: leave out stretches in which the picture stands still, except their first
+            frame.
+        drop_out_of_body: leave out what a label calls out of body (see `out_of_body_classes`).
+        min_seconds: black and frozen stretches shorter than this stay.
     """
 
     crop_borders: bool = False
@@ -96,14 +97,14 @@ def dropped(
     """Leaves out what the switched-on filters reject.
 
     Args:
-      frames: in time order, as they would be stored.
-      spec: the switches; `crop_borders` is not looked at.
-      counts: filter -> frames left out so far; added to.
-      outside: tells frames out of body.
+        frames: in time order, as they would be stored.
+        spec: the switches; `crop_borders` is not looked at.
+        counts: filter -> frames left out so far; added to.
+        outside: tells frames out of body.
 
     Yields:
-      (frame, whether frames before it were left out since the last one). At most `min_seconds` of
-      frames are held back.
+        (frame, whether frames before it were left out since the last one). At most `min_seconds` of
+        frames are held back.
     """
     gap = False
     kind: str | None = None  # of the stretch that `held` may become

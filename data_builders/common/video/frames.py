@@ -7,8 +7,11 @@ import numpy as np
 
 
 class Frame(NamedTuple):
-    """One stored frame: seconds on the container's clock (0 where a player begins), number in the
-    video from 0, BGR uint8 [H, W, 3]."""
+    """One stored frame.
+
+    Its time is in seconds on the container's clock (0 where a player begins), its number in the
+    video counts from 0, its picture is BGR uint8 [H, W, 3].
+    """
 
     time: float
     number: int
@@ -17,21 +20,23 @@ class Frame(NamedTuple):
 
 @dataclasses.dataclass
 class ReadReport:
-    """What reading a video found. Filled while frames are taken; complete when they are exhausted.
+    """The findings of reading a video, filled while frames are taken; complete at their end.
 
     Attributes:
-      native_fps: frames per second measured from time stamps (fixed when the first record is cut).
-      native_height, native_width: square pixels, upright.
-      header_frames, header_fps, header_seconds: what the header claims (the seconds are those of
-        the picture's end); 0 where it claims nothing.
-      frames_read, frames_kept: decoded frames, and those given to the caller.
-      duration: seconds from the start to the end of the last decoded frame.
-      damaged: places where decoding failed and went on later.
-      interlaced: frames that were flagged as interlaced.
-      problems: sentences for the build's report; empty for a sound file.
-      notes: sentences for the build's report on a sound file: what was chosen or converted.
-      filtered: curation filter -> what it did: frames left out, or 1 for a video that was cropped.
-      labels: what was labelled, see `label_counts`.
+        native_fps: frames per second measured from time stamps (fixed when the first record is
+            cut).
+        native_height, native_width: square pixels, upright.
+        header_frames, header_fps, header_seconds: what the header claims (the seconds are those of
+            the picture's end); 0 where it claims nothing.
+        frames_read, frames_kept: decoded frames, and those given to the caller.
+        duration: seconds from the start to the end of the last decoded frame.
+        damaged: places where decoding failed and went on later.
+        interlaced: frames that were flagged as interlaced.
+        problems: sentences for the build's report; empty for a sound file.
+        notes: sentences for the build's report on a sound file: what was chosen or converted.
+        filtered: curation filter -> what it did: frames left out, or 1 for a video that was
+            cropped.
+        labels: what was labelled, see `label_counts`.
     """
 
     native_fps: float = 0.0

@@ -27,7 +27,7 @@ def read_images(
     missing picture leaves a gap and shifts nothing. None as image_start takes the lowest number.
 
     Raises:
-      BadInput: no rate given, a name without a number, or a number that stands twice.
+        BadInput: no rate given, a name without a number, or a number that stands twice.
     """
     if image_fps is None or not 0 < image_fps < math.inf:
         raise BadInput(folder, f"is a folder of pictures and needs image_fps (got {image_fps!r})")

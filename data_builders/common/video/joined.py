@@ -22,12 +22,12 @@ def read_joined(
     """The frames of `read_video` of each file in turn, on one clock and with one count of frames.
 
     Args:
-      paths: the parts in order; one alone is read as it is.
-      report: filled along the way, as if the parts were one file.
-      decode_spec, options: of `read_video`.
+        paths: the parts in order; one alone is read as it is.
+        report: filled along the way, as if the parts were one file.
+        decode_spec, options: of `read_video`.
 
     Raises:
-      BadInput: a part cannot be read, or has pictures of another size than the first.
+        BadInput: a part cannot be read, or has pictures of another size than the first.
     """
     if len(paths) == 1:
         yield from read_video(paths[0], report=report, decode_spec=decode_spec, **options)

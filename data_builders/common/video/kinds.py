@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes; without any decoder, so that no file can do harm here."""
+"""The kind of a file by its first bytes; without any decoder, so that no file can do harm here."""
 
 import re
 from pathlib import Path

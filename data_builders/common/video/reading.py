@@ -48,23 +48,23 @@ def read_video(
     """Decodes a video once, from start to end, and yields the frames to store.
 
     Args:
-      path: a video file, or a folder of numbered pictures (then see `images.read_images`).
-      fps: upper bound of the rate: for every k the frame at or last before k / fps seconds is
-        taken, and none twice.
-      short_side: upper bound of the shorter side in pixels; larger pictures are shrunk.
-      report: filled along the way.
-      image_fps, image_start: for a folder of pictures only.
-      box: top, bottom, left, right of the part to keep; in native pixels, before shrinking.
-      blank: parts made black before anything else: left, top, right, bottom as fractions of the
-        native picture.
-      decode_spec: interlaced frames, the picture track, and the rate of what carries none.
+        path: a video file, or a folder of numbered pictures (then see `images.read_images`).
+        fps: upper bound of the rate: for every k the frame at or last before k / fps seconds is
+            taken, and none twice.
+        short_side: upper bound of the shorter side in pixels; larger pictures are shrunk.
+        report: filled along the way.
+        image_fps, image_start: for a folder of pictures only.
+        box: top, bottom, left, right of the part to keep; in native pixels, before shrinking.
+        blank: parts made black before anything else: left, top, right, bottom as fractions of the
+            native picture.
+        decode_spec: interlaced frames, the picture track, and the rate of what carries none.
 
     Yields:
-      Frames in time order, all of one size (that of the first). A picture of another size is fitted
-      into it whole, with its circles round and black around it.
+        Frames in time order, all of one size (that of the first). A picture of another size is
+        fitted into it whole, with its circles round and black around it.
 
     Raises:
-      BadInput: not a readable video, too large a picture, or not one frame could be decoded.
+        BadInput: not a readable video, too large a picture, or not one frame could be decoded.
     """
     report = ReadReport() if report is None else report
     if Path(path).is_dir():
@@ -140,7 +140,7 @@ def probe(path: Path, frames: int = 64, decode_spec: DecodeSpec = DEFAULT) -> Re
     checked.
 
     Raises:
-      BadInput: as `read_video`.
+        BadInput: as `read_video`.
     """
     report = ReadReport()
     with contextlib.closing(_read_file(Path(path), math.inf, report, decode_spec)) as stream:
@@ -160,7 +160,7 @@ def check_rate(path: Path, fps: float) -> None:
     for 59.94 that is called 60.
 
     Raises:
-      BadInput: the video runs at another rate, or cannot be read.
+        BadInput: the video runs at another rate, or cannot be read.
     """
     found = probe(path).native_fps
     if abs(found - fps) > 0.01 * fps:

@@ -23,10 +23,10 @@ class Segment:
     """Consecutive stored frames of one video.
 
     Attributes:
-      index: 0, 1, 2, ... within the video.
-      frames: N JPEG files as bytes.
-      times: float64 [N], seconds from the start of the video.
-      numbers: int64 [N], frame numbers in the original video, from 0.
+        index: 0, 1, 2, ... within the video.
+        frames: N JPEG files as bytes.
+        times: float64 [N], seconds from the start of the video.
+        numbers: int64 [N], frame numbers in the original video, from 0.
     """
 
     index: int
@@ -56,7 +56,8 @@ def cut_video(
     bottom as fractions of the native picture) are black before anything looks at a picture.
 
     Raises:
-      BadInput: the video cannot be opened, holds no readable frame, or none that the filters keep.
+        BadInput: the video cannot be opened, holds no readable frame, or none that the filters
+            keep.
     """
     quality = [cv2.IMWRITE_JPEG_QUALITY, spec.jpeg_quality]
     frames, times, numbers, index = [], [], [], 0

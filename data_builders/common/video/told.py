@@ -7,7 +7,7 @@ from data_builders.common.video.frames import ReadReport
 
 
 def problems(report: ReadReport, clock: FrameClock, faults: Faults, file: OpenedFile) -> list[str]:
-    """What is wrong with a file, a sentence each; nothing for a sound one."""
+    """The faults of a file, a sentence each; none for a sound one."""
     found = []
     short = report.header_frames - report.frames_read
     if file.counts_pauses and report.header_frames <= (clock.end + 0.002) * report.header_fps:
@@ -56,7 +56,7 @@ def problems(report: ReadReport, clock: FrameClock, faults: Faults, file: Opened
 
 
 def notes(report: ReadReport, clock: FrameClock) -> list[str]:
-    """What was converted or assumed in a file, a sentence each."""
+    """The conversions and assumptions made for a file, a sentence each."""
     found = []
     if report.interlaced:
         found.append(f"{report.interlaced} interlaced frames were deinterlaced")

@@ -57,7 +57,7 @@ class Deinterlacer:
         """Yields what is held back.
 
         Raises:
-          RuntimeError: FFmpeg gave another number of frames than it took.
+            RuntimeError: FFmpeg gave another number of frames than it took.
         """
         if self._graph is None:
             return
@@ -76,7 +76,7 @@ class Converter:
     """Turns frames into BGR pictures of square pixels, upright.
 
     Attributes:
-      notes: sentences on what could not be followed.
+        notes: sentences on what could not be followed.
     """
 
     def __init__(self, stream: av.VideoStream):
@@ -93,7 +93,7 @@ class Converter:
         """The picture of a frame, uint8 [H, W, 3], that nothing else holds.
 
         Raises:
-          av.FFmpegError: FFmpeg cannot convert it.
+            av.FFmpegError: FFmpeg cannot convert it.
         """
         kind = _kind(frame)
         if self._graph is None or kind != self._kind:
@@ -152,7 +152,7 @@ def oriented(picture: np.ndarray, matrix: tuple[int, int, int, int] | None) -> n
 
 
 def _kind(frame: av.VideoFrame) -> tuple:
-    """What a filter graph is made for."""
+    """The properties of a frame that a filter graph is made for."""
     return (
         frame.width,
         frame.height,

@@ -1,5 +1,8 @@
-"""The answers of one column of the table to one task: of heads on its features, of its own
-classifier where it was fine-tuned, or of the majority class."""
+"""The answers of one column of the table to one task.
+
+They come from heads on its features, from its own classifier where it was fine-tuned, or from the
+majority class.
+"""
 
 import fnmatch
 import functools
@@ -23,12 +26,12 @@ def answer_task(
     """Row of the table -> answer of a column.
 
     Args:
-      features: split -> feature name -> features.
+        features: split -> feature name -> features.
 
     Raises:
-      UserError: as `run_head`.
-      RefusedTaskError: under a protocol that trains whole encoders, a column whose
-        classifier cannot answer the task.
+        UserError: as `run_head`.
+        RefusedTaskError: under a protocol that trains whole encoders, a column whose
+            classifier cannot answer the task.
     """
     if column.kind == "majority":
         rows = [row for row, _, _ in settings.rows()] or [FINE_TUNED]
@@ -55,9 +58,10 @@ def answer_task(
 
 
 def unfit(column: Column, task: Task, classes: Sequence[str]) -> str:
-    """Why the column's classifier of the task's labels cannot answer it: it has other classes, or
-    was trained on the labels of another frame of the clip. Empty where it can, and where the column
-    has no such classifier."""
+    """Why the column's own classifier cannot answer the task; empty where it can or there is none.
+
+    It has other classes, or was trained on the labels of another frame of the clip.
+    """
     classifier = column.classifier
     if not _learnt(column, task):
         return ""

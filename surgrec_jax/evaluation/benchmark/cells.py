@@ -31,12 +31,13 @@ class Cell:
     """A column's result on a task.
 
     Attributes:
-      column: its name.
-      task: `results.describe_task`.
-      heads: row of the table -> `results.summarise`.
-      arrays: labels, case_id, video_id, time, record of the test units; "scores/<row>" float32 [S,
-        U, C]; "draws/<row>" float64 [1 + R], the score as it is and `bootstrap.Samples.draws`.
-      extra: more that the report shows (language models: answers that could not be parsed).
+        column: its name.
+        task: `results.describe_task`.
+        heads: row of the table -> `results.summarise`.
+        arrays: labels, case_id, video_id, time, record of the test units; "scores/<row>" float32
+            [S, U, C]; "draws/<row>" float64 [1 + R], the score as it is and
+            `bootstrap.Samples.draws`.
+        extra: more that the report shows (language models: answers that could not be parsed).
     """
 
     column: str
@@ -92,8 +93,7 @@ def _stem(key: Mapping) -> str:
 
 
 def save(folder: str | os.PathLike, key: Mapping, cell: Cell) -> pathlib.Path:
-    """Writes a cell; the JSON file appears last, and only then the cell exists. Older files of the
-    same cell go."""
+    """Writes a cell; its JSON file appears last and makes it exist, and its older files go."""
     folder = pathlib.Path(folder)
     stem, digest = _stem(key), _digest(key)
     arrays, path = folder / f"{stem}.{digest}.npz", folder / f"{stem}.{digest}.json"
@@ -108,8 +108,10 @@ def save(folder: str | os.PathLike, key: Mapping, cell: Cell) -> pathlib.Path:
 
 
 def load(folder: str | os.PathLike, key: Mapping) -> Cell | None:
-    """The cell of `key`; None where it is not there and, with a logged warning, where its file is
-    damaged, of another version or without scores."""
+    """The cell of `key`; None where it is not there or cannot be used.
+
+    A warning is logged where its file is damaged, of another version or without scores.
+    """
     base = pathlib.Path(folder) / f"{_stem(key)}.{_digest(key)}.json"
     if not base.exists():
         return None

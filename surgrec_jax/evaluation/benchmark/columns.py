@@ -31,9 +31,9 @@ class Candidate:
     """An encoder to compare.
 
     Attributes:
-      name: of its column.
-      checkpoint: where it came from, a text for the report.
-      classifier: its own, where it was fine-tuned.
+        name: of its column.
+        checkpoint: where it came from, a text for the report.
+        classifier: its own, where it was fine-tuned.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Column:
     """A column of the table.
 
     Attributes:
-      kind: one of KINDS.
-      encoders: feature name -> function to features (several for random initialisations).
-      random: name of the random column it is compared with.
-      facts: for the results file.
-      classifier: of a fine-tuned encoder; answers the task it was trained on.
+        kind: one of KINDS.
+        encoders: feature name -> function to features (several for random initialisations).
+        random: name of the random column it is compared with.
+        facts: for the results file.
+        classifier: of a fine-tuned encoder; answers the task it was trained on.
     """
 
     name: str
@@ -69,8 +69,7 @@ class Column:
         return {name: identity(encode) for name, encode in self.outputs().items()}
 
     def outputs(self, tokens: bool = False) -> dict[str, Encode]:
-        """Feature name -> function: pooled features, tokens where they are wanted, and the class
-        probabilities of a classifier."""
+        """Feature name -> function: pooled features, tokens if wanted, class probabilities."""
         outputs = dict(self.encoders)
         if tokens and self.kind != "pixels":  # whose principal components are its token
             outputs |= {name + TOKENS: e.__self__.tokens for name, e in self.encoders.items()}
@@ -84,7 +83,8 @@ class Group:
     """Encoders that take the same clip, with the baselines of that clip.
 
     Attributes:
-      like: one of the encoders. columns: majority first.
+        like: one of the encoders.
+        columns: majority first.
     """
 
     clip: tuple[int, int, float]
@@ -103,7 +103,7 @@ def groups(candidates: Sequence[Candidate], settings: Settings) -> list[Group]:
     """The encoders by clip, each group with its own pixels and random columns.
 
     Raises:
-      ConfigError: no encoder, two of one name, or one whose clip is not the one asked for.
+        ConfigError: no encoder, two of one name, or one whose clip is not the one asked for.
     """
     names = [candidate.name for candidate in candidates]
     if len(set(names)) < len(names) or not names:
@@ -171,8 +171,7 @@ def _columns(group: Sequence[Candidate], init_seeds: int, suffix: str) -> list[C
 
 
 def identity(encode: Encode) -> str:
-    """A text that identifies features in the cache: weights and precision, or the baseline's
-    settings."""
+    """A text that identifies features in the cache: weights and precision, or settings."""
     if encode is baselines.pixels:
         return f"pixels {baselines.PIXEL_FRAMES} {baselines.PIXEL_SIZE}"
     owner = encode.__self__  # an Encoder or a Classifier
@@ -190,9 +189,10 @@ def extract(
     """Split -> feature name -> Features of columns of one clip; pixels become their PCA.
 
     Args:
-      group: gives the clip. columns: those of its columns whose features are wanted.
-      sources: split -> source, the training split first.
-      cache: folder of cached features, None = no cache.
+        group: gives the clip.
+        columns: those of its columns whose features are wanted.
+        sources: split -> source, the training split first.
+        cache: folder of cached features, None = no cache.
     """
     tokens = any(HEADS[head].tokens for head in settings.heads)
     outputs = {
@@ -222,8 +222,8 @@ class _Clips:
     """The clips of a split that a group of encoders is shown.
 
     Attributes:
-      view: a JSON-able description of how the clips are cut.
-      records: int [n], the records that give clips.
+        view: a JSON-able description of how the clips are cut.
+        records: int [n], the records that give clips.
     """
 
     def __init__(self, source: Source, split: str, group: Group, settings: Settings):
@@ -266,8 +266,10 @@ class _Clips:
 
 
 def project_pixels(features: Mapping[str, dict[str, Features]], name: str, train: str) -> None:
-    """Turns pixels into their principal components, fitted on the split `train`, in place; as
-    tokens they are one token a clip."""
+    """Turns pixels, in place, into their principal components, fitted on the split `train`.
+
+    As tokens they are one token a clip.
+    """
     pca = baselines.fit_pca(features[train][name].features)
     for of_split in features.values():
         rows = of_split[name].with_features(pca(of_split[name].features))

@@ -41,15 +41,15 @@ def compare(
     """Computes the table of encoders and their baselines on tasks of data sets.
 
     Args:
-      tasks: source -> its tasks.
-      sources: source -> split -> opened source, the training split first.
-      out: folder of cells/ and features/; cells that stand there are not computed again.
-      cache: whether features are kept.
-      asker: a language model.
-      train: gives the encoder that is trained on a task, under a protocol that trains them whole.
+        tasks: source -> its tasks.
+        sources: source -> split -> opened source, the training split first.
+        out: folder of cells/ and features/; cells that stand there are not computed again.
+        cache: whether features are kept.
+        asker: a language model.
+        train: gives the encoder that is trained on a task, under a protocol that trains them whole.
 
     Returns:
-      The results (see `summarise`; those of the audit are not among them), and their cells.
+        The results (see `summarise`; those of the audit are not among them), and their cells.
     """
     start = time.monotonic()
     groups = columns.groups(encoders, settings)

@@ -36,7 +36,7 @@ def fine_tune(one: Candidate, task: Task, config, out: pathlib.Path) -> Candidat
     """The encoder trained on a task, with its classifier; trained now unless that is done.
 
     Raises:
-      UserError: the training run failed; the sentence has its last line, and the command.
+        UserError: the training run failed; the sentence has its last line, and the command.
     """
     if one.classifier is not None:
         return one

@@ -28,9 +28,9 @@ def notes(
     """Sentences that every reader of the table must know.
 
     Args:
-      sources: name -> test split of the data sets.
-      groups: the encoders.
-      tasks: the tasks of all data sets that were scored, each with its classes.
+        sources: name -> test split of the data sets.
+        groups: the encoders.
+        tasks: the tasks of all data sets that were scored, each with its classes.
     """
     sentences = list(settings.rules.notes)
     if any(name.startswith("phantom") for name in sources):

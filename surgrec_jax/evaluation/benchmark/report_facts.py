@@ -17,12 +17,13 @@ def of_task(cells: Mapping[str, Cell], columns: Sequence[Column], row: str) -> d
     """The facts of a task, JSON-able.
 
     Args:
-      cells: column name -> cell. row: the leading row of the table.
+        cells: column name -> cell.
+        row: the leading row of the table.
 
     Returns:
-      "row", "leader" (the encoder with the best score, or the best column where there is none),
-      "confusion" (column -> [C, P] mean counts over seeds), "ribbons" and "hardest"; empty where
-      they do not fit the task.
+        "row", "leader" (the encoder with the best score, or the best column where there is none),
+        "confusion" (column -> [C, P] mean counts over seeds), "ribbons" and "hardest"; empty where
+        they do not fit the task.
     """
     shown = [column for column in columns if row in cells[column.name].heads]
     shown += [c for c in columns if c.kind == "vlm" and c not in shown]
@@ -62,8 +63,7 @@ def _confusion(labels: np.ndarray, scores: np.ndarray, classes: int) -> list[lis
 
 
 def _spans(classes: np.ndarray, times: np.ndarray) -> list[list[float]]:
-    """[class, first second, last second] of each run; a frame stands for the time until the
-    next."""
+    """[class, first second, last second] of each run; a frame stands until the next one."""
     step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
     edges = np.append(times, times[-1] + step)
     runs = zip(*segments(classes), strict=True)

@@ -44,14 +44,14 @@ def summarise(
     """Score, spread, interval and details of one answer.
 
     Args:
-      labelled, answer: the task and the answer to it.
-      samples: `resample(labelled, answer, ...)`.
-      level: coverage of the intervals.
+        labelled, answer: the task and the answer to it.
+        samples: `resample(labelled, answer, ...)`.
+        level: coverage of the intervals.
 
     Returns:
-      A JSON-able dict: "mean" and "std" of the headline metric over seeds, "seeds" (each),
-      "interval" over test cases of the mean, "metrics" (all that fit), "per_class" (mean over
-      seeds), "chosen", "validation", "missing_classes", "train_cases".
+        A JSON-able dict: "mean" and "std" of the headline metric over seeds, "seeds" (each),
+        "interval" over test cases of the mean, "metrics" (all that fit), "per_class" (mean over
+        seeds), "chosen", "validation", "missing_classes", "train_cases".
     """
     task = labelled.task
     labels, _ = labelled.units(labelled.test)
@@ -75,8 +75,7 @@ def summarise(
 
 
 def _per_class(labelled: LabelledTask, labels: np.ndarray, scores: np.ndarray) -> dict[str, dict]:
-    """Class -> support and mean over seeds of precision, recall, jaccard, f1 (or average
-    precision)."""
+    """Class -> support, and the mean over seeds of precision, recall, jaccard, f1 (or of AP)."""
     if labelled.task.multi_label:
         table = {}
         for k, name in enumerate(labelled.classes):
@@ -137,8 +136,12 @@ def describe_task(labelled: LabelledTask) -> dict:
 
 
 def read_json(path: str | os.PathLike) -> dict:
-    """Reads results.json. Raises DataError for a file of another version, FileNotFoundError with
-    the remedy."""
+    """Reads results.json.
+
+    Raises:
+        DataError: the file is of another version.
+        FileNotFoundError: there is none; the message has the remedy.
+    """
     path = pathlib.Path(path)
     if not path.exists():
         raise MissingError(
@@ -172,8 +175,10 @@ def _difference(interval: Mapping | None) -> str:
 
 
 def lines(results: Mapping) -> list[list[str]]:
-    """The table as rows of plain text: three lines per task and row (score, interval, difference to
-    random); columns that a row lacks are empty."""
+    """The table as rows of plain text, empty in columns that a row lacks.
+
+    Each task and row has three lines: score, interval, difference to random.
+    """
     names = [model["name"] for model in results["models"]]
     rows = [["task", "head", *names]]
     several = len({task["source"] for task in results["tasks"]}) > 1
@@ -277,8 +282,7 @@ def markdown(results: Mapping) -> str:
 
 
 def table(results: Mapping) -> str:
-    """Plain-text table: per task and head a line of scores, of intervals, and of differences to
-    random."""
+    """Plain text with lines of scores, intervals and differences to random per task and head."""
     rows = lines(results)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     text = []

@@ -20,7 +20,7 @@ from surgrec_jax.safety.errors import DataError, UserError
 
 
 class Asker(Protocol):
-    """What answers in words, with a column of its own: `evaluation.vlm` has it."""
+    """A model that answers in words, with a column of its own: `evaluation.vlm` has it."""
 
     column: Column
 
@@ -52,7 +52,8 @@ class Progress:
     """Counts cells and prints a line for each.
 
     Attributes:
-      total: number of cells. say: prints a line.
+        total: number of cells.
+        say: prints a line.
     """
 
     total: int
@@ -117,9 +118,9 @@ class Table:
     """The settings that the cells of a table are computed with, and the folder that keeps them.
 
     Attributes:
-      folder: cells/ in it holds the cells.
-      cache: folder of cached features, None = no cache.
-      asker: a language model with a column of its own.
+        folder: cells/ in it holds the cells.
+        cache: folder of cached features, None = no cache.
+        asker: a language model with a column of its own.
     """
 
     settings: Settings
@@ -134,9 +135,9 @@ class Table:
         """The outcomes of one source: cells on disk, and the others, which are computed and kept.
 
         Args:
-          tasks: of the source.
-          sources: split -> source, the training split first.
-          groups: the encoders and their baselines.
+            tasks: of the source.
+            sources: split -> source, the training split first.
+            groups: the encoders and their baselines.
         """
         chosen = columns_to_fill(groups, self.settings, self.asker)
         for group, columns_of_group in zip(groups, chosen, strict=True):

@@ -25,14 +25,14 @@ def summarise(
     """The results as plain data.
 
     Args:
-      outcomes: of all columns and tasks; tasks keep the order of their first cell.
-      columns: in the order of the table.
-      facts: more keys for the results, such as "protocol", "environment", "notes" and "data".
+        outcomes: of all columns and tasks; tasks keep the order of their first cell.
+        columns: in the order of the table.
+        facts: more keys for the results, such as "protocol", "environment", "notes" and "data".
 
     Returns:
-      A JSON-able dict with `facts` and: "models" (a description of each column), "tasks" (counts,
-      scores and "details" of each), "domains" (means over tasks), "pairs" (encoders against each
-      other), "refused" (tasks that cannot be scored) and "failed" (cells).
+        A JSON-able dict with `facts` and: "models" (a description of each column), "tasks" (counts,
+        scores and "details" of each), "domains" (means over tasks), "pairs" (encoders against each
+        other), "refused" (tasks that cannot be scored) and "failed" (cells).
     """
     by_task: dict[tuple[str, str], dict[str, Cell]] = {}
     refused: dict[Refusal, None] = {}
@@ -102,8 +102,10 @@ def _task(of_task: Mapping[str, Cell], columns: Sequence[Column], settings: Sett
 def _pairs(
     of_task: Mapping[str, Cell], columns: Sequence[Column], settings: Settings
 ) -> Iterator[dict]:
-    """Encoders against each other, by paired bootstrap over the same cases; a "reason" instead of a
-    value where they were scored on other cases."""
+    """Encoders against each other, by paired bootstrap over the same cases.
+
+    Where two were scored on other cases, a "reason" stands instead of a value.
+    """
     encoders = [column.name for column in columns if column.kind == "encoder"]
     for row in _rows(of_task):
         for a, b in itertools.combinations(encoders, 2):
@@ -119,9 +121,11 @@ def _pairs(
 
 
 def _domains(by_task: Mapping, columns: Sequence[Column], settings: Settings) -> list[dict]:
-    """Mean headline score per row and domain, and over all tasks ("all"), of the tasks where every
-    trained column has a score. The majority has a mean where it has all of those scores too: a
-    constant answer has no rank correlation."""
+    """Mean headline score per row and domain, and over all tasks ("all").
+
+    The mean is over the tasks where every trained column has a score. The majority has a mean where
+    it has all of those scores too: a constant answer has no rank correlation.
+    """
     names = [column.name for column in columns if column.kind != "vlm"]
     trained = [name for name in names if name != MAJORITY.name]
     usable: dict[tuple[str, str], list] = {}  # (row, domain) -> (source, cells of a task)
@@ -164,8 +168,10 @@ def _scored(of_task: Mapping[str, Cell], name: str, row: str) -> bool:
 
 
 def _shuffled(source: str, samples: bootstrap.Samples) -> bootstrap.Samples:
-    """The same draws in an order of the source's own: draws of one source stay paired, those of two
-    sources with equally many cases do not."""
+    """The same draws in an order of the source's own.
+
+    Draws of one source stay paired, those of two sources with equally many cases do not.
+    """
     seed = int.from_bytes(hashlib.sha256(source.encode()).digest()[:8])
     order = np.random.default_rng([seed]).permutation(len(samples.draws))
     return dataclasses.replace(samples, draws=samples.draws[order])

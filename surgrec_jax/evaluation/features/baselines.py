@@ -18,12 +18,12 @@ def majority_scores(
     """Constant scores [count, C] from the training labels.
 
     Args:
-      labels: training labels, int [N] (-1 left out), or int [N, K] of 1, 0, -1 for multi-label.
-      count: number of examples to score.
-      num_classes: C (= K for multi-label).
-      multi_label: True gives the rate of each label, which as a constant has average precision =
-        prevalence in the test; False gives class frequencies, whose argmax is the majority class
-        (ties: the lower id).
+        labels: training labels, int [N] (-1 left out), or int [N, K] of 1, 0, -1 for multi-label.
+        count: number of examples to score.
+        num_classes: C (= K for multi-label).
+        multi_label: True gives the rate of each label, which as a constant has average precision =
+            prevalence in the test; False gives class frequencies, whose argmax is the majority
+            class (ties: the lower id).
     """
     if multi_label:
         known = labels >= 0
@@ -37,12 +37,12 @@ def pixels(video: np.ndarray, frames: int = PIXEL_FRAMES, size: int = PIXEL_SIZE
     """Area-averaged small frames of a clip as a vector in 0..1.
 
     Args:
-      video: uint8 [B, T, H, W, 3].
-      frames: about how many stretches of frames are averaged over time (at most T).
-      size: side of the small frames.
+        video: uint8 [B, T, H, W, 3].
+        frames: about how many stretches of frames are averaged over time (at most T).
+        size: side of the small frames.
 
     Returns:
-      float32 [B, min(frames, T) * size * size * 3].
+        float32 [B, min(frames, T) * size * size * 3].
     """
     stretches = np.array_split(np.arange(video.shape[1]), min(frames, video.shape[1]))
     rows = []
@@ -70,8 +70,7 @@ class PCA:
 
 
 def fit_pca(rows: np.ndarray, components: int = PIXEL_COMPONENTS) -> PCA:
-    """PCA of rows [N, D] by eigendecomposition of the smaller Gram matrix; at most min(N - 1, D)
-    components."""
+    """PCA of rows [N, D] by the smaller Gram matrix; at most min(N - 1, D) components."""
     rows = np.asarray(rows, np.float64)
     mean = rows.mean(0)
     centred = rows - mean

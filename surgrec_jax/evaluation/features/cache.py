@@ -41,10 +41,10 @@ class CacheKey:
     """All that cached features depend on.
 
     Attributes:
-      encoder: what identifies it: weights, precision, and whether it gives tokens.
-      data: fingerprint of the prepared source.
-      view: JSON-able: clip length, rate, size, crops, clips per record, seed.
-      dtype: of the stored array.
+        encoder: what identifies it: weights, precision, and whether it gives tokens.
+        data: fingerprint of the prepared source.
+        view: JSON-able: clip length, rate, size, crops, clips per record, seed.
+        dtype: of the stored array.
     """
 
     encoder: str
@@ -58,8 +58,7 @@ class CacheKey:
         return {"version": CACHE_VERSION, "records_per_shard": RECORDS_PER_SHARD, **fields}
 
     def path(self, folder: str | os.PathLike) -> pathlib.Path:
-        """Folder of this key; the name leaves the version out so that files of another version are
-        found and refused."""
+        """Folder of this key; without the version, so that another one is found and refused."""
         text = json.dumps([self.encoder, self.data, dict(self.view), self.dtype], sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:24]
         return pathlib.Path(folder) / f"features-{name}"
@@ -100,8 +99,10 @@ def load_shard(folder: pathlib.Path, shard: int) -> Features | None:
 
 
 def open_cache(folder: str | os.PathLike, key: CacheKey) -> pathlib.Path:
-    """The folder of `key`, made if missing, and emptied, with a logged warning, if what is there
-    was written by another version or is of another key."""
+    """The folder of `key`, made if missing.
+
+    It is emptied, with a logged warning, if its files are of another version or another key.
+    """
     path, expected = key.path(folder), json.loads(json.dumps(key.meta()))
     meta_file = path / "meta.json"
     meta = None
@@ -138,21 +139,20 @@ def cached_extract(
     folder: str | os.PathLike | None,
     tokens: frozenset[str] = frozenset(),
 ) -> dict[str, Features]:
-    """`extract` with a cache: of every shard only the encoders that lack it are run; nothing is
-    decoded where none does.
+    """`extract` with a cache: runs only the encoders that a shard lacks, and decodes only for them.
 
     Args:
-      encoders: name -> encoder.
-      fingerprints: name -> what identifies the encoder (weights and precision).
-      batches: starts a pass over the clips of a range of records.
-      records: number of records that give clips.
-      data: fingerprint of the prepared source.
-      view: JSON-able description of how clips are cut; must hold all that changes the clips.
-      folder: of the cache; None = no cache, everything in memory.
-      tokens: names of the encoders that give tokens [B, N, D], which are kept as float16.
+        encoders: name -> encoder.
+        fingerprints: name -> what identifies the encoder (weights and precision).
+        batches: starts a pass over the clips of a range of records.
+        records: number of records that give clips.
+        data: fingerprint of the prepared source.
+        view: JSON-able description of how clips are cut; must hold all that changes the clips.
+        folder: of the cache; None = no cache, everything in memory.
+        tokens: names of the encoders that give tokens [B, N, D], which are kept as float16.
 
     Raises:
-      ValueError: as `extract`.
+        ValueError: as `extract`.
     """
     dtypes = {name: "float16" if name in tokens else "float32" for name in encoders}
     if folder is None:

@@ -29,8 +29,9 @@ def class_names(source: Source) -> dict[str, tuple[str, ...]]:
 def repeated_share(
     source: Source, clip: ClipSpec, samples: int = 32, *, of_videos: bool = False
 ) -> float:
-    """Share of the frames of clips that repeat the one before: a clip has more frames per second
-    than are stored, or is longer than the stored segments.
+    """The share of the frames of clips that repeat the one before.
+
+    They do where a clip has more frames per second than are stored, or is longer than the segments.
 
     Measured on the first and the last clip of `samples` records spread over the source; `of_videos`
     only where a video begins there: `spread_over_videos` avoids the short rest at its end.
@@ -50,8 +51,7 @@ def repeated_share(
 
 
 def enlarged_share(source: Source, clip: ClipSpec, samples: int = 32) -> float:
-    """Share of records whose stored frames are smaller than the clip, of `samples` ones spread over
-    the source."""
+    """Share of records, of `samples` spread ones, whose stored frames are smaller than the clip."""
     one, small = dataclasses.replace(clip, frames=1), []
     for index in spread(len(source), samples):
         try:
@@ -65,8 +65,9 @@ def enlarged_share(source: Source, clip: ClipSpec, samples: int = 32) -> float:
 def spread_over_videos(
     source: Source, clip: ClipSpec, clips_per_video: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Records [n], and how many clips [n] each of them gives, so that every video has equally many,
-    spread from its beginning to its end, however many records it was cut into.
+    """Records [n], and how many clips [n] each gives, so that every video has equally many.
+
+    They are spread from a video's beginning to its end, however many records it was cut into.
 
     Reads every record once, without decoding.
     """
@@ -103,12 +104,13 @@ def labelled_clips(
     batch_size: int = 32,
     records: Sequence[int] | None = None,
 ) -> Iterator[dict]:
-    """Batches of `eval_clips` whose "labels" hold the label tracks (at the clip's
-    centre frame, and as "<track>@last" at its last one) and the per-video labels.
+    """Batches of `eval_clips` whose "labels" hold the label tracks and the per-video labels.
+
+    A track is read at the clip's centre frame and, as "<track>@last", at its last one.
 
     Args:
-      source, clip, clips_per_record, crops, batch_size, records: as for `eval_clips`: centre crop,
-        evenly spaced clips, all records by default.
+        source, clip, clips_per_record, crops, batch_size, records: as for `eval_clips`: centre
+            crop, evenly spaced clips, all records by default.
     """
     batches = eval_clips(
         source,

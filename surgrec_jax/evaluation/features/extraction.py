@@ -22,8 +22,8 @@ class TokenRows:
     """Tokens [n, N, D] of clips that stay on disk: indexing chooses rows, `read` reads them.
 
     Args:
-      parts: float [m, N, D] arrays, usually memory-mapped, one after another.
-      rows: int [n], positions in the parts taken together; None = all in order.
+        parts: float [m, N, D] arrays, usually memory-mapped, one after another.
+        rows: int [n], positions in the parts taken together; None = all in order.
     """
 
     def __init__(self, parts: Sequence[np.ndarray], rows: np.ndarray | None = None):
@@ -73,11 +73,12 @@ class Features:
     """Features and labels of M clips.
 
     Attributes:
-      features: float32 [M, D], or tokens: float [M, N, D] or TokenRows.
-      labels: name -> int64 [M], -1 = unlabelled: label tracks at the clip's centre frame, and
-        per-video labels.
-      case_id, video_id, source: text [M].
-      record: int64 [M], index of the stored record; view: int64 [M], which of the record's clips;
+        features: float32 [M, D], or tokens: float [M, N, D] or TokenRows.
+        labels: name -> int64 [M], -1 = unlabelled: label tracks at the clip's centre frame, and
+            per-video labels.
+        case_id, video_id, source: text [M].
+        record: int64 [M], index of the stored record.
+        view: int64 [M], which of the record's clips.
         time: float32 [M], seconds from the start of the video to the clip's centre frame.
     """
 
@@ -102,12 +103,12 @@ def encode_crops(encode: Encode, video: np.ndarray) -> np.ndarray:
     """Features of clips, or of several crops of each.
 
     Args:
-      encode: of single crops.
-      video: uint8 [B, T, H, W, 3], or [B, C, T, H, W, 3] with C crops of every clip.
+        encode: of single crops.
+        video: uint8 [B, T, H, W, 3], or [B, C, T, H, W, 3] with C crops of every clip.
 
     Returns:
-      [B, D]: the mean over crops; tokens of all crops, [B, C N, D], for an attentive head to look
-      across.
+        [B, D]: the mean over crops; tokens of all crops, [B, C N, D], for an attentive head to look
+        across.
     """
     if video.ndim == 5:
         return np.asarray(encode(video))
@@ -125,19 +126,19 @@ def extract(
     """Runs every encoder over the same batches of clips, decoding once.
 
     Args:
-      encoders: name -> function from video uint8 [B, T, H, W, 3] to features [B, D] or tokens
-        [B, N, D].
-      batches: dicts with "video" (uint8 [B, T, H, W, 3], or [B, C, T, H, W, 3]: see
-        `encode_crops`), "labels" (track -> int [B]), and "case_id", "video_id", "source", "record",
-        "view", "time" (each [B]). The last batch may be smaller.
-      dtypes: name -> dtype of the array that is kept; float32 where nothing is said.
+        encoders: name -> function from video uint8 [B, T, H, W, 3] to features [B, D] or tokens
+            [B, N, D].
+        batches: dicts with "video" (uint8 [B, T, H, W, 3], or [B, C, T, H, W, 3]: see
+            `encode_crops`), "labels" (track -> int [B]), and "case_id", "video_id", "source",
+            "record", "view", "time" (each [B]). The last batch may be smaller.
+        dtypes: name -> dtype of the array that is kept; float32 where nothing is said.
 
     Returns:
-      name -> Features.
+        name -> Features.
 
     Raises:
-      ValueError: no clip, or an encoder returned NaN, infinity (also: a value beyond the dtype that
-        is kept) or the wrong number of rows (names the encoder and the record).
+        ValueError: no clip, or an encoder returned NaN, infinity (also: a value beyond the dtype
+            that is kept) or the wrong number of rows (names the encoder and the record).
     """
     columns: dict[str, list] = {key: [] for key in (*TEXT, *NUMBERS)}
     labels: dict[str, list] = {}

@@ -114,7 +114,7 @@ def standardiser(features: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray,
     """Weighted mean and deviation [D] of training features; 1 for a constant feature.
 
     Raises:
-      ValueError: NaN features.
+        ValueError: NaN features.
     """
     bad = ~np.isfinite(features).all(1)
     if bad.any():

@@ -33,8 +33,9 @@ class Grid:
     """The settings that heads are trained with.
 
     Attributes:
-      lr, weight_decay: every pair is a head.
-      epochs: passes over the training examples; batch_size: examples a step.
+        lr, weight_decay: every pair is a head.
+        epochs: passes over the training examples.
+        batch_size: examples a step.
     """
 
     lr: tuple[float, ...] = (5e-3, 3e-3, 1e-3, 3e-4, 1e-4)
@@ -65,10 +66,10 @@ def weighted_batches(weights: np.ndarray, grid: Grid, seed: int) -> Iterator[np.
     always full, so that there is one compiled step.
 
     Args:
-      weights: [n] whole numbers >= 0, how often each example counts.
+        weights: [n] whole numbers >= 0, how often each example counts.
 
     Raises:
-      ValueError: weights that are no whole numbers, or all 0.
+        ValueError: weights that are no whole numbers, or all 0.
     """
     counts = np.asarray(weights).astype(np.int64)
     if (counts != weights).any() or counts.min() < 0 or not counts.any():
@@ -88,15 +89,15 @@ def fit(
     """Trains a head per point, all from the same initial parameters and on the same batches.
 
     Args:
-      init: parameters of one head. Arrays called "kernel" decay.
-      loss: of one head; compiled once per function, so give the same one for the same work.
-      batches: a tree of arrays per step.
-      points: float [G, 2], learning rate and weight decay of every head.
-      steps: length of the schedule, half a cosine to 0.
-      seed: of the keys that `loss` gets.
+        init: parameters of one head. Arrays called "kernel" decay.
+        loss: of one head; compiled once per function, so give the same one for the same work.
+        batches: a tree of arrays per step.
+        points: float [G, 2], learning rate and weight decay of every head.
+        steps: length of the schedule, half a cosine to 0.
+        seed: of the keys that `loss` gets.
 
     Returns:
-      Parameters with a leading axis [G, ...].
+        Parameters with a leading axis [G, ...].
     """
     params = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x)[None], len(points), 0), init)
     state = params, _ADAM.init(params)
@@ -133,10 +134,10 @@ def predict(apply: Callable, params: Params, batches: Iterable[Any], multi_label
     """Probabilities of every head: float32 [G, M, C].
 
     Args:
-      apply: (params of one head, batch) -> logits [b, C].
-      params: of `fit`.
-      batches: of all queries in order, of one shape each but the last.
-      multi_label: sigmoids instead of a softmax.
+        apply: (params of one head, batch) -> logits [b, C].
+        params: of `fit`.
+        batches: of all queries in order, of one shape each but the last.
+        multi_label: sigmoids instead of a softmax.
     """
     link = _sigmoid if multi_label else _softmax
     return np.concatenate([link(np.asarray(_apply(apply, params, b))) for b in batches], 1)
@@ -155,7 +156,7 @@ def drop_diverged(names: tuple[str, ...], scores: np.ndarray) -> tuple[tuple[str
     """The points of the grid whose scores are all finite; a diverged one is logged and left out.
 
     Raises:
-      ValueError: all of them diverged.
+        ValueError: all of them diverged.
     """
     whole = np.isfinite(scores).reshape(len(scores), -1).all(1)
     if not whole.any():
@@ -170,8 +171,8 @@ def classification_loss(logits: jax.Array, targets: jax.Array, multi_label: bool
     """Cross-entropy of every example [b], of logits and targets [b, C].
 
     Args:
-      targets: one-hot rows, or 0/1 per label with NaN = unlabelled, which counts for nothing (the
-        mean is over known labels).
+        targets: one-hot rows, or 0/1 per label with NaN = unlabelled, which counts for nothing (the
+            mean is over known labels).
     """
     if not multi_label:
         return optax.softmax_cross_entropy(logits, targets)

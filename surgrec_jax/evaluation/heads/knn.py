@@ -1,5 +1,4 @@
-"""Cosine k-nearest-neighbour probe: no training, so it shows what the features' geometry holds by
-itself."""
+"""Cosine k-nearest-neighbour probe: without training, it shows the features' own geometry."""
 
 from collections.abc import Sequence
 
@@ -35,18 +34,18 @@ def knn_scores(
     that would press all cosines towards 1 and make the weights equal.
 
     Args:
-      train: float [N, D].
-      targets: float [N, C]: one-hot classes, or 0/1 labels; a NaN entry is unlabelled and does not
-        vote for its column.
-      queries: float [M, D].
-      neighbours: the values of k; each is cut to the number of training examples that count.
-      weights: float [N], how often each training example counts (0 = not at all); None = once.
-      temperature: of the votes.
-      chunk: queries handled at a time (bounds memory to chunk x N).
+        train: float [N, D].
+        targets: float [N, C]: one-hot classes, or 0/1 labels; a NaN entry is unlabelled and does
+            not vote for its column.
+        queries: float [M, D].
+        neighbours: the values of k; each is cut to the number of training examples that count.
+        weights: float [N], how often each training example counts (0 = not at all); None = once.
+        temperature: of the votes.
+        chunk: queries handled at a time (bounds memory to chunk x N).
 
     Returns:
-      float64 [len(neighbours), M, C], the weighted share of the votes for each column (0 where no
-      neighbour is labelled).
+        float64 [len(neighbours), M, C], the weighted share of the votes for each column (0 where no
+        neighbour is labelled).
     """
     for name, values in (("train", train), ("queries", queries)):
         if not np.isfinite(values).all():

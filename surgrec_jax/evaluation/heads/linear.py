@@ -33,10 +33,10 @@ class LinearModels:
     """One linear model per penalty on standardised features.
 
     Attributes:
-      mean, std: float [D] of the training features.
-      kernel: float [G, D, C].
-      bias: float [G, C].
-      link: "softmax", "sigmoid" or "identity" (ridge).
+        mean, std: float [D] of the training features.
+        kernel: float [G, D, C].
+        bias: float [G, C].
+        link: "softmax", "sigmoid" or "identity" (ridge).
     """
 
     mean: np.ndarray
@@ -63,8 +63,7 @@ class LinearModels:
 
 @dataclasses.dataclass(frozen=True)
 class _Prepared:
-    """Standardised, rotated features: `rotated` [N, D], `basis` [D, D], `eigen` [D], normalised
-    weights [N, C]."""
+    """Rotated features [N, D], `basis` [D, D], `eigen` [D] and normalised weights [N, C]."""
 
     mean: np.ndarray
     std: np.ndarray
@@ -153,23 +152,22 @@ def fit_logistic(
     steps: int = STEPS,
     seed: int = 0,
 ) -> LinearModels:
-    """Minimises mean cross-entropy + l2 / 2 |kernel|^2 on standardised features, for every penalty
-    of the grid.
+    """Minimises mean cross-entropy + l2 / 2 |kernel|^2 on standardised features, for every l2.
 
     Args:
-      features: float [N, D].
-      targets: float [N, C], rows one-hot (softmax), or 0/1 per label with NaN = unlabelled
-        (sigmoid, `multi_label`).
-      multi_label: independent sigmoids in place of a softmax.
-      weights: float [N] >= 0, how often each example counts; None = once.
-      l2: penalties, each > 0. The bias is not penalised.
-      steps: of the optimiser.
-      seed: of the initial coefficients (normal, 0.01). The problem is convex: with enough steps it
-        does not matter.
+        features: float [N, D].
+        targets: float [N, C], rows one-hot (softmax), or 0/1 per label with NaN = unlabelled
+            (sigmoid, `multi_label`).
+        multi_label: independent sigmoids in place of a softmax.
+        weights: float [N] >= 0, how often each example counts; None = once.
+        l2: penalties, each > 0. The bias is not penalised.
+        steps: of the optimiser.
+        seed: of the initial coefficients (normal, 0.01). The problem is convex: with enough steps
+            it does not matter.
 
     Raises:
-      ValueError: NaN features, wrong shapes, a column without labelled example, a penalty that is
-        not positive.
+        ValueError: NaN features, wrong shapes, a column without labelled example, a penalty that is
+            not positive.
     """
     if min(l2) <= 0:
         raise ValueError(f"penalties must be positive, got {tuple(l2)}")
@@ -202,7 +200,7 @@ def fit_ridge(
     Arguments as in fit_logistic.
 
     Raises:
-      ConfigError: an unlabelled entry (a NaN target), which this head cannot leave out.
+        ConfigError: an unlabelled entry (a NaN target), which this head cannot leave out.
     """
     if np.isnan(targets).any():
         raise ConfigError("ridge needs every target, and some labels are unknown: ask another head")

@@ -30,10 +30,10 @@ def train(train, targets, weights, queries, multi_label: bool, seed: int):
     published.
 
     Returns:
-      epochs (50, ..., 1) and probabilities float32 [50, M, C].
+        epochs (50, ..., 1) and probabilities float32 [50, M, C].
 
     Raises:
-      ValueError: several labels per clip, NaN features, or no training example.
+        ValueError: several labels per clip, NaN features, or no training example.
     """
     if multi_label:
         raise ConfigError("the published protocol has one class per clip, this task several labels")

@@ -20,9 +20,10 @@ class Rows:
     """The n clips that a head is shown.
 
     Attributes:
-      features: float [n, D], or [n, N, D] tokens for heads that take tokens; an array, or
-        `features.TokenRows` that reads from disk as it is indexed.
-      video_id: text [n]; time: float [n], seconds: for heads that look along a video.
+        features: float [n, D], or [n, N, D] tokens for heads that take tokens; an array, or
+            `features.TokenRows` that reads from disk as it is indexed.
+        video_id: text [n].
+        time: float [n], seconds: for heads that look along a video.
     """
 
     features: np.ndarray
@@ -38,11 +39,11 @@ class Head:
     """A head: (train, targets, weights, queries, multi_label, seed) -> (values, scores).
 
     Attributes:
-      train: the function. It takes training Rows [n], targets float [n, C] (one-hot, or 0/1 with
-        NaN = unlabelled for multi-label), weights float [n] (how often an example counts), the
-        Rows [M] to score, and returns the hyper-parameters of the grid, from the least to the most
-        regularised, and scores [G, M, C].
-      tokens: it takes tokens [n, N, D] instead of pooled features [n, D].
+        train: the function. It takes training Rows [n], targets float [n, C] (one-hot, or 0/1 with
+            NaN = unlabelled for multi-label), weights float [n] (how often an example counts), the
+            Rows [M] to score, and returns the hyper-parameters of the grid, from the least to the
+            most regularised, and scores [G, M, C].
+        tokens: it takes tokens [n, N, D] instead of pooled features [n, D].
     """
 
     train: Callable[..., tuple[Values, np.ndarray]]
@@ -60,7 +61,7 @@ class Head:
         """Trains the grid and scores `queries`; columns that nothing teaches score 0.
 
         Raises:
-          DataError: NaN features, or no column with a training example.
+            DataError: NaN features, or no column with a training example.
         """
         counted = weights > 0
         known = ~np.isnan(targets[counted])

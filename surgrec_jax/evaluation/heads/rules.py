@@ -15,14 +15,14 @@ class Rules:
     """The values that a protocol fixes; None leaves a value to the settings.
 
     Attributes:
-      title: of the protocol, in reports.
-      notes: sentences that reports print with every table.
-      clean: refuse splits that share cases, and validation that is the test.
-      published: ask the published clips (configuration surgrec_v1 of a source), not the source.
-      metric: the headline metric of all tasks.
-      heads, clips_per_video, crops, train_resample: as in Settings.
-      shares: of the training cases, a row of the table each.
-      finetune: the whole encoder is trained, not a head.
+        title: of the protocol, in reports.
+        notes: sentences that reports print with every table.
+        clean: refuse splits that share cases, and validation that is the test.
+        published: ask the published clips (configuration surgrec_v1 of a source), not the source.
+        metric: the headline metric of all tasks.
+        heads, clips_per_video, crops, train_resample: as in Settings.
+        shares: of the training cases, a row of the table each.
+        finetune: the whole encoder is trained, not a head.
     """
 
     title: str
@@ -89,11 +89,12 @@ class Settings:
     """The settings of a comparison; configs/evaluation.py explains the values of the same names.
 
     Attributes:
-      clip: (frames, side, fps) that every encoder must take; None: each encoder sees clips of its
-        own length, size and rate, which the results name.
-      clips_per_video: instead of clips_per_record: so many clips spread over each video, and each
-        crop as a clip of its own, so that probabilities and not features are averaged; 0 = not so.
-      shares: of the training cases; see few-shot.
+        clip: (frames, side, fps) that every encoder must take; None: each encoder sees clips of its
+            own length, size and rate, which the results name.
+        clips_per_video: instead of clips_per_record: so many clips spread over each video, and each
+            crop as a clip of its own, so that probabilities and not features are averaged; 0 = not
+            so.
+        shares: of the training cases; see few-shot.
     """
 
     heads: tuple[str, ...] = ("linear", "knn")
@@ -140,7 +141,7 @@ class Settings:
         """The task with the headline metric of the protocol.
 
         Raises:
-          RefusedTaskError: the task has no such metric.
+            RefusedTaskError: the task has no such metric.
         """
         metric = self.rules.metric or task.metric
         if metric not in task.metrics:
@@ -150,8 +151,7 @@ class Settings:
         return dataclasses.replace(task, metric=metric)
 
     def rows(self) -> list[tuple[str, str, float]]:
-        """(row of the table, head, share of the training cases); no row where encoders are trained
-        whole."""
+        """(table row, head, share of the training cases); none where encoders are trained whole."""
         if self.rules.finetune:
             return []
         return [
@@ -162,7 +162,11 @@ class Settings:
 
 
 def parse_clip(text: str) -> CLIP | None:
-    """ "16x224@4" -> (16, 224, 4.0); empty: None. Raises ConfigError for anything else."""
+    """A clip from a text such as "16x224@4", here (16, 224, 4.0); None for an empty one.
+
+    Raises:
+        ConfigError: the text has another form.
+    """
     if not text:
         return None
     try:

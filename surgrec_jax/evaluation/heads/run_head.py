@@ -1,5 +1,4 @@
-"""The probing procedure for one task: train heads on training cases, choose on validation cases,
-score test cases.
+"""The probing procedure for one task: train on train, choose on validation, score test cases.
 
 A seed changes which training examples count (`resample`), and the head's initial values. The test
 clips never change. So the spread over seeds is the noise of training the probe, and the
@@ -30,11 +29,11 @@ class Answer:
     """Test scores of one model with one head.
 
     Attributes:
-      scores: float [S, U, C], one per seed.
-      chosen: hyper-parameter chosen on validation cases, one per seed.
-      validation: validation score of the chosen one, one per seed.
-      missing: number of test classes without a training example, one per seed.
-      train_cases: training cases that counted, one number per seed.
+        scores: float [S, U, C], one per seed.
+        chosen: hyper-parameter chosen on validation cases, one per seed.
+        validation: validation score of the chosen one, one per seed.
+        missing: number of test classes without a training example, one per seed.
+        train_cases: training cases that counted, one number per seed.
     """
 
     scores: np.ndarray
@@ -79,20 +78,20 @@ def run_head(
     resample: str = "cases",
     share: float = 1.0,
 ) -> Answer:
-    """Trains a head per seed, chooses its hyper-parameter on validation cases and scores the test
-    units.
+    """Trains a head per seed, chooses its hyper-parameter on validation cases, scores test units.
 
     Args:
-      head: a name in HEADS.
-      labelled: the task with its labels.
-      features: split name -> float [M, D], rows as in the Features that the task was labelled by.
-      seeds: probe seeds.
-      resample: see train_weights.
-      share: of the training cases that are drawn per seed (few-shot); 1 = all, resampled as
-        `resample` says.
+        head: a name in HEADS.
+        labelled: the task with its labels.
+        features: split name -> float [M, D], rows as in the Features that the task was labelled by.
+        seeds: probe seeds.
+        resample: see train_weights.
+        share: of the training cases that are drawn per seed (few-shot); 1 = all, resampled as
+            `resample` says.
 
     Raises:
-      ValueError: unknown head, NaN features, or a metric that is undefined on the validation cases.
+        ValueError: unknown head, NaN features, or a metric that is undefined on the validation
+            cases.
     """
     if head not in HEADS:
         raise ValueError(f"unknown head {head!r}; known: {', '.join(HEADS)}")
@@ -130,8 +129,10 @@ def run_head(
 
 
 def majority(labelled: LabelledTask) -> Answer:
-    """Answer of the majority class (or the labels' rates) of the training split's units: videos
-    count once each where videos are scored, however long they are."""
+    """The majority class (or the labels' rates) of the training split's units, as answer.
+
+    Where videos are scored they count once each, however long they are.
+    """
     (training, _), (labels, _) = labelled.units(labelled.train), labelled.units(labelled.test)
     row = baselines.majority_scores(
         training, len(labels), len(labelled.classes), labelled.task.multi_label

@@ -42,8 +42,7 @@ class TCN:
         return _init(self, width, seed)
 
     def apply(self, params: Params, features: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Logits of every stage [stages, V, L, C] of sequences [V, L, D]; with a key, in training
-        (dropout)."""
+        """Logits of all stages [stages, V, L, C] of sequences [V, L, D]; a key turns dropout on."""
         logits, x = [], features
         for s in range(self.stages):
             stage_key = None if key is None else jax.random.fold_in(key, s)
@@ -81,8 +80,10 @@ class TCN:
         return total
 
     def _roughness(self, logits: jax.Array, real: jax.Array) -> jax.Array:
-        """Mean over pairs of neighbours and classes of the truncated squared difference; gradients
-        flow into the later clip only (MS-TCN, section 3.3)."""
+        """The mean over pairs of neighbours and classes of the truncated squared difference.
+
+        Gradients flow into the later clip only (MS-TCN, section 3.3).
+        """
         logs = jax.nn.log_sigmoid(logits) if self.multi_label else jax.nn.log_softmax(logits)
         change = logs[:, 1:] - jax.lax.stop_gradient(logs[:, :-1])
         squared = jnp.minimum(jnp.square(change), SMOOTH_LIMIT**2)
@@ -113,7 +114,7 @@ def _dense(params: Params, x: jax.Array) -> jax.Array:
 
 
 def _earlier(x: jax.Array, by: int) -> jax.Array:
-    """x [V, L, F] as it was `by` clips before, 0 before the first."""
+    """The sequence x [V, L, F] as it was `by` clips before, 0 before the first."""
     length = x.shape[1]
     return jnp.pad(x, ((0, 0), (min(by, length), 0), (0, 0)))[:, :length]
 
@@ -122,10 +123,11 @@ def sequences(video_id: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.nd
     """Rows of every video in the order of time.
 
     Args:
-      video_id: text [n]; time: float [n] (equal times: in the order of the rows).
+        video_id: text [n].
+        time: float [n] (equal times: in the order of the rows).
 
     Returns:
-      rows: int64 [V, L], 0 where padded, and real: bool [V, L].
+        rows: int64 [V, L], 0 where padded, and real: bool [V, L].
     """
     _, group = np.unique(video_id, return_inverse=True)
     order = np.lexsort((time, group))
@@ -145,7 +147,7 @@ def temporal(settings: Grid = GRID, **sizes: int) -> Callable:
     """A `heads.Head.train` function: causal MS-TCNs over the labelled clips of every video.
 
     Args:
-      sizes: fields of `TCN`.
+        sizes: fields of `TCN`.
     """
 
     def train(train, targets, weights, queries, multi_label, seed):

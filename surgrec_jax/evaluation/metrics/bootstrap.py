@@ -32,14 +32,14 @@ from surgrec_jax.evaluation.metrics import registry
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A value with its interval. `low` and `high` are NaN with fewer than two cases: then nothing
-    can be said.
+    """A value with its interval; `low` and `high` are NaN with fewer than two cases.
 
     Attributes:
-      value: the score (mean over seeds) or difference on the data as they are.
-      low, high: ends of the interval.
-      cases: number of cases that were resampled.
-      undefined: share of resamples in which the score was undefined (left out of the percentiles).
+        value: the score (mean over seeds) or difference on the data as they are.
+        low, high: ends of the interval.
+        cases: number of cases that were resampled.
+        undefined: share of resamples in which the score was undefined (left out of the
+            percentiles).
     """
 
     value: float
@@ -55,8 +55,7 @@ class Interval:
 
 
 def draw_cases(num_cases: int, num_resamples: int, seed: int) -> np.ndarray:
-    """The number of times that each case is drawn in each resample: float [R, num_cases]. The rows
-    sum to num_cases."""
+    """How often each case is drawn in each resample: float [R, num_cases], rows sum to that."""
     rng = np.random.default_rng([seed, num_cases, num_resamples])
     return rng.multinomial(num_cases, np.full(num_cases, 1 / num_cases), num_resamples).astype(
         float
@@ -71,14 +70,14 @@ class Samples:
     the paired bootstrap. Of other cases they cannot (ValueError).
 
     Attributes:
-      value: the score, mean over seeds.
-      draws: float [R], NaN where undefined; what `resample` gives is stretched around its mean so
-        that its deviation is the standard error.
-      cases: number of cases.
-      limits: the least and the largest value that the score can have.
-      difference: of two scores.
-      lost: degrees of freedom that were used up; more than one for a mean over several data sets.
-      case_ids: the cases in the order of the draws; empty where nothing is paired.
+        value: the score, mean over seeds.
+        draws: float [R], NaN where undefined; what `resample` gives is stretched around its mean so
+            that its deviation is the standard error.
+        cases: number of cases.
+        limits: the least and the largest value that the score can have.
+        difference: of two scores.
+        lost: degrees of freedom that were used up; more than one for a mean over several data sets.
+        case_ids: the cases in the order of the draws; empty where nothing is paired.
     """
 
     value: float
@@ -143,14 +142,14 @@ def resample(
     """Scores in resamples of the cases.
 
     Args:
-      metric: a name in metrics.METRICS.
-      labels: [N] or [N, K] as in metrics.score.
-      scores: float [S, N, C], one set of scores per probe seed; the metric is averaged over seeds,
-        not the scores.
-      case_ids: [N], the case of each example.
-      num_resamples: bootstrap draws, R.
-      seed: of the draws. The same seed and cases give the same draws for every model.
-      order, num_classes: as in metrics.score.
+        metric: a name in metrics.METRICS.
+        labels: [N] or [N, K] as in metrics.score.
+        scores: float [S, N, C], one set of scores per probe seed; the metric is averaged over
+            seeds, not the scores.
+        case_ids: [N], the case of each example.
+        num_resamples: bootstrap draws, R.
+        seed: of the draws. The same seed and cases give the same draws for every model.
+        order, num_classes: as in metrics.score.
     """
     scores = np.asarray(scores)
     if scores.ndim != 3:
@@ -171,8 +170,7 @@ def resample(
 
 
 def _stretched(draws: np.ndarray, cases: int) -> np.ndarray:
-    """Draws [R] whose deviation is the standard error: that of n cases is sqrt((n - 1) / n) of
-    it."""
+    """Draws [R] stretched to the standard error: n cases vary by sqrt((n - 1) / n) of it."""
     if cases < 2 or np.isnan(draws).all():
         return draws
     mean = np.nanmean(draws)

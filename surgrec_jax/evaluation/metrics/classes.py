@@ -16,12 +16,12 @@ def confusion_matrix(
     """Counts [C, P]: row = label, column = prediction.
 
     Args:
-      labels: int [N] in 0..C-1.
-      predictions: int [N] in 0..P-1.
-      num_classes, num_answers: C and P; P = C by default.
+        labels: int [N] in 0..C-1.
+        predictions: int [N] in 0..P-1.
+        num_classes, num_answers: C and P; P = C by default.
 
     Raises:
-      ValueError: wrong shapes, numbers that are no integers or out of range.
+        ValueError: wrong shapes, numbers that are no integers or out of range.
     """
     num_answers = num_answers or num_classes
     labels, predictions = np.asarray(labels), np.asarray(predictions)
@@ -46,7 +46,7 @@ def confusion_matrix(
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """numerator / denominator, NaN where the denominator is 0."""
+    """The numerator over the denominator, NaN where the denominator is 0."""
     undefined = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
     return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
 
@@ -78,8 +78,7 @@ def macro_jaccard(confusion: np.ndarray) -> np.ndarray:
 
 
 def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall, Jaccard, F1 and support of every class, each [..., C]; NaN where
-    undefined."""
+    """Precision, recall, Jaccard, F1, support of every class [..., C]; NaN where undefined."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     true = confusion.sum(-1)
     predicted = confusion.sum(-2)[..., : confusion.shape[-2]]
@@ -96,10 +95,11 @@ def top_hits(labels: np.ndarray, scores: np.ndarray, top: int = TOP) -> np.ndarr
     """Is the label among the `top` best scores? Ties go to the lower class id, as argmax does.
 
     Args:
-      labels: int [N]. scores: float [N, C].
+        labels: int [N].
+        scores: float [N, C].
 
     Returns:
-      float [N] of 1 and 0; NaN where there are no more than `top` classes: any answer would do.
+        float [N] of 1 and 0; NaN where there are no more than `top` classes: any answer would do.
     """
     if scores.shape[1] <= top:
         return np.full(len(labels), np.nan)
@@ -116,11 +116,12 @@ def spearman(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.
     what `scipy.stats.spearmanr` gives on repeated rows (a test holds this).
 
     Args:
-      labels: int [N], class ids in order. scores: float [N, C] >= 0.
-      weights: float [R, N].
+        labels: int [N], class ids in order.
+        scores: float [N, C] >= 0.
+        weights: float [R, N].
 
     Returns:
-      float [R] in -1..1, NaN where labels or expectations are all alike.
+        float [R] in -1..1, NaN where labels or expectations are all alike.
     """
     total = scores.sum(1)
     expected = ratio(scores @ np.arange(scores.shape[1], dtype=np.float64), total)

@@ -22,9 +22,10 @@ def simulate(rng: np.random.Generator, cases: int, frames: int, spread: float, s
     """A test set: (right: bool [N], case: int [N]).
 
     Args:
-      cases: number of cases; frames: mean number of frames of one (half to one and a half of it).
-      spread: of p_i: variance as a share of the largest possible, TRUTH (1 - TRUTH).
-      stay: share of frames that repeat the frame before.
+        cases: number of cases.
+        frames: mean number of frames of one (half to one and a half of it).
+        spread: of p_i: variance as a share of the largest possible, TRUTH (1 - TRUTH).
+        stay: share of frames that repeat the frame before.
     """
     mass = 1 / spread - 1
     chance = rng.beta(TRUTH * mass, (1 - TRUTH) * mass, cases)
@@ -49,7 +50,7 @@ def coverage(
     """Share of intervals that hold the truth, and their mean width.
 
     Returns:
-      "cases" and "frames", what is resampled -> (coverage, width).
+        "cases" and "frames", what is resampled -> (coverage, width).
     """
     rng = np.random.default_rng([seed, cases])
     held = {"cases": [], "frames": []}

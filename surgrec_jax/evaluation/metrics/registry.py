@@ -58,12 +58,12 @@ def average_precision(
     one threshold).
 
     Args:
-      labels: int [N], 1 = positive, 0 = negative.
-      scores: float [N], higher = more positive.
-      weights: float [..., N], how often each example counts; None = once.
+        labels: int [N], 1 = positive, 0 = negative.
+        scores: float [N], higher = more positive.
+        weights: float [..., N], how often each example counts; None = once.
 
     Returns:
-      float [...], NaN where no positive example has weight.
+        float [...], NaN where no positive example has weight.
     """
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     if labels.size and not np.isin(labels, (0, 1)).all():
@@ -118,10 +118,10 @@ def metrics_for(
     """Names of the metrics that fit a task.
 
     Args:
-      multi_label: several labels per example instead of one class.
-      along_video: predictions stand in order along videos.
-      ordered: the classes are a scale.
-      triplets: the labels are CholecT50's hundred triplets.
+        multi_label: several labels per example instead of one class.
+        along_video: predictions stand in order along videos.
+        ordered: the classes are a scale.
+        triplets: the labels are CholecT50's hundred triplets.
     """
     if multi_label:
         return (*MULTI_LABEL, *(TRIPLET if triplets else ()))
@@ -162,22 +162,22 @@ def score(
     """One metric, plainly or once per row of case weights.
 
     Args:
-      metric: one of METRICS.
-      labels: int [N] class ids for a multi-class metric; int [N, K] of 1, 0 or -1 (unlabelled, left
-        out label by label) for LABEL_WISE ones.
-      scores: float [N, C] (argmax is the prediction; ties go to the lower id) or [N, K].
-      case_index: int [N], the case of each example, in 0..cases-1; None with case_weights None.
-      case_weights: float [R, cases], how often each case counts in each of R resamples.
-      order: where the examples stand; needed by the metrics along videos. A video must be of one
-        case.
-      num_classes: C, where `scores` has more columns: answers that are no class.
+        metric: one of METRICS.
+        labels: int [N] class ids for a multi-class metric; int [N, K] of 1, 0 or -1 (unlabelled,
+            left out label by label) for LABEL_WISE ones.
+        scores: float [N, C] (argmax is the prediction; ties go to the lower id) or [N, K].
+        case_index: int [N], the case of each example, in 0..cases-1; None with case_weights None.
+        case_weights: float [R, cases], how often each case counts in each of R resamples.
+        order: where the examples stand; needed by the metrics along videos. A video must be of one
+            case.
+        num_classes: C, where `scores` has more columns: answers that are no class.
 
     Returns:
-      float [R], or a scalar array without case weights. NaN where the metric is undefined (see the
-      module's rules).
+        float [R], or a scalar array without case weights. NaN where the metric is undefined (see
+        the module's rules).
 
     Raises:
-      ValueError: wrong input, an unknown metric, or no `order` for a metric that needs it.
+        ValueError: wrong input, an unknown metric, or no `order` for a metric that needs it.
     """
     if metric not in METRICS:
         raise ConfigError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")

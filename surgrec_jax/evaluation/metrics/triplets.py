@@ -1,5 +1,7 @@
-"""Action triplets as CholecT50 scores them (Nwoye & Padoy 2022, "Data Splits and Metrics for
-Method Benchmarking on Surgical Action Triplet Datasets"; the package ivtmetrics).
+"""Action triplets as CholecT50 scores them.
+
+Source: Nwoye & Padoy 2022, "Data Splits and Metrics for Method Benchmarking on Surgical Action
+Triplet Datasets"; the package ivtmetrics.
 
 The score of a component (say the instrument) is the largest score of the triplets that have it, and
 likewise its label. Average precision is computed per video and class; a class that does not occur
@@ -31,8 +33,10 @@ COUNT = 100
 
 
 def component_ids(component: str) -> np.ndarray:
-    """Which of the component's classes each triplet has: int [100], classes numbered from 0 in the
-    order of ivtmetrics (that of rising ids among those that occur)."""
+    """Which of the component's classes each triplet has: int [100].
+
+    Classes are numbered from 0 in the order of ivtmetrics: by rising ids among those that occur.
+    """
     parts = np.array([[int(n) for n in t.split(".")] for t in _TRIPLETS.split()])  # [100, 3]
     instrument, verb, target = parts.T
     ids = {
@@ -60,9 +64,9 @@ def video_ap(
     """Average precision of one video per class of the component: [K], NaN where absent.
 
     Args:
-      labels: int [n, 100] of 1, 0 and -1; frames with an unlabelled triplet are left out.
-      scores: float [n, 100].
-      average_precision: (labels [n], scores [n]) -> float, NaN without a positive.
+        labels: int [n, 100] of 1, 0 and -1; frames with an unlabelled triplet are left out.
+        scores: float [n, 100].
+        average_precision: (labels [n], scores [n]) -> float, NaN without a positive.
     """
     known = (labels >= 0).all(1)
     truth = disentangle(labels[known], component).astype(np.int64)

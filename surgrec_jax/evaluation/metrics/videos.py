@@ -36,8 +36,7 @@ OVERLAPS = (10, 25, 50)
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """One video's labels int [n] in 0..C-1, predictions int [n] in 0..P-1 and times float [n]
-    (seconds, rising)."""
+    """One video: labels int [n] < C, predictions int [n] < P, times float [n] (seconds, rising)."""
 
     labels: np.ndarray
     predictions: np.ndarray

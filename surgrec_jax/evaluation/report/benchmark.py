@@ -22,8 +22,8 @@ def build(results: Mapping, frames: pathlib.Path) -> str:
     """The page of results made by `summarise.summarise`.
 
     Args:
-      results: as plain data; all text in it is escaped here.
-      frames: folder of the pictures that `details["hardest"]` names.
+        results: as plain data; all text in it is escaped here.
+        frames: folder of the pictures that `details["hardest"]` names.
     """
     names = [model["name"] for model in results["models"]]
     css = colours(results["models"])

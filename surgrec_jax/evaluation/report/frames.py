@@ -19,8 +19,8 @@ def add_frames(
     """Writes a JPEG per example of `details["hardest"]` into `folder` and notes its file name.
 
     Args:
-      measured: results of `summarise`; changed in place.
-      opened: source name -> split -> source.
+        measured: results of `summarise`; changed in place.
+        opened: source name -> split -> source.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for task in measured["tasks"]:

@@ -13,8 +13,7 @@ _HYPER = {"linear": "chosen L2", "ridge": "chosen L2", "knn": "chosen k"}
 
 
 def colours(models: Sequence[Mapping]) -> dict[str, str]:
-    """CSS class of each model of a results file: baselines have their own, encoders are
-    numbered."""
+    """The CSS class of each model of a results file; encoders are numbered, baselines named."""
     encoders = [model["name"] for model in models if model["kind"] == "encoder"]
     return {
         m["name"]: m["kind"] if m["kind"] in ("majority", "pixels", "random", "vlm")
@@ -43,8 +42,7 @@ def span(interval: Mapping, sign: str = "") -> str:
 
 
 def verdict(entry: Mapping) -> str:
-    """ "better", "worse" or "open": does the interval of the paired difference to random exclude
-    0?"""
+    """The paired difference to random: "better", "worse", or "open" where its interval holds 0."""
     difference = entry["minus_random"]
     if difference["low"] is None or difference["low"] <= 0 <= difference["high"]:
         return "open"

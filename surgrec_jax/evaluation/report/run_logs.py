@@ -1,5 +1,4 @@
-"""The logs that a training run left in its workdir, for the report. A missing part is a note,
-not an error."""
+"""The logs that a training run left in its workdir; a missing part is a note, not an error."""
 
 import base64
 import dataclasses
@@ -27,8 +26,10 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class RunLog:
-    """One run: name, folder, curves (key -> ([steps], [values])), config and environment (None if
-    absent), pictures, notes."""
+    """One run for the report; its curves are key -> ([steps], [values]).
+
+    Config and environment are None if absent.
+    """
 
     name: str
     folder: pathlib.Path
@@ -88,8 +89,7 @@ def read_curves(path: pathlib.Path, notes: list[str]) -> dict[str, tuple[list[fl
 
 
 def read_pictures(folder: pathlib.Path, notes: list[str]) -> list[Picture]:
-    """PNG and JPEG files of a folder, ready to embed: of names that differ only in the step, the
-    first and the last."""
+    """Pictures of a folder, ready to embed: first and last of names that differ in the step."""
     groups: dict[str, list[tuple[int, pathlib.Path]]] = {}
     for path in sorted(folder.glob("*")) if folder.is_dir() else ():
         if path.suffix.lower() in (".png", ".jpg", ".jpeg") and path.is_file():

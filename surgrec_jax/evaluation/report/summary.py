@@ -127,10 +127,10 @@ def build_report(
     """The page as HTML text.
 
     Args:
-      runs: training runs; may be empty.
-      results: content of a results.json, or None.
-      title, lead: plain text above everything.
-      facts: more names and values for the last section (machine, total duration, ...).
+        runs: training runs; may be empty.
+        results: content of a results.json, or None.
+        title, lead: plain text above everything.
+        facts: more names and values for the last section (machine, total duration, ...).
     """
     body = [f"<h1>{escape(title)}</h1>"]
     if lead:

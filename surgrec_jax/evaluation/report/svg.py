@@ -1,5 +1,7 @@
-"""Small SVG charts as text: bars with intervals, and curves. Colours come from the page's CSS, so
-they follow dark mode."""
+"""Small SVG charts as text: bars with intervals, and curves.
+
+Colours come from the page's CSS, so they follow dark mode.
+"""
 
 import dataclasses
 import html
@@ -41,8 +43,7 @@ def clip_text(text: str, length: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """A bar: value and its interval in percent (None = not defined), a dot per seed, a CSS class
-    for the colour."""
+    """A bar: value and interval in percent (None: not defined), a dot per seed, a CSS class."""
 
     label: str
     value: float | None
@@ -136,8 +137,7 @@ def _thin(curve: Curve, limit: int = 300) -> tuple[list[float], list[float]]:
 
 
 def curves(series: Sequence[Curve], width: int = 360, height: int = 190) -> str:
-    """Line chart over steps; the range of y is that of the data. Empty text if there is no
-    point."""
+    """Line chart over steps, with y in the range of the data; empty text if there is no point."""
     series = [curve for curve in series if len(curve.x)]
     if not series:
         return ""

@@ -26,13 +26,13 @@ class Split:
     """Labelled clips of one split.
 
     Attributes:
-      rows: int [n], positions among the split's features.
-      labels: int [n], or [n, K] of 1, 0, -1 for multi-label.
-      case_id, video_id: text [n].
-      record, view: int [n].
-      time: float [n], seconds from the start of the video.
-      unlabelled_clips: clips that were left out because they have no label.
-      unlabelled_videos: videos none of whose clips has one.
+        rows: int [n], positions among the split's features.
+        labels: int [n], or [n, K] of 1, 0, -1 for multi-label.
+        case_id, video_id: text [n].
+        record, view: int [n].
+        time: float [n], seconds from the start of the video.
+        unlabelled_clips: clips that were left out because they have no label.
+        unlabelled_videos: videos none of whose clips has one.
     """
 
     rows: np.ndarray
@@ -48,12 +48,11 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class LabelledTask:
-    """A task with the labels of its three splits. It is the same for all encoders that see the same
-    clips.
+    """A task with the labels of its three splits, the same for all encoders that see these clips.
 
     Attributes:
-      leaks: a sentence for each two splits that share cases; empty unless the protocol takes splits
-        as they are.
+        leaks: a sentence for each two splits that share cases; empty unless the protocol takes
+            splits as they are.
     """
 
     task: Task
@@ -65,8 +64,7 @@ class LabelledTask:
 
     @property
     def unseen(self) -> tuple[str, ...]:
-        """Classes of the test split without a training example. They stay in the test and count as
-        errors."""
+        """Classes of the test split without a training example; they stay, and count as errors."""
         if self.task.multi_label:
             in_train = (self.train.labels == 1).any(0)
             in_test = (self.test.labels == 1).any(0)
@@ -76,8 +74,7 @@ class LabelledTask:
         return tuple(np.asarray(self.classes)[in_test & ~in_train].tolist())
 
     def units(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """Labels [U] or [U, K] and case ids [U] of the scored units: clips, frames, or videos for
-        unit "video"."""
+        """Labels [U] or [U, K] and case ids [U] of the scored units: clips, frames or videos."""
         if self.task.unit != "video":
             return split.labels, split.case_id
         _, first, group = np.unique(split.video_id, return_index=True, return_inverse=True)
@@ -102,8 +99,7 @@ class LabelledTask:
         return float(registry.score(metric, labels, scores, order=order, num_classes=count))
 
     def pool(self, split: Split, scores: np.ndarray) -> np.ndarray:
-        """Scores of clips [..., n, C] -> of units [..., U, C]: the mean over a video's clips for
-        unit "video"."""
+        """Scores of clips [..., n, C] -> of units [..., U, C]: means over clips for videos."""
         if self.task.unit != "video":
             return scores
         _, group = np.unique(split.video_id, return_inverse=True)
@@ -121,15 +117,15 @@ def label_task(
     """The task with the labels of its splits; clips without a label are left out.
 
     Args:
-      task: the task.
-      available: label name -> class names of the source.
-      splits: split name -> features (only labels and ids are used here).
-      clean: refuse splits that share cases; otherwise they are noted in `leaks`.
+        task: the task.
+        available: label name -> class names of the source.
+        splits: split name -> features (only labels and ids are used here).
+        clean: refuse splits that share cases; otherwise they are noted in `leaks`.
 
     Raises:
-      LeakedSplitError: splits share cases, and they must be clean.
-      RefusedTaskError: no such label, a split without a labelled clip, a label that changes within
-        a video of a task with that unit, or a training split with one class.
+        LeakedSplitError: splits share cases, and they must be clean.
+        RefusedTaskError: no such label, a split without a labelled clip, a label that changes
+            within a video of a task with that unit, or a training split with one class.
     """
     tracks = task.tracks(available)
     parts = []
@@ -174,7 +170,7 @@ def train_weights(labelled: LabelledTask, seed: int, resample: str) -> np.ndarra
     counts the lost ones.
 
     Raises:
-      RefusedTaskError: for one class per clip, no such draw in 1000.
+        RefusedTaskError: for one class per clip, no such draw in 1000.
     """
     split = labelled.train
     if resample not in RESAMPLE:
@@ -218,7 +214,7 @@ def few_cases(labelled: LabelledTask, seed: int, share: float) -> np.ndarray:
     `missing_classes` counts them.
 
     Raises:
-      ConfigError: a share outside (0, 1].
+        ConfigError: a share outside (0, 1].
     """
     if not 0 < share <= 1:
         raise ConfigError(f"share of cases {share}: must be above 0 and at most 1")

@@ -1,5 +1,4 @@
-"""Tasks of a data set that none is declared for, such as a hospital's own folder of videos: one per
-label that it was prepared with."""
+"""Tasks of a data set that none is declared for, such as a hospital's: one per label it has."""
 
 import os
 import pathlib
@@ -23,12 +22,15 @@ _SAMPLES = 32  # records whose domain is looked at
 
 
 def own_tasks(data_dir: str | os.PathLike, source: str) -> tuple[tuple[Task, ...], str]:
-    """The tasks of a prepared data set (name, or name/config), and a sentence that names them and
-    the labels left out.
+    """The tasks of a prepared data set, and a sentence that names them and the labels left out.
+
+    Args:
+        data_dir: root of the prepared data sets.
+        source: name of the data set, or name/config.
 
     Raises:
-      DataError: it is not prepared, lacks a split, or has no label to make a task of; the message
-        has the remedy.
+        DataError: it is not prepared, lacks a split, or has no label to make a task of; the message
+            has the remedy.
     """
     name, _, config = source.partition("/")
     try:
@@ -65,9 +67,9 @@ def from_labels(
     scored by mean average precision, per clip or per video.
 
     Args:
-      source: name of the data set.
-      tracks, video_labels: label -> class names.
-      domain: of its videos.
+        source: name of the data set.
+        tracks, video_labels: label -> class names.
+        domain: of its videos.
     """
     tasks, left_out = [], []
     available = {**video_labels, **tracks}

@@ -33,18 +33,18 @@ class Task:
     """One question asked of frozen features.
 
     Attributes:
-      name: of the task, unique within a source.
-      source: name of the data set, or name/config.
-      track: a label track or a per-video label. A pattern with `*` ("instrument_*")
-        makes the task multi-label over the matching binary tracks (class 1 = present).
-      metric: headline metric, one of metrics.METRICS.
-      unit: "clip" scores every clip by the label of its centre frame. "frame" is online recognition
-        along a video: a clip ends at the frame it is scored by, so that nothing after it is seen.
-        "video" averages the clips' probabilities per video first.
-      splits: names of the train, validation and test splits.
-      kind: what is asked, one of KINDS; for the report and for questions in words.
-      domain: of the source, for the report.
-      ordered: the classes are a scale (novice < intermediate < expert).
+        name: of the task, unique within a source.
+        source: name of the data set, or name/config.
+        track: a label track or a per-video label. A pattern with `*` ("instrument_*")
+            makes the task multi-label over the matching binary tracks (class 1 = present).
+        metric: headline metric, one of metrics.METRICS.
+        unit: "clip" scores every clip by the label of its centre frame. "frame" is online
+            recognition along a video: a clip ends at the frame it is scored by, so that nothing
+            after it is seen. "video" averages the clips' probabilities per video first.
+        splits: names of the train, validation and test splits.
+        kind: what is asked, one of KINDS; for the report and for questions in words.
+        domain: of the source, for the report.
+        ordered: the classes are a scale (novice < intermediate < expert).
     """
 
     name: str
@@ -97,7 +97,7 @@ class Task:
         """Names of this task's tracks among `available` (name -> class names).
 
         Raises:
-          RefusedTaskError: none matches, or a track of a multi-label task is not binary.
+            RefusedTaskError: none matches, or a track of a multi-label task is not binary.
         """
         names = tuple(sorted(fnmatch.filter(available, self.track)))
         if not names:
@@ -118,8 +118,8 @@ class Task:
         """Labels of clips [M, K], one column per track, at the frame that this task scores.
 
         Raises:
-          RefusedTaskError: the clips lack such labels, or a task of frames is asked of a label that
-            has no value per frame.
+            RefusedTaskError: the clips lack such labels, or a task of frames is asked of a label
+                that has no value per frame.
         """
         suffix = LAST if self.frame == "last" else ""
         missing = [track for track in tracks if track + suffix not in labels]
@@ -153,8 +153,8 @@ def leaks(task: Task, cases: Mapping[str, np.ndarray]) -> list[str]:
     """Which splits of a task share cases, in words; empty where none do.
 
     Args:
-      task: the task.
-      cases: split name -> case ids of its labelled examples.
+        task: the task.
+        cases: split name -> case ids of its labelled examples.
     """
     sets = {split: set(np.unique(cases[split]).tolist()) for split in task.splits}
     sentences = []
@@ -176,12 +176,12 @@ def check_splits(task: Task, cases: Mapping[str, np.ndarray]) -> None:
     """Refuses a task whose splits share cases, or one of whose splits has none.
 
     Args:
-      task: the task.
-      cases: split name -> case ids of its labelled examples.
+        task: the task.
+        cases: split name -> case ids of its labelled examples.
 
     Raises:
-      LeakedSplitError: a case stands in two splits; the message names the splits and the cases.
-      RefusedTaskError: a split has no labelled example.
+        LeakedSplitError: a case stands in two splits; the message names the splits and the cases.
+        RefusedTaskError: a split has no labelled example.
     """
     check_empty(task, cases)
     if shared := leaks(task, cases):

@@ -1,5 +1,7 @@
-"""The declared tasks: the sixteen sets of the SurgRec benchmark under clean labels and splits, four
-more sets, the phantom corpus, and the published clips (configuration `surgrec_v1` of a source).
+"""The declared tasks.
+
+They are those of the sixteen sets of the SurgRec benchmark under clean labels and splits, four more
+sets, the phantom corpus, and the published clips (configuration `surgrec_v1` of a source).
 
 Names of tracks are those of the builders (a test holds them together). Headline metrics: the strict
 F1 per video for what is recognised along a video, balanced accuracy for clips and videos, mean
@@ -108,11 +110,12 @@ def tasks_of(source: str) -> tuple[Task, ...]:
 def offered_tasks(
     sources: Sequence[str], data_dir: str | os.PathLike
 ) -> tuple[dict[str, tuple[Task, ...]], list[str]]:
-    """Source -> its declared tasks or, where none is declared, those of its own labels; and a
-    sentence for each source of the second kind.
+    """Source -> its declared tasks or, where there are none, those of its own labels.
+
+    The second part of the answer is a sentence for each source of the second kind.
 
     Raises:
-      ConfigError: as `own_tasks`.
+        ConfigError: as `own_tasks`.
     """
     offered, sentences = {}, []
     for source in sources:
@@ -129,10 +132,10 @@ def select_tasks(
     """The tasks of `source` with these names, in this order; ("all",) gives all of them.
 
     Args:
-      offered: its tasks (`offered_tasks`); by default the declared ones.
+        offered: its tasks (`offered_tasks`); by default the declared ones.
 
     Raises:
-      ConfigError: nothing is declared for the source, or no such task.
+        ConfigError: nothing is declared for the source, or no such task.
     """
     declared = {task.name: task for task in offered or tasks_of(source)}
     if not declared:
@@ -149,11 +152,10 @@ def select_tasks(
 
 
 def wanted_sources(sources: Sequence[str], published: bool) -> list[str]:
-    """Data sets as name[/config], "sixteen" as their names; under a protocol of published clips,
-    the published ones.
+    """Data sets as name[/config], with "sixteen" spelt out, or their published clips.
 
     Raises:
-      ConfigError: none, or one that no published clips are declared for.
+        ConfigError: none, or one that no published clips are declared for.
     """
     names = []
     for part in sources:

@@ -26,12 +26,13 @@ def path_of(folder: pathlib.Path, source: str, task: str, suffix: str = "") -> p
 
 
 def read(path: pathlib.Path) -> tuple[dict[tuple[str, int], str], dict]:
-    """(unit, phrasing) -> answer, a later line wins; and what the first line says that they are
-    about. Both are empty where there is no file.
+    """(unit, phrasing) -> answer, and what the first line says that the answers are about.
+
+    A later line wins. Both are empty where there is no file.
 
     Raises:
-      DataError: a file that is too large, or a line that is no answer (a half last line of a run
-        that was killed is left out).
+        DataError: a file that is too large, or a line that is no answer (a half last line of a run
+            that was killed is left out).
     """
     if not path.exists():
         return {}, {}
@@ -63,8 +64,7 @@ def read(path: pathlib.Path) -> tuple[dict[tuple[str, int], str], dict]:
 def append(
     path: pathlib.Path, unit: str, phrasing: int, answer: str, about: Mapping | None = None
 ) -> None:
-    """Adds an answer; a half line that a killed run left is cut off first. A file begins with
-    `about`, where it is given."""
+    """Adds an answer; a killed run's half line is cut off first, and `about` begins a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab+") as file:
         if file.tell():

@@ -31,11 +31,13 @@ class Asker:
     """Asks a model, or reads its saved answers.
 
     Attributes:
-      endpoint: None = only saved answers.
-      folder: of the answers; new ones are added as they come, so that a stopped run goes on.
-      frames: of every clip; side: largest side of the pictures sent.
-      phrasings: of every question; max_units: asked per task, 0 = all.
-      clip: (frames, side, fps) that the probes see; the pictures are from its span.
+        endpoint: None = only saved answers.
+        folder: of the answers; new ones are added as they come, so that a stopped run goes on.
+        frames: of every clip.
+        side: largest side of the pictures sent.
+        phrasings: of every question.
+        max_units: asked per task, 0 = all.
+        clip: (frames, side, fps) that the probes see; the pictures are from its span.
     """
 
     name: str
@@ -66,9 +68,9 @@ class Asker:
         """The cell of a task.
 
         Raises:
-          vlm.EndpointError: the endpoint stops answering; what it said is kept.
-          DataError: no saved answer fits the task, or the folder holds something else, such as
-            another model's answers.
+            vlm.EndpointError: the endpoint stops answering; what it said is kept.
+            DataError: no saved answer fits the task, or the folder holds something else, such as
+                another model's answers.
         """
         task = labelled.task
         total = len(_units(labelled))
@@ -118,8 +120,11 @@ class Asker:
         return ({"model": self.endpoint.model} if self.endpoint else {}) | about
 
     def _saved(self, path: pathlib.Path, wanted: dict) -> dict[tuple[str, int], str]:
-        """The answers in a file. Raises DataError where they are another model's, or about other
-        pictures; a file that does not say is taken only where nothing is added to it."""
+        """The answers in a file; one that does not say its subject is taken if nothing is added.
+
+        Raises:
+            DataError: they are another model's, or about other pictures.
+        """
         saved, about = answers.read(path)
         unknown = not about and (self.endpoint is None or not saved)
         if unknown or all(about.get(name) == value for name, value in wanted.items()):
@@ -153,8 +158,8 @@ def from_config(config, settings: Settings, clip: tuple[int, int, float]) -> Ask
     """An asker from `config.vlm`, about the clips of encoders that take `clip`.
 
     Raises:
-      ConfigError: neither an endpoint nor a folder, a key that is not in the environment, or
-        numbers out of range.
+        ConfigError: neither an endpoint nor a folder, a key that is not in the environment, or
+            numbers out of range.
     """
     if not 1 <= config.phrasings <= vlm.PHRASINGS:
         raise ConfigError(f"vlm.phrasings={config.phrasings}: choose 1 to {vlm.PHRASINGS}")
@@ -189,8 +194,7 @@ def from_config(config, settings: Settings, clip: tuple[int, int, float]) -> Ask
 
 
 def picture(source: Source, record: int, time: float | None, side: int) -> bytes:
-    """The stored frame of a record nearest to `time` (None: the middle one), as a JPEG of at most
-    `side` pixels."""
+    """The stored frame of a record nearest to `time` (None: the middle), a JPEG within `side`."""
     stored = source.record(record)
     at = len(stored.times) // 2 if time is None else int(np.abs(stored.times - time).argmin())
     (image,) = decode_frames(stored.frames, [at])
@@ -242,8 +246,11 @@ def _some_units(labelled: LabelledTask, limit: int) -> LabelledTask:
 def _read_answers(
     units: Sequence[str], questions: Sequence[vlm.Question], saved: Mapping, classes: int
 ) -> tuple[np.ndarray, dict]:
-    """Scores [phrasings, U, C + 1] (the last column: no answer), or [phrasings, U, C] of 0 and 1
-    where several classes may apply (no answer: none); and what was unparseable or missing."""
+    """Scores of parsed answers, and what was unparseable or missing.
+
+    Scores are [phrasings, U, C + 1] (the last column: no answer) or, where several classes may
+    apply, [phrasings, U, C] of 0 and 1 (no answer: none).
+    """
     several = questions[0].several
     scores = np.zeros((len(questions), len(units), classes + (not several)), np.float32)
     unparseable, missing, examples = [], 0, []

@@ -70,9 +70,11 @@ def question(
     """A phrasing of what a task asks.
 
     Args:
-      kind: of the task. classes: their names, in class order.
-      several: any number of classes may apply.
-      phrasing: 0..PHRASINGS-1. frames: number of pictures.
+        kind: of the task.
+        classes: their names, in class order.
+        several: any number of classes may apply.
+        phrasing: 0..PHRASINGS-1.
+        frames: number of pictures.
     """
     template, reverse = _PHRASINGS[phrasing]
     order = tuple(range(len(classes)))[:: -1 if reverse else 1]
@@ -137,10 +139,11 @@ class Endpoint:
     """An OpenAI-compatible chat endpoint.
 
     Attributes:
-      address: up to and including the version, e.g. "http://localhost:8000/v1".
-      model: its name there.
-      key: sent as bearer token; "" = none.
-      timeout_s: of a request. attempts: for answers 429, 5xx and lost connections.
+        address: up to and including the version, e.g. "http://localhost:8000/v1".
+        model: its name there.
+        key: sent as bearer token; "" = none.
+        timeout_s: of a request.
+        attempts: for answers 429, 5xx and lost connections.
     """
 
     address: str
@@ -159,7 +162,7 @@ class Endpoint:
         """The model's answer to a question about JPEG pictures, cut to MAX_ANSWER + 1 characters.
 
         Raises:
-          EndpointError: no answer after all attempts, or one in another format.
+            EndpointError: no answer after all attempts, or one in another format.
         """
         urls = ("data:image/jpeg;base64," + base64.b64encode(p).decode() for p in pictures)
         content = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
