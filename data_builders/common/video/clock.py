@@ -17,11 +17,11 @@ class FrameClock:
     """Turns the raw time stamps of successive decoded frames into (seconds, frame number).
 
     Times count from `zero` and increase strictly. A stamp that is missing, or the same as the one
-    before, is replaced by the previous time plus the usual interval. A frame whose stamp falls by
-    less than a second comes too late (decoders give some after damage) and is left out; nothing
-    later is moved. When stamps fall by more, or `restarted` told so, and then increase again, the
-    clock was set back, and their differences count from there. Numbers count decoded frames; where
-    decoding failed, frames lost are counted by time.
+    before, is replaced by the last stamp's time plus the usual intervals since then. A frame whose
+    stamp falls by less than a second comes too late (decoders give some after damage) and is left
+    out; nothing later is moved. When stamps fall by more, or `restarted` told so, and then increase
+    again, the clock was set back, and their differences count from there. Numbers count decoded
+    frames; where decoding failed, frames lost are counted by time.
 
     Args:
         header_fps: frames per second that the header claims, or 0.
@@ -48,8 +48,10 @@ class FrameClock:
         self._number = -1
         self._damaged = 0  # frames to come whose gaps are lost frames
         self._restarted = 0  # frames to come whose stamps may fall
-        self._raw = math.nan  # of the frame before
-        self._set_back_to = math.nan  # the same, if it fell
+        self._raw = math.nan  # the last stamp
+        self._stamped = 0.0  # its time
+        self._since = 0  # frames since then
+        self._set_back_to = math.nan  # the last stamp, if it fell
         self._fps: float | None = None
         self.first = 0.0  # the time of the first frame
         self.unstamped = False  # whether no frame so far had a stamp
@@ -79,44 +81,69 @@ class FrameClock:
         """
         if self._number < 0:
             return self._first_tick(raw)
-        if 0 < raw - self._set_back_to <= self._close and raw - self._origin <= self._time:
-            self._origin = self._set_back_to - self._time
-            self.restarts += 1
-        time = raw - self._origin
-        if time - self._time > self._close:
-            self._origin = raw - self._time - self.typical_interval
-            time = raw - self._origin
-            self.restarts += 1
-        before, self._raw = self._raw, raw
-        fall = 0.0 if self._restarted else _SET_BACK
-        self._set_back_to = raw if raw < before - fall else math.nan
-        self._restarted = max(0, self._restarted - 1)
+        self._since += 1
+        fps = self.fps  # before this interval counts
         self.unstamped &= not math.isfinite(raw)
-        self.missing += not math.isfinite(raw)
-        if not math.isfinite(time) or time <= self._time + 1e-6:
-            if math.isfinite(time) and raw != before and math.isnan(self._set_back_to):
-                self.late += 1
-                self._number += not self._damaged  # else the gap before it has counted it
-                return None
-            time = self._time + self.typical_interval
-            self.repaired += 1
+        time = self._placed(raw) if math.isfinite(raw) else self._guessed()
+        self._restarted = max(0, self._restarted - 1)
+        if time is None:
+            self.late += 1
+            self._number += not self._damaged  # else the gap before it has counted it
+            return None
         interval = time - self._time
-        if interval > max(self.longest_jump, 4 * self.typical_interval):
+        if interval > max(self.longest_jump, 4 / fps):
             self.longest_jump, self.jump_at = interval, self._time
-        absent = max(0, round(interval * self.fps) - 1)
+        absent = max(0, round(interval * fps) - 1)
         self.gaps += absent > 0
         self.lost += absent
-        self._steady += abs(interval * self.fps - 1) < _STEADY
+        self._steady += abs(interval * fps - 1) < _STEADY
         self._number += 1 + (absent if self._damaged else 0)
         self._damaged = max(0, self._damaged - 1)
         self._count += 1
         self._time = time
-        if len(self._intervals) < _MEASURED:
-            self._intervals.append(interval)
-            if len(self._intervals) < _RECENT or len(self._intervals) % 64 == 0:
-                self._fps = None  # measure anew: often at first, seldom later, for it sorts
         self._recent = [*self._recent[-_RECENT + 1 :], interval]
         return time, self._number
+
+    def _guessed(self) -> float:
+        """The time of a frame without a stamp: from the last stamp on, by the usual interval."""
+        self.repaired += 1
+        self.missing += 1
+        usual = self.typical_interval
+        return max(self._time + usual / 4, self._stamped + self._since * usual)
+
+    def _placed(self, raw: float) -> float | None:
+        """The time of a frame by its stamp; None when it comes after its time."""
+        set_back, self._set_back_to = self._set_back_to, math.nan
+        if 0 < raw - set_back <= self._close and raw - self._origin <= self._time:
+            self._origin = set_back - self._time
+            self.restarts += 1
+        elif raw - self._origin - self._time > self._close:
+            self._origin = raw - self._time - self.typical_interval
+            self.restarts += 1
+        elif raw < self._raw - (0.0 if self._restarted else _SET_BACK):
+            self._set_back_to = self._raw = raw
+            self._stamped, self._since = self._time + self.typical_interval, 0
+            self.repaired += 1
+            return self._stamped
+        elif raw == self._raw:
+            self.missing -= 1
+            return self._guessed()
+        elif raw < self._raw:
+            return None
+        else:
+            self._measure_from(raw)
+        time = raw - self._origin
+        self._raw, self._stamped, self._since = raw, time, 0
+        if time <= self._time + 1e-6:  # what was guessed ran ahead
+            self.repaired += 1
+            return self._time + self.typical_interval / 4
+        return time
+
+    def _measure_from(self, raw: float) -> None:
+        for _ in range(min(self._since, _MEASURED - len(self._intervals))):
+            self._intervals.append((raw - self._raw) / self._since)
+            if len(self._intervals) < _RECENT or len(self._intervals) % 64 == 0:
+                self._fps = None  # measure anew: often at first, seldom later, for it sorts
 
     def _first_tick(self, raw: float) -> tuple[float, int]:
         self.unstamped = not math.isfinite(raw)
@@ -126,7 +153,7 @@ class FrameClock:
             zero = 0.0 if self._damaged else raw
         self._origin = min(raw, zero)
         self._raw = raw
-        self._time = self.first = raw - self._origin
+        self._time = self.first = self._stamped = raw - self._origin
         start = self._origin if self._start is None else min(raw, self._start)
         self._number = round((raw - start) * self.fps) if self._damaged else 0
         return self._time, self._number

@@ -104,6 +104,16 @@ def test_frames_that_come_late_move_nothing():
     assert clock.late == 8
 
 
+@pytest.mark.parametrize("header", [24.0, 25.0, 30.0, 0.0])
+def test_stamps_of_few_frames(header):
+    """MPEG program streams stamp some frames only; a header that lies costs the first of them."""
+    clock, times = FrameClock(header), np.arange(400) / 25
+    ticks = [clock.tick(t if k % 12 == 0 else math.nan) for k, t in enumerate(times)]
+    assert None not in ticks and [number for _, number in ticks] == list(range(400))
+    np.testing.assert_allclose([t for t, _ in ticks[40:]], times[40:], atol=1e-6)
+    assert np.abs([t for t, _ in ticks] - times).max() < 0.1 and clock.late == 0
+
+
 def test_a_clock_that_is_set_anew():
     """Two recordings in one file: times go on; so do jumps of a clock that may be set forward."""
     for second, close in ((0.0, math.inf), (0.0, 10.0), (5000.0, 10.0)):
