@@ -22,7 +22,7 @@ def trainer(objective: str, variant: str) -> ConfigDict:
     c.accum_steps = 1  # microbatches per step; raise it where a batch does not fit in memory
     c.stop_after = placeholder(int)  # stop at this step, as if the run were interrupted there
     c.init_from = ""  # a workdir or checkpoint to take the parameters from, "" for a fresh start
-    # For another clip than the checkpoint's: interpolate its positions, or extend their range.
+    # Positions for another clip than the checkpoint's are interpolated, or their range extended.
     c.init_resize = ""  # "": refused; with model.preset=checkpoint
 
     c.model = ConfigDict()

@@ -7,7 +7,7 @@ from data_builders.common.labels.tracks import TOLERANCE
 
 _MEASURED = 1024  # intervals that enter the measured rate: half a minute, bounded memory
 _RECENT = 16
-_STEADY = 0.2  # of an interval
+_STEADY = 0.2  # share of an interval
 _SET_BACK = 1.0  # seconds: stamps that fall by more come from a clock that was set back
 # Decoders give up to 16 frames after a damaged place that precede it; a gap may show only then.
 _DAMAGE_SHOWS = 32
@@ -48,7 +48,7 @@ class FrameClock:
         self._number = -1
         self._damaged = 0  # frames to come whose gaps are lost frames
         self._restarted = 0  # frames to come whose stamps may fall
-        self._raw = math.nan  # of the frame before
+        self._raw = math.nan  # stamp of the frame before
         self._set_back_to = math.nan  # the same, if it fell
         self._fps: float | None = None
         self.first = 0.0  # the time of the first frame
