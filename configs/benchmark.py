@@ -36,11 +36,11 @@ def get_config(variant: str = "default") -> ConfigDict:
     config.vlm.model = ""  # the model's name there
     config.vlm.key_env = ""  # environment variable that holds the key; empty = no key is sent
     config.vlm.answers = ""  # folder of saved answers; with an endpoint, answers are added to it
-    config.vlm.frames = 4  # of every clip, evenly spaced
+    config.vlm.frames = 4  # frames of every clip, evenly spaced
     config.vlm.side = 336  # largest side of the pictures that are sent, in pixels
-    config.vlm.phrasings = 3  # of every question
+    config.vlm.phrasings = 3  # phrasings of every question
     config.vlm.max_units = 0  # clips asked per task, chosen over all cases; 0 = all
-    config.vlm.timeout_s = 60.0  # of a request
+    config.vlm.timeout_s = 60.0  # longest wait for a request
 
     if variant == "tiny":
         config.sources = "phantom_surgery/tiny"

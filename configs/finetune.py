@@ -68,13 +68,13 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.optim.end_momentum = 0.9999
 
     c.data.temperature = 1.0  # sources without weights are drawn as records ** temperature
-    c.data.fps = placeholder(float)  # of clips; None: as in init_from
+    c.data.fps = placeholder(float)  # rate of clips; None: as in init_from
     c.data.crop = "random_resized"  # or multi_scale
     c.data.flip = False  # left and right mean something in surgery
     c.data.rand_augment = ConfigDict()
     c.data.rand_augment.count = 4  # operations per clip; 0: none
     c.data.rand_augment.magnitude = 7.0  # 0 to 10
-    c.data.rand_augment.deviation = 0.5  # of the normal noise on it
+    c.data.rand_augment.deviation = 0.5  # that of the normal noise on the magnitude
     c.data.rand_augment.probability = 0.5  # that an operation is applied
 
     c.compute.remat = "none"  # none, dots, full

@@ -68,7 +68,7 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.optim.momentum = 0.99925  # of the EMA target; V-JEPA 1: 0.998 to 1.0
     c.optim.end_momentum = 0.99925
 
-    c.data.fps = 4.0  # of clips
+    c.data.fps = 4.0  # rate of clips
     c.data.crop = "random_resized"  # area 0.3 to 1, aspect 0.75 to 1.35; or multi_scale
     c.data.flip = True
 

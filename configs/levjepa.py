@@ -43,7 +43,7 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.model.init = "trunc_normal"
     c.model.attention = "block_causal"  # or full
     c.model.prefix_tokens = 1  # the CLS token
-    c.model.pooling = "cls"  # what is compared, probed and exported as features; or mean
+    c.model.pooling = "cls"  # compared, probed and exported as features; or mean
 
     c.levjepa = ConfigDict()
     c.levjepa.local_views = 10  # besides the global one, of the same frames
@@ -54,13 +54,13 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.levjepa.local_drop = 0.95
     c.levjepa.flip = 0.5  # probability of the mirror image
     c.levjepa.colours = ConfigDict()
-    c.levjepa.colours.probability = 0.8  # of changed colours
+    c.levjepa.colours.probability = 0.8  # share of views with changed colours
     c.levjepa.colours.brightness = 0.4
     c.levjepa.colours.contrast = 0.4
     c.levjepa.colours.saturation = 0.2
     c.levjepa.colours.hue = 0.1
     c.levjepa.colours.grey = 0.2  # probability of no colour
-    c.levjepa.hidden = 2048  # of the projector
+    c.levjepa.hidden = 2048  # width of the projector
     c.levjepa.outputs = 256
     c.levjepa.lines = 1024  # random directions of SIGReg
     c.levjepa.sigreg_weight = 0.02 * 3072  # the paper's 0.02 is of the statistic times the batch
@@ -76,13 +76,13 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.optim.weight_decay = 0.04
     c.optim.end_weight_decay = 0.04
     c.optim.b2 = 0.95
-    # Of the average, every step. The paper's 0.9999 every 32 steps would still remember the random
-    # start after 40,000 steps.
+    # The average has this momentum at every step. The paper's 0.9999 every 32 steps would still
+    # remember the random start after 40,000 steps.
     c.optim.momentum = 0.999
     c.optim.end_momentum = 0.9999
 
-    c.data.fps = 7.5  # of clips
-    c.data.crop = "multi_scale"  # what views are cut from: 0.66 to 1 of the short side
+    c.data.fps = 7.5  # rate of clips
+    c.data.crop = "multi_scale"  # views are cut from this: 0.66 to 1 of the short side
 
     if variant == "one_gpu":
         _one_gpu(c)

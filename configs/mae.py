@@ -52,7 +52,7 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.optim.warmup_steps = 40 * epoch
     c.optim.b2 = 0.95
 
-    c.data.fps = 4.0  # of clips; 16 frames of a 30 fps video at VideoMAE's stride of 4 are 7.5
+    c.data.fps = 4.0  # rate of clips; 16 frames of a 30 fps video at VideoMAE's stride of 4 are 7.5
     c.data.crop = "multi_scale"  # of {1, .875, .75, .66}; or random_resized
 
     if variant == "unbalanced":

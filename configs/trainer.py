@@ -24,7 +24,7 @@ def trainer(objective: str, variant: str) -> ConfigDict:
     c.init_from = ""  # a workdir or checkpoint to take the parameters from, "" for a fresh start
     # As init_from, with the optimizer and the step too: a new run with other data, steps or rates.
     c.continue_from = ""
-    # For another clip than the checkpoint's: interpolate its positions, or extend their range.
+    # Positions for another clip than the checkpoint's are interpolated, or their range extended.
     c.init_resize = ""  # "": refused; with model.preset=checkpoint
 
     c.model = ConfigDict()

@@ -13,7 +13,7 @@ from data_builders.common.source.download import find_files
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 
 ABOUT = ("STUDENT", "GROUP", "TIME", "VIDEO", "SUTURES", "INVESTIGATOR")
-# Taken by position: how the sheet spells the last ones is not certain.
+# Columns are taken by position: how the sheet spells the last ones is not certain.
 ITEMS = (
     *("respect", "motion", "instrument", "suture", "flow", "knowledge", "performance"),
     "final_quality",

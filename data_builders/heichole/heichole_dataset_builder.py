@@ -49,7 +49,7 @@ FIVE = tuple("12345")
 SKILL_FILES = {"skill": "", "skill_calot": "_Calot", "skill_dissection": "_Dissection"}
 SHARES = {"train": 2 / 3, "val": 1 / 12, "test": 1 / 4}  # 16, 2 and 6 of the 24
 KINDS = ("Phase", "Instrument", "Action")
-FOLDERS = ("Full", "Full_SD", "Full/HD", "Full_HD")  # of videos, as copies call them
+FOLDERS = ("Full", "Full_SD", "Full/HD", "Full_HD")  # folders of videos, as copies call them
 AT_50_FPS = (16, 17, 18, 19, 20, 23, 24)  # the others at 25
 
 

@@ -11,7 +11,7 @@ from data_builders.phantom_surgery.script import SHORTEST_VIDEO, SKILLS
 from surgrec_jax.safety.errors import ConfigError
 
 DOMAINS = ("laparoscopy", "endoscopy", "cataract", "robotic")
-SHARES = (0.60, 0.25, 0.10, 0.05)  # of the footage: long-tailed, like the public data
+SHARES = (0.60, 0.25, 0.10, 0.05)  # shares of the footage: long-tailed, like the public data
 SPLITS = ("train", "val", "test")
 # (fourcc, suffix) that opencv-python writes and reads back without further libraries.
 # VP8 is the rarest: its encoder takes more time than drawing the picture.
@@ -39,7 +39,7 @@ class CorpusSpec:
 
     seed: int = 0
     patients: tuple[int, ...] = (32, 14, 8, 6)
-    minutes: float = 75.0  # of all domains together
+    minutes: float = 75.0  # footage of all domains together
     shares: tuple[float, ...] = SHARES
     videos_per_patient: tuple[int, ...] = (2, 1, 1, 1)
     short_sides: tuple[int, ...] = (80, 88, 96)

@@ -23,7 +23,7 @@ VIDEO_SUFFIXES = frozenset(
         *("qt", "rm", "rmvb", "tod", "trp", "ts", "vob", "vro", "webm", "wmv", "wtv", "y4m"),
     )
 )
-# What lies beside videos and is none; everything else is looked into.
+# Files of these kinds lie beside videos and are none; all others are looked into.
 OTHER_SUFFIXES = frozenset(
     f".{name}"
     for name in (

@@ -67,7 +67,8 @@ class _Pictures:
     """All pictures of some videos, or their keys, in one table.
 
     Attributes:
-        videos: the videos. of: int [N], the place in `videos` of each picture.
+        videos: the videos.
+        of: int [N], the place in `videos` of each picture.
         times, gradients, colours: of the pictures.
     """
 

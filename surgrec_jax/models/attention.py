@@ -18,11 +18,11 @@ from surgrec_jax.safety.errors import ConfigError
 
 # Below this many keys the score matrix fits in cache and chunking only costs.
 CHUNKED_FROM = 512
-# From about here on the fused TPU kernel is worth its padding.
+# The fused TPU kernel is worth its padding from about here on.
 SPLASH_FROM = 1024
 # cuDNN's fused kernel needs Ampere or later (NVIDIA, "cuDNN support matrix").
 CUDNN_CAPABILITY = 8.0
-# What remat policies call the results of a fused kernel.
+# Remat policies call the results of a fused kernel so.
 RESULT_NAME = "attention"
 # A time that no query has: keys of this time are read by none.
 NEVER = np.iinfo(np.int32).max

@@ -40,7 +40,7 @@ class JEPAPredictor(nnx.Module):
             width=width,
             heads=heads,
             mlp_dim=4 * width,
-            attention="full",  # of a causal encoder too: only its features are of use later
+            attention="full",  # also for a causal encoder: only its features are of use later
             # A learned table of the encoder's width is of no use here.
             position="sincos_3d" if encoder.position == "learned_2d" else encoder.position,
         )

@@ -8,7 +8,7 @@ from surgrec_jax.models.elementwise import gelu
 from surgrec_jax.models.layers import Linear, kernel_init
 from surgrec_jax.models.presets import Compute
 
-# Of the batch normalisation (torch's default).
+# The batch normalisation's (torch's default).
 EPS = 1e-5
 
 

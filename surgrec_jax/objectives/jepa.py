@@ -14,7 +14,7 @@ from surgrec_jax.objectives import base, masking
 from surgrec_jax.objectives.masking import BlockMask
 from surgrec_jax.safety.errors import ConfigError
 
-# Of the affine-free LayerNorm over the target's tokens (torch's default in the reference).
+# The epsilon of the affine-free LayerNorm over the target's tokens (the reference's, torch's).
 TARGET_EPS = 1e-5
 
 

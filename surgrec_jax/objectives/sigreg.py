@@ -22,8 +22,8 @@ def directions(key: jax.Array, width: int, count: int) -> jax.Array:
 def sigreg(embeddings: jax.Array, lines: jax.Array) -> jax.Array:
     """SIGReg's statistic: how far the batch's projections are from a normal distribution.
 
-    It is the mean over views and directions of the integral over t of |mean over the batch of exp(i
-    t x) - exp(-t^2 / 2)|^2 exp(-t^2 / 2), x the projection.
+    It is the mean over views and directions of the integral over t of
+    |mean over the batch of exp(i t x) - exp(-t^2 / 2)|^2 exp(-t^2 / 2), x the projection.
 
     It is 0 for N(0, I) and does not grow with the batch: of B independent normal draws it is about
     1 / B. (LeVJEPA's statistic is B times this, so its weight means something else at every batch.)

@@ -153,7 +153,7 @@ def colour_map(
     luma = np.ones((3, 1)) * LUMA  # every channel becomes the brightness
     saturate = saturation * jnp.eye(3) + (1 - saturation) * luma
     last = jnp.where(grey, luma, jnp.eye(3))
-    # What comes after contrast leaves greys as they are, and contrast's offset is a grey.
+    # Later changes than contrast leave greys as they are, and contrast's offset is a grey.
     offset = (1 - contrast) * brightness * (mean @ LUMA)
     return last @ turn @ saturate * contrast * brightness, offset
 

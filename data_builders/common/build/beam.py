@@ -68,7 +68,7 @@ def run_jobs(
     except KeyboardInterrupt:
         result.cancel()
         raise
-    except RuntimeError as error:  # of a cluster; its own pages show the rest
+    except RuntimeError as error:  # a cluster's error; its own pages show the rest
         last = str(error).strip().splitlines()[-1:] or ["it does not say why"]
         raise BuildError(
             f"Beam's {runner} failed: {last[0]}; run the same command again (finished shards are "
@@ -131,7 +131,7 @@ def _parse(pipeline_options, text: str):
         given = pipeline_options.PipelineOptions(words).get_all_options(
             drop_default=True, retain_unknown_options=True
         )
-    except (ValueError, SystemExit) as error:  # of argparse, which has printed what it lacks
+    except (ValueError, SystemExit) as error:  # argparse has printed what it lacks
         raise BuildError(f"Beam does not take --beam_options {text!r}.") from error
     known = pipeline_options.PipelineOptions([]).get_all_options()
     if unknown := sorted(set(given) - set(known)):

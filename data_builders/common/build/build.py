@@ -207,7 +207,7 @@ def _finish(builder, work, target, jobs, results, summary, note) -> None:
     ready = work / "ready"
     shutil.rmtree(
         ready, ignore_errors=True
-    )  # of a run that was killed here; its shards are made anew
+    )  # left by a run that was killed here; its shards are made anew
     ready.mkdir()
     split_infos = []
     for split in summary.splits:

@@ -31,7 +31,7 @@ def claimed(work: Path) -> Iterator[None]:
         except OSError as error:  # a file system without locks
             raise BuildError(disk_trouble(work / "lock", error.strerror)) from error
         pool.wait_for_orphans(work / "shards")
-        shutil.rmtree(work / "shards" / SCRATCH, ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(work / "shards" / SCRATCH, ignore_errors=True)  # a killed run's
         yield
 
 

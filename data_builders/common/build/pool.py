@@ -21,7 +21,7 @@ from data_builders.common.source.builder import VideoDatasetBuilder
 from surgrec_jax.records.errors import BuildError
 
 ALIVE = "workers"  # a file beside the shards that every living worker holds a lock on
-_worker: dict = {}  # of a worker process: its builder, its ends of the channels
+_worker: dict = {}  # a worker process's state: its builder, its ends of the channels
 
 
 class Stopped(Exception):

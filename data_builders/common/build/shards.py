@@ -25,7 +25,7 @@ FORMAT = 2  # raise it when the same inputs give other bytes
 SOURCE_BYTES_PER_SHARD = 256 * 2**20
 VIDEOS_PER_SHARD = 256
 MIN_SHARDS = 8  # enough to keep a small machine busy; few enough not to matter in a large data set
-SCRATCH = "scratch"  # of workers; beside the shards, so that a killed build's is found and removed
+SCRATCH = "scratch"  # workers' folder beside the shards; a killed build's is found and removed
 MIN_FREE_BYTES = 64 * 2**20
 
 

@@ -15,7 +15,7 @@ from data_builders.common.labels.xlsx import read_sheet
 from surgrec_jax.records.errors import BadInput
 
 _DELIMITERS = ";,\t|"
-# What says that nothing stands in a cell. "none" is not here: it may be the class of no tool.
+# These words say that a cell is empty. "none" is not here: it may be the class of no tool.
 _NOTHING = frozenset(("", "na", "n/a", "nan", "-", "--", "–", "—", "null", "#n/a", "#nv", "<na>"))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from surgrec_jax.records.errors import BadInput
 
-MAX_BYTES = 64 * 2**20  # of the file, and of one XML file in it, unpacked
+MAX_BYTES = 64 * 2**20  # size of the file, and of one XML file in it, unpacked
 MAX_TAGS = 2_000_000  # an element of a few bytes takes a hundred in memory
 MAX_UNPACKED = 4 * MAX_BYTES
 MAX_COLUMNS = 256
@@ -73,13 +73,13 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     import openpyxl  # takes a third of a second
 
     filled: dict[str, list[tuple[int, list[str]]]] = {}
-    # As an open file: of a path openpyxl would look at the ending alone.
+    # The file is passed open: of a path openpyxl would look at the ending alone.
     with warnings.catch_warnings(), open(path, "rb") as file:
-        warnings.simplefilter("ignore")  # of styles that it does not know
+        warnings.simplefilter("ignore")  # warnings of styles it does not know
         book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
         try:
             for sheet in book.worksheets:
-                sheet.reset_dimensions()  # what a sheet claims of its size
+                sheet.reset_dimensions()  # forgets the size that a sheet claims
                 if rows := _cells(path, sheet):
                     filled[sheet.title] = rows
         finally:

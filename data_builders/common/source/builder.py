@@ -49,7 +49,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     ]
     TRACKS: ClassVar[Mapping[str, Sequence[str]]] = {}
     VIDEO_LABELS: ClassVar[Mapping[str, Sequence[str]]] = {}
-    # Only for reproducing published splits that share cases; everywhere else a shared case is an
+    # This is for published splits that share cases only; everywhere else a shared case is an
     # error.
     ALLOW_SHARED_CASES: ClassVar[bool] = False
 
@@ -71,7 +71,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         super().__init__(**kwargs)
         self._original_state["manual_dir"] = manual_dir  # for pickling, as TFDS does it
 
-    # What a subclass gives.
+    # A subclass gives these.
 
     @abc.abstractmethod
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -127,7 +127,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """Labels of whole videos: name -> class names in id order."""
         return self.VIDEO_LABELS
 
-    # What the base class does with it.
+    # The base class does the rest.
 
     @functools.cached_property
     def hooks(self):

@@ -30,7 +30,7 @@ def earlier_splits(directory: Path, dealt_by: dict[str, Any] | None) -> dict[str
                 known = {str(case): str(split) for case, split in note["cases"].items()}
                 return known if note["dealt_by"] == dealt_by else {}
     except (OSError, ValueError):
-        pass  # of a build by other means; its records tell
+        pass  # another tool made the build; its records tell
     stored = read_videos(directory)
     known = {v.case_id: split for split, videos in stored.items() for v in videos.values()}
     if not dealt_by or not known:

@@ -7,7 +7,7 @@ from data_builders.common.labels.tracks import TOLERANCE
 
 _MEASURED = 1024  # intervals that enter the measured rate: half a minute, bounded memory
 _RECENT = 16
-_STEADY = 0.2  # of an interval
+_STEADY = 0.2  # share of an interval
 _SET_BACK = 1.0  # seconds: stamps that fall by more come from a clock that was set back
 # Decoders give up to 16 frames after a damaged place that precede it; a gap may show only then.
 _DAMAGE_SHOWS = 32

@@ -20,7 +20,7 @@ from data_builders.common.video.dicom import DicomVideo, is_dicom, open_dicom
 from surgrec_jax.records.errors import BadInput, safe_text
 from surgrec_jax.safety.errors import ConfigError
 
-MAX_PIXELS = 64 * 2**20  # of one picture; 8K video has 33 million
+MAX_PIXELS = 64 * 2**20  # pixels of one picture; 8K video has 33 million
 MAX_SIDE = 16384
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mxf,dv,h261,h263,"

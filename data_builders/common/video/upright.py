@@ -18,7 +18,7 @@ from av.sidedata.sidedata import SideDataContainer
 
 from data_builders.common.video.container import MAX_PIXELS, MAX_SIDE
 
-MAX_ASPECT = 4  # of one pixel, either way; anamorphic film has 2
+MAX_ASPECT = 4  # ratio of a pixel's sides, either way; anamorphic film has 2
 _HDR = (16, 18)  # transfer curves of ITU-R BT.2100: PQ and HLG
 
 
@@ -82,7 +82,7 @@ class Converter:
     def __init__(self, stream: av.VideoStream):
         self._time_base = stream.time_base
         self._codec = stream.codec_context
-        # What the container says of the shape of pixels counts before what each frame says.
+        # The container's word on the shape of pixels counts before each frame's.
         own = stream.sample_aspect_ratio
         self._aspect = own if own and own != self._codec.sample_aspect_ratio else None
         self._graph: av.filter.Graph | None = None
@@ -127,7 +127,7 @@ def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
 
     A point (x, y) is shown at (a x + c y, b x + d y): ISO/IEC 14496-12, 6.2.2.
     """
-    # Not frame.side_data: PyAV keeps that with the frame in a circle, and the frame in memory.
+    # frame.side_data is not used: PyAV keeps it and the frame in a circle, and the frame in memory.
     data = SideDataContainer(frame).get("DISPLAYMATRIX")
     if data is None:
         return None

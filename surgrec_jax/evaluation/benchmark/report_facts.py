@@ -9,7 +9,7 @@ from surgrec_jax.evaluation.benchmark.columns import Column
 from surgrec_jax.evaluation.metrics import registry
 from surgrec_jax.evaluation.metrics.videos import segments
 
-MAX_CLASSES = 24  # of a confusion matrix that is still legible
+MAX_CLASSES = 24  # a larger confusion matrix is not legible
 VIDEOS, CASES, EXAMPLES = 4, 3, 3
 
 

@@ -169,7 +169,7 @@ def cached_extract(
             stretch = range(first, min(first + RECORDS_PER_SHARD, records))
             for name, features in extract(missing, batches(stretch), dtypes).items():
                 save_shard(folders[name], shard, features)
-                # Read back: tokens in memory give way to the file.
+                # The shard is read back: tokens in memory give way to the file.
                 here[name] = load_shard(folders[name], shard)
         for name, features in here.items():
             parts[name].append(features)

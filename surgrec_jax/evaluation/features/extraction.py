@@ -60,7 +60,7 @@ class TokenRows:
         out = np.empty((len(rows), *self.shape[1:]), np.float32)
         for p in np.unique(part):
             here = part == p
-            # In the order of the file: a disk likes that better.
+            # Records are read in the order of the file, which a disk likes better.
             order = np.argsort(rows[here], kind="stable")
             first = self._ends[p] - len(self._parts[p])
             values = self._parts[p][rows[here][order] - first]
@@ -174,7 +174,7 @@ def _checked(name: str, values: np.ndarray, dtype: np.dtype, records: np.ndarray
     count = len(records)
     if values.ndim not in (2, 3) or len(values) != count:
         raise ValueError(f"encoder {name} returned {values.shape} for {count} clips")
-    with np.errstate(over="ignore"):  # what does not fit is found below
+    with np.errstate(over="ignore"):  # values that do not fit are found below
         stored = values.astype(dtype)
     bad = ~np.isfinite(stored).reshape(count, -1).all(1)
     if bad.any():

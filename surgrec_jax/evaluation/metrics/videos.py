@@ -55,7 +55,7 @@ def relaxed_labels(video: Video, seconds: float = RELAXED_SECONDS) -> np.ndarray
         # The frame that starts a segment stands at 0; the last one before it below 0.
         early = (away < 0) & (away >= -seconds) & (video.labels == before)
         late = (away >= 0) & (away < seconds) & (video.labels == after)
-        # Only of the two segments that meet here, not of earlier ones of the same class.
+        # This looks at the two segments that meet here, not at earlier ones of the same class.
         start = changes[changes < at].max(initial=0)
         end = changes[changes > at].min(initial=len(labels))
         early[:start], late[end:] = False, False
