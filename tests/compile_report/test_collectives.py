@@ -94,7 +94,7 @@ def test_a_batch_is_compared_by_one_small_sum():
     found = hlo.collectives(compiled_text("levjepa", 1, "none"))
     assert {c.kind for c in found} == {"all-reduce"}
     means = 2 * 3 * 24 * 17 * 4
-    outside = sorted(c.size for c in found if not c.in_loop)
+    outside = sorted(c.size for c in found if c.times == 1)
     assert outside.count(means) == 1
     gradients = outside.pop()  # of what no loop holds, in one sum
     outside.remove(means)

@@ -88,9 +88,12 @@ def test_every_field_that_a_format_has_no_place_for_is_refused():
     plain = ViTConfig(**SIZES, **CLIP)
     other = {"position": "rope_3d", "qkv_bias": "none", "position_grid": (0, 4, 4)}
     other |= {"mlp": "swiglu", "layer_scale": True, "prefix_tokens": 1, "frames_apart": True}
-    other |= {"modality_embedding": True, "final_norm": "pooled"}
+    other |= {"modality_embedding": True, "final_norm": "pooled", "attention": "block_causal"}
+    cls = {"prefix_tokens": 1, "pooling": "cls"}  # pooling needs a token
     fields = {field.name for field in dataclasses.fields(ViTConfig)}
-    assert fields - set(hf_write.HELD) == other.keys()
+    assert fields - set(hf_write.HELD) == other.keys() | cls.keys()
+    with pytest.raises(ConvertError, match="pooling='cls'"):
+        hf_write.check("a file", dataclasses.replace(plain, **cls), {})
     for name, value in other.items():
         with pytest.raises(ConvertError, match=f"a file cannot hold this encoder: {name}="):
             hf_write.check("a file", dataclasses.replace(plain, **{name: value}), {})

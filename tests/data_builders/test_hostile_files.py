@@ -137,7 +137,7 @@ def test_a_picture_of_a_billion_pixels_is_unreadable(tmp_path):
 LIMITED = """
 import sys
 from pathlib import Path
-from data_builders.common import isolate
+from data_builders.common.build import decode_process
 from surgrec_jax.records.errors import BadInput
 from data_builders.common.video.frames import ReadReport
 from data_builders.common.source.items import VideoItem
@@ -149,7 +149,8 @@ item = VideoItem("v", "v", "train", path=path, extra={"labels": {}, "intervals":
 report = ReadReport()
 with one_thread_and_quiet():
     try:
-        print(sum(n for _, n in isolate.read_apart(builder, item, report, path.parent)), report)
+        records = decode_process.read_apart(builder, item, report, path.parent)
+        print(sum(n for _, n in records), report)
     except BadInput as error:
         print(error)
 import resource

@@ -83,13 +83,17 @@ def test_a_header_that_claims_too_little_refuses_no_label(tmp_path):
     assert_labels(video, "phase", lambda n: "prep" if 50 <= n < 97.5 else None)
 
 
-def test_a_header_that_claims_too_much_is_told_after_decoding(tmp_path, capsys):
+def test_a_header_that_claims_too_much_is_found_out(tmp_path, capsys):
     path = truncate(write_video(tmp_path / "in/a.avi", 100, fourcc="MJPG"), 0.5)
     assert measure([(path,)])[0].frames == 100
     assert measure([(path,)], decode=True)[0].frames < 60
     text = "path,start_s,end_s,phase\na.avi,0,3.9,prep\n"
-    assert run(tmp_path / "in", tmp_path / "out", *labelled(tmp_path, text)) == 0
-    assert "labels.csv:2: the labels end at 3.9 s, the video at 1.8 s" in capsys.readouterr().out
+    options = labelled(tmp_path, text)
+    assert run(tmp_path / "in", tmp_path / "out", *options) == 1
+    assert "labels.csv:2: 'prep' from 0 s to 3.9 s, but a.avi ends at 1.8 s (46 frames)" in (
+        capsys.readouterr().err
+    )
+    assert run(tmp_path / "in", tmp_path / "out", *options, "--trim_labels") == 0
 
 
 def test_videos_that_cannot_be_opened_have_no_length(videos, tmp_path):
@@ -102,9 +106,9 @@ def test_videos_that_cannot_be_opened_have_no_length(videos, tmp_path):
 CRASHES = """
 import os, sys
 from pathlib import Path
-from data_builders.common import lengths
+from data_builders.common.build import lengths
 sound = lengths.probe
-lengths.probe = lambda path: os.abort() if path.name == "bad.mp4" else sound(path)
+lengths.probe = lambda path, **how: os.abort() if path.name == "bad.mp4" else sound(path, **how)
 videos = [(Path(sys.argv[1], name),) for name in ("op1.mp4", "bad.mp4", "op3.mp4")]
 print([found and found.frames for found in lengths.measure(videos)])
 """
