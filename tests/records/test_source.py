@@ -16,6 +16,7 @@ from surgrec_jax.data.loading.clips import ClipSpec, decode_clip
 from surgrec_jax.records import open_shards
 from surgrec_jax.records import source as records
 from surgrec_jax.records.open_shards import OpenShards
+from surgrec_jax.records.schema import record_features
 from surgrec_jax.records.source import DamagedRecordError, open_source
 from tests.data.small_corpus import PHASES, example, features, picture, write_source
 
@@ -220,7 +221,6 @@ def test_tensorflow_and_torch_are_not_needed():
 
 
 def test_features_of_the_test_corpus_are_those_of_the_builders():
-    records = pytest.importorskip("surgrec_jax.records.schema")
-    theirs = records.record_features({"phase": PHASES}, {"skill": ("novice", "expert")})
+    theirs = record_features({"phase": PHASES}, {"skill": ("novice", "expert")})
     assert set(theirs) == set(features())
     assert {k: theirs[k].np_dtype for k in theirs} == {k: features()[k].np_dtype for k in theirs}
