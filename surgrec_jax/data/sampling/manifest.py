@@ -103,8 +103,9 @@ class Manifest:
         if drawn_by != self.hash:
             raise DataError(
                 f"{workdir} was begun with another manifest (hash {str(drawn_by)[:12]}) than "
-                f"{self.path} is now ({self.hash[:12]}); restore that file, or give another "
-                "--workdir"
+                f"{self.path} is now ({self.hash[:12]}); restore that file, give another "
+                "--workdir, or go on from here with the new one in another --workdir by "
+                f"--config.continue_from={workdir}"
             )
 
     def sampler(self, seed: int) -> Sampler:
