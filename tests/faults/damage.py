@@ -111,7 +111,7 @@ def _expect_fallback(workdir: Path, good: dict[str, np.ndarray], what: str) -> N
     """The trainer's own restore must give the good step, and put the other aside."""
     root = workdir / "checkpoints"
     location = checkpoint.find(workdir, GOOD)
-    shapes = checkpoint.manifest.arrays_of(location)
+    shapes = checkpoint.checksums.arrays_of(location)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     wanted = {
         key: jax.ShapeDtypeStruct(shape, np.dtype(dtype), sharding=device)

@@ -145,7 +145,7 @@ def wait_for_step(
 def arrays(workdir: Path, step: int | None = None) -> dict[str, np.ndarray]:
     """Every array of a saved step."""
     location = checkpoint.find(workdir, step)
-    checkpoint.manifest.check(location)
+    checkpoint.checksums.check(location)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is on one device, as it was
         tree = ocp.PyTreeCheckpointHandler().restore((location.path / "state").absolute())

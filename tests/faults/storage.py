@@ -70,7 +70,7 @@ def disk_full(folder: Path, data: Path, whole: Path, *, freed: bool) -> str:
         steps = checkpoint.steps_in(workdir / "checkpoints")
         for step in steps:
             expect(
-                not checkpoint.manifest.verify(checkpoint.Location(workdir / "checkpoints", step)),
+                not checkpoint.checksums.verify(checkpoint.Location(workdir / "checkpoints", step)),
                 f"step {step} was harmed",
             )
         expect(steps, "no checkpoint is left")
@@ -143,7 +143,7 @@ def turns_read_only(folder: Path, data: Path) -> str:
         kept = workdir / ("gone" if (workdir / "gone").exists() else "checkpoints")
         steps = checkpoint.steps_in(kept)
         expect(
-            steps and not checkpoint.manifest.verify(checkpoint.Location(kept, steps[-1])),
+            steps and not checkpoint.checksums.verify(checkpoint.Location(kept, steps[-1])),
             f"the last of {steps} was harmed",
         )
     return "exit code 1 after 3 failed saves in a row; the last checkpoint is whole"
