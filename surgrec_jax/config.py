@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from surgrec_jax import optim, sharding
 from surgrec_jax.models.attention import check_device
 from surgrec_jax.models.presets import Compute, ViTConfig, preset
-from surgrec_jax.objectives import Objective, Question, earlier, find_objective
+from surgrec_jax.objectives import Objective, Question, find_objective, older_runs
 from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError
 
@@ -187,7 +187,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         OSError, ValueError: it cannot be read.
     """
-    return earlier.complete_config(untrusted.read_json(path))
+    return older_runs.complete_config(untrusted.read_json(path))
 
 
 def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> None:

@@ -17,7 +17,7 @@ from surgrec_jax.convert.tables import linear
 from surgrec_jax.convert.torch_file import write_torch
 from surgrec_jax.models.position import sincos_3d
 from surgrec_jax.models.presets import ViTConfig
-from surgrec_jax.objectives.earlier import parts_of
+from surgrec_jax.objectives.older_runs import parts_of
 
 Tensors = dict[str, np.ndarray]
 Files = dict[str, Any]  # JSON files beside the weights, by name

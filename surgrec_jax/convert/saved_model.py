@@ -11,7 +11,7 @@ from surgrec_jax.convert.import_plan import flatten, nest, part_shapes
 from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.frozen.encoder import config_from_meta
 from surgrec_jax.models.heads import HeadConfig
-from surgrec_jax.objectives.earlier import parts_of
+from surgrec_jax.objectives.older_runs import parts_of
 
 
 class Model:

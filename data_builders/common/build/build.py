@@ -31,7 +31,7 @@ from data_builders.common.build.shards import (
 from data_builders.common.build.summary import BuildSummary, SplitSummary
 from data_builders.common.labels import label_counts
 from data_builders.common.source.builder import VideoDatasetBuilder
-from data_builders.common.source.earlier import NOTE, read_earlier, told
+from data_builders.common.source.previous_build import NOTE, kept_sentence, read_earlier
 from data_builders.common.source.registry import builder_class
 from surgrec_jax.records.errors import BuildError, safe_text
 from surgrec_jax.records.prepared import damaged_shard
@@ -61,7 +61,7 @@ def build(
         manual_dir: the user's download, for sources that need one.
         config: name of a configuration, or a VideoConfig.
         num_workers: processes; by default one per core, at least 2. With 1 all is done in this
-            process, where a video that crashes the decoder ends the build (see `isolate`).
+            process, where a video that crashes the decoder ends the build (see `decode_process`).
         builder_kwargs: further arguments of the builder.
         shards: number of shards per split; by default from the number and size of the videos.
         overwrite: replace a prepared data set that was made from other inputs.
@@ -125,7 +125,7 @@ def build(
                 + "\n".join(f"  {path}: {reason}" for path, reason in summary.skipped)
             )
         summary.seconds = time.monotonic() - start
-        summary.dealt = trouble or told(builder.earlier, cases)
+        summary.dealt = trouble or kept_sentence(builder.earlier, cases)
         note = {"fingerprint": fingerprint, "dealt_by": builder.dealt_by(), "cases": cases}
         try:
             _finish(builder, work, target, jobs, results, summary, note)

@@ -155,7 +155,7 @@ def write_shard(
         strict: stop at the first video that is unreadable or damaged.
         progress: called with (source frames read, videos finished) since the last call; it may
             raise to stop the build.
-        isolated: read every video in a process of its own, see `isolate`.
+        isolated: read every video in a process of its own, see `decode_process`.
 
     Raises:
         BuildError: nothing can be written (a full disk), or `strict` and a bad video.

@@ -14,7 +14,7 @@ import av
 import cv2
 import numpy as np
 
-from data_builders.common.video import told
+from data_builders.common.video import sentences
 from data_builders.common.video.clock import FrameClock, FramePicker
 from data_builders.common.video.container import (
     DEFAULT,
@@ -222,8 +222,8 @@ def _read_file(path: Path, fps: float, report: ReadReport, spec: DecodeSpec) -> 
         report.duration = clock.end
         report.damaged = faults.places
         report.interlaced = deinterlacer.frames if deinterlacer else 0
-        report.problems += told.problems(report, clock, faults, file)
-        report.notes += sorted(converter.notes) + told.notes(report, clock)
+        report.problems += sentences.problems(report, clock, faults, file)
+        report.notes += sorted(converter.notes) + sentences.notes(report, clock)
 
 
 def _clock(path: Path, file: OpenedFile, spec: DecodeSpec) -> FrameClock:

@@ -40,7 +40,7 @@ def earlier_splits(directory: Path, dealt_by: dict[str, Any] | None) -> dict[str
     return known if again == known else {}
 
 
-def told(earlier: dict[str, str], now: dict[str, str]) -> str:
+def kept_sentence(earlier: dict[str, str], now: dict[str, str]) -> str:
     """A sentence for the summary; "" where there is nothing to tell.
 
     Args:
