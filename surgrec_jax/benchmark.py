@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from surgrec_jax import commands
+from surgrec_jax import commands, default_data
 from surgrec_jax.audit import audits
 from surgrec_jax.commands import CONFIG, items
 from surgrec_jax.evaluation.benchmark import finetuned, results
@@ -65,6 +65,11 @@ def candidates(text: str, key: str = "checkpoints") -> list[Candidate]:
     return loaded
 
 
+def sources_of(encoders: Sequence[Candidate], data_dir: str, key: str) -> str:
+    """The labelled sources of the encoders' runs, see `default_data.labelled`."""
+    return default_data.labelled({e.checkpoint: e.encoder.meta for e in encoders}, data_dir, key)
+
+
 def open_splits(data_dir: str, name: str, tasks: Sequence[Task]) -> dict[str, Source]:
     """Opens the splits of some tasks: split -> source, training first.
 
@@ -94,10 +99,12 @@ def print_results(measured: Mapping) -> None:
 def run(config) -> pathlib.Path:
     """Runs the benchmark that a config describes; returns the results file."""
     settings = settings_of(config)
-    names = wanted_sources(items(config.sources), settings.rules.published)
+    encoders = candidates(config.checkpoints) if not config.sources else None
+    named = config.sources or sources_of(encoders, config.data_dir, "sources")
+    names = wanted_sources(items(named), settings.rules.published)
     offered, sentences = offered_tasks(names, config.data_dir)
     tasks = _tasks(offered, items(config.tasks))
-    encoders = candidates(config.checkpoints)
+    encoders = encoders or candidates(config.checkpoints)
     asker = None
     if config.vlm.name:
         asker = column.from_config(config.vlm, settings, encoders[0].encoder.clip)
@@ -123,6 +130,7 @@ def run(config) -> pathlib.Path:
     print(
         f"\nWritten in {measured['seconds']:.0f} s: {out / 'results.json'}, results.md, {written}"
     )
+    print(f"next: open {written} in a browser")
     return out / "results.json"
 
 

@@ -37,7 +37,8 @@ FREE_TO_CHANGE = (
         "profile_steps",
         "max_nonfinite",
     ),
-    *("checkpoint", "probe.every", "images", "accum_steps", "mesh", "stop_after"),
+    *("checkpoint", "probe.every", "probe.sources", "probe.tracks", "images"),
+    *("accum_steps", "mesh", "stop_after"),
     *("compute.attention", "compute.remat", "compute.unroll"),
 )
 

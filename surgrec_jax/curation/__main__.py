@@ -22,6 +22,7 @@ from surgrec_jax.curation import cluster, mixing, report
 from surgrec_jax.curation.embed import Named, embed
 from surgrec_jax.curation.kmeans import Lloyd
 from surgrec_jax.curation.shards import Embeddings
+from surgrec_jax.frozen import lineage
 from surgrec_jax.frozen.encoder import load_encoder
 from surgrec_jax.hosts import config_agreement, launch_flags
 from surgrec_jax.records.names import parse_sources
@@ -62,7 +63,15 @@ def run(config: ConfigDict) -> Path:
     out = Path(config.out or Path(config.checkpoint) / "curation")
     check_numbers(config, LEAST)
     settings, balance, lloyd = _settings(config, say)
-    names = parse_sources(config.sources)
+    encoder = load_encoder(config.checkpoint)
+    named = config.sources or lineage.trained_on(encoder.meta)
+    if not named:
+        raise ConfigError(
+            f"{config.checkpoint} does not say what data it was trained on: name yours by "
+            "--config.sources=NAME"
+        )
+    say(f"data: {named}")
+    names = parse_sources(named)
     sources = [inputs.open_named(name, config.data_dir) for name in names]
     named = [Named(name.text, source) for name, source in zip(names, sources, strict=True)]
     config_agreement.check_same("data", [[n.name, n.source.fingerprint] for n in named])
@@ -71,13 +80,13 @@ def run(config: ConfigDict) -> Path:
     mixing.read_weights(balance, explicit, records)
     if settings.levels and settings.levels[0] > records:
         raise ConfigError(
-            f"cluster.levels={config.cluster.levels}: {config.sources} has {records} records, "
+            f"cluster.levels={config.cluster.levels}: {named} has {records} records, "
             f"fewer than {settings.levels[0]} clusters; lower it or add sources"
         )
 
     # Embeddings.
     speed = embed(
-        load_encoder(config.checkpoint),
+        encoder,
         config.checkpoint,
         named,
         out / "embeddings",

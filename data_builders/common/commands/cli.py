@@ -138,6 +138,12 @@ def _build(args: argparse.Namespace) -> int:
     if not summary.fresh:
         print("already built; nothing to do.")
     print(summary.text())
+    source = summary.name + (f"/{args.config}" if args.config else "")
+    elsewhere = "" if args.data_dir == "data" else f" --config.data.data_dir={args.data_dir}"
+    print(
+        f"next: python -m surgrec_jax.main --config=configs/mae.py:tiny --workdir=runs/"
+        f"{summary.name.partition('/')[0]} --config.data.sources={source}{elsewhere}"
+    )
     return 0
 
 
