@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from surgrec_jax import commands, default_data
+from surgrec_jax import checkpoint, commands, default_data
 from surgrec_jax.audit import audits
 from surgrec_jax.commands import CONFIG, items
 from surgrec_jax.evaluation.benchmark import finetuned, results
@@ -42,7 +42,7 @@ def settings_of(config) -> Settings:
 
 
 def candidates(text: str, key: str = "checkpoints") -> list[Candidate]:
-    """The encoders of "NAME=RUN,RUN,..."; one without a name is called after the encoder.
+    """The encoders of "NAME=RUN,RUN,..."; one without a name is called after its workdir.
 
     Args:
         key: name of the config value, for error messages.
@@ -59,10 +59,18 @@ def candidates(text: str, key: str = "checkpoints") -> list[Candidate]:
         if ":" in path and not sign and not there:
             raise ConfigError(f"{key}={part}: give NAME=RUN, with = after the name")
         encoder, classifier = load_fitting(path)
-        loaded.append(Candidate(name or encoder.name, encoder, path, classifier))
+        loaded.append(Candidate(name or workdir_name(path), encoder, path, classifier))
     if not loaded:
         raise ConfigError(f"nothing to compare: give --config.{key}=NAME=RUN[,NAME=RUN...]")
     return loaded
+
+
+def workdir_name(path: str) -> str:
+    """The name of a checkpoint's column: that of its workdir, with the step where one is named."""
+    location, here = checkpoint.find(path), pathlib.Path(path).resolve()
+    root = location.root.resolve()
+    folder = root.parent if root.name == "checkpoints" else root
+    return folder.name + (f" step {location.step}" if here == location.path.resolve() else "")
 
 
 def sources_of(encoders: Sequence[Candidate], data_dir: str, key: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import flags
 
-from surgrec_jax import commands
+from surgrec_jax import checkpoint, commands
 from surgrec_jax.audit import audits
 from surgrec_jax.benchmark import (
     candidates,
@@ -66,7 +66,7 @@ def run(config) -> pathlib.Path:
     tasks = select_tasks(source, items(config.task or config.tasks), offered[source])
     encoders = encoders or candidates(config.checkpoint, "checkpoint")
     splits = open_splits(config.data_dir, source, tasks)
-    out = pathlib.Path(config.out or pathlib.Path(encoders[0].checkpoint) / "probe")
+    out = pathlib.Path(config.out or checkpoint.beside(encoders[0].checkpoint, "probe"))
     tables = {source: tasks}, {source: splits}
     measured, cells = compare(encoders, *tables, settings, out, cache=config.cache)
     metas = {one.name: one.encoder.meta for one in encoders}

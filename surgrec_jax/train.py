@@ -29,6 +29,7 @@ from surgrec_jax.runlog import environment
 from surgrec_jax.runlog.health import Health
 from surgrec_jax.runlog.profile import Profile
 from surgrec_jax.runlog.run_log import RunLog
+from surgrec_jax.safety import paths
 from surgrec_jax.setup import Setup, build_setup, make_mesh
 from surgrec_jax.snapshots import Watch
 from surgrec_jax.train_state import State
@@ -48,6 +49,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         NonFiniteError: the run's numbers broke; the ids of the batch are saved in the workdir.
     """
     cfg.check_numbers(config)
+    paths.check_local({"workdir": workdir} | cfg.flatten(config.to_dict()))
     warm = WarmStart(config)
     config = warm.complete(workdir)
     mesh = make_mesh(config)
@@ -68,7 +70,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     if question is not None:
         say(f"learns {question.describe()}, of {config.data.sources}")
     setup = build_setup(config, mesh, question)
-    profile = Profile(config.profile_steps, workdir / "profile")
+    profile = Profile(config.profile_steps, workdir / "profile", config.steps)
 
     # The data, the probes, and the checkpoints.
     _open_workdir(config, workdir)

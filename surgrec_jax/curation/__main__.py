@@ -15,7 +15,7 @@ from absl import flags
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from surgrec_jax import commands, inputs, sharding
+from surgrec_jax import checkpoint, commands, inputs, sharding
 from surgrec_jax.commands import CONFIG, quiet
 from surgrec_jax.config import check_numbers, flatten
 from surgrec_jax.curation import cluster, mixing, report
@@ -60,7 +60,7 @@ def run(config: ConfigDict) -> Path:
     # All inputs are read before anything is computed.
     if not config.checkpoint:
         raise ConfigError("nothing to embed with: give --config.checkpoint=WORKDIR")
-    out = Path(config.out or Path(config.checkpoint) / "curation")
+    out = Path(config.out or checkpoint.beside(config.checkpoint, "curation"))
     check_numbers(config, LEAST)
     settings, balance, lloyd = _settings(config, say)
     encoder = load_encoder(config.checkpoint)
