@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ def write_videos(folder):
                 writer.write(image)
         writer.release()
     (folder / "cases.csv").write_text("\n".join(rows) + "\n")
+    shutil.copy(folder / "op01.mp4", folder.parent / "NEW.mp4")
 
 
 def write_videomae(folder):
@@ -97,7 +99,7 @@ def test_the_tutorial_from_videos_to_a_page(tmp_path):
     )
     assert re.search(r"step 40: my_hospital/phase/balanced_accuracy \d", text)
     for line, words in said.items():
-        if "check" not in line and "report" not in line:
+        if not {"check", "report", "predict"} & set(re.split(r"[ .]", line)):
             assert "next: " in words, line  # every command says what comes next
     measured = json.loads((tmp_path / "runs/mine/probe/results.json").read_text())
     assert measured["tasks"][0]["counts"]["test"]["cases"] >= 3
