@@ -116,20 +116,13 @@ class WarmStart:
         """The encoder that the run takes, and how its positions are resized; None for not at all.
 
         Raises:
-            ConfigError: an unknown method, or "extend" where positions cannot go on.
+            ConfigError: as `resize.resized`.
         """
         saved, method = self._saved, self._config.get("init_resize", "")
         side, frames = self._config.model.get("image_size"), self._config.model.get("num_frames")
         clip = (frames or saved.num_frames, *((side, side) if side else saved.image_size))
         if not method or clip == (saved.num_frames, *saved.image_size):
             return saved, None
-        if method not in resize.METHODS:
-            raise ConfigError(f"init_resize={method!r}: choose from {resize.METHODS}")
-        if method == "extend" and not resize.can_extend(saved):
-            raise ConfigError(
-                f"init_resize='extend': the positions of {self._path} ({saved.position}) cannot go "
-                "on; give --config.init_resize=interpolate"
-            )
         return resize.resized(saved, clip, method, self._family)
 
     @property

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from surgrec_jax import checkpoint, sharding
+from surgrec_jax.models import resize
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.streaming import Stream
 from surgrec_jax.models.vit import encode, extract_features, init_encoder
@@ -99,6 +100,26 @@ class Encoder:
             ValueError: as `tokens`.
         """
         return self.batched(_features, video)
+
+    def resized(self, frames: int, side: int, fps: float, method: str) -> "Encoder":
+        """The same weights for another clip; `meta["resized"]` records from which, and how.
+
+        Raises:
+            ConfigError: "extend" where positions cannot go on, or a clip that is no whole number of
+                tubelets and patches.
+        """
+        old, family = self.config, (self.meta.get("import") or {}).get("family")
+        new, how = resize.resized(old, (frames, side, side), method, family)
+        record = {"from": [old.num_frames, *old.image_size], "method": how}
+        return Encoder(
+            new,
+            resize.resize_params(self.params, old, new, family),
+            fps=fps,
+            name=self.name,
+            meta=self.meta | {"resized": record},
+            compute=self.compute,
+            batch_size=self.batch_size,
+        )
 
     def stream(self, window: int | None = None, batch: int = 1) -> Stream:
         """Features of videos without an end, one tubelet after another (see `Stream`).

@@ -163,6 +163,10 @@ def test_few_cases_and_a_demanded_clip(tmp_path):
     config.clip = "16x224@4"
     with pytest.raises(ValueError, match="takes clips of 4x32@4, asked for are 16x224@4"):
         benchmark.run(config)
+    config.clip, config.resize = "4x64@4", "interpolate"
+    found = json.loads(benchmark.run(config).read_text())
+    (model,) = [model for model in found["models"] if model["name"] == name]
+    assert model["clip"]["size"] == 64 and model["resized"]["from"] == [4, 32, 32]
 
 
 COLOURS = ((40, 40, 220), (40, 220, 40), (220, 40, 40))  # of the first three classes
