@@ -10,7 +10,7 @@ Variants:
     unbalanced  base with every record drawn equally often: the ablation of balanced sampling. Base
           draws sources as records ** 0.5, or as data.manifest says (docs/curation.md).
     tiny  a ViT of 0.9 M parameters on 8 frames x 64 of phantom surgery, for two laptop cores: about
-          two minutes; what it reaches is in the README.
+          two minutes; what it reaches: docs/quickstart.md.
 
 What the paper does not state (learning rate, batch, warm-up, the length of an epoch) is taken from
 VideoMAE v1 for ViT-B, with epochs of 300 steps (600,000 clips of the paper's corpus at this batch).

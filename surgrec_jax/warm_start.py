@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint
+from surgrec_jax import checkpoint, default_data
 from surgrec_jax.checkpoint import checksums
 from surgrec_jax.config import FILE, FROM_CHECKPOINT, ConfigError, begun, tuples
 from surgrec_jax.frozen import encoder, lineage
@@ -51,14 +51,18 @@ class WarmStart:
         return checkpoint.read_meta(self._location)
 
     def complete(self, workdir: Path | None = None) -> ConfigDict:
-        """Fills in the checkpoint's architecture and clip rate, where the config asks for them.
+        """Fills in the checkpoint's architecture, clip rate and data, where the config has none.
 
         Args:
             workdir: folder of the run, which has them already if it goes on.
 
         Raises:
-            ConfigError: no checkpoint is named, or a value contradicts it.
+            ConfigError: no checkpoint is named, a value contradicts it, or it has no such data.
         """
+        config = self._with_architecture(workdir)
+        return default_data.complete(config, workdir, self._path, lambda: self._meta)
+
+    def _with_architecture(self, workdir: Path | None) -> ConfigDict:
         config = self._config
         if config.model.preset != FROM_CHECKPOINT:
             if config.get("init_resize"):

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from surgrec_jax import commands
+from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
 
 NAMES = (
@@ -35,6 +36,7 @@ def main() -> int:
     args = parser.parse_args(sys.argv[2:])
 
     def work() -> int:
+        paths.check_arguments(vars(args))
         figures = module.run(args)
         commands.show(figures)
         if args.json:

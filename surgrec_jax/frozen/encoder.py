@@ -150,8 +150,9 @@ class Encoder:
         with jax.set_mesh(mesh):
             for start in range(0, max(len(video), 1), size):
                 part = video[start : start + size]
-                # The last batch is filled up and cut again, so that one shape is compiled.
-                padding = [(0, size - len(part))] + [(0, 0)] * (video.ndim - 1)
+                # A short batch is filled up and cut again, so that few shapes are compiled.
+                padding = [(0, sharding.filled(len(part), size, mesh.size) - len(part))]
+                padding += [(0, 0)] * (video.ndim - 1)
                 whole = jax.device_put(np.pad(part, padding), sharding.batch_sharding(mesh))
                 out = function(self.config, self.compute, params, whole)
                 parts.append(np.asarray(out)[: len(part)])
@@ -178,15 +179,33 @@ def _features(config: ViTConfig, compute: Compute, params: Params, video: jax.Ar
 _init = functools.partial(jax.jit, static_argnums=0)(init_encoder)
 
 
-def load_encoder(path: str | Path, *, compute: Compute | None = None) -> Encoder:
+def load_encoder(
+    path: str | Path,
+    *,
+    batch_size: int = 32,
+    dtype: Any = None,
+    compute: Compute | None = None,
+) -> Encoder:
     """Loads the encoder of a checkpoint: the EMA target where the objective has one.
 
     Args:
         path: a workdir, or one step's folder in its checkpoints.
+        batch_size: clips that are encoded at once, at most.
+        dtype: of activations and products, such as "bfloat16"; None for `default_compute`.
+        compute: all options of computing, instead of dtype.
 
     Raises:
         CheckpointError: no checkpoint, a damaged one, or one of another format.
+        ConfigError: a batch size below 1, an unknown dtype, or both dtype and compute.
     """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size!r}: give at least 1")
+    if dtype is not None:
+        if compute is not None:
+            raise ConfigError("give dtype or compute, not both: compute has a dtype")
+        if dtype not in ("float32", "bfloat16", jnp.float32, jnp.bfloat16):
+            raise ConfigError(f"dtype={dtype!r}: choose from ('float32', 'bfloat16')")
+        compute = Compute(dtype=jnp.dtype(dtype))
     location = checkpoint.find(path)
     meta = checkpoint.read_meta(location)
     config = config_from_meta(meta)
@@ -196,7 +215,8 @@ def load_encoder(path: str | Path, *, compute: Compute | None = None) -> Encoder
         if not 0 < fps < math.inf:
             raise ValueError(f"fps={fps!r}")
     params = restore_part(location, meta, "encoder", shapes)
-    return Encoder(config, params, fps=fps, name=name, meta=meta, compute=compute)
+    options = {"compute": compute, "batch_size": batch_size}
+    return Encoder(config, params, fps=fps, name=name, meta=meta, **options)
 
 
 def restore_part(

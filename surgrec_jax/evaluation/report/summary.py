@@ -16,7 +16,7 @@ from surgrec_jax.evaluation.report.results import MODEL_COLOURS, results_section
 from surgrec_jax.evaluation.report.run_logs import RunLog, read_run
 from surgrec_jax.evaluation.report.svg import Curve, curves, escape
 from surgrec_jax.objectives import OBJECTIVES
-from surgrec_jax.safety import files, untrusted
+from surgrec_jax.safety import files, paths, untrusted
 from surgrec_jax.safety.errors import run_command
 from surgrec_jax.safety.terminal import escape_output
 
@@ -166,6 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--fact {wrong[0]!r} is not NAME=VALUE")
 
     def work() -> int:
+        paths.check_arguments(vars(args), allowed=("title", "lead", "fact"))
         results = results_lib.read_json(args.probe) if args.probe else None
         runs = [read_run(folder) for folder in args.runs]
         facts = dict(fact.split("=", 1) for fact in args.fact)
