@@ -14,8 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from data_builders.phantom_surgery import corpus
-from data_builders.phantom_surgery.editions import INSTRUMENTS
+from data_builders.phantom_surgery import corpus, oracle
 from data_builders.phantom_surgery.render import Scene
 from data_builders.phantom_surgery.script import inside, label_at
 
@@ -23,34 +22,6 @@ from data_builders.phantom_surgery.script import inside, label_at
 SPEC = corpus.CorpusSpec(
     patients=(24, 14, 10, 8), minutes=26.0, short_sides=(48,), videos_per_patient=(1, 1, 1, 1)
 )
-_AHEAD = 0.25 * np.arange(8)  # seconds: the frames of a clip
-
-
-def _state(scene, t):
-    """What a perfect eye would measure: cover, wound, stitches, bleeding; how each tool is used."""
-    script = scene.script
-    tools = {u.tool: u.mode for u in script.uses if u.start <= t < u.stop}
-    modes = ("work", "hold", "park")
-    return [
-        4 * np.interp(t, *script.unveil.T),
-        4 * np.interp(t, *script.cut.T),
-        4 * float(any(m.time <= t for m in script.stitches)),
-        2 * sum(m.time < t < m.until for m in script.bleeds),
-        *[2.0 * (tools.get(tool) == mode) for tool in INSTRUMENTS for mode in modes],
-    ]
-
-
-def _motion(scene, t):
-    """The state, and of each tool how its pose changes in the two seconds around it."""
-    times = np.clip(t - 1.0 + _AHEAD, 0.0, scene.plan.seconds - 0.1)
-    tracks = {tool: np.zeros((len(times), 4)) for tool in INSTRUMENTS}
-    for k, time in enumerate(times):
-        for pose, _ in scene.motion.at(float(time)):
-            out = np.array(pose.entry) / np.hypot(*pose.entry)
-            tip = scene.camera.to_canvas(np.array(pose.tip), float(time))
-            tracks[pose.tool][k] = tip @ out, tip @ [-out[1], out[0]], pose.jaw, pose.roll
-    changes = [(p.std(0), np.abs(np.diff(p, axis=0)).mean(0)) for p in tracks.values()]
-    return [*_state(scene, t), *np.ravel(changes)]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +40,8 @@ def frames():
             middle = (image.shape[1] - image.shape[0]) // 2
             square = image[:, middle : middle + image.shape[0]]
             small = cv2.resize(square, (16, 16), interpolation=cv2.INTER_AREA).ravel() / 255.0
-            state, motion = _state(scene, t), _motion(scene, t)
+            state = oracle.still(scene, t)
+            motion = np.append(state, oracle.motion(scene, t + 0.25 * np.arange(-4, 4)))
             rows.append((colour, small, state, motion, phase, action, plan.split))
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     names = ("colour", "pixels", "state", "motion", "phase", "action", "split")

@@ -21,6 +21,7 @@ skewed error. The interval is therefore Student's t, with n - 1 degrees of freed
 `coverage` measures how often these hold the truth.
 """
 
+import bisect
 import dataclasses
 import math
 
@@ -126,6 +127,30 @@ class Samples:
             at = math.log(below / above)
             ends = tuple(low + (high - low) * special.expit(at + s) for s in (-step, step))
         return Interval(self.value, float(ends[0]), float(ends[1]), self.cases, undefined)
+
+
+def cases_needed(interval: Interval, half_width: float, level: float = 0.95) -> int:
+    """The number of test cases with which an interval would have a given half-width.
+
+    The standard error falls as one over the root of the cases, all else being as in those at hand;
+    Student's t is that of the larger number.
+
+    Args:
+        interval: the one at hand, of two cases or more.
+        half_width: the one wanted, above 0, on the scale of the interval.
+        level: coverage of both.
+    """
+    tail, cases = (1 - level) / 2, interval.cases
+    reach = (interval.high - interval.low) / 2
+    spread = reach / float(stats.t.ppf(1 - tail, cases - 1)) * math.sqrt(cases)
+
+    def fits(n: int) -> bool:
+        return float(stats.t.ppf(1 - tail, n - 1)) * spread / math.sqrt(n) <= half_width
+
+    enough = 2
+    while not fits(enough):
+        enough *= 2
+    return bisect.bisect_left(range(enough), True, lo=2, key=fits)
 
 
 def resample(

@@ -131,3 +131,22 @@ def test_resamples_without_a_positive_are_counted():
     found = case_interval("mean_average_precision", labels, scores, np.array(list("abcd")))
     assert found.value == 1
     assert found.undefined == pytest.approx(0.75**4, abs=0.05)
+
+
+def test_cases_needed_are_those_that_a_larger_test_has():
+    """By hand, at the ends, and against the interval of a test that large."""
+    at_hand = bootstrap.Interval(0.5, 0.3, 0.7, 10)
+    error = 0.2 / stats.t.ppf(0.975, 9) * np.sqrt(10)
+    n = bootstrap.cases_needed(at_hand, 0.05)
+    assert stats.t.ppf(0.975, n - 1) * error / np.sqrt(n) <= 0.05
+    assert stats.t.ppf(0.975, n - 2) * error / np.sqrt(n - 1) > 0.05
+    assert bootstrap.cases_needed(at_hand, 0.2) == 10
+    assert bootstrap.cases_needed(at_hand, 50.0) == 2
+    rng = np.random.default_rng(0)
+    widths = {}
+    for cases in (20, n_large := 320):
+        labels = rng.integers(0, 2, cases)
+        scores = np.eye(2)[np.where(rng.random(cases) < 0.7, labels, 1 - labels)][None]
+        widths[cases] = bootstrap.resample("top1", labels, scores, np.arange(cases)).interval()
+    half = (widths[n_large].high - widths[n_large].low) / 2
+    assert bootstrap.cases_needed(widths[20], half) == pytest.approx(n_large, rel=0.4)
