@@ -150,3 +150,19 @@ def test_cases_needed_are_those_that_a_larger_test_has():
         widths[cases] = bootstrap.resample("top1", labels, scores, np.arange(cases)).interval()
     half = (widths[n_large].high - widths[n_large].low) / 2
     assert bootstrap.cases_needed(widths[20], half) == pytest.approx(n_large, rel=0.4)
+
+
+def test_the_interval_of_several_seeds_holds_their_spread():
+    """Without spread it is that of the cases; of two seeds that differ it is wide, by hand."""
+    draws = np.random.default_rng(1).normal(0.1, 0.02, 4000)
+    cases = bootstrap.Samples(0.1, draws, 40, (-1.0, 1.0), difference=True)
+    alone = cases.interval()
+    same = bootstrap.over_seeds(cases, [[0.5, 0.5], [0.4, 0.4]])
+    assert (same.low, same.high) == pytest.approx((alone.low, alone.high))
+    wide = bootstrap.over_seeds(cases, [[0.45, 0.55], [0.4, 0.4]])
+    seeds, error = 0.05**2, draws.var()  # 0.005 / 2
+    freedom = (error + seeds) ** 2 / (error**2 / 39 + seeds**2)
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(error + seeds)
+    assert wide.high == pytest.approx(0.1 + reach) and wide.low == pytest.approx(0.1 - reach)
+    assert reach > 5 * (alone.high - 0.1)
+    assert np.isnan(bootstrap.over_seeds(cases, [[0.5], [0.4, 0.4]]).low)
