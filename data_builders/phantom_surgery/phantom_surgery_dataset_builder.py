@@ -18,7 +18,7 @@ from data_builders.common.source.builder import (
     VideoItem,
 )
 from data_builders.phantom_surgery.corpus import DOMAINS, CorpusSpec, VideoPlan, plan_corpus
-from data_builders.phantom_surgery.editions import EDITIONS, INSTRUMENTS
+from data_builders.phantom_surgery.editions import EDITIONS, INSTRUMENTS, SECOND, Edition
 from data_builders.phantom_surgery.render import DRAWING, Truth, render_video
 from data_builders.phantom_surgery.script import SKILLS
 from surgrec_jax.records.schema import RecordSpec
@@ -100,6 +100,15 @@ def _configs() -> list[PhantomConfig]:
     ]
 
 
+def _tracks(edition: Edition) -> dict[str, tuple[str, ...]]:
+    return {
+        "phase": edition.phases,
+        "action": edition.actions,
+        "out_of_body": ("inside", "outside"),
+        **presence_classes("instrument", INSTRUMENTS),
+    }
+
+
 class Builder(VideoDatasetBuilder):
     """Renders each video into an encoded file and reads it back like anyone's video."""
 
@@ -109,17 +118,12 @@ class Builder(VideoDatasetBuilder):
         "2.0.0": "Second edition: actions that differ by motion alone, rare phases and tools.",
     }
     BUILDER_CONFIGS: ClassVar[list[PhantomConfig]] = _configs()
+    TRACKS: ClassVar[dict[str, tuple[str, ...]]] = _tracks(SECOND)
     # The domain stands here too, so that a probe can be asked for it like for any other label.
     VIDEO_LABELS: ClassVar[dict[str, tuple[str, ...]]] = {"skill": SKILLS, "domain": DOMAINS}
 
     def tracks(self) -> dict[str, tuple[str, ...]]:
-        edition = EDITIONS[self.builder_config.corpus.edition]
-        return {
-            "phase": edition.phases,
-            "action": edition.actions,
-            "out_of_body": ("inside", "outside"),
-            **presence_classes("instrument", INSTRUMENTS),
-        }
+        return _tracks(EDITIONS[self.builder_config.corpus.edition])
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         del manual_dir  # nothing is downloaded
