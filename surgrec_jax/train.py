@@ -20,7 +20,7 @@ from surgrec_jax.data.loading import faults
 from surgrec_jax.data.loading.batches import Batches
 from surgrec_jax.data.sampling.manifest import Manifest
 from surgrec_jax.default_data import say
-from surgrec_jax.frozen import encoder, lineage
+from surgrec_jax.frozen import architecture, lineage
 from surgrec_jax.hosts import config_agreement, workdir_lock
 from surgrec_jax.next_commands import after_training
 from surgrec_jax.online_probes import open_probes
@@ -181,7 +181,7 @@ def _meta(setup: Setup, seen: list[dict[str, Any]], mixture: Manifest | None) ->
         "sources": seen,
         "manifest": mixture.describe() if mixture else None,
         "config": json.loads(json.dumps(config.to_dict())),
-        **encoder.meta_of(objective.encoder, fps=config.data.fps),
+        **architecture.meta_of(objective.encoder, fps=config.data.fps),
         **objective.meta(),
     }
 

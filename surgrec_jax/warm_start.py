@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from surgrec_jax import checkpoint, default_data
 from surgrec_jax.checkpoint import checksums
 from surgrec_jax.config import FILE, FROM_CHECKPOINT, ConfigError, begun, tuples
-from surgrec_jax.frozen import encoder, lineage
+from surgrec_jax.frozen import architecture, lineage
 from surgrec_jax.models import resize
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.objectives import Objective
@@ -109,7 +109,7 @@ class WarmStart:
     @functools.cached_property
     def _saved(self) -> ViTConfig:
         """The encoder as the checkpoint has it."""
-        return encoder.config_from_meta(self._meta)
+        return architecture.config_from_meta(self._meta)
 
     @functools.cached_property
     def _encoder(self) -> ViTConfig:
@@ -120,20 +120,13 @@ class WarmStart:
         """The encoder that the run takes, and how its positions are resized; None for not at all.
 
         Raises:
-            ConfigError: an unknown method, or "extend" where positions cannot go on.
+            ConfigError: as `resize.resized`.
         """
         saved, method = self._saved, self._config.get("init_resize", "")
         side, frames = self._config.model.get("image_size"), self._config.model.get("num_frames")
         clip = (frames or saved.num_frames, *((side, side) if side else saved.image_size))
         if not method or clip == (saved.num_frames, *saved.image_size):
             return saved, None
-        if method not in resize.METHODS:
-            raise ConfigError(f"init_resize={method!r}: choose from {resize.METHODS}")
-        if method == "extend" and not resize.can_extend(saved):
-            raise ConfigError(
-                f"init_resize='extend': the positions of {self._path} ({saved.position}) cannot go "
-                "on; give --config.init_resize=interpolate"
-            )
         return resize.resized(saved, clip, method, self._family)
 
     @property
@@ -175,7 +168,7 @@ class WarmStart:
         """
         if not self._continues:
             return self.weights(fresh, abstract, objective)
-        encoder.check_architecture(self._meta, objective.encoder)
+        architecture.check_architecture(self._meta, objective.encoder)
         state = checkpoint.restore_state(self._location, abstract)
         step, steps = int(state["step"]), self._config.steps
         if step >= steps:
@@ -201,7 +194,7 @@ class WarmStart:
         if not self._gives_weights:
             return fresh
         location, meta = self._location, self._meta
-        encoder.check_architecture(meta, objective.encoder, self._encoder)
+        architecture.check_architecture(meta, objective.encoder, self._encoder)
         alone, averaged = objective.needs_labels, meta["uses_target"]
         tree = "target_params" if alone and averaged else "params"
         saved = checkpoint.parts(location, tree)

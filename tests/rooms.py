@@ -43,6 +43,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
                 "checkpoint",
             ),
             *("frozen", "records", "sampling", "loading", "features", "heads", "metrics"),
+            *("tasks", "benchmark"),
             *("curation", "convert", "audit", "builders", "builds", "video"),
         ),
     ),

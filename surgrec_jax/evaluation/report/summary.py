@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation.benchmark import results as results_lib
 from surgrec_jax.evaluation.report.page import card, details, page, pairs
-from surgrec_jax.evaluation.report.results import MODEL_COLOURS, results_section
+from surgrec_jax.evaluation.report.results import MODEL_COLOURS, in_words, results_section
 from surgrec_jax.evaluation.report.run_logs import RunLog, read_run
 from surgrec_jax.evaluation.report.svg import Curve, curves, escape
 from surgrec_jax.objectives import OBJECTIVES
@@ -172,7 +172,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         facts = dict(fact.split("=", 1) for fact in args.fact)
         with untrusted.interpreting(" or ".join(filter(None, [args.probe, *args.runs]))):
             text = build_report(runs, results, title=args.title, lead=args.lead, facts=facts)
-        print(write_report(args.out, text))
+        written = write_report(args.out, text)
+        if results is not None:
+            print(in_words(results))
+        print(written)
         return 0
 
     if code := run_command("surgrec_jax.evaluation.report", work, failed=2):

@@ -15,7 +15,7 @@ from surgrec_jax import benchmark, checkpoint, probe
 from surgrec_jax.config import flatten
 from surgrec_jax.evaluation.benchmark import columns, finetuned
 from surgrec_jax.evaluation.tasks.task_list import select_tasks, wanted_sources
-from surgrec_jax.frozen import encoder
+from surgrec_jax.frozen import architecture
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
 from surgrec_jax.records.source import open_source
@@ -36,7 +36,7 @@ def save_encoder(workdir, sources, seed=0, scale=1.0, side=32):
         "uses_target": False,
         "sources": sources,
         "config": {},
-        **encoder.meta_of(config, fps=4.0),
+        **architecture.meta_of(config, fps=4.0),
     }
     saved = checkpoint.Checkpoints(workdir / "checkpoints", keep=1, keep_best=0)
     saved.save(1, {"step": np.zeros((), np.int32), "params": {"encoder": params}}, meta)
@@ -169,6 +169,10 @@ def test_few_cases_and_a_demanded_clip(tmp_path):
     config.clip = "16x224@4"
     with pytest.raises(ValueError, match="takes clips of 4x32@4, asked for are 16x224@4"):
         benchmark.run(config)
+    config.clip, config.resize = "4x64@4", "interpolate"
+    found = json.loads(benchmark.run(config).read_text())
+    (model,) = [model for model in found["models"] if model["name"] == name]
+    assert model["clip"]["size"] == 64 and model["resized"]["from"] == [4, 32, 32]
 
 
 COLOURS = ((40, 40, 220), (40, 220, 40), (220, 40, 40))  # of the first three classes
