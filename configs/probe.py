@@ -27,4 +27,5 @@ def get_config(variant: str = "default") -> ConfigDict:
     config.source = f"phantom_surgery/{variant}"  # a data set, or name/config
     config.task = ""  # one task; instead of tasks
     config.cache = True  # keep features in <out>/features
+    config.keep_heads = False  # linear heads and calibrations as files, for surgrec_jax.predict
     return config

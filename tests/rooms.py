@@ -35,7 +35,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         "from a video to an answer",
         ("surgrec_jax.prediction",),
         (
-            *("report", "metrics", "tasks", "frozen", "loading", "records"),
+            *("report", "heads", "metrics", "tasks", "frozen", "loading", "records"),
             *("builders", "builds", "video", "labels"),
         ),
     ),
@@ -104,7 +104,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "heads": (
         "linear, kNN, attentive, ...",
         ("surgrec_jax.evaluation.heads",),
-        ("tasks", "features", "models"),
+        ("tasks", "features", "metrics", "models"),
     ),
     "tasks": (
         "questions with labels",

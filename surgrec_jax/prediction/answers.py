@@ -28,6 +28,7 @@ class Answers:
         shown: float32 [n], time of the picture that each answer is about.
         numbers: int64 [n], the frame number of that picture in the file.
         scores: float32 [n, C].
+        distance: float32 [n], to the neighbours among the training features; NaN where not known.
         thumbnails: n JPEG files as bytes: the whole picture, small.
         end: seconds, of the end of the video.
     """
@@ -36,6 +37,7 @@ class Answers:
     shown: np.ndarray
     numbers: np.ndarray
     scores: np.ndarray
+    distance: np.ndarray
     thumbnails: list[bytes]
     end: float
 
@@ -103,12 +105,13 @@ def answer_video(
     side = model.clip.size
     pictures = pictures_of(path, side, model.storing, report, decode)
     found = list(_kept_of(model, moments(pictures, model.clip, rate, model.frame)))
-    times, shown, numbers, scores, thumbnails = zip(*found, strict=True)
+    times, shown, numbers, rows, thumbnails = zip(*found, strict=True)
     return Answers(
         times=np.array(times),
         shown=np.array(shown, np.float32),
         numbers=np.array(numbers, np.int64),
-        scores=np.stack(scores),
+        scores=np.stack(rows)[:, :-1],
+        distance=np.stack(rows)[:, -1],
         thumbnails=list(thumbnails),
         end=max(report.duration, times[-1]),
     )
@@ -117,10 +120,10 @@ def answer_video(
 def _kept_of(model: Model, asked: Iterable[Moment]) -> Iterator[tuple]:
     """What is kept of each moment: no clip, and of the picture a thumbnail once a second."""
     small, second = b"", -1
-    for moment, scores in answer_moments(model.probabilities, asked, model.encoder.batch_size):
+    for moment, row in answer_moments(model.rows, asked, model.encoder.batch_size):
         if int(moment.time) != second:
             small, second = moment.shown.thumbnail, int(moment.time)
-        yield moment.time, moment.shown.time, moment.shown.number, scores, small
+        yield moment.time, moment.shown.time, moment.shown.number, row, small
 
 
 @dataclasses.dataclass(frozen=True)

@@ -111,6 +111,7 @@ def predict(
     path: str | os.PathLike,
     model: str | os.PathLike | Classifier,
     *,
+    head: str | os.PathLike | None = None,
     rate: float = 1.0,
     smoothing: str = "mean:5",
     offline: bool = False,
@@ -121,6 +122,7 @@ def predict(
     Args:
         path: a video file, or a folder of pictures (then give `native_fps`).
         model: a workdir, or what `load_classifier` gives.
+        head: of a workdir's encoder or classifier, a file that a probe has kept.
         rate: answers per second.
         smoothing: "none", or "mean:SECONDS"; of the segments, not of the scores.
         offline: whether smoothing may look ahead.
@@ -131,7 +133,7 @@ def predict(
         CheckpointError: no checkpoint with a classifier.
         ConfigError: another smoothing, or a rate that is not possible.
     """
-    opened: Model = model_of(model) if isinstance(model, Classifier) else open_model(model)
+    opened: Model = model_of(model) if isinstance(model, Classifier) else open_model(model, head)
     smooth = Smoothing.parse(smoothing, opened.online and not offline)
     report = ReadReport()
     answers = answer_video(

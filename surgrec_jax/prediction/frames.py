@@ -15,9 +15,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from data_builders.common.video.clock import FramePicker
 from data_builders.common.video.container import DEFAULT, DecodeSpec
 from data_builders.common.video.filters import FilterSpec
-from data_builders.common.video.frames import ReadReport
+from data_builders.common.video.frames import Frame, ReadReport
+from data_builders.common.video.reading import shrink
 from data_builders.common.video.segments import cut_video
 from surgrec_jax.data.loading.clips import TIME_TOLERANCE, ClipSpec, frame_indices, num_starts
 from surgrec_jax.data.loading.decode import decode_frames
@@ -141,6 +143,40 @@ def pictures_of(
     except (MemoryError, cv2.error) as error:
         words = " ".join(str(error).split())[:200] or "it needs too much memory"
         raise BadInput(path, f"cannot be processed: {words}") from error
+
+
+def pictures_of_frames(
+    frames: Iterable[Frame], side: int, storing: Storing, report: ReadReport
+) -> Iterator[Picture]:
+    """The stored pictures of frames that no file holds: a camera's, or those of a pipe.
+
+    At most `record.fps` a second are taken, shrunk and compressed, as of a file; each shows when
+    the next one comes. `report` is filled along the way. Borders are not cut off.
+    """
+    record, picker, held, size = storing.record, FramePicker(storing.record.fps), None, None
+    quality = [cv2.IMWRITE_JPEG_QUALITY, record.jpeg_quality]
+
+    def stored(frame: Frame) -> Picture:
+        picture = frame.picture
+        if picture.shape[:2] != size[::-1]:
+            picture = shrink(picture, size)
+        data = cv2.imencode(".jpg", picture, quality)[1].tobytes()
+        (whole,) = decode_frames([data], [0])
+        return Picture(np.float32(frame.time), frame.number, cropped(whole, side), whole)
+
+    for frame in frames:
+        report.frames_read += 1
+        report.duration = frame.time
+        if size is None:
+            height, width = frame.picture.shape[:2]
+            report.native_height, report.native_width = height, width
+            scale = min(1.0, record.short_side / min(height, width))
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+        if picker.passed(frame.time) and held is not None:
+            yield stored(held)
+        held = frame
+    if held is not None:
+        yield stored(held)
 
 
 class Window:

@@ -9,6 +9,7 @@ import numpy as np
 
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.frames import ReadReport
+from surgrec_jax.evaluation.metrics.calibration import far_off
 from surgrec_jax.prediction import page, tables, truth
 from surgrec_jax.prediction.answers import Answers, Smoothing, answer_video, segments_of
 from surgrec_jax.prediction.model import Model
@@ -57,6 +58,7 @@ class Job:
         found = segments_of(answers.times, smoothed, answers.end, self.model.multi_label)
         metrics = _metrics(labels, answers, smoothed, name)
         notes = [*report.problems, *_short(report, self.model)]
+        notes += _far(answers, self.model)
         if self.annotated is not None and labels is None:
             notes.append("no label of it in the given annotations")
         (folder / DONE).unlink(missing_ok=True)
@@ -77,6 +79,7 @@ class Job:
             notes=notes,
             truth=labels,
             metrics=metrics,
+            calibration=None if self.model.head is None else self.model.head.facts,
         )
         files.write_text(folder / "index.html", page.build(shown))
         line = (
@@ -153,6 +156,17 @@ def _short(report: ReadReport, model: Model) -> list[str]:
     return [
         f"the video is {report.duration:.2f} s long, shorter than the model's clip of "
         f"{span:.2f} s: its last picture is repeated"
+    ]
+
+
+def _far(answers: Answers, model: Model) -> list[str]:
+    """A sentence for a video that is far from what the head was trained on."""
+    if model.head is None or not far_off(answers.distance, model.head.near.threshold):
+        return []
+    share = 100 * (answers.distance > model.head.near.threshold).mean()
+    return [
+        f"{share:.0f} % of it lie far from all that the model was trained on "
+        f"({model.head.facts['source']}): its answers mean little here, however certain"
     ]
 
 

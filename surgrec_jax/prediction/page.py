@@ -35,6 +35,7 @@ class Shown:
         facts: name -> value, for the end of the page.
         notes: sentences that come first.
         truth: int64 [n] or [n, K], or None.
+        calibration: facts of a kept head, or None.
         metrics: name -> (of the scores as they are, of the smoothed ones).
     """
 
@@ -49,6 +50,7 @@ class Shown:
     facts: Mapping[str, object]
     notes: Sequence[str] = ()
     truth: np.ndarray | None = None
+    calibration: Mapping | None = None
     metrics: Mapping[str, tuple[float | None, float | None]] = dataclasses.field(
         default_factory=dict
     )
@@ -71,7 +73,7 @@ def build(shown: Shown) -> str:
         f'<p class="soft">{escape(minutes)}; {when}; smoothing: {escape(shown.smoothing)}</p>'
         '<p class="soft small">Predictions of a research model: no medical device, and not for '
         f"decisions about a patient.</p>{notes}{_ribbons(shown)}{_durations(shown)}"
-        f"{_unsure(shown)}{_scores(shown)}{_facts(shown)}"
+        f"{_unsure(shown)}{_scores(shown)}{_calibration(shown)}{_facts(shown)}"
     )
     return page(shown.title, body)
 
@@ -246,6 +248,29 @@ def _scores(shown: Shown) -> str:
 
 def _metric(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _calibration(shown: Shown) -> str:
+    """The reliability diagram of a kept head on its test cases."""
+    if shown.calibration is None:
+        return ""
+    bins, error = shown.calibration["reliability"], shown.calibration["error"]
+    percent = [[100 * value for value in bins[key]] for key in ("confidence", "accuracy")]
+    drawn = curves(
+        [Curve("perfect", [0, 100], [0, 100], "random"), Curve("test cases", *percent, "m0")],
+        height=260,
+    )
+    text = (
+        f"Test cases of {shown.calibration['source']}: how often an answer is right (up), by its "
+        f"confidence (along), in percent. Temperature {shown.calibration['temperature']:.2f}; "
+        f"expected calibration error {100 * error['after']:.1f} %, {100 * error['before']:.1f} % "
+        "without it."
+    )
+    figure = f'<div style="max-width:420px">{drawn}</div>'
+    return (
+        f'<h2>How far confidence can be believed</h2><p class="soft small">{escape(text)}</p>'
+        + (card(figure))
+    )
 
 
 def _facts(shown: Shown) -> str:

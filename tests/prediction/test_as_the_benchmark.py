@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import runpy
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 
 from data_builders.common.build.build import build
 from data_builders.phantom_surgery.phantom_surgery_dataset_builder import Builder
-from surgrec_jax import train
+from surgrec_jax import load_encoder, probe, train
 from surgrec_jax.data.loading.clips import TIME_TOLERANCE, frame_indices, num_starts
 from surgrec_jax.evaluation.benchmark.columns import Candidate
+from surgrec_jax.evaluation.features.clips import labelled_clips
+from surgrec_jax.evaluation.heads import kept
 from surgrec_jax.evaluation.heads.rules import Settings
 from surgrec_jax.evaluation.tasks.task import Task
 from surgrec_jax.frozen.classifier import load_classifier
@@ -45,10 +48,22 @@ def tuned(tmp_path, data_dir):
     return tmp_path / "run"
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    build("phantom_surgery", data_dir=folder, config=SMALL, num_workers=2, progress=False)
+    return folder
+
+
+def files_of_test_patients(folder):
+    """Video id -> file, as a hospital has them."""
+    builder = Builder(data_dir=folder / "unused", config=SMALL)
+    items = [item for item in builder.list_videos(None) if item.split == "test"]
+    return {item.video_id: builder.open_video(item, folder).path for item in items}
+
+
 @pytest.mark.slow
-def test_the_scores_of_unseen_patients_files_are_the_benchmarks(tmp_path):
-    data = tmp_path / "data"
-    build("phantom_surgery", data_dir=data, config=SMALL, num_workers=2, progress=False)
+def test_the_scores_of_unseen_patients_files_are_the_benchmarks(data, tmp_path):
     run = tuned(tmp_path, data)
     splits = {s: open_source(data, "phantom_surgery", split=s) for s in ("train", "val", "test")}
     one = load_classifier(run)
@@ -58,19 +73,17 @@ def test_the_scores_of_unseen_patients_files_are_the_benchmarks(tmp_path):
     _, predicted = probe_sources([candidate], splits, [task], settings, tmp_path / "probe")
     (scores,) = predicted["phase/fine-tuned/mine"]
 
-    # The patients' files as a hospital has them, and what is said of them by the command alone.
-    builder = Builder(data_dir=tmp_path / "unused", config=SMALL)
-    items = [item for item in builder.list_videos(None) if item.split == "test"]
-    paths = [builder.open_video(item, tmp_path).path for item in items]
-    command = [f"--checkpoint={run}", f"--out={tmp_path / 'out'}", "--rate=50", *map(str, paths)]
-    assert main(command) == 0
+    # What is said of the patients' files by the command alone.
+    files = files_of_test_patients(tmp_path)
+    command = [f"--checkpoint={run}", f"--out={tmp_path / 'out'}", "--rate=50"]
+    assert main([*command, *map(str, files.values())]) == 0
     clip, answers = clip_of(one.encoder.clip), {}
-    for item, path in zip(items, paths, strict=True):
+    for video, path in files.items():
         with open(tmp_path / "out" / path.name / "predictions.csv", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         times = [float(row["time"]) for row in rows]
         columns = [[row[name] for name in one.classes] for row in rows]
-        answers[item.video_id] = np.array(times), np.array(columns, np.float32)
+        answers[video] = np.array(times), np.array(columns, np.float32)
 
     # Row by row: the clips that the benchmark cut from records, and those that end at that time.
     compared, row, span = 0, 0, (clip.frames - 1) / clip.fps
@@ -97,3 +110,44 @@ def test_the_scores_of_unseen_patients_files_are_the_benchmarks(tmp_path):
             row += 1
     assert row == len(scores) and compared > 0.6 * row
     assert len(np.unique(scores.argmax(1))) > 1 and np.ptp(scores, 0).max() > 0.1
+
+
+@pytest.mark.slow
+def test_a_kept_head_answers_files_as_the_probe_scored_them(data, tmp_path, capsys):
+    run = save_classifier(tmp_path / "run", pretrained=True)
+    config = runpy.run_path(str(ROOT / "configs/probe.py"))["get_config"]("tiny")
+    config.update(data_dir=str(data), checkpoint=str(run), source="phantom_surgery/small")
+    config.update(task="workflow", heads="linear", seeds=2, init_seeds=1, resamples=20)
+    config.keep_heads = True
+    results = json.loads(probe.run(config).read_text())
+    (entry,) = results["kept"]
+    assert entry["row"] == "linear" and 0.05 <= entry["temperature"] <= 20
+    assert entry["error"]["after"] < 1
+    head = kept.load(run / "probe/heads" / entry["file"])
+    scores = np.load(run / "probe/predictions.npz")[f"workflow/linear/{entry['column']}"]
+
+    # The head alone, on the same clips; then its calibration, which keeps the order.
+    test = open_source(data, "phantom_surgery", split="test")
+    encoder = load_encoder(run)
+    clip = clip_of(encoder.clip)
+    batches = list(labelled_clips(test, clip, 2))
+    known = np.concatenate([b["labels"]["phase@last"] >= 0 for b in batches])
+    features = np.concatenate([encoder.features(b["video"]) for b in batches])[known]
+    plain = dataclasses.replace(head, facts=head.facts | {"temperature": 1.0})
+    np.testing.assert_allclose(plain.probabilities(features), scores[0], atol=1e-6)
+    np.testing.assert_array_equal(
+        head.probabilities(features).argmax(1), plain.probabilities(features).argmax(1)
+    )
+
+    # The command finds it, and its page shows how far it can be believed.
+    path = next(iter(files_of_test_patients(tmp_path).values()))
+    assert main([f"--checkpoint={run}", f"--out={tmp_path / 'out'}", str(path)]) == 0
+    page = (tmp_path / "out" / path.name / "index.html").read_text()
+    assert "How far confidence can be believed" in page and "linear head" in page
+    other = save_classifier(tmp_path / "other", pretrained=True, seed=5)
+    file = run / "probe/heads" / entry["file"]
+    capsys.readouterr()
+    assert main([f"--checkpoint={other}", f"--head={file}", "--out=out", str(path)]) == 1
+    assert "keep one of its own" in capsys.readouterr().err
+    assert main([f"--checkpoint={other}", "--out=out", str(path)]) == 1
+    assert "keep a head (python -m surgrec_jax.probe" in capsys.readouterr().err

@@ -12,19 +12,6 @@ from tests.data_builders.fake_video import write_video
 from tests.prediction.workdirs import CLASSES, pictures, save_classifier
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return save_classifier(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("videos")
-    for k, name in enumerate(("one.mp4", "two.mp4")):
-        write_video(folder / name, pictures(160, seed=k), fps=8.0, size=(64, 48))
-    return folder
-
-
 def predict(run, out, *more):
     return main([f"--config.checkpoint={run}", "--out", str(out), *map(str, more)])
 

@@ -16,19 +16,33 @@ STORED = {
 }
 
 
-def save_classifier(workdir, *, frame="last", tracks=("phase",), classes=CLASSES, stored=STORED):
-    """A workdir as a fine-tuning run leaves it, with random weights that tell clips apart."""
+def save_classifier(
+    workdir,
+    *,
+    frame="last",
+    tracks=("phase",),
+    classes=CLASSES,
+    stored=STORED,
+    pretrained=False,
+    seed=3,
+):
+    """A workdir as a fine-tuning run leaves it, with random weights that tell clips apart.
+
+    With `pretrained` it says nothing of its classifier, as a run that has none.
+    """
     options = {"mixing": {}, "head": "linear"}
     question = Question(tuple(tracks), tuple(classes), frame)
     objective = find_objective("classify").from_config(
         ENCODER, options, Compute(), question=question
     )
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(objective.init, jax.random.key(0))
     params = jax.tree.map(lambda x: np.float32(0.2 * rng.standard_normal(x.shape)), shapes)
     source = {"name": "s", "split": "train", "directory": "gone", "stored": stored}
     meta = {"name": "test", "objective": "classify", "uses_target": False, "sources": [source]}
     meta |= encoder.meta_of(ENCODER, fps=4.0) | objective.meta()
+    if pretrained:
+        del meta["classifier"]
     saved = checkpoint.Checkpoints(workdir / "checkpoints", keep=1, keep_best=0)
     saved.save(1, {"step": np.int32(1), "params": params}, meta)
     saved.close()
