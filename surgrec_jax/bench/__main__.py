@@ -14,7 +14,7 @@ from surgrec_jax.safety.errors import run_command
 
 NAMES = (
     *("step", "stream", "loader", "sampler", "convert", "builder", "content"),
-    *("checkpoint", "cluster", "purity", "ablation", "probe"),
+    *("checkpoint", "cluster", "purity", "ablation", "probe", "far"),
 )
 
 

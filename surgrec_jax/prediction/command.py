@@ -1,11 +1,11 @@
 """Predicts videos: any file that the builders read, or folder of pictures, without a build.
 
-    python -m surgrec_jax.predict --config.checkpoint=RUN VIDEO... --out DIR
+    python -m surgrec_jax.predict --checkpoint=RUN VIDEO... --out DIR
 
 Into DIR/<video> come predictions.csv (time, class, probability of every class), segments.csv and
 index.html. A video that is done stays; the same command goes on with the others.
 
-    python -m surgrec_jax.predict --config.checkpoint=RUN SOURCE --live
+    python -m surgrec_jax.predict --checkpoint=RUN SOURCE --live
 
 Prints a line of JSON per answer while SOURCE runs: the number of a camera, "-" for raw frames on
 stdin (--raw=WIDTHxHEIGHT@FPS), or a file at its own speed.

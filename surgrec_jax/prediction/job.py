@@ -9,7 +9,6 @@ import numpy as np
 
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.frames import ReadReport
-from surgrec_jax.evaluation.metrics.calibration import far_off
 from surgrec_jax.prediction import page, tables, truth
 from surgrec_jax.prediction.answers import Answers, Smoothing, answer_video, segments_of
 from surgrec_jax.prediction.model import Model
@@ -161,12 +160,12 @@ def _short(report: ReadReport, model: Model) -> list[str]:
 
 def _far(answers: Answers, model: Model) -> list[str]:
     """A sentence for a video that is far from what the head was trained on."""
-    if model.head is None or not far_off(answers.distance, model.head.near.threshold):
+    if model.head is None or not model.head.near.far_off(answers.distance):
         return []
-    share = 100 * (answers.distance > model.head.near.threshold).mean()
     return [
-        f"{share:.0f} % of it lie far from all that the model was trained on "
-        f"({model.head.facts['source']}): its answers mean little here, however certain"
+        f"it lies far from all that the model was trained on ({model.head.facts['source']}): its "
+        f"answers mean little, however certain; {100 * model.head.near.rate:.0f} % of that data "
+        "set's own videos would be called far"
     ]
 
 

@@ -96,16 +96,16 @@ def _ribbons(shown: Shown) -> str:
     if not any(rows.values()):
         return card("<p>No class is present anywhere.</p>")
     best = 100 * shown.smoothed.max(1)
-    line = curves(
-        [Curve("confidence, %", shown.answers.times / 60, best, "m0")], width=1060, height=150
-    )
+    unit, scale = ("minutes", 60) if end > 300 else ("seconds", 1)
+    times = shown.answers.times / scale
+    line = curves([Curve("confidence, %", times, best, "m0")], width=1060, height=150)
     text = "Confidence row: the leading class at each instant, the fainter the less sure."
     below = "" if shown.multi_label else f'<span class="sub">{text}</span>'
     return card(
         class_legend(classes, sorted(used))
         + ribbons(truth, rows, classes)
         + below
-        + '<p class="small soft">Probability of the leading class, %, over minutes</p>'
+        + f'<p class="small soft">Probability of the leading class, %, over {unit}</p>'
         + f'<div class="wide">{line}</div>'
     )
 
@@ -184,16 +184,16 @@ def _key_frames(shown: Shown, k: int, own: Sequence[Segment]) -> str:
         inside = np.flatnonzero((times >= segment.start) & (times < segment.end))
         inside = inside if len(inside) else np.array([len(times) - 1])
         best = int(inside[shown.smoothed[inside, k].argmax()])
-        figures.append(_figure(shown, best, f"{100 * shown.smoothed[best, k]:.0f} %"))
+        sure = f"{100 * shown.smoothed[best, k]:.0f} %"
+        figures.append(_figure(shown, best, clock(times[best]), sure))
     name = escape(shown.classes[k])
     return (
         f'<div><p class="small"><b>{name}</b></p><div class="frames">{"".join(figures)}</div></div>'
     )
 
 
-def _figure(shown: Shown, i: int, text: str) -> str:
+def _figure(shown: Shown, i: int, at: str, text: str) -> str:
     data = base64.b64encode(shown.answers.thumbnails[i]).decode()
-    at = clock(shown.answers.times[i])
     return (
         f'<figure><img src="data:image/jpeg;base64,{data}" alt="">'
         f"<figcaption>{at}<br>{escape(text)}</figcaption></figure>"
@@ -221,8 +221,8 @@ def _unsure(shown: Shown) -> str:
         mean = shown.smoothed[first:last].mean(0)
         two = np.argsort(-mean, kind="stable")[:2]
         said = ", ".join(f"{shown.classes[k]} {100 * mean[k]:.0f} %" for k in two)
-        span = f"to {clock(edges[last])}: {said}"
-        cells.append(_figure(shown, (first + last - 1) // 2, span))
+        span = f"{clock(edges[first])} to {clock(edges[last])}"
+        cells.append(_figure(shown, (first + last - 1) // 2, span, said))
     pictures = card(f'<div class="thumbs">{"".join(cells)}</div>') if cells else ""
     return f"<h2>Where the model was unsure</h2>{text}{pictures}"
 
@@ -233,6 +233,7 @@ def _scores(shown: Shown) -> str:
     rows = [
         [escape(name.replace("_", " ")), *(_metric(value) for value in values)]
         for name, values in shown.metrics.items()
+        if values != (None, None)
     ]
     table = card(html_table(["metric, %", "as they are", "smoothed"], rows))
     matrix = ""

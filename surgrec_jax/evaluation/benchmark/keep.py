@@ -86,7 +86,7 @@ def _keep(cell, column, group, task, sources, settings, features, folder):
             "version": kept.VERSION,
             "kind": ROWS[row],
             "task": task.name,
-            "source": sources[task.splits[0]].label,
+            "source": task.source,
             "tracks": list(task.tracks(names)),
             "classes": list(labelled.classes),
             "multi_label": task.multi_label,
@@ -119,6 +119,7 @@ def _head(
     train, validation, _ = (splits[split].features for split in labelled.task.splits)
     near = calibration.neighbourhood(
         train[labelled.train.rows],
+        labelled.train.case_id,
         validation[labelled.validation.rows],
         labelled.validation.case_id,
     )

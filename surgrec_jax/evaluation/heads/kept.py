@@ -104,7 +104,7 @@ def load(path: Path) -> KeptHead:
         if not 0 < facts["temperature"] < np.inf or facts["frame"] not in ("centre", "last"):
             raise ValueError("a temperature or frame that is not possible")
         near = {name: arrays[f"near/{name}"] for name in ("mean", "std", "known")}
-        near |= {"threshold": float(arrays["near/threshold"])}
+        near |= {name: float(arrays[f"near/{name}"]) for name in ("threshold", "rate")}
         head = KeptHead(facts, Neighbourhood(**near))
         if facts["kind"] == LINEAR:
             part = {name: arrays[f"head/{name}"] for name in ("mean", "std", "kernel", "bias")}

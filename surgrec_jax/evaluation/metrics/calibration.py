@@ -18,11 +18,7 @@ COLDEST, HOTTEST = 0.05, 20.0
 _LEAST = 1e-12  # of a probability, before its logarithm
 NEIGHBOURS = 5
 MOST = 2000  # training features that are kept
-# A clip is far off where it is farther than this share of validation clips; a video, where at least
-# half of its clips are. By Markov's inequality that is true of at most 2 x 2.5 = 5 % of the videos
-# of the domain that the validation cases are of.
-NEAR = 0.975
-HALF = 0.5
+FLAGGED = 0.05  # the share of videos of the trained domain that may be called far off
 
 
 def with_temperature(scores: np.ndarray, temperature: float, multi_label: bool) -> np.ndarray:
@@ -121,18 +117,26 @@ class Neighbourhood:
     Attributes:
         mean, std: float32 [D], of the training features.
         known: float32 [m, D], some of them, standardised.
-        threshold: the distance from which on a clip is far off.
+        threshold: a video whose median distance is greater is far off.
+        rate: the share of cases of the trained domain that are, if they are like those that the
+            threshold is from.
     """
 
     mean: np.ndarray
     std: np.ndarray
     known: np.ndarray
     threshold: float = np.inf
+    rate: float = 0.0
 
-    def distance(self, features: np.ndarray) -> np.ndarray:
-        """Mean distance to the nearest training features per square root of D: float64 [n]."""
+    def distance(self, features: np.ndarray, among: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Mean distance to the nearest training features per square root of D: float64 [n].
+
+        Args:
+            features: float [n, D].
+            among: which of `known` count.
+        """
         rows = (np.asarray(features, np.float64) - self.mean) / self.std
-        known = self.known.astype(np.float64)
+        known = self.known[among].astype(np.float64)
         nearest = min(NEIGHBOURS, len(known))
         squares, found = (known**2).sum(1), []
         for start in range(0, len(rows), 256):  # bounds memory
@@ -142,30 +146,42 @@ class Neighbourhood:
             found.append(np.sqrt(near / rows.shape[1]).mean(1))
         return np.concatenate(found) if found else np.zeros(0)
 
+    def far_off(self, distance: np.ndarray) -> bool:
+        """Whether a video, with these distances of its clips, is far from the training data."""
+        return bool(np.median(distance) > self.threshold)
+
 
 def neighbourhood(
-    train: np.ndarray, validation: np.ndarray, validation_case: np.ndarray
+    train: np.ndarray, train_case: np.ndarray, validation: np.ndarray, validation_case: np.ndarray
 ) -> Neighbourhood:
-    """The neighbourhood of training features, with a threshold from validation cases.
+    """The neighbourhood of training features, with a threshold from cases that are not among them.
+
+    The threshold is the conformal quantile (Vovk et al. 2005) of the cases' median distances: of n
+    cases the ceil((n + 1)(1 - FLAGGED))-th least, or the greatest where n is too small for that.
+    They are the validation cases, and, where those are fewer than 19, the training cases too, each
+    measured by the features of the others.
 
     Args:
         train: float [n, D]. validation: float [v, D].
-        validation_case: text [v]; every case counts alike, however many clips it has.
+        train_case, validation_case: text [n] and [v].
     """
     mean, std = train.mean(0), train.std(0)
     std = np.where(std > 1e-6 * max(std.max(), 1e-30), std, 1.0)
     chosen = np.unique(np.linspace(0, len(train) - 1, min(MOST, len(train))).round().astype(int))
-    known = ((train[chosen] - mean) / std).astype(np.float32)
+    known, owner = ((train[chosen] - mean) / std).astype(np.float32), train_case[chosen]
     found = Neighbourhood(mean.astype(np.float32), std.astype(np.float32), known)
-    distance = found.distance(validation)
-    _, case, counts = np.unique(validation_case, return_inverse=True, return_counts=True)
-    order = np.argsort(distance, kind="stable")
-    share = np.cumsum((1 / counts)[case][order]) / len(counts)
-    # The least distance that has at least NEAR of the cases' clips at or below it.
-    at = min(int(np.searchsorted(share, NEAR - 1e-9)), len(order) - 1)
-    return dataclasses.replace(found, threshold=float(distance[order][at]))
-
-
-def far_off(distance: np.ndarray, threshold: float) -> bool:
-    """Whether a video, with these distances of its clips, is far from the training data."""
-    return bool((distance > threshold).mean() >= HALF)
+    medians = [
+        np.median(found.distance(validation[validation_case == case]))
+        for case in np.unique(validation_case)
+    ]
+    cases = np.unique(train_case)
+    if len(medians) < round(1 / FLAGGED) - 1 and len(cases) > 1:
+        medians += [
+            np.median(found.distance(train[train_case == case], owner != case))
+            for case in cases
+            if (owner != case).any()
+        ]
+    count = len(medians)
+    place = min(int(np.ceil((count + 1) * (1 - FLAGGED))), count)
+    threshold = float(np.sort(medians)[place - 1])
+    return dataclasses.replace(found, threshold=threshold, rate=1 - place / (count + 1))

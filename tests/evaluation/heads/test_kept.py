@@ -33,7 +33,7 @@ def head():
     features = RNG.normal(size=(60, 5))
     targets = np.eye(2)[RNG.integers(2, size=60)]
     models = linear.fit_logistic(features, targets, l2=(0.1,))
-    near = neighbourhood(features, features[:20], np.repeat(["x", "y"], 10))
+    near = neighbourhood(features, np.arange(60) // 10, features[:20], np.arange(20) // 10)
     return kept.KeptHead(FACTS, near, models, np.array([True, False, True]))
 
 
