@@ -49,6 +49,12 @@ def find(path: str | Path, step: int | None = None) -> Location:
     Raises:
         CheckpointError: there is no such step, or weights of another project.
     """
+    if str(path).startswith("hf:/"):  # Path takes one of the slashes
+        name = "hf://" + str(path).removeprefix("hf:").lstrip("/")
+        raise CheckpointError(
+            f"{name} is a name of the hub; import it first: python -m surgrec_jax.convert import "
+            f"{name} --out WORKDIR"
+        )
     path = Path(path)
     if path.name.isdigit() and (path / "state").is_dir():
         if step not in (None, int(path.name)):

@@ -2,6 +2,7 @@
 
 python -m surgrec_jax.convert inspect FILE
 python -m surgrec_jax.convert import FILE --out WORKDIR [--family auto] [--encoder target]
+python -m surgrec_jax.convert import hf://OWNER/NAME[@REVISION][:FILE] --out WORKDIR
 python -m surgrec_jax.convert export WORKDIR --format transformers --out FOLDER [--whole]
 """
 
@@ -36,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(run=_inspect)
 
     load = commands.add_parser("import", help="a file of another project as a checkpoint")
-    load.add_argument("file", help=".pth, .pt, .safetensors, or a transformers folder")
+    load.add_argument(
+        "file", help=".pth, .pt, .safetensors, a transformers folder, or hf://OWNER/NAME"
+    )
     load.add_argument("--out", required=True, help="workdir to make")
     load.add_argument("--family", default="auto", help=", ".join(("auto", *FAMILIES, *ALIASES)))
     load.add_argument("--encoder", default="target", help="target (the EMA) or online")
