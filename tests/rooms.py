@@ -21,7 +21,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         "main, probe, benchmark, ...",
         (
             *(f"surgrec_jax.{name}" for name in ("main", "probe", "benchmark", "replay")),
-            *("surgrec_jax.predict", "surgrec_jax.prediction.command"),
+            *("surgrec_jax.predict", "surgrec_jax.search", "surgrec_jax.prediction.command"),
             *(f"surgrec_jax.{name}.__main__" for name in ("checkpoint", "convert", "curation")),
         ),
         (
@@ -36,7 +36,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ("surgrec_jax.prediction",),
         (
             *("report", "heads", "metrics", "tasks", "frozen", "loading", "records"),
-            *("builders", "builds", "video", "labels"),
+            *("builders", "builder commands", "builds", "video", "labels", "curation"),
         ),
     ),
     "bench": (
