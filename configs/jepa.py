@@ -16,6 +16,7 @@ clips are 256 px, ours 224 as in the paper's downstream protocol.
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from configs.trainer import pretraining, tiny
 
@@ -52,6 +53,13 @@ def get_config(variant: str = "base") -> ConfigDict:
         {"blocks": 8, "scale": 0.15, "context": 0.204, "target": 0.49},
         {"blocks": 2, "scale": 0.7, "context": 0.082, "target": 0.673},
     )
+
+    # Whose tokens are predicted: an average of the encoder ("ema"), or a "frozen" one of the same
+    # clips and patches and of any size, named by its workdir or checkpoint in jepa.teacher (SALT,
+    # arXiv 2509.24317). Its fingerprint is filled in; the run goes on with no other.
+    c.jepa.target = "ema"
+    c.jepa.teacher = ""
+    c.jepa.teacher_fingerprint = placeholder(str)
 
     c.optim.schedule = "constant"
     c.optim.lr = 5.25e-4  # per reference_batch clips

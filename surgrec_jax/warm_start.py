@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint
+from surgrec_jax import checkpoint, train_state
 from surgrec_jax.checkpoint import checksums
 from surgrec_jax.config import FILE, FROM_CHECKPOINT, ConfigError, begun, tuples
 from surgrec_jax.frozen import encoder, lineage
@@ -150,10 +150,7 @@ class WarmStart:
         """The data behind the weights that a run begins with (`lineage`); none of fresh weights."""
         if not self._gives_weights:
             return []
-        through = str(self._path)
-        if not lineage.complete(self._meta):
-            return [{"name": self._meta["name"], "through": through}]
-        return [{"through": through, **entry} for entry in self._meta["sources"]]
+        return lineage.behind(self._meta, str(self._path))
 
     def parent(self) -> dict[str, Any] | None:
         """The run that goes on in this one, for a checkpoint's meta; None where none does."""
@@ -172,7 +169,7 @@ class WarmStart:
         if not self._continues:
             return self.weights(fresh, abstract, objective)
         encoder.check_architecture(self._meta, objective.encoder)
-        state = checkpoint.restore_state(self._location, abstract)
+        state = fresh | checkpoint.restore_state(self._location, train_state.saved(abstract))
         step, steps = int(state["step"]), self._config.steps
         if step >= steps:
             raise ConfigError(

@@ -58,7 +58,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
             f"surgrec_jax.{name}"
             for name in (
                 *("train", "train_state", "setup", "config", "inputs", "optim", "warm_start"),
-                "snapshots",
+                *("snapshots", "teacher"),
             )
         ),
         (

@@ -80,6 +80,11 @@ def _open(path: str | Path, format: str, *, step: int | None, encoder: str, whol
     model = Model(path, step=step, whole=whole, which=encoder)
     if encoder == "online" and not model.meta["uses_target"]:
         raise ConvertError("--encoder=online: the checkpoint has one encoder; leave it out")
+    if width := (model.predictor or {}).get("target_width"):
+        raise ConvertError(
+            f"the predictor tells tokens of {width} numbers, a teacher's, where this encoder has "
+            f"{model.encoder.width}, which no format holds; leave out --whole for the encoder alone"
+        )
     if not _is_vjepa(format):
         return model
     if encoder == "online" and _holds_both(model):

@@ -21,6 +21,7 @@ class JEPAPredictor(nnx.Module):
         encoder: the encoder's configuration.
         depth, width, heads: of the predictor; its MLP ratio is 4.
         num_masks: kinds of masks.
+        target_width: of the tokens that are predicted; None for the encoder's.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class JEPAPredictor(nnx.Module):
         width: int,
         heads: int,
         num_masks: int,
+        target_width: int | None = None,
         rngs: nnx.Rngs,
     ):
         config = dataclasses.replace(
@@ -50,7 +52,7 @@ class JEPAPredictor(nnx.Module):
         self.mask_tokens = nnx.Param(jnp.zeros((num_masks, width)))
         self.blocks = Stack(config, compute, rngs=rngs)
         self.norm = LayerNorm(width, config.norm_eps, compute, rngs=rngs)
-        self.proj = Linear(width, encoder.width, compute, init=init, rngs=rngs)
+        self.proj = Linear(width, target_width or encoder.width, compute, init=init, rngs=rngs)
 
     def packed(
         self,
@@ -67,7 +69,7 @@ class JEPAPredictor(nnx.Module):
             mask_indices: which kinds of masks these are.
 
         Returns:
-            [B, Mi, D] predictions under each mask.
+            [B, Mi, target_width] predictions under each mask.
         """
         config = self.config
         positions = Positions(

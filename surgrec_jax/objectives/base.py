@@ -45,6 +45,8 @@ class Objective(abc.ABC):
     Attributes:
         name: of the objective, of its config section and of its entry in `OBJECTIVES`.
         uses_target: whether `loss` wants an exponential moving average of `target_of(params)`.
+        teacher: architecture of a frozen encoder that `loss` wants instead; its parameters are
+            never trained, and no checkpoint of the run holds them (`surgrec_jax.teacher`).
         needs_labels: whether it is trained on labels. Its section then has `track` and `frame`,
             which become a `Question`; its batches have "label", int [B, tracks], -1 = unlabelled;
             a run that starts from a checkpoint takes the encoder alone; and `watched` gives the
@@ -56,6 +58,7 @@ class Objective(abc.ABC):
 
     name: str
     uses_target: bool = False
+    teacher: ViTConfig | None = None
     needs_labels: bool = False
     decayed: tuple[str, ...] = ("kernel",)
     rows: tuple[str, ...]
@@ -70,6 +73,7 @@ class Objective(abc.ABC):
         *,
         preset: str | None = None,
         question: Question | None = None,
+        teacher: ViTConfig | None = None,
     ) -> "Objective":
         """The objective that a config describes.
 
@@ -77,6 +81,7 @@ class Objective(abc.ABC):
             section: the config's section of this name, without the values that are left open.
             preset: `model.preset`, for sizes that go with an encoder's.
             question: what is asked, where `needs_labels`.
+            teacher: architecture of the encoder that the section's `teacher` names.
 
         Raises:
             ConfigError: values that are not possible.
@@ -159,7 +164,8 @@ class Objective(abc.ABC):
             batch: {"video": uint8 [B, T, H, W, 3], ...}.
             keys: [B] random keys, one per clip, so that a microbatch sees the masks its clips
                 would have in the whole batch.
-            target_params: the EMA of `target_of(params)`, where `uses_target`.
+            target_params: the EMA of `target_of(params)`, where `uses_target`, or the frozen
+                {"encoder": ...} of the `teacher`.
         """
 
     @abc.abstractmethod

@@ -10,6 +10,10 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
     """A workdir's config with the values that were no choice yet when it was written."""
     if isinstance(config.get("classify"), dict):
         config["classify"].setdefault("frame", "centre")
+    if isinstance(config.get("jepa"), dict):
+        config["jepa"].setdefault("target", "ema")
+        config["jepa"].setdefault("teacher", "")
+        config["jepa"].setdefault("teacher_fingerprint", None)
     if "init_from" in config:
         config.setdefault("init_resize", "")
         config.setdefault("continue_from", "")
