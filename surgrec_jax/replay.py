@@ -117,7 +117,7 @@ def _look(objective, state: Tree, batch: dict[str, jax.Array], seed: int) -> tup
     """
     params, target = state["params"], train_state.target_of_loss(state)
     keys = train_state.clip_keys(seed, state["step"], len(batch["video"]))
-    batch = jax.jit(objective.prepare)(batch, keys)
+    batch = jax.jit(objective.prepare)(batch, keys, state["step"])
 
     @jax.jit
     def gradient(params, clip, keys):

@@ -88,7 +88,7 @@ def make_train_step(
     def step(state: State, batch: dict[str, jax.Array]) -> tuple[State, Metrics]:
         params, target = state["params"], target_of_loss(state)
         keys = clip_keys(seed, state["step"], len(batch["video"]))
-        batch = objective.prepare(batch, keys)
+        batch = objective.prepare(batch, keys, state["step"])
         if accum_steps == 1 or compares:
             grads, metrics = gradient(params, batch, keys, target)
         else:

@@ -135,9 +135,16 @@ class Objective(abc.ABC):
         """Facts for checkpoints besides the encoder and its parts, JSON values."""
         return {}
 
-    def prepare(self, batch: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
-        """The batch that `loss` takes, made of the whole global batch, in which clips may meet."""
-        del keys
+    def prepare(
+        self, batch: dict[str, jax.Array], keys: jax.Array, step: jax.Array
+    ) -> dict[str, jax.Array]:
+        """The batch that `loss` takes, made of the whole global batch, in which clips may meet.
+
+        Args:
+            step: number of steps before this one; what changes in the course of a run, the loss
+                gets by an entry of the batch, [B] like all others.
+        """
+        del keys, step
         return batch
 
     def watched(self, params: Params, video: jax.Array) -> jax.Array:

@@ -3,18 +3,19 @@
 The target is an average of the encoder, or a frozen encoder (SALT, arXiv 2509.24317).
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from surgrec_jax.models import levels
 from surgrec_jax.models.flops import block_flops, encoder_flops, patch_flops
 from surgrec_jax.models.predictor import JEPAPredictor
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import VideoViT, encoder_graph, patchify, take_tokens
 from surgrec_jax.objectives import base, masking
+from surgrec_jax.objectives.jepa_options import JEPAOptions, check_levels, check_teacher
 from surgrec_jax.objectives.masking import BlockMask
+from surgrec_jax.objectives.surgmotion import diversity, motion_weights
 from surgrec_jax.safety.errors import ConfigError
 
 # The epsilon of the affine-free LayerNorm over the target's tokens (the reference's, torch's).
@@ -45,50 +46,15 @@ def within_clip_r2(predicted: jax.Array, target: jax.Array) -> jax.Array:
     return 1 - errors / jnp.maximum(jnp.square(about_mean(target)).sum(), 1e-12)
 
 
-TARGETS = ("ema", "frozen")
-
-
-@dataclasses.dataclass(frozen=True)
-class JEPAOptions:
-    """Sizes of the predictor, the kinds of masks a clip is seen under, and whose tokens are told.
-
-    Attributes:
-        target: "ema", an average of the encoder, or "frozen", another encoder.
-        teacher: architecture of the frozen encoder.
-    """
-
-    masks: tuple[BlockMask, ...]
-    predictor_depth: int = 12
-    predictor_width: int = 384
-    predictor_heads: int = 12
-    target: str = "ema"
-    teacher: ViTConfig | None = None
-
-    def __post_init__(self):
-        base.check_sizes("jepa", self, "predictor_depth", "predictor_width", "predictor_heads")
-        if self.target not in TARGETS:
-            raise ConfigError(f"jepa.target={self.target!r}: choose from {TARGETS}")
-        if (self.target == "frozen") != (self.teacher is not None):
-            raise ConfigError(
-                f"jepa.target={self.target!r} and jepa.teacher do not fit: a frozen target takes "
-                "the workdir or checkpoint of an encoder in --config.jepa.teacher, an average none"
-            )
-
-    def predictor(self, encoder: ViTConfig) -> dict[str, int]:
-        """The sizes that `JEPAPredictor` takes beside this encoder."""
-        sizes = {name: getattr(self, f"predictor_{name}") for name in ("depth", "width", "heads")}
-        sizes |= {"num_masks": len(self.masks)}
-        width = (self.teacher or encoder).width
-        return sizes if width == encoder.width else sizes | {"target_width": width}
-
-
 class JEPAModel(nnx.Module):
-    """Context encoder and predictor."""
+    """Context encoder and predictor, and the norms of earlier levels where several are learnt."""
 
     def __init__(
         self, encoder: ViTConfig, options: JEPAOptions, compute: Compute, *, rngs: nnx.Rngs
     ):
         self.encoder = VideoViT(encoder, compute, rngs=rngs)
+        if options.levels > 1:
+            self.levels = levels.LevelNorms(encoder)
         self.predictor = JEPAPredictor(encoder, compute, **options.predictor(encoder), rngs=rngs)
 
 
@@ -126,33 +92,52 @@ class JEPA(base.Objective):
         self.options, self.teacher = options, options.teacher
         self.uses_target = options.target == "ema"
         if self.teacher is not None:
-            _check_teacher(encoder, self.teacher)
+            check_teacher(encoder, self.teacher)
+        for config in (encoder, self.teacher or encoder) if options.levels > 1 else ():
+            check_levels(config)
         super().__init__(
             encoder, compute, lambda rngs: JEPAModel(encoder, options, compute, rngs=rngs)
         )
 
+    def target_of(self, params):
+        """The encoder, and the norms of its earlier levels where they are learnt from."""
+        return {name: part for name, part in params.items() if name != "predictor"}
+
+    def prepare(self, batch, keys, step):
+        """Adds the weight of the loss on visible tokens at this step, float32 [B]."""
+        del keys
+        if not self.options.visible_weight:
+            return batch
+        start, end = self.options.visible_warmup
+        risen = jnp.where(step >= end, 1, jnp.clip((step - start) / max(end - start, 1), 0, 1))
+        weight = jnp.full(len(batch["video"]), self.options.visible_weight * risen, jnp.float32)
+        return {**batch, "visible_weight": weight}
+
     def parts(self):
-        """Sizes of the predictor."""
-        return {"predictor": self.options.predictor(self.encoder)}
+        """Sizes of the predictor, and how many levels there are where there are several."""
+        several = {"levels": {"count": self.options.levels}} if self.options.levels > 1 else {}
+        return {"predictor": self.options.predictor(self.encoder)} | several
 
     def flops(self):
         """One clip through one JEPA step.
 
         patch + L block(N) for the target, and per mask 2 patch(ctx) + 3 [L block(ctx) + 2 ctx D Dp
-        + Lp block(ctx + tgt) + 2 tgt Dp Dt], Dt the width of the target.
+        + Lp block(ctx + tgt) + 2 tgt Dp Dt], Dt the numbers of a target token. Several levels add
+        2 ctx levels D D for fusing them, and a loss on visible tokens 2 ctx Dp Dt.
         """
         config, options = self.encoder, self.options
         width, layers, target_config = options.predictor_width, config.grid[0], self._target_config
-        tokens = config.num_tokens
+        tokens, wide = config.num_tokens, options.levels * target_config.width
+        fused = options.levels * config.width if options.levels > 1 else 0
         total = patch_flops(target_config, tokens) + encoder_flops(target_config, tokens)
         for mask in options.masks:
             context, target = layers * mask.context, layers * mask.target
             predictor = options.predictor_depth * block_flops(context + target, width, 4 * width)
             total += 2 * patch_flops(config, context) + 3 * (
                 encoder_flops(config, context)
-                + 2 * context * config.width * width
+                + 2 * context * config.width * (width + fused)
                 + predictor
-                + 2 * target * width * target_config.width
+                + 2 * (target + (context if options.visible_weight else 0)) * width * wide
             )
         return total
 
@@ -163,17 +148,17 @@ class JEPA(base.Objective):
     def loss(self, params, batch, keys, target_params=None):
         """Mean absolute error against layer-normed target tokens, averaged over the masks.
 
+        To it come, where the options ask for them, the error on visible tokens over the square root
+        of their distance to the nearest hidden one (V-JEPA 2.1), and SurgMotion's terms.
+
         Metrics: `target_std`, the deviation over clips and positions of the target's normalised
-        features, averaged over features (0 = collapsed), and the loss and the `within_clip_r2`
-        under each mask. See `base.Objective.loss`.
+        features, averaged over features (0 = collapsed), the loss and the `within_clip_r2` under
+        each mask, and the added terms. See `base.Objective.loss`.
         """
         tubelets = patchify(batch["video"], self.encoder)  # [B, N, P] uint8
-        target_encoder = nnx.merge(
-            encoder_graph(self._target_config, self.compute), target_params["encoder"]
-        )
         # Nothing is differentiated up to here, so this pass keeps no activations.
-        target = jax.lax.stop_gradient(layer_norm(target_encoder(tubelets)))  # [B, N, D]
-        model, masks = self.module(params), self.options.masks
+        target = jax.lax.stop_gradient(self._target(target_params, tubelets))  # [B, N, levels Dt]
+        model, masks, o = self.module(params), self.options.masks, self.options
         mask_keys = jax.vmap(lambda key: jax.random.split(key, len(masks)))(keys)
         ids = [
             masking.multi_block_mask(mask_keys[:, index], self.encoder.grid, mask)
@@ -183,15 +168,66 @@ class JEPA(base.Objective):
         # All masks in one pass: their tokens side by side, each mask's attending to its own.
         seen_ids = jnp.concatenate(context_ids, 1)
         segments = tuple(i.shape[1] for i in context_ids)
-        context = model.encoder(take_tokens(tubelets, seen_ids), seen_ids, segments=segments)
-        predicted = model.predictor.packed(context, context_ids, target_ids, range(len(masks)))
+        seen = take_tokens(tubelets, seen_ids), seen_ids
+        if o.levels > 1:
+            context = levels.side_by_side(model.levels(model.encoder, *seen, segments))
+        else:
+            context = model.encoder(*seen, segments=segments)
+        hidden, visible = model.predictor.with_visible(
+            context, context_ids, target_ids, range(len(masks))
+        )
         losses, metrics = [], {"target_std": target.std((0, 1)).mean()}
-        for i, (guess, wanted) in enumerate(zip(predicted, target_ids, strict=True)):
+        weights = None
+        if o.motion_weight:
+            weights = motion_weights(batch["video"], self.encoder, o.motion_weight)[..., None]
+        for i, (guess, wanted) in enumerate(zip(hidden, target_ids, strict=True)):
             told = take_tokens(target, wanted)
-            losses.append(jnp.mean(jnp.abs(guess.astype(jnp.float32) - told)))
+            error = _absolute(guess, told)
+            if weights is not None:
+                error = error * take_tokens(weights, wanted)
+            losses.append(error.mean())
             metrics[f"loss_mask{i}"] = losses[-1]
             metrics[f"predictor_r2_mask{i}"] = within_clip_r2(guess, told)
-        return sum(losses) / len(losses), metrics
+        loss = sum(losses) / len(losses)
+        if o.diversity_weight:
+            metrics["diversity"] = diversity(context, jax.vmap(_line_key)(keys))
+            loss = loss + o.diversity_weight * metrics["diversity"]
+        if visible:
+            near = self._visible_errors(visible, ids, target)
+            metrics["loss_visible"] = near.mean()
+            loss = loss + (batch["visible_weight"] * near).mean()
+        return loss, metrics
+
+    def _visible_errors(self, guesses, ids, target: jax.Array) -> jax.Array:
+        """Errors [B] on visible tokens over the root of their distances, averaged over the masks.
+
+        Args:
+            guesses: [B, Ci, levels Dt] of each mask.
+            ids: of visible and of hidden tokens of each mask.
+        """
+        errors = []
+        for guess, (seen, hidden) in zip(guesses, ids, strict=True):
+            distance = masking.nearest_hidden(seen, hidden, self.encoder.grid)
+            error = _absolute(guess, take_tokens(target, seen))
+            errors.append((error / jnp.sqrt(distance)[..., None]).mean((1, 2)))
+        return sum(errors) / len(errors)
+
+    def _target(self, target_params: base.Params, tubelets: jax.Array) -> jax.Array:
+        """Layer-normed tokens of whole clips, float32 [B, N, levels * D], levels side by side.
+
+        Earlier levels of an average have norms of their own before that; a teacher's have none.
+        """
+        graph = encoder_graph(self._target_config, self.compute)
+        encoder = nnx.merge(graph, target_params["encoder"])
+        if self.options.levels == 1:
+            return layer_norm(encoder(tubelets))
+        if self.teacher is None:
+            norms = nnx.merge(levels.norms_graph(self.encoder), target_params["levels"])
+            given = norms(encoder, tubelets)
+        else:
+            depth = self.teacher.depth
+            given = encoder.layers(tubelets, layers=levels.level_layers(depth))
+        return levels.side_by_side([layer_norm(x) for x in given])
 
     def images(self, params, batch, key, target_params=None):
         """Rows of frames [B, 2, T, H, W, 3] uint8: the clip, and the feature map of an encoder.
@@ -218,16 +254,14 @@ class JEPA(base.Objective):
         return jnp.stack([video, colours], 1)
 
 
-def _check_teacher(encoder: ViTConfig, teacher: ViTConfig) -> None:
-    """Raises ConfigError where a teacher's tokens are not of the same pixels as the encoder's."""
-    fields = ("num_frames", "image_size", "tubelet", "patch", "mean", "std")
-    different = [
-        f"{name}={getattr(teacher, name)!r} (here {getattr(encoder, name)!r})"
-        for name in fields
-        if getattr(teacher, name) != getattr(encoder, name)
-    ]
-    if different:
-        raise ConfigError(
-            f"jepa.teacher is an encoder of other clips, tokens or normalisation: "
-            f"{', '.join(different)}; give config.model its values, or another teacher"
-        )
+# A stream of a clip's key beside those that its masks are split from.
+_LINES = 2**31 - 1
+
+
+def _line_key(key: jax.Array) -> jax.Array:
+    return jax.random.fold_in(key, _LINES)
+
+
+def _absolute(guess: jax.Array, told: jax.Array) -> jax.Array:
+    """float32 absolute errors."""
+    return jnp.abs(guess.astype(jnp.float32) - told)
