@@ -39,6 +39,7 @@ FREE_TO_CHANGE = (
     *("checkpoint", "probe.every", "probe.sources", "probe.tracks", "images"),
     *("accum_steps", "mesh", "stop_after"),
     *("compute.attention", "compute.remat", "compute.unroll"),
+    "jepa.teacher",  # where it lies: jepa.teacher_fingerprint says what it is
 )
 
 # Least values of the numbers that nothing else checks before they divide, or end a loop.
@@ -109,19 +110,22 @@ def objective_kind(config: ConfigDict) -> type[Objective]:
 
 
 def build_objective(
-    config: ConfigDict, compute: Compute | None = None, question: Question | None = None
+    config: ConfigDict,
+    compute: Compute | None = None,
+    question: Question | None = None,
+    teacher: ViTConfig | None = None,
 ) -> Objective:
     """The objective of `config.objective` with the options of the section of that name.
 
     Args:
         compute: options of `make_compute`, which is called where it is None.
         question: the labels to learn, for an objective that needs them.
+        teacher: architecture of the encoder that the section's `teacher` names.
     """
     kind, compute = objective_kind(config), compute or make_compute(config)
     section = set_fields(config[config.objective].to_dict())
-    return kind.from_config(
-        make_encoder(config), section, compute, preset=config.model.preset, question=question
-    )
+    context = {"preset": config.model.preset, "question": question, "teacher": teacher}
+    return kind.from_config(make_encoder(config), section, compute, **context)
 
 
 def build_optimizer(config: ConfigDict, decayed: tuple[str, ...]) -> optim.AdamW:

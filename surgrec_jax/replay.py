@@ -71,7 +71,8 @@ def _replay(setup: Setup, workdir: Path, step: int, question: Question | None) -
     earlier = [s for s in checkpoint.steps_in(workdir / "checkpoints") if s < step]
     if earlier:
         location = checkpoint.Location(workdir / "checkpoints", earlier[-1])
-        state = checkpoint.restore_state(location, setup.abstract)
+        saved = checkpoint.restore_state(location, train_state.saved(setup.abstract))
+        state = setup.with_teacher(saved)
     elif config.init_from:
         raise checkpoint.CheckpointError(
             f"{workdir} has no checkpoint before step {step}, and began from {config.init_from}: "
@@ -114,9 +115,9 @@ def _look(objective, state: Tree, batch: dict[str, jax.Array], seed: int) -> tup
 
     Where a loss compares clips, no clip has one: NaN where its embedding is not finite, else None.
     """
-    params, target = state["params"], state.get("target_params")
+    params, target = state["params"], train_state.target_of_loss(state)
     keys = train_state.clip_keys(seed, state["step"], len(batch["video"]))
-    batch = jax.jit(objective.prepare)(batch, keys)
+    batch = jax.jit(objective.prepare)(batch, keys, state["step"])
 
     @jax.jit
     def gradient(params, clip, keys):

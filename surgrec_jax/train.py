@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint, inputs, optim, sharding
+from surgrec_jax import checkpoint, inputs, optim, sharding, teacher, train_state
 from surgrec_jax import config as cfg
 from surgrec_jax.data.loading import faults
 from surgrec_jax.data.loading.batches import Batches
@@ -70,6 +70,8 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     if question is not None:
         say(f"learns {question.describe()}, of {config.data.sources}")
     setup = build_setup(config, mesh, question)
+    config = setup.config
+    config_agreement.check_same("teachers", setup.teacher and setup.teacher.fingerprint)
     profile = Profile(config.profile_steps, workdir / "profile", config.steps)
 
     # The data, the probes, and the checkpoints.
@@ -88,7 +90,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     )
 
     # The state, made or restored in its shards, and the remaining steps.
-    checkpoints.check_space(setup.abstract)
+    checkpoints.check_space(train_state.saved(setup.abstract))
     state, inherited = _start(setup, checkpoints, warm, sources)
     first = int(state["step"])
     last = max(first, min(config.steps, config.stop_after or config.steps))
@@ -144,15 +146,16 @@ def _start(
     The latter are entries of a checkpoint's meta: the data that they had seen, how positions were
     resized, and the run that goes on here.
     """
-    restored = checkpoints.restore(setup.abstract)
+    restored = checkpoints.restore(train_state.saved(setup.abstract))
     if restored is not None:
         state, meta = restored
         inputs.check_unchanged(setup.config, sources, meta)
         inherited = {key: meta.get(key) for key in ("resized", "parent")}
-        return state, {"sources": lineage.earlier(meta), **inherited}
+        return setup.with_teacher(state), {"sources": lineage.earlier(meta), **inherited}
     inherited = {"resized": warm.resized(), "parent": warm.parent()}
     state = warm.state(setup.init(), setup.abstract, setup.objective)
-    return state, {"sources": warm.sources(), **inherited}
+    behind = warm.sources() + teacher.sources(setup.config, setup.teacher)
+    return state, {"sources": behind, **inherited}
 
 
 def _open_log(setup: Setup, workdir: Path, state: State, health: Health) -> RunLog:
@@ -248,7 +251,7 @@ def _look_and_save(
         except OSError as error:  # a picture is not worth the end of a run
             logging.warning("no picture of step %d: %s", step, error)
     if saving:
-        run.checkpoints.save(step, state, run.meta, score)
+        run.checkpoints.save(step, train_state.saved(state), run.meta, score)
         if run.checkpoints.failed:
             log.event(step, {"failed_saves": float(run.checkpoints.failed)})
             run.health.note("saves", f"{run.checkpoints.failed} failed save(s)")

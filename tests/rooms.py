@@ -75,6 +75,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
                 *("train", "train_state", "setup", "config", "inputs", "optim", "warm_start"),
                 *(
                     "snapshots",
+                    "teacher",
                     "default_data",
                     "online_probes",
                     "next_commands",

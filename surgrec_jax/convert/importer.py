@@ -198,7 +198,8 @@ def on_host(flat: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 def _add_target(trees: dict[str, Any], options: ImportOptions) -> None:
     """Adds the EMA target, which `load_encoder` and training take."""
     if "target_params" not in trees or options.encoder == "online":
-        trees["target_params"] = {"encoder": trees["params"]["encoder"]}
+        names = ("encoder", "levels")  # what JEPA's target follows
+        trees["target_params"] = {n: p for n, p in trees["params"].items() if n in names}
 
 
 def _meta(
@@ -211,6 +212,8 @@ def _meta(
 ) -> dict[str, Any]:
     """The checkpoint's meta; `about` goes into its section on the import."""
     parts = {name: part for name in ("decoder", "predictor") if (part := getattr(plan, name))}
+    if plan.levels:
+        parts["levels"] = {"count": plan.predictor["levels"]}
     if plan.head:
         parts["head"] = dataclasses.asdict(plan.head)
     named = Path(about["hub"]["repository"] if "hub" in about else file.name)

@@ -31,3 +31,15 @@ def complete(meta: dict[str, Any]) -> bool:
     if config.get("init_from") and config.get("init_weights", True) and not earlier(meta):
         return False  # written before this was recorded
     return all("split" in entry for entry in sources)
+
+
+def behind(meta: dict[str, Any], through: str) -> list[dict[str, Any]]:
+    """The entries that a run's sources get for weights it takes or learns from.
+
+    Args:
+        meta: of the checkpoint that they come by.
+        through: the path by which it was named.
+    """
+    if not complete(meta):
+        return [{"name": meta["name"], "through": through}]
+    return [{"through": through, **entry} for entry in meta["sources"]]
