@@ -53,6 +53,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
                 "checkpoint",
             ),
             *("frozen", "records", "sampling", "loading", "features", "heads", "metrics"),
+            *("tasks", "benchmark"),
             *("curation", "convert", "audit", "builders", "builds", "video"),
         ),
     ),
@@ -61,14 +62,25 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ("surgrec_jax.compile_report",),
         ("commands", "trainer", "sharding"),
     ),
-    "commands": ("flags and errors that all share", ("surgrec_jax.commands",), ("trainer",)),
+    "commands": (
+        "flags and errors that all share",
+        ("surgrec_jax.commands", "surgrec_jax.config_help", "surgrec_jax.__main__"),
+        ("trainer",),
+    ),
     "trainer": (
         "train, state, config, inputs",
         tuple(
             f"surgrec_jax.{name}"
             for name in (
                 *("train", "train_state", "setup", "config", "inputs", "optim", "warm_start"),
-                "snapshots",
+                *(
+                    "snapshots",
+                    "default_data",
+                    "online_probes",
+                    "next_commands",
+                    "config_values",
+                    "config_files",
+                ),
             )
         ),
         (

@@ -16,7 +16,9 @@ from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, 
 from surgrec_jax.convert.exporter import FORMATS
 from surgrec_jax.convert.families import ALIASES, FAMILIES, recognise
 from surgrec_jax.convert.files import open_file
+from surgrec_jax.convert.hub import SCHEME
 from surgrec_jax.convert.strict import count
+from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
 from surgrec_jax.safety.terminal import escape_output
 
@@ -24,7 +26,13 @@ from surgrec_jax.safety.terminal import escape_output
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; a user's mistake ends in one sentence and exit code 1."""
     args = _parser().parse_args(argv)
-    return run_command("convert", lambda: args.run(args) or 0)
+
+    def work() -> int:
+        of_hub = str(getattr(args, "file", "")).startswith(SCHEME)
+        paths.check_arguments(vars(args), allowed=("file",) if of_hub else ())
+        return args.run(args) or 0
+
+    return run_command("convert", work)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,7 +15,8 @@ from surgrec_jax.convert.files import SourceFile, open_file
 from surgrec_jax.convert.import_plan import ImportOptions, Plan, nest
 from surgrec_jax.convert.split_tensors import SplitTensors
 from surgrec_jax.convert.strict import ConvertError, to_params
-from surgrec_jax.frozen.encoder import config_from_meta, load_encoder, meta_of
+from surgrec_jax.frozen.architecture import config_from_meta, meta_of
+from surgrec_jax.frozen.encoder import load_encoder
 from surgrec_jax.hosts import workdir_lock
 from surgrec_jax.models import resize
 from surgrec_jax.models.presets import ViTConfig

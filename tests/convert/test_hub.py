@@ -13,6 +13,7 @@ import pytest
 from surgrec_jax import checkpoint, load_encoder
 from surgrec_jax.convert import import_file
 from surgrec_jax.convert.__main__ import main
+from surgrec_jax.safety.errors import ConfigError
 from tests.convert import cases
 from tests.convert.cases import read_golden, save_folder
 
@@ -140,7 +141,7 @@ def test_one_file_of_a_repository_that_is_no_folder(hub, videomae, tmp_path):
 
 @pytest.mark.parametrize("path", ["hf://lab/tiny", Path("hf://lab/tiny")])
 def test_a_name_where_a_workdir_is_wanted_says_how(path):
-    with pytest.raises(checkpoint.CheckpointError, match="convert import hf://lab/tiny --out"):
+    with pytest.raises(ConfigError, match="convert import hf://lab/tiny --out"):
         load_encoder(path)
 
 

@@ -8,7 +8,8 @@ import pytest
 from surgrec_jax import checkpoint
 from surgrec_jax.curation.embed import embed
 from surgrec_jax.data.loading.decode import decode_frames
-from surgrec_jax.frozen.encoder import load_encoder, meta_of
+from surgrec_jax.frozen.architecture import meta_of
+from surgrec_jax.frozen.encoder import load_encoder
 from surgrec_jax.prediction.search import main
 
 

@@ -79,7 +79,7 @@ def test_the_scores_of_unseen_patients_files_are_the_benchmarks(data, tmp_path):
     assert main([*command, *map(str, files.values())]) == 0
     clip, answers = clip_of(one.encoder.clip), {}
     for video, path in files.items():
-        with open(tmp_path / "out" / path.name / "predictions.csv", encoding="utf-8") as file:
+        with open(tmp_path / "out" / path.stem / "predictions.csv", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         times = [float(row["time"]) for row in rows]
         columns = [[row[name] for name in one.classes] for row in rows]
@@ -142,7 +142,7 @@ def test_a_kept_head_answers_files_as_the_probe_scored_them(data, tmp_path, caps
     # The command finds it, and its page shows how far it can be believed.
     path = next(iter(files_of_test_patients(tmp_path).values()))
     assert main([f"--checkpoint={run}", f"--out={tmp_path / 'out'}", str(path)]) == 0
-    page = (tmp_path / "out" / path.name / "index.html").read_text()
+    page = (tmp_path / "out" / path.stem / "index.html").read_text()
     assert "How far confidence can be believed" in page and "linear head" in page
     other = save_classifier(tmp_path / "other", pretrained=True, seed=5)
     file = run / "probe/heads" / entry["file"]

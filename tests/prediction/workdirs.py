@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from surgrec_jax import checkpoint
-from surgrec_jax.frozen import encoder
+from surgrec_jax.frozen import architecture
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.objectives import Question, find_objective
 
@@ -40,7 +40,7 @@ def save_classifier(
     params = jax.tree.map(lambda x: np.float32(0.2 * rng.standard_normal(x.shape)), shapes)
     source = {"name": "s", "split": "train", "directory": "gone", "stored": stored}
     meta = {"name": "test", "objective": "classify", "uses_target": False, "sources": [source]}
-    meta |= encoder.meta_of(ENCODER, fps=4.0) | objective.meta()
+    meta |= architecture.meta_of(ENCODER, fps=4.0) | objective.meta()
     if pretrained:
         del meta["classifier"]
     saved = checkpoint.Checkpoints(workdir / "checkpoints", keep=1, keep_best=0)
