@@ -126,6 +126,10 @@ def pictures_of(
     Raises:
         BadInput: the video cannot be used (possibly after some pictures were given).
     """
+    if path.is_dir() and decode.native_fps is None:
+        raise BadInput(
+            path, "is a folder of pictures; give their number per second with --native_fps"
+        )
     segments = cut_video(
         path,
         dataclasses.replace(storing.record, frames=1),

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -95,6 +96,23 @@ def test_a_bad_video_costs_itself_alone(run, videos, tmp_path, capsys):
     assert len(rows_of(tmp_path / "out/two_frames/predictions.csv")) == 1
     assert len(rows_of(tmp_path / "out/two/predictions.csv")) == 20
     assert not (tmp_path / "out/bad").exists()
+
+
+def test_a_folder_of_pictures_is_a_video_and_needs_its_rate(run, tmp_path, capsys):
+    for k, picture in enumerate(pictures(40)):
+        cv2.imwrite(str(tmp_path / f"{k:03d}.png"), picture)
+    assert predict(run, tmp_path / "out", tmp_path) == 1
+    assert "give their number per second with --native_fps" in capsys.readouterr().err
+    (tmp_path / "out").mkdir(exist_ok=True)
+    assert predict(run, tmp_path / "out", tmp_path, "--native_fps=8") == 0
+    assert len(rows_of(tmp_path / "out" / tmp_path.name / "predictions.csv")) == 5
+
+
+def test_a_broken_model_says_nothing(run, videos, tmp_path, capsys):
+    broken = save_classifier(tmp_path / "broken", scale=np.nan)
+    assert predict(broken, tmp_path / "out", videos / "one.mp4") == 1
+    assert "gives NaN or infinite probabilities" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_several_labels_at_a_time(videos, tmp_path):
