@@ -9,17 +9,17 @@ from collections.abc import Sequence
 
 # command: (its module, what it is for)
 COMMANDS: dict[str, tuple[str, str]] = {
-    "data": ("data_builders", "builds, checks, lists and audits data sets of surgical video"),
+    "data": ("data_builders", "builds, checks, lists and audits data sets of video"),
     "train": ("surgrec_jax.main", "pretrains an encoder, or fine-tunes it on labels"),
-    "probe": ("surgrec_jax.probe", "scores frozen encoders on one data set, beside baselines"),
+    "probe": ("surgrec_jax.probe", "scores encoders on one data set, beside baselines"),
     "benchmark": ("surgrec_jax.benchmark", "scores encoders on many data sets: a table and a page"),
     "predict": ("surgrec_jax.predict", "answers video files, or a source while it runs"),
     "search": ("surgrec_jax.search", "finds stored footage like a moment of a video"),
     "curation": ("surgrec_jax.curation", "clusters a corpus and balances what training draws"),
     "convert": ("surgrec_jax.convert", "imports published weights, and exports one's own"),
     "checkpoint": ("surgrec_jax.checkpoint", "lists saved steps and verifies their checksums"),
-    "report": ("surgrec_jax.evaluation.report", "makes the page of training runs"),
-    "replay": ("surgrec_jax.replay", "takes a step of a run again, where its numbers broke"),
+    "report": ("surgrec_jax.report", "makes the page of a run, also while it trains"),
+    "replay": ("surgrec_jax.replay", "takes again the step where a run's numbers broke"),
     "compile_report": ("surgrec_jax.compile_report", "tells whether a step fits on a TPU or GPU"),
     "bench": ("surgrec_jax.bench", "measures loader, step, sampler, builder and more"),
 }
@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def listing() -> str:
     """The commands, one a line."""
-    lines = [f"{name:<16}{module:<30}{what}" for name, (module, what) in COMMANDS.items()]
+    lines = [f"{name:<16}{module:<28}{what}" for name, (module, what) in COMMANDS.items()]
     head = "surgrec COMMAND ..., or python -m MODULE ...; each has --help."
     return "\n".join([head, "", *lines])
 

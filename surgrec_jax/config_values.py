@@ -99,7 +99,7 @@ def read_value(config: ConfigDict, key: str, text: str) -> object:
         if kind in (int, float):
             return kind(text)
         return text if kind is str else ast.literal_eval(text)
-    except (KeyError, ValueError, SyntaxError):
+    except (KeyError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         parts = key.split(".")
         section = config[".".join(parts[:-1])] if parts[:-1] else config
         default = section[parts[-1]]

@@ -68,6 +68,9 @@ def run(config) -> pathlib.Path:
     encoders = encoders or candidates(config.checkpoint, "checkpoint")
     splits = open_splits(config.data_dir, source, tasks)
     out = pathlib.Path(config.out or checkpoint.beside(encoders[0].checkpoint, "probe"))
+    earlier = pathlib.Path(encoders[0].checkpoint) / "probe"
+    if not config.out and earlier.is_dir() and earlier.resolve() != out.resolve():
+        print(f"results of an earlier version stay in {earlier}; they are computed anew in {out}")
     tables = {source: tasks}, {source: splits}
     measured, cells = compare(encoders, *tables, settings, out, cache=config.cache)
     metas = {one.name: one.encoder.meta for one in encoders}

@@ -244,7 +244,7 @@ def _look_and_save(
     if drawing:
         log.event(step, run.health.collapse(step, run.watch.collapse(state, batch)))
         try:
-            run.watch.draw(state, batch, step)
+            log.picture(step, run.watch.draw(state, batch, step))
         except OSError as error:  # a picture is not worth the end of a run
             logging.warning("no picture of step %d: %s", step, error)
     if saving:

@@ -20,7 +20,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "command lines": (
         "main, probe, benchmark, ...",
         (
-            *(f"surgrec_jax.{name}" for name in ("main", "probe", "benchmark", "replay")),
+            *(f"surgrec_jax.{name}" for name in ("main", "probe", "benchmark", "replay", "report")),
             *("surgrec_jax.predict", "surgrec_jax.search", "surgrec_jax.prediction.command"),
             *(f"surgrec_jax.{name}.__main__" for name in ("checkpoint", "convert", "curation")),
         ),

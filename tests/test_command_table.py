@@ -22,7 +22,7 @@ def test_every_command_stands_in_the_list(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
     for name, (module, what) in table.COMMANDS.items():
-        assert f"{name:<16}{module:<30}{what}" in lines
+        assert f"{name:<16}{module:<28}{what}" in lines
         found = importlib.util.find_spec(module)
         if found.submodule_search_locations:  # a package that runs has a __main__
             assert importlib.util.find_spec(f"{module}.__main__")
@@ -36,8 +36,8 @@ def test_help_shows_every_key_with_its_default_and_most_comments(name):
     text = config_help(f"{path}:tiny")
     for key in keys_of(config):
         assert f"\n  {key} = " in text
-    assert set(said) - {"num_frames", "image_size"} <= {*keys_of(config)}
-    assert len(said) > 0.4 * len(keys_of(config))
+    explained = keys_of(config).keys() & said.keys()
+    assert len(explained) > 0.4 * len(keys_of(config))
 
 
 def test_help_tells_the_variants_defaults_and_comments_of_shared_files():

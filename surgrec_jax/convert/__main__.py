@@ -102,6 +102,10 @@ def _import(args: argparse.Namespace) -> None:
     )
     print(f"{args.file} -> {args.out}")
     print(json.dumps({k: meta[k] for k in ("encoder", "fps", "parts", "import")}, indent=1))
+    print(
+        "next: python -m surgrec_jax.probe --config=configs/probe.py "
+        f"--config.checkpoint={args.out} --config.source=NAME"
+    )
 
 
 def _export(args: argparse.Namespace) -> None:

@@ -89,6 +89,11 @@ class RunLog:
         if self._writer:
             self._writer.write(step, values)
 
+    def picture(self, step: int, path: Path | None) -> None:
+        """Shows a picture of the run in TensorBoard; None on processes that drew none."""
+        if self._writer and path is not None:
+            self._writer.picture(step, path)
+
     def say(self, text: str) -> None:
         """Writes a line on the terminal."""
         if self._lead:

@@ -190,7 +190,7 @@ def results_section(results: Mapping) -> str:
         floor = next((row.value for row in rows if row.css == "majority"), None)
         title = f'<h3>{escape(task["name"])}</h3><span class="sub">{metric_name(task)}, %</span>'
         panels.append(card(title + bars(rows, floor)))
-    parts.append(f'<div class="grid2">{"".join(panels)}</div>')
+    parts.append(f'<div class="fixed">{"".join(panels)}</div>')
     parts.append(
         f'<p class="soft small">{escape(heads[0])} probe. Whiskers: interval over test cases. '
         "Dots: single seeds. Dashed: majority class.</p>"

@@ -273,3 +273,22 @@ def test_a_text_where_a_number_was_is_refused_or_escaped():
             continue
         assert "<script" not in text, path
     assert refused > 20
+
+
+def test_the_table_of_many_models_fits_a_terminal():
+    found = measured("MAE")
+    entry = found["tasks"][0]["heads"]["linear"]["MAE"]
+    for k in range(9):
+        found["models"].append({"name": f"model {k}", "kind": "encoder"})
+        found["tasks"][0]["heads"]["linear"][f"model {k}"] = entry
+    rows = results.table(found).splitlines()
+    blocks = [row for row in rows if row.startswith("task")]
+    assert len(blocks) > 1 and max(map(len, rows)) <= 100
+    assert all(any(f"model {k}" in row for row in blocks) for k in range(9))
+
+
+def test_the_benchmark_page_begins_with_a_verdict():
+    assert report_benchmark.verdicts(measured("MAE")).startswith(
+        "MAE is better than a random encoder on 1 of 1 tasks; weak is not shown to be better than "
+    )
+    assert report_benchmark.verdicts({**measured("MAE"), "tasks": []}) == ""
