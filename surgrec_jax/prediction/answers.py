@@ -13,7 +13,7 @@ from data_builders.common.video.frames import ReadReport
 from surgrec_jax.evaluation.metrics.videos import segments as runs
 from surgrec_jax.prediction.frames import Moment, moments, pictures_of
 from surgrec_jax.prediction.model import Model
-from surgrec_jax.safety.errors import ConfigError
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 PRESENT = 0.5  # a class of several that may apply counts as there from this probability on
 UNSURE = 0.1  # the leading class is this much ahead of the next one where a model is sure
@@ -64,6 +64,15 @@ def answer_moments(
             yield from _told(ahead[0], ahead[1].result(), last)
 
 
+def check_finite(model: Model, scores: np.ndarray) -> None:
+    """Raises DataError for scores with NaN or infinity."""
+    if not np.isfinite(scores).all():
+        raise DataError(
+            f"{model.name} gives NaN or infinite probabilities; was its training run stopped as "
+            "non-finite?"
+        )
+
+
 def _batches(asked: Iterable[Moment], size: int) -> Iterator[list[Moment]]:
     """Moments in lists with at most `size` clips each; a list begins with a clip."""
     batch, clips = [], 0
@@ -106,6 +115,7 @@ def answer_video(
     pictures = pictures_of(path, side, model.storing, report, decode)
     found = list(_kept_of(model, moments(pictures, model.clip, rate, model.frame)))
     times, shown, numbers, rows, thumbnails = zip(*found, strict=True)
+    check_finite(model, np.stack(rows)[:, :-1])
     return Answers(
         times=np.array(times),
         shown=np.array(shown, np.float32),

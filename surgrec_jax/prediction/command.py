@@ -27,6 +27,7 @@ from surgrec_jax.prediction.job import Job
 from surgrec_jax.prediction.live import RawFrames
 from surgrec_jax.prediction.model import open_model
 from surgrec_jax.prediction.truth import read_truth
+from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import ConfigError, UserError, run_command, tell
 
 _STOPPED = "predict: stopped; finished videos are kept, and the same command goes on"
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: an argument that cannot be used; nothing is written then.
     """
+    paths.check_arguments(vars(args))
     if not 0.001 <= args.rate <= 1000:
         raise ConfigError(f"--rate={args.rate:g}: give 0.001 to 1000 answers per second")
     model = open_model(args.checkpoint, args.head)

@@ -126,6 +126,10 @@ def pictures_of(
     Raises:
         BadInput: the video cannot be used (possibly after some pictures were given).
     """
+    if path.is_dir() and decode.native_fps is None:
+        raise BadInput(
+            path, "is a folder of pictures; give their number per second with --native_fps"
+        )
     segments = cut_video(
         path,
         dataclasses.replace(storing.record, frames=1),
@@ -270,18 +274,22 @@ def clip_of(encoder_clip: tuple[int, int, float]) -> ClipSpec:
 
 
 def video_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each video that is fit for a folder: its file's, with its folder's where needed.
+    """A folder's name for each video: that of its file without the ending, or more where needed.
 
     Raises:
         DataError: two videos cannot be told apart.
     """
     absolute = [Path(path).resolve() for path in paths]
-    times = collections.Counter(path.name for path in absolute)
-    names = [p.name if times[p.name] == 1 else f"{p.parent.name}--{p.name}" for p in absolute]
-    twice = [name for name, count in collections.Counter(names).items() if count > 1]
-    if twice:
+    ways = (
+        [path.name if path.is_dir() else path.stem for path in absolute],
+        [path.name for path in absolute],
+        [f"{path.parent.name}--{path.name}" for path in absolute],
+    )
+    names = next((names for names in ways if len(set(names)) == len(names)), None)
+    if names is None:
+        twice, _ = collections.Counter(ways[-1]).most_common(1)[0]
         raise DataError(
-            f"two videos are called {twice[0].replace('--', '/')}; give each a folder of its own "
-            "with --out"
+            f"two videos are called {twice.replace('--', '/')}; give each a folder of its own with "
+            "--out"
         )
     return names

@@ -21,7 +21,7 @@ import numpy as np
 
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.frames import Frame, ReadReport
-from surgrec_jax.prediction.answers import PRESENT
+from surgrec_jax.prediction.answers import PRESENT, check_finite
 from surgrec_jax.prediction.frames import Picture, moments, pictures_of, pictures_of_frames
 from surgrec_jax.prediction.model import Model
 from surgrec_jax.safety.errors import ConfigError, UserError, sentence
@@ -184,6 +184,7 @@ def answer(
     for moment in moments(feed, model.clip, rate, model.frame):
         if moment.clip is not None:
             (row,) = model.rows(moment.clip[None])
+            check_finite(model, row[:-1])
         latency = None
         if feed.speed:
             shift = moment.time / (feed.speed if math.isfinite(feed.speed) else 1.0)

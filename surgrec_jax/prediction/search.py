@@ -30,7 +30,7 @@ from surgrec_jax.prediction.frames import clip_of, moments, pictures_of, storing
 from surgrec_jax.prediction.page import clock
 from surgrec_jax.records.names import parse_sources
 from surgrec_jax.records.source import Source, open_source
-from surgrec_jax.safety import files, untrusted
+from surgrec_jax.safety import files, paths, untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError, run_command
 
 SHEET_HEIGHT = 150
@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: an argument that cannot be used, or embeddings of another encoder.
     """
+    paths.check_arguments(vars(args))
     end = args.at if args.to is None else args.to
     if not 0 <= args.at <= end < np.inf or not 1 <= args.count <= 1000:
         raise ConfigError(

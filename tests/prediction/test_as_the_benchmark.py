@@ -1,5 +1,6 @@
 """Predictions of files are the benchmark's scores of the same frames, to the last digit."""
 
+import argparse
 import csv
 import dataclasses
 import json
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 from data_builders.common.build.build import build
+from data_builders.phantom_surgery.corpus import DOMAINS
 from data_builders.phantom_surgery.phantom_surgery_dataset_builder import Builder
 from surgrec_jax import load_encoder, probe, train
+from surgrec_jax.bench import far
 from surgrec_jax.data.loading.clips import TIME_TOLERANCE, frame_indices, num_starts
 from surgrec_jax.evaluation.benchmark.columns import Candidate
 from surgrec_jax.evaluation.features.clips import labelled_clips
@@ -79,7 +82,7 @@ def test_the_scores_of_unseen_patients_files_are_the_benchmarks(data, tmp_path):
     assert main([*command, *map(str, files.values())]) == 0
     clip, answers = clip_of(one.encoder.clip), {}
     for video, path in files.items():
-        with open(tmp_path / "out" / path.name / "predictions.csv", encoding="utf-8") as file:
+        with open(tmp_path / "out" / path.stem / "predictions.csv", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         times = [float(row["time"]) for row in rows]
         columns = [[row[name] for name in one.classes] for row in rows]
@@ -142,7 +145,7 @@ def test_a_kept_head_answers_files_as_the_probe_scored_them(data, tmp_path, caps
     # The command finds it, and its page shows how far it can be believed.
     path = next(iter(files_of_test_patients(tmp_path).values()))
     assert main([f"--checkpoint={run}", f"--out={tmp_path / 'out'}", str(path)]) == 0
-    page = (tmp_path / "out" / path.name / "index.html").read_text()
+    page = (tmp_path / "out" / path.stem / "index.html").read_text()
     assert "How far confidence can be believed" in page and "linear head" in page
     other = save_classifier(tmp_path / "other", pretrained=True, seed=5)
     file = run / "probe/heads" / entry["file"]
@@ -151,3 +154,13 @@ def test_a_kept_head_answers_files_as_the_probe_scored_them(data, tmp_path, caps
     assert "keep one of its own" in capsys.readouterr().err
     assert main([f"--checkpoint={other}", "--out=out", str(path)]) == 1
     assert "keep a head (python -m surgrec_jax.probe" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_every_domain_is_measured_for_what_is_far(data, tmp_path):
+    run = save_classifier(tmp_path / "run", pretrained=True)
+    asked = {"checkpoint": run, "data_dir": data, "source": "phantom_surgery/small"}
+    found = far.run(argparse.Namespace(**asked, clips_per_record=1, cases=2))
+    assert {f"trained on {domain}" for domain in DOMAINS} <= set(found)
+    for own in (value for key, value in found.items() if key != "encoder"):
+        assert own["its own test videos"].endswith(" of 2 videos") and len(own) == 5

@@ -82,7 +82,8 @@ def test_how_pictures_were_stored_is_the_checkpoints_word(tmp_path):
 
 def test_videos_of_one_name_are_told_apart_or_refused(tmp_path):
     a, b = tmp_path / "a/case.mp4", tmp_path / "b/case.mp4"
-    assert video_names([a, tmp_path / "other.mp4"]) == ["case.mp4", "other.mp4"]
+    assert video_names([a, tmp_path / "other.mp4"]) == ["case", "other"]
+    assert video_names([a, tmp_path / "case.mkv"]) == ["case.mp4", "case.mkv"]
     assert video_names([a, b]) == ["a--case.mp4", "b--case.mp4"]
     with pytest.raises(DataError, match="two videos are called"):
         video_names([a, a])

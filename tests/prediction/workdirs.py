@@ -25,6 +25,7 @@ def save_classifier(
     stored=STORED,
     pretrained=False,
     seed=3,
+    scale=0.2,
 ):
     """A workdir as a fine-tuning run leaves it, with random weights that tell clips apart.
 
@@ -37,7 +38,7 @@ def save_classifier(
     )
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(objective.init, jax.random.key(0))
-    params = jax.tree.map(lambda x: np.float32(0.2 * rng.standard_normal(x.shape)), shapes)
+    params = jax.tree.map(lambda x: np.float32(scale * rng.standard_normal(x.shape)), shapes)
     source = {"name": "s", "split": "train", "directory": "gone", "stored": stored}
     meta = {"name": "test", "objective": "classify", "uses_target": False, "sources": [source]}
     meta |= architecture.meta_of(ENCODER, fps=4.0) | objective.meta()
