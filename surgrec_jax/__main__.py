@@ -13,6 +13,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("surgrec_jax.main", "pretrains an encoder, or fine-tunes it on labels"),
     "probe": ("surgrec_jax.probe", "scores encoders on one data set, beside baselines"),
     "benchmark": ("surgrec_jax.benchmark", "scores encoders on many data sets: a table and a page"),
+    "predict": ("surgrec_jax.predict", "answers videos: tables, segments, a page, or live"),
+    "search": ("surgrec_jax.search", "finds stored footage like a moment of a video"),
     "curation": ("surgrec_jax.curation", "clusters a corpus and balances what training draws"),
     "convert": ("surgrec_jax.convert", "imports published weights, and exports one's own"),
     "checkpoint": ("surgrec_jax.checkpoint", "lists saved steps and verifies their checksums"),

@@ -24,6 +24,7 @@ from surgrec_jax.commands import CONFIG, items
 from surgrec_jax.evaluation.benchmark.cells import Cell
 from surgrec_jax.evaluation.benchmark.columns import MAJORITY, Group, groups
 from surgrec_jax.evaluation.benchmark.compare import compare
+from surgrec_jax.evaluation.benchmark.keep import keep_heads
 from surgrec_jax.evaluation.tasks.task_list import offered_tasks, select_tasks, wanted_sources
 from surgrec_jax.next_commands import after_probe
 from surgrec_jax.safety import files
@@ -76,11 +77,20 @@ def run(config) -> pathlib.Path:
     measured |= audits.facts(metas, {source: splits}, out / "audits", config.data_dir)
     measured |= {"notes": measured["notes"] + sentences, "source": splits[tasks[0].splits[0]].name}
     measured["data"] = measured["data"][source]
+    if config.keep_heads:
+        made, cache = groups(encoders, settings), out / "features" if config.cache else None
+        measured["kept"] = keep_heads(cells, made, tasks, splits, settings, out / "heads", cache)
     np.savez_compressed(out / "predictions.npz", **predictions(cells, groups(encoders, settings)))
     files.write_json(out / "results.json", measured)
     print_results(measured)
     written = f"{out / 'results.json'}, predictions.npz beside it"
     print(f"\nWritten in {measured['seconds']:.0f} s: {written}")
+    for entry in measured.get("kept", ()):
+        before, after = (100 * entry["error"][when] for when in ("before", "after"))
+        print(
+            f"kept {out / 'heads' / entry['file']}: temperature {entry['temperature']:.2f}, "
+            f"expected calibration error on test cases {after:.1f} %, without it {before:.1f} %"
+        )
     one = encoders[0]
     print(f"next: {after_probe(one.checkpoint, one.classifier is not None, source)}")
     if not {cell.column for cell in cells} & {encoder.name for encoder in encoders}:

@@ -21,12 +21,22 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         "main, probe, benchmark, ...",
         (
             *(f"surgrec_jax.{name}" for name in ("main", "probe", "benchmark", "replay", "report")),
+            *("surgrec_jax.predict", "surgrec_jax.search", "surgrec_jax.prediction.command"),
             *(f"surgrec_jax.{name}.__main__" for name in ("checkpoint", "convert", "curation")),
         ),
         (
             *("commands", "hosts", "trainer", "objectives", "checkpoint", "frozen", "records"),
             *("benchmark", "heads", "tasks", "report", "vlm"),
             *("audit", "curation", "convert", "sharding"),
+            *("prediction", "builder commands", "labels", "video"),
+        ),
+    ),
+    "prediction": (
+        "from a video to an answer",
+        ("surgrec_jax.prediction",),
+        (
+            *("report", "heads", "metrics", "tasks", "frozen", "loading", "records"),
+            *("builders", "builder commands", "builds", "video", "labels", "curation"),
         ),
     ),
     "bench": (
@@ -106,7 +116,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "heads": (
         "linear, kNN, attentive, ...",
         ("surgrec_jax.evaluation.heads",),
-        ("tasks", "features", "models"),
+        ("tasks", "features", "metrics", "models"),
     ),
     "tasks": (
         "questions with labels",
@@ -173,6 +183,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Every module of the project by its full name."""
     found = {}

@@ -4,7 +4,8 @@
 
 It reads one probe of the encoders <recipe>-<seed>. Beside a score stands the deviation over
 pretraining seeds; every difference has a 95 % interval that holds the spread of test cases and that
-of both recipes' seeds (of random initialisation: of its initialisations).
+of both recipes' seeds (of random initialisation: of its initialisations). Where one of the two has
+a single seed, it holds the test cases alone: look at "seeds".
 """
 
 import argparse
@@ -51,10 +52,14 @@ def run(args: argparse.Namespace) -> dict:
         rows = table[task["name"]] = []
         for recipe, whole in wholes.items():
             spread = 100 * np.std(seeds[recipe], ddof=1) if len(seeds[recipe]) > 1 else np.nan
-            row = {"recipe": recipe, "score": f"{100 * whole.value:.1f} +- {spread:.1f}"}
+            row = {"recipe": recipe, "seeds": len(seeds[recipe])}
+            row["score"] = f"{100 * whole.value:.1f} +- {spread:.1f}"
             for other in (name for name in wholes if name != recipe):
                 of_both = [seeds[recipe], seeds[other]]
-                end = bootstrap.over_seeds(whole - wholes[other], of_both, protocol["level"])
+                difference, level = whole - wholes[other], protocol["level"]
+                end = bootstrap.over_seeds(difference, of_both, level)
+                if min(map(len, of_both)) < 2:
+                    end = difference.interval(level)
                 row[f"- {other}"] = "{:+.1f} [{:+.1f}, {:+.1f}]".format(
                     *(100 * v for v in (end.value, end.low, end.high))
                 )

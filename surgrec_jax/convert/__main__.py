@@ -2,6 +2,7 @@
 
 python -m surgrec_jax.convert inspect FILE
 python -m surgrec_jax.convert import FILE --out WORKDIR [--family auto] [--encoder target]
+python -m surgrec_jax.convert import hf://OWNER/NAME[@REVISION][:FILE] --out WORKDIR
 python -m surgrec_jax.convert export WORKDIR --format transformers --out FOLDER [--whole]
 """
 
@@ -11,7 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, import_file
+from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, hub, import_file
 from surgrec_jax.convert.exporter import FORMATS
 from surgrec_jax.convert.families import ALIASES, FAMILIES, recognise
 from surgrec_jax.convert.files import open_file
@@ -26,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
 
     def work() -> int:
-        paths.check_arguments(vars(args))
+        on_hub = args.run is _import and args.file.startswith(hub.SCHEME)
+        paths.check_arguments(vars(args), allowed=("file",) if on_hub else ())
         return args.run(args) or 0
 
     return run_command("convert", work)
@@ -42,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(run=_inspect)
 
     load = commands.add_parser("import", help="a file of another project as a checkpoint")
-    load.add_argument("file", help=".pth, .pt, .safetensors, or a transformers folder")
+    load.add_argument(
+        "file", help=".pth, .pt, .safetensors, a transformers folder, or hf://OWNER/NAME"
+    )
     load.add_argument("--out", required=True, help="workdir to make")
     load.add_argument("--family", default="auto", help=", ".join(("auto", *FAMILIES, *ALIASES)))
     load.add_argument("--encoder", default="target", help="target (the EMA) or online")

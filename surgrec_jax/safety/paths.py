@@ -25,6 +25,12 @@ def local(path: str | os.PathLike, name: str = "path") -> str:
     """
     text = os.fspath(path)
     if found := _ADDRESS.search(text):
+        if found[1] == "hf":
+            public = text[found.start(1) + 3 :].split(",")[0].lstrip("/")
+            raise ConfigError(
+                f"{name}={text}: a public checkpoint is imported first: python -m "
+                f"surgrec_jax.convert import hf://{public} --out WORKDIR"
+            )
         raise ConfigError(
             f"{name}={text}: {found[1]}:// is not a folder of this machine; mount the storage (for "
             "buckets gcsfuse, mount-s3 or rclone mount, see docs/scaling.md) and give the folder "

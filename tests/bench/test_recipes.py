@@ -30,7 +30,8 @@ def test_the_truth_scores_more_than_what_is_seen_of_it(tmp_path, monkeypatch):
     table = ceilings.run(options(ceilings, *where, "--seeds=1", "--resamples=100"))
     assert list(table) == ["phase", "action", "instruments"]
     scores = {c: float(text.split()[0]) for c, text in table["action"].items()}
-    assert scores["motion"] > scores["still"] > scores["pixels"]
+    # Of 14 training patients the many numbers of the motion are too many: it may be below still.
+    assert min(scores["motion"], scores["still"]) > scores["pixels"] + 15
     assert float(table["phase"]["still"].split()[0]) > 50
 
 
@@ -72,7 +73,13 @@ def test_recipes_are_compared_with_random_and_each_other(tmp_path):
     low, high = map(float, re.findall(r"[+-]\d+\.\d", bad["- random"])[1:])
     assert low < 0 < high
     assert {"- random", "- bad"} <= set(good)
-    del arrays["phase/linear/good-0"], arrays["phase/linear/good-1"]
+    assert (good["seeds"], bad["seeds"]) == (2, 2)
+    del arrays["phase/linear/good-0"]
+    np.savez(tmp_path / "predictions.npz", **arrays)
+    rows = recipes.run(options(recipes, f"--probe={tmp_path}"))["phase"]
+    (single,) = (row for row in rows if row["recipe"] == "good")
+    assert single["seeds"] == 1 and "nan" not in single["- random"]  # of the test cases alone
+    del arrays["phase/linear/good-1"]
     np.savez(tmp_path / "predictions.npz", **{k: v for k, v in arrays.items() if "bad" not in k})
     with pytest.raises(DataError, match="no encoders called RECIPE-SEED"):
         recipes.run(options(recipes, f"--probe={tmp_path}"))

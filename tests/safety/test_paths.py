@@ -17,7 +17,7 @@ from surgrec_jax.safety.paths import check_local, local
 
 @pytest.mark.parametrize(
     "text",
-    ["gs://b/x", "s3://b", "https://a/b.pth", "MAE=gs://b/run", "a,JEPA=hf://b", "file:///a"],
+    ["gs://b/x", "s3://b", "https://a/b.pth", "MAE=gs://b/run", "a,JEPA=gs://b", "file:///a"],
 )
 def test_an_address_is_no_path(text):
     with pytest.raises(ConfigError, match=r"workdir=.*:// is not a folder.* mount the storage"):
