@@ -27,6 +27,7 @@ from surgrec_jax.prediction.job import Job
 from surgrec_jax.prediction.live import RawFrames
 from surgrec_jax.prediction.model import open_model
 from surgrec_jax.prediction.truth import read_truth
+from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import ConfigError, UserError, run_command, tell
 
 _STOPPED = "predict: stopped; finished videos are kept, and the same command goes on"
@@ -35,7 +36,12 @@ _STOPPED = "predict: stopped; finished videos are kept, and the same command goe
 def main(argv: Sequence[str] | None = None) -> int:
     """Predicts; returns 0, or 1 where a video or an argument cannot be used."""
     args = _parser().parse_args(argv)
-    return run_command("predict", lambda: run(args), interrupted=_STOPPED)
+
+    def work() -> int:
+        paths.check_arguments(vars(args))
+        return run(args)
+
+    return run_command("predict", work, interrupted=_STOPPED)
 
 
 def _parser() -> argparse.ArgumentParser:

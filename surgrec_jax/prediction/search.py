@@ -30,7 +30,7 @@ from surgrec_jax.prediction.frames import clip_of, moments, pictures_of, storing
 from surgrec_jax.prediction.page import clock
 from surgrec_jax.records.names import parse_sources
 from surgrec_jax.records.source import Source, open_source
-from surgrec_jax.safety import files, untrusted
+from surgrec_jax.safety import files, paths, untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError, run_command
 
 SHEET_HEIGHT = 150
@@ -56,7 +56,12 @@ class Hit:
 def main(argv: Sequence[str] | None = None) -> int:
     """Searches; a user's mistake ends in one sentence and exit code 1."""
     args = _parser().parse_args(argv)
-    return run_command("search", lambda: run(args))
+
+    def work() -> int:
+        paths.check_arguments(vars(args))
+        return run(args)
+
+    return run_command("search", work)
 
 
 def _parser() -> argparse.ArgumentParser:
