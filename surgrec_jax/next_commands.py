@@ -10,7 +10,7 @@ def after_training(run: str, classifies: bool, scored: bool) -> str:
         scored: whether it was scored on labels while it trained, which a probe asks too.
     """
     if classifies:
-        return f"python -m surgrec_jax.predict --config.checkpoint={run} VIDEO... --out PREDICTIONS"
+        return f"python -m surgrec_jax.predict --checkpoint={run} VIDEO... --out PREDICTIONS"
     program = "probe" if scored else "curation"
     config = f"--config=configs/{program}.py:tiny"
     return f"python -m surgrec_jax.{program} {config} --config.checkpoint={run}"

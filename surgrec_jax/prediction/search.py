@@ -56,7 +56,12 @@ class Hit:
 def main(argv: Sequence[str] | None = None) -> int:
     """Searches; a user's mistake ends in one sentence and exit code 1."""
     args = _parser().parse_args(argv)
-    return run_command("search", lambda: run(args))
+
+    def work() -> int:
+        paths.check_arguments(vars(args))
+        return run(args)
+
+    return run_command("search", work)
 
 
 def _parser() -> argparse.ArgumentParser:

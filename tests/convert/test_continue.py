@@ -64,7 +64,7 @@ def test_what_is_taken(tmp_path, capsys, name, objective, options, change, said)
     )
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), abstract)
     values = {"init_from": str(tmp_path / "run"), "model": {"preset": "checkpoint"}}
-    start = WarmStart(ConfigDict(values | {"data": {"fps": 4.0}}))
+    start = WarmStart(ConfigDict(values | {"data": {"fps": 4.0, "sources": "own"}}))
     start.complete()
     taken = start.weights(state, abstract, learner)
     assert f"({name}): {said}" in capsys.readouterr().out

@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def config_of(run, file="finetune", **values):
     config = runpy.run_path(str(ROOT / f"configs/{file}.py"))["get_config"]("tiny")
-    values = {"init_from": str(run), "model.num_frames": 8, "model.image_size": 24, **values}
+    clip = {"model.num_frames": 8, "model.image_size": 24}
+    values = {"init_from": str(run), "data.sources": "own", **clip, **values}
     config.update_from_flattened_dict(values)
     return config
 

@@ -10,6 +10,7 @@ from data_builders.common.commands.cli import main as builders
 from surgrec_jax import checkpoint, replay
 from surgrec_jax.convert.__main__ import main as convert
 from surgrec_jax.evaluation.report.summary import main as report
+from surgrec_jax.prediction.command import main as predict
 from surgrec_jax.records.locate import find_version
 from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.safety.paths import check_local, local
@@ -52,6 +53,7 @@ def test_commands_refuse_addresses():
         (convert, "export", "gs://b/run", "--format", "transformers", "--out", "hub"),
         (report, "--runs", "gs://b/run", "--out", "page.html"),
         (replay.main, "gs://b/run"),
+        (predict, "s3://b/op.mp4", "--checkpoint", "runs/a", "--out", "answers"),
     ):
         assert "mount the storage" in said(command, *arguments)
     for take in (checkpoint.find, lambda path: find_version(Path(path), "a", None)):
