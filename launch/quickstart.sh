@@ -26,4 +26,4 @@ echo "curves   $out/*/metrics.jsonl, or: tensorboard --logdir $out"
 echo "results  $out/probe/results.json"
 echo "took $((SECONDS - began)) s, installation not counted"
 echo
-echo "In plain words, on drawings: $verdict"
+echo "In plain words (drawn surgery, not clinical): $verdict"
