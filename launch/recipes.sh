@@ -21,8 +21,8 @@ train() { # NAME SEED CONFIG STEPS [FLAGS...]: a run, and its CPU seconds in NAM
 }
 
 $python -m data_builders build phantom_surgery --config trial --data_dir data
-# Steps that take 200 CPU seconds each on an AMD EPYC, starting and compiling included; a frozen teacher's time is its
-# student's, too.
+# Steps chosen for 200 CPU seconds each, starting and compiling included (they took 142 to 166 on an AMD EPYC); a frozen
+# teacher's time is its student's, too.
 for ((seed = 0; seed < seeds; seed++)); do
   train mae "$seed" mae 800
   train jepa "$seed" jepa 300

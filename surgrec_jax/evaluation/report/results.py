@@ -110,12 +110,12 @@ def in_words(results: Mapping) -> str:
             entry = next(iter(task["heads"].values())).get(model["name"], {})
             if entry.get("minus_random", {}).get("value") is not None:
                 told[verdict(entry)].append(task["name"])
+        before = "it" if told["better"] else "the same network before training"
         words = {
             "better": "tells {} better than the same network before training",
-            "worse": "tells {} worse than it" if told["better"] else
-            "tells {} worse than the same network before training",
-            "open": "shows no sure difference on {}",
-        }  # fmt: skip
+            "worse": f"tells {{}} worse than {before}",
+            "open": f"cannot be told from {before} on {{}}",
+        }
         said = [words[key].format(_listed(names)) for key, names in told.items() if names]
         if said:
             clauses.append(f"{model['name']} {_listed(said)}")

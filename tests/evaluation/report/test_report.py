@@ -163,13 +163,14 @@ def test_the_words_are_true_of_the_table():
     found = measured("MAE")
     better = "MAE tells phase better than the same network before training"
     assert results_page.in_words(found) == (
-        f"On 8 test cases {better}; weak shows no sure difference on phase."
+        f"On 8 test cases {better}; "
+        "weak cannot be told from the same network before training on phase."
     )
     second = json.loads(json.dumps(found["tasks"][0])) | {"name": "action"}
     second["heads"]["linear"]["MAE"]["minus_random"] |= {"low": -0.3, "high": -0.1}
     del second["heads"]["linear"]["weak"]["minus_random"]
     found["tasks"].append(second)
-    assert f"{better} and tells action worse than it; weak shows no" in results_page.in_words(found)
+    assert f"{better} and tells action worse than it; weak cannot" in results_page.in_words(found)
     for task in found["tasks"]:
         task["heads"] = {"linear": {"majority": entry(0.2)}}
     assert results_page.in_words(found) == ""
