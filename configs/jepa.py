@@ -15,7 +15,7 @@ Variants:
     cooldown  the end of a run, from --config.init_from, at 64 frames (or another clip) with a
           falling rate.
     tiny  a ViT of 0.8 M parameters on 8 frames x 64 of phantom surgery, for two laptop cores: about
-          two minutes; what it reaches is in the README.
+          two minutes; what it reaches: docs/quickstart.md.
 
 What the paper does not state is taken from V-JEPA 2 (epochs of 300 steps, batch 3072); its
 clips are 256 px, ours 224 as in the paper's downstream protocol.

@@ -26,7 +26,7 @@ from surgrec_jax import checkpoint, inputs, sharding, train_state
 from surgrec_jax import config as cfg
 from surgrec_jax.objectives import Question
 from surgrec_jax.objectives.base import WholeBatchObjective
-from surgrec_jax.safety import untrusted
+from surgrec_jax.safety import paths, untrusted
 from surgrec_jax.safety.errors import UserError, run_command
 from surgrec_jax.safety.terminal import escape_output
 from surgrec_jax.setup import Setup, build_setup, make_mesh
@@ -235,6 +235,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def work() -> int:
+        paths.check_arguments(vars(args))
         result = replay(args.workdir, args.step, args.data_dir)
         show(result)
         if args.json:

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint, train_state
+from surgrec_jax import checkpoint, default_data, train_state
 from surgrec_jax.checkpoint import checksums
 from surgrec_jax.config import FILE, FROM_CHECKPOINT, ConfigError, begun, tuples
-from surgrec_jax.frozen import encoder, lineage
+from surgrec_jax.frozen import architecture, lineage
 from surgrec_jax.models import resize
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.objectives import Objective
@@ -51,14 +51,18 @@ class WarmStart:
         return checkpoint.read_meta(self._location)
 
     def complete(self, workdir: Path | None = None) -> ConfigDict:
-        """Fills in the checkpoint's architecture and clip rate, where the config asks for them.
+        """Fills in the checkpoint's architecture, clip rate and data, where the config has none.
 
         Args:
             workdir: folder of the run, which has them already if it goes on.
 
         Raises:
-            ConfigError: no checkpoint is named, or a value contradicts it.
+            ConfigError: no checkpoint is named, a value contradicts it, or it has no such data.
         """
+        config = self._with_architecture(workdir)
+        return default_data.complete(config, workdir, self._path, lambda: self._meta)
+
+    def _with_architecture(self, workdir: Path | None) -> ConfigDict:
         config = self._config
         if config.model.preset != FROM_CHECKPOINT:
             if config.get("init_resize"):
@@ -105,7 +109,7 @@ class WarmStart:
     @functools.cached_property
     def _saved(self) -> ViTConfig:
         """The encoder as the checkpoint has it."""
-        return encoder.config_from_meta(self._meta)
+        return architecture.config_from_meta(self._meta)
 
     @functools.cached_property
     def _encoder(self) -> ViTConfig:
@@ -116,20 +120,13 @@ class WarmStart:
         """The encoder that the run takes, and how its positions are resized; None for not at all.
 
         Raises:
-            ConfigError: an unknown method, or "extend" where positions cannot go on.
+            ConfigError: as `resize.resized`.
         """
         saved, method = self._saved, self._config.get("init_resize", "")
         side, frames = self._config.model.get("image_size"), self._config.model.get("num_frames")
         clip = (frames or saved.num_frames, *((side, side) if side else saved.image_size))
         if not method or clip == (saved.num_frames, *saved.image_size):
             return saved, None
-        if method not in resize.METHODS:
-            raise ConfigError(f"init_resize={method!r}: choose from {resize.METHODS}")
-        if method == "extend" and not resize.can_extend(saved):
-            raise ConfigError(
-                f"init_resize='extend': the positions of {self._path} ({saved.position}) cannot go "
-                "on; give --config.init_resize=interpolate"
-            )
         return resize.resized(saved, clip, method, self._family)
 
     @property
@@ -168,7 +165,7 @@ class WarmStart:
         """
         if not self._continues:
             return self.weights(fresh, abstract, objective)
-        encoder.check_architecture(self._meta, objective.encoder)
+        architecture.check_architecture(self._meta, objective.encoder)
         state = fresh | checkpoint.restore_state(self._location, train_state.saved(abstract))
         step, steps = int(state["step"]), self._config.steps
         if step >= steps:
@@ -194,7 +191,7 @@ class WarmStart:
         if not self._gives_weights:
             return fresh
         location, meta = self._location, self._meta
-        encoder.check_architecture(meta, objective.encoder, self._encoder)
+        architecture.check_architecture(meta, objective.encoder, self._encoder)
         alone, averaged = objective.needs_labels, meta["uses_target"]
         tree = "target_params" if alone and averaged else "params"
         saved = checkpoint.parts(location, tree)

@@ -32,6 +32,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold OSATS.xlsx and the videos (A31H.mp4, ...) of AIxSuture, in any tree; "
         "download: https://zenodo.org/records/7940583"
     )
+    DOMAIN = "open"
     VIDEO_LABELS: ClassVar = {
         "skill": SKILLS,
         "global_rating": tuple(map(str, range(LOWEST, HIGHEST + 1))),
@@ -66,13 +67,8 @@ class Builder(VideoDatasetBuilder):
                 continue
             student = by_video[code][0].cells["STUDENT"]
             items.append(
-                VideoItem(
-                    video_id=code,
-                    case_id=student,
-                    split=split_of[student],
-                    domain="open",
-                    path=path,
-                    extra={"sheet": sheet, "rows": by_video[code]},
+                self.item(
+                    code, path, split_of[student], case=student, sheet=sheet, rows=by_video[code]
                 )
             )
         for code in sorted(by_video.keys() - found["video"].keys()):

@@ -28,6 +28,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold the folders videos/ and labels/ of AutoLaparo's task 1; access: "
         "https://autolaparo.github.io"
     )
+    DOMAIN = "laparoscopy"
     TRACKS: ClassVar = {"phase": PHASES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -39,14 +40,7 @@ class Builder(VideoDatasetBuilder):
             strays=r"videos/[^/]*\.mp4",  # the clips of task 2 are no strays
         )
         return [
-            VideoItem(
-                video_id=number,
-                case_id=number,
-                split=split,
-                domain="laparoscopy",
-                path=path,
-                extra={"phase": found["phase"].get(number)},
-            )
+            self.item(number, path, split, phase=found["phase"].get(number))
             for number, path, split in in_split(self, found["video"], SPLITS)
         ]
 

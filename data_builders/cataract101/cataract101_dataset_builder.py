@@ -30,6 +30,7 @@ class Builder(VideoDatasetBuilder):
     """cataract-101: 101 cataract operations, ten phases, surgeon and experience."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Unpack cataract-101: videos/case_269.mp4, annotations.csv, ..."
+    DOMAIN = "cataract"
     TRACKS: ClassVar = {"phase": PHASES}
     VIDEO_LABELS: ClassVar = {"surgeon": ("1", "2", "3", "4"), "experience": ("low", "high")}
 
@@ -49,14 +50,7 @@ class Builder(VideoDatasetBuilder):
             where = f"{safe_text(table)}:{phases[case][0].line}"
             self.skipped.append((where, f"case {case} is annotated, but has no video"))
         items = [
-            VideoItem(
-                video_id=f"case_{case}",
-                case_id=f"case_{case}",
-                split="",
-                domain="cataract",
-                path=path,
-                extra={"about": about.get(case, []), "phases": phases.get(case, [])},
-            )
+            self.item(f"case_{case}", path, about=about.get(case, []), phases=phases.get(case, []))
             for case, path in videos.items()
         ]
         return deal(items, earlier=self.earlier)

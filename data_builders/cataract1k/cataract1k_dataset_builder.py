@@ -32,6 +32,7 @@ class Builder(VideoDatasetBuilder):
     """Cataract-1K (phase part): 56 cataract operations, twelve phases."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Unpack the phase part: {PART}/videos, {PART}/annotations."
+    DOMAIN = "cataract"
     TRACKS: ClassVar = {"phase": PHASES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -43,14 +44,7 @@ class Builder(VideoDatasetBuilder):
             strays=rf"{PART}/.*\.mp4",  # the other parts' videos are not meant
         )
         items = [
-            VideoItem(
-                video_id=f"case_{case}",
-                case_id=f"case_{case}",
-                split="",
-                domain="cataract",
-                path=path,
-                extra={"phase": found["phase"].get(case)},
-            )
+            self.item(f"case_{case}", path, phase=found["phase"].get(case))
             for case, path in found["video"].items()
         ]
         return deal(items, earlier=self.earlier)

@@ -31,6 +31,7 @@ class Builder(VideoDatasetBuilder):
     """Cataract-21: 21 cataract operations, eleven phases."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Unpack cat-21: training/case_01.mp4, training/case_01.csv, ..."
+    DOMAIN = "cataract"
     TRACKS: ClassVar = {"phase": PHASES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -48,16 +49,7 @@ class Builder(VideoDatasetBuilder):
                 reason = "cases 1 to 17 are the owner's training, 18 to 21 the validation videos"
                 self.skipped.append((safe_text(path), reason))
                 continue
-            items.append(
-                VideoItem(
-                    video_id=f"case_{case}",
-                    case_id=f"case_{case}",
-                    split=split,
-                    domain="cataract",
-                    path=path,
-                    extra={"phase": found["phase"].get(case)},
-                )
-            )
+            items.append(self.item(f"case_{case}", path, split, phase=found["phase"].get(case)))
         return items
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:

@@ -31,6 +31,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold videos/ (or frames/), phase_annotations/ and tool_annotations/ of Cholec80; "
         "access: https://camma.unistra.fr/datasets/"
     )
+    DOMAIN = "laparoscopy"
     TRACKS: ClassVar = {"phase": PHASES, **presence_classes("tool", TOOLS)}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -41,13 +42,11 @@ class Builder(VideoDatasetBuilder):
             annotations={"phase": r"video(\d{2})-phase\.txt", "tool": r"video(\d{2})-tool\.txt"},
         )
         return [
-            VideoItem(
-                video_id=f"video{number}",
-                case_id=f"video{number}",
-                split=split,
-                domain="laparoscopy",
-                path=path,
-                extra={kind: found[kind].get(number) for kind in ("phase", "tool")},
+            self.item(
+                f"video{number}",
+                path,
+                split,
+                **{kind: found[kind].get(number) for kind in ("phase", "tool")},
             )
             for number, path, split in in_split(self, found["video"], SPLITS)
         ]

@@ -40,6 +40,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold videos/VIDnn/ (pictures) and labels/VIDnn.json of CholecT50; access: "
         "https://github.com/CAMMA-public/cholect50"
     )
+    DOMAIN = "laparoscopy"
     TRACKS: ClassVar = {
         "phase": PHASES,
         **{
@@ -58,14 +59,7 @@ class Builder(VideoDatasetBuilder):
             annotations={"labels": r"labels/VID(\d+)\.json"},
         )
         return [
-            VideoItem(
-                video_id=f"VID{number}",
-                case_id=f"VID{number}",
-                split=split,
-                domain="laparoscopy",
-                path=path,
-                extra={"labels": found["labels"].get(number)},
-            )
+            self.item(f"VID{number}", path, split, labels=found["labels"].get(number))
             for number, path, split in in_split(self, found["video"], RDV)
         ]
 

@@ -16,6 +16,7 @@ class Builder(VideoDatasetBuilder):
     """Colonoscopic (UCI 408): 76 lesions of three classes, in white and narrow-band light."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = "It must hold Adenoma/adenoma_01/videos/NBI.mp4 and so on."
+    DOMAIN = "endoscopy"
     VIDEO_LABELS: ClassVar = {"lesion": LESIONS, "light": LIGHTS}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -29,9 +30,7 @@ class Builder(VideoDatasetBuilder):
                 continue
             labels = {"lesion": LESIONS.index(lesion), "light": LIGHTS.index(path.stem)}
             case = safe_text(case)
-            items.append(
-                VideoItem(f"{case}_{path.stem}", case, "", "endoscopy", path, {"labels": labels})
-            )
+            items.append(self.item(f"{case}_{path.stem}", path, case=case, labels=labels))
         return deal(items, group=lambda item: item.extra["labels"]["lesion"], earlier=self.earlier)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:

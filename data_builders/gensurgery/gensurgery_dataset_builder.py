@@ -26,6 +26,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold videos/ID.TITLE.mp4, as the owner's downloader writes them, or "
         "frames/VIDEO/*.png, one picture a second."
     )
+    DOMAIN = "laparoscopy"
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         found = find_files(
@@ -39,7 +40,7 @@ class Builder(VideoDatasetBuilder):
             strays=rf"[^/]*\.(?:{SUFFIX}|part)",
         )["video"]
         files = {key: path for key, path in found.items() if not path.is_dir()}
-        items = [VideoItem(key, key, "train", "laparoscopy", path) for key, path in files.items()]
+        items = [self.item(key, path, "train") for key, path in files.items()]
         if len(files) == len(found):
             return items
         pictures = list_pictures(self, manual_dir, PATTERN, domain="laparoscopy", at_least=AT_LEAST)

@@ -59,6 +59,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold frames/CASE001/ ... and beside frames/ the folder annotations/ of GraSP; "
         "download: https://github.com/BCV-Uniandes/GraSP"
     )
+    DOMAIN = "robotic"
     TRACKS: ClassVar = {track: names for track, (_, names) in TASKS.items()}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -70,14 +71,12 @@ class Builder(VideoDatasetBuilder):
             others={"labels": r"([^/]+/annotations/grasp_long-term_(?:train|test)\.json)"},
         )
         return [
-            VideoItem(
-                video_id=f"CASE{number}",
-                case_id=f"CASE{number}",
-                split=split,
-                domain="robotic",
-                path=path,
+            self.item(
+                f"CASE{number}",
+                path,
+                split,
                 # The picture numbers of an annotation are those of the release it came with.
-                extra={"labels": path.parents[1] / "annotations" / f"grasp_long-term_{split}.json"},
+                labels=path.parents[1] / "annotations" / f"grasp_long-term_{split}.json",
             )
             for number, path, split in in_split(self, found["video"], SPLITS)
         ]

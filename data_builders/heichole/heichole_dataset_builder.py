@@ -60,6 +60,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold Videos/Full/ (or Full_SD/) and Annotations/ of HeiChole; access: "
         "https://www.synapse.org/#!Synapse:syn20676772"
     )
+    DOMAIN = "laparoscopy"
     TRACKS: ClassVar = {
         "phase": PHASES,
         **presence_classes("instrument", list(INSTRUMENTS)),
@@ -89,13 +90,11 @@ class Builder(VideoDatasetBuilder):
                 )
                 continue
             items.append(
-                VideoItem(
-                    video_id=case,
-                    case_id=case,
-                    split=split_of[case],
-                    domain="laparoscopy",
-                    path=path,
-                    extra={kind: found[kind].get(number) for kind in (*KINDS, *SKILL_FILES)},
+                self.item(
+                    case,
+                    path,
+                    split_of[case],
+                    **{kind: found[kind].get(number) for kind in (*KINDS, *SKILL_FILES)},
                 )
             )
         return items

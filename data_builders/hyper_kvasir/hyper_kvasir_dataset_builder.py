@@ -23,6 +23,7 @@ class Builder(VideoDatasetBuilder):
         f"Unpack labeled-videos: {TABLE}, lower-gi-tract, upper-gi-tract."
     )
 
+    DOMAIN = "endoscopy"
     VIDEO_LABELS: ClassVar = {"organ": ORGANS}  # and those of `video_label_names`
 
     def __init__(self, **kwargs):
@@ -48,10 +49,10 @@ class Builder(VideoDatasetBuilder):
             raise BuildError("hyper_kvasir needs manual_dir=...: its classes are the download's.")
         videos = self._scan(manual_dir)
         self.skipped += self._notes
-        items = []
-        for name, (path, organ, finding, rows) in videos.items():
-            extra = {"organ": organ, "finding": finding, "rows": rows}
-            items.append(VideoItem(name, name, "", "endoscopy", path, extra))
+        items = [
+            self.item(name, path, organ=organ, finding=finding, rows=rows)
+            for name, (path, organ, finding, rows) in videos.items()
+        ]
         return deal(items, group=lambda item: item.extra["finding"], earlier=self.earlier)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:

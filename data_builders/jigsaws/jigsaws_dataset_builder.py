@@ -58,6 +58,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold the unpacked folders Suturing/, Knot_Tying/ and Needle_Passing/ of JIGSAWS; "
         "access: https://cirl.lcsr.jhu.edu/research/hmm/datasets/jigsaws_release/"
     )
+    DOMAIN = "robotic"
     TRACKS: ClassVar = {"gesture": GESTURES}
     VIDEO_LABELS: ClassVar = {
         "task": TASKS,
@@ -88,13 +89,13 @@ class Builder(VideoDatasetBuilder):
             trial = key.rsplit("_", 1)[0]
             task, who = trial.rsplit("_", 1)
             items.append(
-                VideoItem(
-                    video_id=key,
-                    case_id=f"surgeon_{who[0]}",  # a trial split would show everyone in training
-                    split=split_of[who[0]],
-                    domain="robotic",
-                    path=path,
-                    extra={"gesture": found["gesture"].get(trial), "meta": found["meta"].get(task)},
+                self.item(
+                    key,
+                    path,
+                    split_of[who[0]],
+                    case=f"surgeon_{who[0]}",  # a trial split would show everyone in training
+                    gesture=found["gesture"].get(trial),
+                    meta=found["meta"].get(task),
                 )
             )
         return items

@@ -38,6 +38,7 @@ class Builder(VideoDatasetBuilder):
     """Kvasir-Capsule: capsule endoscopy, fourteen findings on single frames."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = "It must hold labelled_videos, metadata.csv (unlabelled_videos)."
+    DOMAIN = "endoscopy"
     TRACKS: ClassVar = {"finding": FINDINGS, "official_fold": FOLDS}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -59,13 +60,8 @@ class Builder(VideoDatasetBuilder):
             note = f"{len(labels[name])} rows name video {name}, which is missing"
             self.skipped.append((f"{safe_text(table)}:{labels[name][0].line}", note))
         items = [
-            VideoItem(
-                video_id=name,
-                case_id=name,
-                split="unlabelled",
-                domain="endoscopy",
-                path=path,
-                extra={"labels": labels.get(name, []), "folds": folds.get(name, [])},
+            self.item(
+                name, path, "unlabelled", labels=labels.get(name, []), folds=folds.get(name, [])
             )
             for name, path in found["video"].items()
         ]

@@ -40,6 +40,7 @@ class Builder(VideoDatasetBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Unpack LapGyn4_v1.2: Surgical_Actions, Anatomical_Structures, ..."
     )
+    DOMAIN = "laparoscopy"
     TRACKS: ClassVar = {part.lower(): classes for part, classes in PARTS.items()}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -69,16 +70,13 @@ class Builder(VideoDatasetBuilder):
             ids[frame] = UNLABELLED if frame in ids else PARTS[part].index(name)
             pictures[at].setdefault(frame, path)
         items = [
-            VideoItem(
-                video_id=f"c_{case}_v_{video}",
-                case_id=f"c_{case}",
-                split="",
-                domain="laparoscopy",
-                extra={
-                    "pictures": [[frame, path] for frame, path in sorted(frames.items())],
-                    "labels": {t: sorted(ids.items()) for t, ids in labels[case, video].items()},
-                    "problems": twice[case, video],
-                },
+            self.item(
+                f"c_{case}_v_{video}",
+                None,
+                case=f"c_{case}",
+                pictures=[[frame, path] for frame, path in sorted(frames.items())],
+                labels={t: sorted(ids.items()) for t, ids in labels[case, video].items()},
+                problems=twice[case, video],
             )
             for (case, video), frames in sorted(pictures.items())
         ]

@@ -26,6 +26,7 @@ class Builder(VideoDatasetBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "It must hold Bleeding/Train/Bleeding/case_110_... and so on."
     # `event` is known of clips that show one. Of the rest it is only known which one they lack:
     # four binary questions, each asked of the clips of its own folder.
+    DOMAIN = "laparoscopy"
     VIDEO_LABELS: ClassVar = {
         "event": tuple(EVENTS),
         **{label: (REST, event) for event, label in LABELS.items()},
@@ -46,13 +47,12 @@ class Builder(VideoDatasetBuilder):
                 LABELS[event]: int(shown),
             }
             items.append(
-                VideoItem(
-                    video_id=safe_text(key.removesuffix(".mp4")),
-                    case_id=re.match(r"case_\d+", stem)[0],
-                    split=SPLITS[side],
-                    domain="laparoscopy",
-                    path=path,
-                    extra={"labels": labels},
+                self.item(
+                    safe_text(key.removesuffix(".mp4")),
+                    path,
+                    SPLITS[side],
+                    case=re.match(r"case_\d+", stem)[0],
+                    labels=labels,
                 )
             )
         tested = {item.case_id for item in items if item.split == "test"}

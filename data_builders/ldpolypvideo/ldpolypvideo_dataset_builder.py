@@ -26,6 +26,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold TrainValid and Test with Images and Annotations, and may hold "
         "videos_with_polyps and videos_without_polyps."
     )
+    DOMAIN = "endoscopy"
     TRACKS: ClassVar = {"polyp": POLYP}
     VIDEO_LABELS: ClassVar = {"polyp": POLYP}
 
@@ -45,16 +46,15 @@ class Builder(VideoDatasetBuilder):
                 if path.parent.name != FOLDERS[name[0]]:
                     self.skipped.append((safe_text(path), f"belongs in {FOLDERS[name[0]]}"))
                 else:
-                    whole.append(VideoItem(name, name, "", "endoscopy", path))
+                    whole.append(self.item(name, path))
                 continue
             side = path.parts[-3]
             if int(name) not in SIDES[side]:
                 reason = "folders 1 to 100 are the owner's TrainValid, 101 to 160 Test"
                 self.skipped.append((safe_text(path), reason))
                 continue
-            name, extra = f"images_{int(name):03d}", {"boxes": found["boxes"].get(name)}
-            into = test if side == "Test" else annotated
-            into.append(VideoItem(name, name, "test", "endoscopy", path, extra))
+            into, boxes = test if side == "Test" else annotated, found["boxes"].get(name)
+            into.append(self.item(f"images_{int(name):03d}", path, "test", boxes=boxes))
         annotated = deal(annotated, fractions={"train": 0.9, "val": 0.1}, earlier=self.earlier)
         return (
             annotated

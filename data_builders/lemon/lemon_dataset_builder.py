@@ -52,16 +52,9 @@ class Builder(VideoDatasetBuilder):
                 self.skipped.append((safe_text(path), reason))
                 continue
             robotic = len(same) == 1 and same[0].get("robotic")
-            items.append(
-                VideoItem(
-                    video_id=name,
-                    case_id=name,
-                    split="train",
-                    domain={True: "robotic", False: "laparoscopy"}.get(robotic),
-                    path=path,
-                    extra={"entries": [_known(entry) for entry in same]},
-                )
-            )
+            domain = {True: "robotic", False: "laparoscopy"}.get(robotic)
+            extra = {"entries": [_known(entry) for entry in same]}
+            items.append(VideoItem(name, name, "train", domain, path, extra))
         return items
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:

@@ -28,6 +28,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold train_dataset/ and test_dataset/ of M2CAI16-Workflow; access: "
         "https://camma.unistra.fr/datasets/"
     )
+    DOMAIN = "laparoscopy"
     TRACKS: ClassVar = {"phase": PHASES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -42,13 +43,11 @@ class Builder(VideoDatasetBuilder):
             annotations={"phase": stem + r"\.txt"},
         )
         return [
-            VideoItem(
-                video_id=key.split("/")[1],
-                case_id=key.split("/")[1],
-                split="train" if key.startswith("train") else "test",
-                domain="laparoscopy",
-                path=path,
-                extra={"phase": found["phase"].get(key)},
+            self.item(
+                key.split("/")[1],
+                path,
+                "train" if key.startswith("train") else "test",
+                phase=found["phase"].get(key),
             )
             for key, path in found["video"].items()
         ]

@@ -28,6 +28,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold the videos (BernBypass70/, StrasBypass70/) and the folder labels/ of "
         "https://github.com/CAMMA-public/MultiBypass140, with labels_by70 and labels_by70_splits."
     )
+    DOMAIN = "laparoscopy"
     TRACKS: ClassVar = {
         "phase": PHASES,
         "step": STEPS,
@@ -64,16 +65,12 @@ class Builder(VideoDatasetBuilder):
                 self.skipped.append((safe_text(path), f"{video} is in no list of fold 0"))
                 continue
             items.append(
-                VideoItem(
-                    video_id=video,
-                    case_id=video,
-                    split=folds[0][video],
-                    domain="laparoscopy",
-                    path=path,
-                    extra={
-                        "labels": found["labels"].get(video),
-                        "folds": [fold.get(video) for fold in folds],
-                    },
+                self.item(
+                    video,
+                    path,
+                    folds[0][video],
+                    labels=found["labels"].get(video),
+                    folds=[fold.get(video) for fold in folds],
                 )
             )
         return items

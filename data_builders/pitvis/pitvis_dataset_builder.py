@@ -62,6 +62,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold video_NN.mp4 and annotations_NN.csv of PitVis; download: "
         "https://doi.org/10.5522/04/26531686"
     )
+    DOMAIN = "endoscopy"
     TRACKS: ClassVar = {
         "step": STEPS,
         "background": ("absent", "present"),
@@ -81,14 +82,7 @@ class Builder(VideoDatasetBuilder):
                 path, *(("step", STEPS) if kind == "steps" else ("instrument", INSTRUMENTS))
             )
         return [
-            VideoItem(
-                video_id=f"video_{number}",
-                case_id=f"video_{number}",
-                split=split,
-                domain="endoscopy",
-                path=path,
-                extra={"steps": found["steps"].get(number)},
-            )
+            self.item(f"video_{number}", path, split, steps=found["steps"].get(number))
             for number, path, split in in_split(self, found["video"], SPLITS)
         ]
 

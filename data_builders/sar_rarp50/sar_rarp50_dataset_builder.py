@@ -31,6 +31,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold the unpacked folders video_NN/ of SAR-RARP50, in any tree (train1/, train2/, "
         "test/); download: https://rdr.ucl.ac.uk/articles/dataset/SAR-RARP50_train_set/24932529"
     )
+    DOMAIN = "robotic"
     TRACKS: ClassVar = {"action": ACTIONS}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -46,13 +47,12 @@ class Builder(VideoDatasetBuilder):
             strays=r"[^/]*\.avi",
         )
         return [
-            VideoItem(
-                video_id=f"video_{key}",
-                case_id=f"video_{key[:2]}",  # some operations come in two parts: 11_1 and 11_2
-                split=split,
-                domain="robotic",
-                path=path,
-                extra={kind: found[kind].get(key) for kind in ("action", "discrete")},
+            self.item(
+                f"video_{key}",
+                path,
+                split,
+                case=f"video_{key[:2]}",  # some operations come in two parts: 11_1 and 11_2
+                **{kind: found[kind].get(key) for kind in ("action", "discrete")},
             )
             for key, path, split in in_split(self, found["video"], SPLITS, lambda key: int(key[:2]))
         ]

@@ -36,6 +36,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold the folders 01_abdominal_access/ to 16_endobag-out/; download: "
         "http://ftp.itec.aau.at/datasets/SurgicalActions160/"
     )
+    DOMAIN = "laparoscopy"
     VIDEO_LABELS: ClassVar = {"action": ACTIONS}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -50,15 +51,8 @@ class Builder(VideoDatasetBuilder):
                 self.skipped.append((safe_text(path), f"a clip of another class lies in {folder}"))
             else:
                 items.append(
-                    VideoItem(
-                        video_id=stem,
-                        case_id=f"clip_{stem}",  # the patient is not known
-                        split="",
-                        domain="laparoscopy",
-                        path=path,
-                        extra={"action": name},
-                    )
-                )
+                    self.item(stem, path, case=f"clip_{stem}", action=name)
+                )  # of an unknown patient
         # Class by class, so that each is in every split.
         return deal(
             items,

@@ -47,6 +47,7 @@ class Builder(VideoDatasetBuilder):
         "It must hold case_000/case_000_video_part_001.mp4 and so on, and may hold "
         "labels/case_000/tasks.csv and tools.csv."
     )
+    DOMAIN = "robotic"
     TRACKS: ClassVar = {"task": TASKS, **dict.fromkeys(TRACKS_OF.values(), ("absent", "present"))}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -57,13 +58,12 @@ class Builder(VideoDatasetBuilder):
             others={kind: rf"(case_\d{{3}})/{kind}\.csv" for kind in ("tasks", "tools")},
         )
         return [
-            VideoItem(
-                video_id=name,
-                case_id=name[:8],
-                split="train",
-                domain="robotic",
-                path=path,
-                extra={kind: found[kind].get(name[:8]) for kind in ("tasks", "tools")},
+            self.item(
+                name,
+                path,
+                "train",
+                case=name[:8],
+                **{kind: found[kind].get(name[:8]) for kind in ("tasks", "tools")},
             )
             for name, path in found["video"].items()
         ]

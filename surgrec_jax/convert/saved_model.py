@@ -9,7 +9,7 @@ import numpy as np
 from surgrec_jax import checkpoint
 from surgrec_jax.convert.import_plan import flatten, nest, part_shapes
 from surgrec_jax.convert.strict import ConvertError
-from surgrec_jax.frozen.encoder import config_from_meta
+from surgrec_jax.frozen.architecture import config_from_meta
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.objectives.older_runs import parts_of
 

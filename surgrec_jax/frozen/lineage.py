@@ -14,6 +14,14 @@ def earlier(meta: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in meta["sources"] if "through" in entry]
 
 
+def trained_on(meta: dict[str, Any]) -> str:
+    """The sources of a checkpoint's run as its config names them; "" where it does not say."""
+    config = meta.get("config")
+    data = config.get("data") if isinstance(config, dict) else None
+    text = data.get("sources") if isinstance(data, dict) else None
+    return text if isinstance(text, str) else ""
+
+
 def complete(meta: dict[str, Any]) -> bool:
     """Whether a checkpoint records all data that its weights were trained on."""
     sources = meta.get("sources")

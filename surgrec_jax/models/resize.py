@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from surgrec_jax.models.presets import ViTConfig
+from surgrec_jax.safety.errors import ConfigError
 
 # "interpolate": positions keep their range; "extend": they go on beyond it.
 METHODS = ("interpolate", "extend")
@@ -55,8 +56,16 @@ def resized(
         The architecture, and the method in words for the record.
 
     Raises:
+        ConfigError: a method that is not one of `METHODS`, or "extend" where positions cannot go
+            on.
         ValueError: a clip that does not divide into tubelets and patches.
     """
+    if method not in METHODS:
+        raise ConfigError(f"positions cannot be resized by {method!r}: choose from {METHODS}")
+    if method == "extend" and not can_extend(encoder):
+        raise ConfigError(
+            f"positions of the kind {encoder.position} cannot go on (extend): interpolate them"
+        )
     frames, *size = clip
     larger = dataclasses.replace(encoder, num_frames=frames, image_size=tuple(size))
     if encoder.position == "learned_2d":

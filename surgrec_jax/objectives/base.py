@@ -35,6 +35,12 @@ class Question:
         """Whether classes do not exclude each other."""
         return len(self.tracks) > 1
 
+    def describe(self) -> str:
+        """The labels for a line of text."""
+        what = "several labels" if self.multi_label else self.tracks[0]
+        shown = ", ".join(self.classes[:12]) + ", ..." * (len(self.classes) > 12)
+        return f"{what} ({len(self.classes)} classes: {shown}) at the {self.frame} frame of a clip"
+
 
 class Objective(abc.ABC):
     """A loss over a batch, as pure functions of a pure dict of parameters.

@@ -67,8 +67,10 @@ def test_it_begins_where_an_import_at_that_clip_ends(
     architecture, params, start = begin(config_of(tmp_path / "run", init_resize=method))
     assert "positions resized from 4 x 16 x 16 to 8 x 24 x 24: " in capsys.readouterr().out
     wanted = load_encoder(tmp_path / "larger")
-    assert architecture == wanted.config
+    alike = load_encoder(tmp_path / "run").resized(8, 24, wanted.fps, method)
+    assert architecture == wanted.config == alike.config
     jax.tree.map(np.testing.assert_array_equal, params, wanted.params)
+    assert alike.fingerprint == wanted.fingerprint
     record = start.resized()
     assert record["from"] == [4, 16, 16] and record["method"].startswith(recorded)
 
@@ -78,8 +80,8 @@ def test_another_clip_is_refused_unless_it_is_asked_for(tmp_path):
     import_file(folder, tmp_path / "run", ImportOptions(num_frames=4))
     for values, sentence in (
         ({}, "image_size=24 contradicts .* which has 16; .* by --config.init_resize=interpolate"),
-        ({"init_resize": "bigger"}, "init_resize='bigger': choose from"),
-        ({"init_resize": "extend"}, r"\(rope_2d\) cannot go on; give --config.init_resize=inter"),
+        ({"init_resize": "bigger"}, "cannot be resized by 'bigger': choose from"),
+        ({"init_resize": "extend"}, "kind rope_2d cannot go on .*: interpolate them"),
         ({"init_resize": "extend", "model.preset": "Ti"}, "give --config.model.preset=checkpoint"),
         ({"init_resize": "interpolate", "model.image_size": 30}, "does not divide into patches"),
     ):

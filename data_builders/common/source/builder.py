@@ -35,7 +35,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     gives
 
       * TRACKS and VIDEO_LABELS (or the methods `tracks` and `video_label_names`, when the classes
-        depend on the data), class names in id order;
+        depend on the data), class names in id order, and DOMAIN;
       * `list_videos`: what there is, cheaply;
       * `open_video`: the file and the labels of one video.
 
@@ -49,9 +49,8 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     ]
     TRACKS: ClassVar[Mapping[str, Sequence[str]]] = {}
     VIDEO_LABELS: ClassVar[Mapping[str, Sequence[str]]] = {}
-    # This is for published splits that share cases only; everywhere else a shared case is an
-    # error.
-    ALLOW_SHARED_CASES: ClassVar[bool] = False
+    DOMAIN: ClassVar[str | None] = None  # of all videos, where the source has one
+    ALLOW_SHARED_CASES: ClassVar[bool] = False  # True for published splits that share cases only
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)  # TFDS gives the class its name here
@@ -80,6 +79,10 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         Raises:
             BuildError: the folder is missing, empty or not this source; names what was expected.
         """
+
+    def item(self, name: str, path: Path | None, split: str = "", *, case: str = "", **extra):
+        """A `VideoItem` in DOMAIN, which is a case of its own where `case` names none."""
+        return VideoItem(name, case or name, split, self.DOMAIN, path, extra)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         """The file and labels of one video. `scratch_dir` is empty and removed afterwards.
@@ -158,22 +161,20 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         Raises:
             BuildError: nothing listed, `check_listed` or `without_listed` find fault.
         """
-        self.skipped.clear()
-        self.notes.clear()
-        self.remarks.clear()
+        for noted in (self.skipped, self.notes, self.remarks):
+            noted.clear()
         self.elsewhere = None
         try:
             items = self.hooks.list_videos(manual_dir)
         except BuildError as error:
             raise BuildError(f"{error}{self.other_folder()}") from error
         if not items:
-            where = safe_text(manual_dir or "(none)")
-            raise BuildError(f"{self.name}: no videos found in {where}.")
+            raise BuildError(f"{self.name}: no videos in {safe_text(manual_dir or '(none)')}.")
         check_listed(self.name, items, self.hooks.ALLOW_SHARED_CASES)
         if self.builder_config.duplicates is not None:
-            title = f"{self.name}/{self.builder_config.name}"
-            kept = without_listed(items, Path(self.builder_config.duplicates), title)
-            self.duplicates_dropped, items = len(items) - len(kept), kept
+            title, before = f"{self.name}/{self.builder_config.name}", len(items)
+            items = without_listed(items, Path(self.builder_config.duplicates), title)
+            self.duplicates_dropped = before - len(items)
         return items
 
     def other_folder(self) -> str:
@@ -225,9 +226,8 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 blank=getattr(self.builder_config, "blank", ()),
                 decode_spec=self.builder_config.decode,
             )
-            native_fps = None
+            native_fps = None  # one value for the whole video, whatever is measured later
             for segment in segments:
-                # One value for the whole video, whatever is measured later.
                 native_fps = native_fps or report.native_fps
                 example = {
                     "frames": segment.frames,
@@ -283,7 +283,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             try:
                 yield from self.records(item, report)
             except BadInput as error:
-                logging.warning("%s: skipped or cut short: %s", self.name, error)
+                report.problems.append(f"skipped or cut short: {error}")
             for problem in report.problems:
                 logging.warning("%s: %s: %s", self.name, item.video_id, problem)
 

@@ -114,12 +114,7 @@ def groups(candidates: Sequence[Candidate], settings: Settings) -> list[Group]:
     by_clip: dict[tuple, list[Candidate]] = {}
     for one in candidates:
         if settings.clip and tuple(one.encoder.clip) != tuple(settings.clip):
-            raise ConfigError(
-                "{} takes clips of {}x{}@{:g}, asked for are {}x{}@{:g}: leave `clip` empty to "
-                "show every encoder clips of its own".format(
-                    one.name, *one.encoder.clip, *settings.clip
-                )
-            )
+            one = _resized(one, settings)
         by_clip.setdefault(tuple(one.encoder.clip), []).append(one)
     made = []
     for clip, alike in by_clip.items():
@@ -127,6 +122,20 @@ def groups(candidates: Sequence[Candidate], settings: Settings) -> list[Group]:
         columns = (MAJORITY, *_columns(alike, settings.init_seeds, suffix))
         made.append(Group(clip, alike[0].encoder, columns))
     return made
+
+
+def _resized(one: Candidate, settings: Settings) -> Candidate:
+    """A candidate for the clip asked for; raises ConfigError where it cannot be taken so."""
+    if not settings.resize or one.classifier:
+        remedy = "" if one.classifier else ", or resize positions by --config.resize=interpolate"
+        raise ConfigError(
+            "{} takes clips of {}x{}@{:g}, asked for are {}x{}@{:g}: leave `clip` empty to show "
+            "every encoder clips of its own{}".format(
+                one.name, *one.encoder.clip, *settings.clip, remedy
+            )
+        )
+    encoder = one.encoder.resized(*settings.clip, settings.resize)
+    return dataclasses.replace(one, encoder=encoder)
 
 
 def ordered(groups: Sequence[Group]) -> list[Column]:
@@ -161,6 +170,7 @@ def _columns(group: Sequence[Candidate], init_seeds: int, suffix: str) -> list[C
             "clip": {"frames": frames, "size": size, "fps": fps},
             "random": random_of[one.name],
         }
+        facts |= {key: one.encoder.meta[key] for key in ("resized",) if key in one.encoder.meta}
         encoders = {one.name: one.encoder.features}
         if one.classifier:
             facts["fine-tuned on"] = list(one.classifier.tracks)

@@ -5,6 +5,7 @@ import dataclasses
 from surgrec_jax.evaluation.heads.registry import HEADS
 from surgrec_jax.evaluation.tasks.labelled_task import RESAMPLE
 from surgrec_jax.evaluation.tasks.task import RefusedTaskError, Task
+from surgrec_jax.models.resize import METHODS
 from surgrec_jax.safety.errors import ConfigError
 
 CLIP = tuple[int, int, float]  # (frames, side in pixels, frames per second)
@@ -91,6 +92,8 @@ class Settings:
     Attributes:
         clip: (frames, side, fps) that every encoder must take; None: each encoder sees clips of its
             own length, size and rate, which the results name.
+        resize: how positions of an encoder of another clip are resized to it (`models.resize`); ""
+            refuses the encoder.
         clips_per_video: instead of clips_per_record: so many clips spread over each video, and each
             crop as a clip of its own, so that probabilities and not features are averaged; 0 = not
             so.
@@ -107,6 +110,7 @@ class Settings:
     level: float = 0.95
     protocol: str = "v2"
     clip: CLIP | None = None
+    resize: str = ""
     clips_per_video: int = 0
     shares: tuple[float, ...] = (1.0,)
 
@@ -121,6 +125,11 @@ class Settings:
                 raise ConfigError(f"{field}={getattr(self, field)}: must be at least 1")
         if self.train_resample not in RESAMPLE:
             raise ConfigError(f"train_resample={self.train_resample!r}: choose from {RESAMPLE}")
+        if self.resize and (self.resize not in METHODS or self.clip is None):
+            raise ConfigError(
+                f"resize={self.resize!r}: choose from {METHODS}, and give the clip as well, for "
+                "example --config.clip=32x96@8"
+            )
         if not 0.5 <= self.level < 1:
             raise ConfigError(f"level={self.level}: must be in [0.5, 1), for example 0.95")
         if not self.shares or not all(0 < share <= 1 for share in self.shares):
