@@ -51,7 +51,7 @@ def loss_of(one, params, batch, seed=0):
 
 
 def prepared(one, batch):
-    return jax.jit(one.prepare)(batch, keys())
+    return jax.jit(one.prepare)(batch, keys(), 0)
 
 
 BARE = objective()
