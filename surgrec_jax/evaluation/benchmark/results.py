@@ -9,7 +9,7 @@ import numpy as np
 
 from surgrec_jax.evaluation.heads.rules import RULES
 from surgrec_jax.evaluation.heads.run_head import Answer
-from surgrec_jax.evaluation.metrics import bootstrap, registry
+from surgrec_jax.evaluation.metrics import bootstrap, maps, registry
 from surgrec_jax.evaluation.tasks.labelled_task import LabelledTask
 from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import DataError, MissingError
@@ -76,6 +76,12 @@ def summarise(
 
 def _per_class(labelled: LabelledTask, labels: np.ndarray, scores: np.ndarray) -> dict[str, dict]:
     """Class -> support, and the mean over seeds of precision, recall, jaccard, f1 (or of AP)."""
+    if labelled.task.unit == "pixel":
+        table = {} if labelled.depth else maps.per_class(scores, labelled.classes)
+        return {
+            name: {key: v if key == "support" else _number(v) for key, v in of_class.items()}
+            for name, of_class in table.items()
+        }
     if labelled.task.multi_label:
         table = {}
         for k, name in enumerate(labelled.classes):
