@@ -6,7 +6,7 @@
         --config.checkpoints=MAE=runs/mae_tiny,JEPA=runs/jepa_tiny
 
 Variants: "default" asks the sixteen sets of the benchmark (those that are not prepared are listed
-as missing), "tiny" the phantom corpus of the quickstart, in about two minutes on two CPU cores.
+as missing), "tiny" the labelled data that the checkpoints were trained on, as in the quickstart.
 
 Ends in results.json, results.md and index.html in --config.out. The same command goes on where it
 was stopped; a cell is computed again only if what it depends on has changed.
@@ -26,7 +26,9 @@ def get_config(variant: str = "default") -> ConfigDict:
     config = evaluation()  # values that the probe has too
     config.checkpoints = ""  # WORKDIR or NAME=WORKDIR (or a checkpoint step), with commas
     config.out = "runs/benchmark"
-    config.sources = "sixteen"  # data sets as name or name/config; sixteen = those of the benchmark
+    # Data sets as name or name/config. sixteen: those of the benchmark; "": those that the
+    # checkpoints were trained on and that have labels.
+    config.sources = "sixteen"
     config.finetune = "configs/finetune.py"  # how protocol fine-tune trains; or ...py:tiny
     config.frames_in_report = True  # pictures of the hardest cases; False for gated data
 
@@ -43,6 +45,6 @@ def get_config(variant: str = "default") -> ConfigDict:
     config.vlm.timeout_s = 60.0  # longest wait for a request
 
     if variant == "tiny":
-        config.sources = "phantom_surgery/tiny"
+        config.sources = ""
         config.finetune = "configs/finetune.py:tiny"
     return config

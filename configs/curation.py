@@ -24,7 +24,7 @@ def get_config(variant: str = "base") -> ConfigDict:
         raise ValueError(f"configs/curation.py:{variant} does not exist: choose from {VARIANTS}")
     c = ConfigDict()
     c.checkpoint = ""  # the workdir or checkpoint whose encoder embeds
-    c.sources = "phantom_surgery/default"  # name[/config][@split][=weight], separated by commas
+    c.sources = ""  # name[/config][@split][=weight], with commas; "": those of the checkpoint
     c.data_dir = "data"
     c.out = ""  # folder of the results; "" for <checkpoint>/curation
 
@@ -62,7 +62,6 @@ def get_config(variant: str = "base") -> ConfigDict:
     c.report.size = 96  # pixels, height of a frame
 
     if variant == "tiny":
-        c.sources = "phantom_surgery/tiny"
         c.embed.num_threads = 2
         c.cluster.levels = "40,10"
         c.plan.steps = 1000

@@ -2,7 +2,7 @@
 
     python -m surgrec_jax.main --config=configs/finetune.py --workdir=runs/cholec80_phase \
         --config.init_from=runs/mae --config.data.sources=cholec80 \
-        --config.probe.sources=cholec80 --config.classify.track=phase --config.classify.frame=last
+        --config.classify.track=phase --config.classify.frame=last
     python -m surgrec_jax.main --config=configs/finetune.py:tiny --workdir=runs/finetune_tiny \
         --config.init_from=runs/mae_tiny
     python -m surgrec_jax.probe --config=configs/probe.py:tiny \
@@ -12,10 +12,11 @@ Variants:
     base  the paper's downstream recipe (50 epochs, AdamW, layer decay 0.75, drop path, mixup,
           CutMix, label smoothing, RandAugment, random erasing), an epoch being 100 steps of 64
           clips. Not run at full length yet.
-    tiny  for the encoders of configs/mae.py:tiny and configs/jepa.py:tiny on phantom surgery: a
-          few minutes on two laptop cores.
+    tiny  for the encoders of configs/mae.py:tiny and configs/jepa.py:tiny: a few minutes on two
+          laptop cores.
 
-Architecture, clip and frame rate are those of the checkpoint in init_from. What the paper does not
+Architecture, clip and frame rate are those of the checkpoint in init_from, and so are the sources,
+where none are named: those of them that have the label. What the paper does not
 state (learning rate, CutMix, smoothing) is VideoMAE's for ViT-B. Constants: docs/finetuning.md.
 """
 
@@ -102,10 +103,8 @@ def _tiny(c: ConfigDict) -> None:
     # Four layers and a minute: the recipe's augmentation, at a strength that leaves something.
     c.classify.mixing.probability = 0.5
     c.data.rand_augment.count = 2
-    c.data.sources = "phantom_surgery/tiny"
     c.data.num_threads = 1
     c.checkpoint.every = 100
     c.probe.every = 100
-    c.probe.sources = "phantom_surgery/tiny"
     c.probe.clips = 256
     c.images.every = 200

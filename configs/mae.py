@@ -9,8 +9,10 @@ Variants:
           8 accelerators of 80 GB. No run of it at full length has been made with this code yet.
     unbalanced  base with every record drawn equally often: the ablation of balanced sampling. Base
           draws sources as records ** 0.5, or as data.manifest says (docs/curation.md).
+    one_gpu  ViT-S/16, batch 256, 60,000 steps, for one card of 24 GB: launch/open_benchmark.sh. Not
+          run at full length yet.
     tiny  a ViT of 0.9 M parameters on 8 frames x 64 of phantom surgery, for two laptop cores: about
-          two minutes; what it reaches is in the README.
+          two minutes; what it reaches: docs/quickstart.md.
 
 What the paper does not state (learning rate, batch, warm-up, the length of an epoch) is taken from
 VideoMAE v1 for ViT-B, with epochs of 300 steps (600,000 clips of the paper's corpus at this batch).
@@ -21,7 +23,7 @@ from ml_collections.config_dict import placeholder
 
 from configs.trainer import pretraining, tiny
 
-VARIANTS = ("base", "unbalanced", "tiny")
+VARIANTS = ("base", "unbalanced", "one_gpu", "tiny")
 
 
 def get_config(variant: str = "base") -> ConfigDict:
@@ -57,6 +59,11 @@ def get_config(variant: str = "base") -> ConfigDict:
 
     if variant == "unbalanced":
         c.data.temperature = 1.0
+    if variant == "one_gpu":
+        c.steps = 60_000
+        c.batch_size = 256
+        c.model.preset = "S"
+        c.optim.warmup_steps = 3000
     if variant == "tiny":
         _tiny(c)
     return c

@@ -4,7 +4,7 @@
     python -m surgrec_jax.probe --config=configs/probe.py:tiny --config.out=runs/probe \
         --config.checkpoint=MAE=runs/mae_tiny,JEPA=runs/jepa_tiny
 
-Variants: "default" asks the ten-hour phantom corpus, "tiny" that of the quickstart.
+Variants: "default"; "tiny" is the same, for commands that have it beside other :tiny configs.
 
 Prints one table and writes results.json and predictions.npz into --config.out, by default
 <workdir of the first checkpoint>/probe. On two CPU cores a tiny encoder takes about a minute; most
@@ -24,7 +24,8 @@ def get_config(variant: str = "default") -> ConfigDict:
         raise ValueError(f"configs/probe.py has no variant {variant!r}: choose from {VARIANTS}")
     config = evaluation()  # values that the benchmark has too
     config.checkpoint = ""  # WORKDIR or NAME=WORKDIR (or a checkpoint step), with commas
-    config.source = f"phantom_surgery/{variant}"  # a data set, or name/config
+    config.source = ""  # a data set, or name/config; "": the one that the checkpoint was trained on
     config.task = ""  # one task; instead of tasks
     config.cache = True  # keep features in <out>/features
+    config.keep_heads = False  # linear heads and calibrations as files, for surgrec_jax.predict
     return config

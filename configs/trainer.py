@@ -38,7 +38,9 @@ def trainer(objective: str, variant: str) -> ConfigDict:
     c.optim.clip_per_module = False
 
     c.data = ConfigDict()
-    c.data.sources = "phantom_surgery/default"  # name[/config][@split][=weight], with commas
+    # name[/config][@split][=weight], with commas; "": those of the workdir, or of the checkpoint in
+    # init_from or continue_from; where neither is named, phantom surgery (drawn, not clinical).
+    c.data.sources = ""
     c.data.data_dir = "data"
     c.data.temperature = 0.5  # sources without weights are drawn as records ** temperature
     c.data.manifest = ""  # a file of surgrec_jax.curation: what is drawn how often; "" for none
@@ -70,7 +72,7 @@ def trainer(objective: str, variant: str) -> ConfigDict:
     c.checkpoint.max_failures = 3  # saves in a row that may fail; one more stops the run
     c.probe = ConfigDict()
     c.probe.every = 5000  # 0: never
-    c.probe.sources = "phantom_surgery/default"  # labelled sources, as in data.sources
+    c.probe.sources = ""  # labelled sources, as in data.sources; "": those of data.sources
     c.images = ConfigDict()
     c.images.every = 5000  # 0: never
     c.images.clips = 4
@@ -91,7 +93,7 @@ def pretraining(objective: str, variant: str) -> ConfigDict:
     c.model.tubelet = 2
     c.model.patch = 16
     c.model.attention = placeholder(str)  # full where not given; or block_causal, which can stream
-    c.probe.tracks = "phase,action"
+    c.probe.tracks = ""  # labels in time, with commas; "": all that a source has
     c.probe.clips = 256  # of the train and of the val split each
     return c
 
@@ -112,9 +114,7 @@ def tiny(c: ConfigDict) -> None:
     c.model.init = "xavier"  # one architecture for all, so that one random encoder serves them
     c.optim.reference_batch = 16
     c.compute.remat = "none"
-    c.data.sources = "phantom_surgery/tiny"
     c.data.num_threads = 1
     c.checkpoint.every = 250
     c.probe.every = 250
-    c.probe.sources = "phantom_surgery/tiny"
     c.images.every = 250

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from surgrec_jax import commands
+from surgrec_jax import checkpoint, commands, default_data
 from surgrec_jax.audit import audits
 from surgrec_jax.commands import CONFIG, items
 from surgrec_jax.evaluation.benchmark import finetuned, results
@@ -43,7 +43,7 @@ def settings_of(config) -> Settings:
 
 
 def candidates(text: str, key: str = "checkpoints") -> list[Candidate]:
-    """The encoders of "NAME=RUN,RUN,..."; one without a name is called after the encoder.
+    """The encoders of "NAME=RUN,RUN,..."; one without a name is called after its workdir.
 
     Args:
         key: name of the config value, for error messages.
@@ -60,10 +60,23 @@ def candidates(text: str, key: str = "checkpoints") -> list[Candidate]:
         if ":" in path and not sign and not there:
             raise ConfigError(f"{key}={part}: give NAME=RUN, with = after the name")
         encoder, classifier = load_fitting(path)
-        loaded.append(Candidate(name or encoder.name, encoder, path, classifier))
+        loaded.append(Candidate(name or workdir_name(path), encoder, path, classifier))
     if not loaded:
         raise ConfigError(f"nothing to compare: give --config.{key}=NAME=RUN[,NAME=RUN...]")
     return loaded
+
+
+def workdir_name(path: str) -> str:
+    """The name of a checkpoint's column: that of its workdir, with the step where one is named."""
+    location, here = checkpoint.find(path), pathlib.Path(path).resolve()
+    root = location.root.resolve()
+    folder = root.parent if root.name == "checkpoints" else root
+    return folder.name + (f" step {location.step}" if here == location.path.resolve() else "")
+
+
+def sources_of(encoders: Sequence[Candidate], data_dir: str, key: str) -> str:
+    """The labelled sources of the encoders' runs, see `default_data.labelled`."""
+    return default_data.labelled({e.checkpoint: e.encoder.meta for e in encoders}, data_dir, key)
 
 
 def open_splits(data_dir: str, name: str, tasks: Sequence[Task]) -> dict[str, Source]:
@@ -95,10 +108,12 @@ def print_results(measured: Mapping) -> None:
 def run(config) -> pathlib.Path:
     """Runs the benchmark that a config describes; returns the results file."""
     settings = settings_of(config)
-    names = wanted_sources(items(config.sources), settings.rules.published)
+    encoders = candidates(config.checkpoints) if not config.sources else None
+    named = config.sources or sources_of(encoders, config.data_dir, "sources")
+    names = wanted_sources(items(named), settings.rules.published)
     offered, sentences = offered_tasks(names, config.data_dir)
     tasks = _tasks(offered, items(config.tasks))
-    encoders = candidates(config.checkpoints)
+    encoders = encoders or candidates(config.checkpoints)
     asker = None
     if config.vlm.name:
         asker = column.from_config(config.vlm, settings, encoders[0].encoder.clip)
@@ -124,6 +139,7 @@ def run(config) -> pathlib.Path:
     print(
         f"\nWritten in {measured['seconds']:.0f} s: {out / 'results.json'}, results.md, {written}"
     )
+    print(f"next: open {written} in a browser")
     return out / "results.json"
 
 

@@ -1,7 +1,5 @@
 """Shared parts of the command lines: their flags and parser, how they start, lists, tables."""
 
-import ast
-import contextlib
 import functools
 import itertools
 import re
@@ -12,11 +10,19 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from surgrec_jax.config import ConfigError, flatten, load_file, unknown_key_hint
+from surgrec_jax.config import ConfigError, flatten, load_file
+from surgrec_jax.config_files import find
+from surgrec_jax.config_help import config_help
+from surgrec_jax.config_values import keys_of, read_value, same_meaning
+from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
 from surgrec_jax.safety.terminal import escape_output
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/mae.py:tiny")
+
+
+# These values are addresses and no paths.
+ADDRESSES = ("--config.vlm.endpoint",)
 
 
 def items(text: str) -> tuple[str, ...]:
@@ -31,24 +37,35 @@ def parse_flags(program: str, argv: Sequence[str], **needed: str) -> list[str]:
         program: first word of the sentence.
         needed: flags that must be given, with an example of each.
     """
+    config = None
     try:
-        _check_overrides(argv, needed["config"])
+        file, config = _named_config(argv, needed["config"])
         try:
-            rest = flags.FLAGS(list(argv))
+            rest = flags.FLAGS([_installed(arg) for arg in argv])
         except SystemExit:  # --help and its like, which absl ends with 1
+            print(config_help(file))
             sys.exit(0)
         for name, example in needed.items():
             if getattr(flags.FLAGS, name) is None:
                 raise ConfigError(f"--{name} is missing; e.g. --{name}={example}")
         if len(rest) > 1:
             raise ConfigError(f"unexpected arguments: {' '.join(rest[1:])}")
-    except (flags.Error, AttributeError, ValueError, TypeError, OSError) as error:
-        while error.args and isinstance(error.args[0], Exception):
-            error = error.args[0]  # ml_collections wraps errors
-        text = " ".join(str(error.args[0] if error.args else error).split())
-        print(f"{program}: {text.split('ValueError: ')[-1]}", file=sys.stderr)
+        _check_paths()
+    except (flags.Error, ConfigError) as error:
+        unknown = isinstance(error, flags.UnrecognizedFlagError)
+        text = _unknown_flag(error, config) if unknown else str(error)
+        print(f"{program}: {' '.join(text.split())}", file=sys.stderr)
         sys.exit(2)
     return rest
+
+
+def _check_paths() -> None:
+    """Refuses addresses of remote storage among the flags and config values."""
+    given = {f"--{flag}": flags.FLAGS[flag].value for flag in flags.FLAGS if flag != "config"}
+    values = flatten(CONFIG.value.to_dict()) if CONFIG.value else {}
+    paths.check_local(
+        given | {f"--config.{key}": value for key, value in values.items()}, ADDRESSES
+    )
 
 
 def quiet() -> None:
@@ -75,43 +92,66 @@ def start(program: str, main: Callable[[Sequence[str]], int], **needed: str) -> 
     app.run(main, flags_parser=functools.partial(parse_flags, program, **needed))
 
 
-def _check_overrides(argv: Sequence[str], example: str) -> None:
-    """Refuses overrides that absl and ml_collections answer with a traceback or a long text.
+def _installed(argument: str) -> str:
+    """An argument with the path of a config file that stands where the project is installed."""
+    match = re.fullmatch(r"(--?config=)?([^:=]+)(:.*)?", argument)
+    return f"{match[1] or ''}{find(match[2])}{match[3] or ''}" if match else argument
+
+
+def _named_config(argv: Sequence[str], example: str) -> tuple[str, ConfigDict | None]:
+    """The file[:variant] that a command line names, and its config; its overrides are checked.
+
+    Without a file they are the example's name and None.
+
+    An exception in the file itself is no mistake of the command line and is raised as it is.
 
     Raises:
         ConfigError: a file that is not there or holds no config, an override of an unknown key or
-            of no config.
+            of no config, or a value of another type.
     """
     after = dict(itertools.pairwise(argv))
     files = [arg.partition("=")[2] for arg in argv if re.match(r"--?config=", arg)]
     files += [after[arg] for arg in argv if arg in ("-config", "--config") and arg in after]
-    overrides = [m[1] for arg in argv if (m := re.match(r"--?(?:no)?config\.([^=\[]+)", arg))]
+    overrides = [arg for arg in argv if re.match(r"--?(?:no)?config\.", arg)]
     if not files:
         if overrides:
             raise ConfigError(f"--config is missing; e.g. --config={example}")
-        return
+        return example, None
     config = load_file(files[-1])
-    known = flatten(config.to_dict())
-    for key in overrides:
-        if key not in known and not any(k.startswith(key + ".") for k in known):
-            raise ConfigError(f"--config.{key} does not exist; {unknown_key_hint(config, key)}")
+    for arg in overrides:
+        flag, equals, value = arg.partition("=")
+        key, indexed, _ = re.sub(r"^--?(no)?config\.", "", flag).partition("[")
+        if not equals:  # the value of a switch may be left out, that of another stands apart
+            value = "true" if keys_of(config).get(key) is bool else after.get(arg, "")
+        if not indexed or key not in keys_of(config):
+            read_value(config, key, value)
+    return files[-1], config
+
+
+def _unknown_flag(error: flags.UnrecognizedFlagError, config: ConfigDict | None) -> str:
+    """The sentence for a flag that does not exist, where a config value may be meant."""
+    near = same_meaning(config, error.flagname) if config is not None else []
+    if not near:
+        return str(error)
+    return (
+        f"there is no flag --{error.flagname}; values of the config begin with --config., e.g. "
+        f"--config.{near[0]}"
+    )
 
 
 def load_config(text: str, changes: Sequence[str]) -> ConfigDict:
     """Loads the config of `file[:variant]` and applies KEY=VALUE changes.
 
     Raises:
-        ConfigError: no such file or key.
+        ConfigError: no such file or key, or a value of another type.
     """
     config = load_file(text)
     for change in changes:
         key, _, value = change.partition("=")
-        if key not in flatten(config.to_dict()):
-            raise ConfigError(f"{key} does not exist; {unknown_key_hint(config, key)}")
-        with contextlib.suppress(ValueError, SyntaxError):
-            value = ast.literal_eval(value)
+        values = {key: read_value(config, key, value)}
+        paths.check_local({f"--config.{key}": values[key]}, ADDRESSES)
         with config.ignore_type():
-            config.update_from_flattened_dict({key: value})
+            config.update_from_flattened_dict(values)
     return config
 
 

@@ -1,6 +1,5 @@
 """Configs become frozen values here: everything below the trainer takes plain arguments."""
 
-import difflib
 import json
 import math
 import re
@@ -12,11 +11,11 @@ from typing import Any
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from surgrec_jax import optim, sharding
+from surgrec_jax import config_files, optim, sharding
 from surgrec_jax.models.attention import check_device
 from surgrec_jax.models.presets import Compute, ViTConfig, preset
 from surgrec_jax.objectives import Objective, Question, find_objective, older_runs
-from surgrec_jax.safety import files, untrusted
+from surgrec_jax.safety import files, paths, untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError
 
 FILE = "config.json"
@@ -37,8 +36,10 @@ FREE_TO_CHANGE = (
         "profile_steps",
         "max_nonfinite",
     ),
-    *("checkpoint", "probe.every", "images", "accum_steps", "mesh", "stop_after"),
+    *("checkpoint", "probe.every", "probe.sources", "probe.tracks", "images"),
+    *("accum_steps", "mesh", "stop_after"),
     *("compute.attention", "compute.remat", "compute.unroll"),
+    "jepa.teacher",  # where it lies: jepa.teacher_fingerprint says what it is
 )
 
 # Least values of the numbers that nothing else checks before they divide, or end a loop.
@@ -109,19 +110,22 @@ def objective_kind(config: ConfigDict) -> type[Objective]:
 
 
 def build_objective(
-    config: ConfigDict, compute: Compute | None = None, question: Question | None = None
+    config: ConfigDict,
+    compute: Compute | None = None,
+    question: Question | None = None,
+    teacher: ViTConfig | None = None,
 ) -> Objective:
     """The objective of `config.objective` with the options of the section of that name.
 
     Args:
         compute: options of `make_compute`, which is called where it is None.
         question: the labels to learn, for an objective that needs them.
+        teacher: architecture of the encoder that the section's `teacher` names.
     """
     kind, compute = objective_kind(config), compute or make_compute(config)
     section = set_fields(config[config.objective].to_dict())
-    return kind.from_config(
-        make_encoder(config), section, compute, preset=config.model.preset, question=question
-    )
+    context = {"preset": config.model.preset, "question": question, "teacher": teacher}
+    return kind.from_config(make_encoder(config), section, compute, **context)
 
 
 def build_optimizer(config: ConfigDict, decayed: tuple[str, ...]) -> optim.AdamW:
@@ -232,17 +236,14 @@ def load_file(text: str) -> ConfigDict:
     Raises:
         ConfigError: no such file, or one without `get_config`.
     """
-    path, _, variant = text.partition(":")
-    if not Path(path).is_file():
+    path, _, variant = paths.local(text, "--config").partition(":")
+    file = config_files.find(path)
+    if not file.is_file():
         raise ConfigError(f"--config={path}: there is no such file")
-    get_config = runpy.run_path(path).get("get_config")
-    if get_config is None:
+    names = runpy.run_path(str(file))
+    if "get_config" not in names:
         raise ConfigError(f"--config={path} has no function get_config; see configs/")
-    return get_config(variant) if variant else get_config()
-
-
-def unknown_key_hint(config: ConfigDict, key: str) -> str:
-    """The nearest names to a key that does not exist, e.g. for `--config.data.sorces`."""
-    names = list(flatten(config.to_dict()))
-    near = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
-    return f"the nearest are {', '.join(near)}" if near else f"the keys are {', '.join(names)}"
+    variants = names.get("VARIANTS")
+    if variant and variants and variant not in variants:
+        raise ConfigError(f"{path}:{variant} does not exist: choose from {variants}")
+    return names["get_config"](variant) if variant else names["get_config"]()

@@ -1,8 +1,5 @@
-"""Opens the sources, batches and online probes of `config.data` and `config.probe`."""
+"""Opens the sources and batches of `config.data`."""
 
-import contextlib
-import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +15,7 @@ from surgrec_jax.data.loading.augment import RandAugment
 from surgrec_jax.data.loading.clips import LABEL_FRAMES, ClipSpec
 from surgrec_jax.data.sampling import mixture
 from surgrec_jax.data.sampling.manifest import Manifest, read_manifest
-from surgrec_jax.evaluation.features.clips import class_names, labelled_clips
-from surgrec_jax.evaluation.online import LabelledClips, OnlineProbe, OnlineScore
+from surgrec_jax.evaluation.features.clips import class_names
 from surgrec_jax.evaluation.tasks.task import Task
 from surgrec_jax.objectives import Question
 from surgrec_jax.records.locate import find_version
@@ -219,51 +215,3 @@ def training_batches(
 def take_shown(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Takes the step's inputs out of a batch; the rest are ids of its clips."""
     return {key: batch.pop(key) for key in ("video", "label") if key in batch}
-
-
-def open_probes(
-    config: ConfigDict, question: Question | None = None
-) -> list[OnlineProbe | OnlineScore]:
-    """Opens a probe per source of `config.probe`, with its clips already decoded.
-
-    In fine-tuning it is the classifier's score on the validation split.
-    """
-    names = parse_sources(config.probe.sources)
-    if question is not None:
-        return [_open_score(config, name, question) for name in names]
-    tracks = [track.strip() for track in config.probe.tracks.split(",")]
-    return [_open_probe(config, name, tracks) for name in names]
-
-
-def _labelled(
-    config: ConfigDict, name: SourceName, split: str, tracks: Sequence[str], frame: str = "centre"
-) -> tuple[Source, LabelledClips]:
-    """Opens a split and decodes config.probe.clips clips spread over it, labelled at a frame."""
-    source = open_named(dataclasses.replace(name, split=split), config.data.data_dir)
-    records = np.linspace(0, len(source) - 1, min(config.probe.clips, len(source)))
-    with contextlib.closing(
-        labelled_clips(source, clip_spec(config), records=np.unique(records.round().astype(int)))
-    ) as batches:
-        return source, LabelledClips.collect(batches, tracks, frame)
-
-
-def _open_score(config: ConfigDict, name: SourceName, question: Question) -> OnlineScore:
-    source, clips = _labelled(config, name, "val", question.tracks, question.frame)
-    if question_of(config, [source]) != question:
-        raise ConfigError(f"probe.sources: {source.name} has other classes than data.sources")
-    return OnlineScore(name.name, clips, question.tracks, len(question.classes))
-
-
-def _open_probe(config: ConfigDict, name: SourceName, tracks: list[str]) -> OnlineProbe:
-    source = open_named(dataclasses.replace(name, split="train"), config.data.data_dir)
-    unknown = [track for track in tracks if track not in source.tracks]
-    if unknown:
-        raise ConfigError(
-            f"probe.tracks: {source.name} has no track {', '.join(map(repr, unknown))}; "
-            f"it has {', '.join(source.tracks) or 'none'}"
-        )
-    clips = {}
-    for split in ("train", "val"):
-        source, clips[split] = _labelled(config, name, split, tracks)
-    num_classes = {track: len(source.tracks[track]) for track in tracks}
-    return OnlineProbe(name.name, clips["train"], clips["val"], num_classes)

@@ -26,7 +26,7 @@ from surgrec_jax import checkpoint, inputs, sharding, train_state
 from surgrec_jax import config as cfg
 from surgrec_jax.objectives import Question
 from surgrec_jax.objectives.base import WholeBatchObjective
-from surgrec_jax.safety import untrusted
+from surgrec_jax.safety import paths, untrusted
 from surgrec_jax.safety.errors import UserError, run_command
 from surgrec_jax.safety.terminal import escape_output
 from surgrec_jax.setup import Setup, build_setup, make_mesh
@@ -71,7 +71,8 @@ def _replay(setup: Setup, workdir: Path, step: int, question: Question | None) -
     earlier = [s for s in checkpoint.steps_in(workdir / "checkpoints") if s < step]
     if earlier:
         location = checkpoint.Location(workdir / "checkpoints", earlier[-1])
-        state = checkpoint.restore_state(location, setup.abstract)
+        saved = checkpoint.restore_state(location, train_state.saved(setup.abstract))
+        state = setup.with_teacher(saved)
     elif config.init_from:
         raise checkpoint.CheckpointError(
             f"{workdir} has no checkpoint before step {step}, and began from {config.init_from}: "
@@ -114,9 +115,9 @@ def _look(objective, state: Tree, batch: dict[str, jax.Array], seed: int) -> tup
 
     Where a loss compares clips, no clip has one: NaN where its embedding is not finite, else None.
     """
-    params, target = state["params"], state.get("target_params")
+    params, target = state["params"], train_state.target_of_loss(state)
     keys = train_state.clip_keys(seed, state["step"], len(batch["video"]))
-    batch = jax.jit(objective.prepare)(batch, keys)
+    batch = jax.jit(objective.prepare)(batch, keys, state["step"])
 
     @jax.jit
     def gradient(params, clip, keys):
@@ -234,6 +235,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def work() -> int:
+        paths.check_arguments(vars(args))
         result = replay(args.workdir, args.step, args.data_dir)
         show(result)
         if args.json:

@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from surgrec_jax import config as cfg
-from surgrec_jax import optim, sharding, train_state
+from surgrec_jax import optim, sharding, teacher, train_state
+from surgrec_jax.frozen.encoder import Encoder
 from surgrec_jax.objectives import Objective, Question
 from surgrec_jax.train_state import State
 
@@ -34,6 +35,7 @@ def make_mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -
 class Setup:
     """The parts of a run, see `build_setup`; state and step are traced at their first use.
 
+    `config` has the fingerprint of the teacher, where there is one.
     That first use must be under `jax.set_mesh(mesh)`.
     """
 
@@ -43,6 +45,7 @@ class Setup:
     adamw: optim.AdamW
     tx: optax.GradientTransformation
     momentum: optim.Schedule | None
+    teacher: Encoder | None = None
 
     @property
     def name(self) -> str:
@@ -52,17 +55,27 @@ class Setup:
     @functools.cached_property
     def _sharded(self) -> tuple[State, Callable[[], State]]:
         init = train_state.make_init(self.objective, self.tx, self.config.seed)
-        return train_state.shard_state(init, self.mesh)
+        abstract, init = train_state.shard_state(init, self.mesh)
+        if self.teacher is not None:
+            part = {"teacher": {"encoder": self.teacher.params}}
+            abstract |= train_state.abstract_state(part, self.mesh)
+        return abstract, init
 
     @property
     def abstract(self) -> State:
         """Shapes and shardings of the state."""
         return self._sharded[0]
 
-    @property
-    def init(self) -> Callable[[], State]:
-        """A function that makes the state of step 0 in its shards."""
-        return self._sharded[1]
+    def init(self) -> State:
+        """Makes the state of step 0 in its shards."""
+        return self.with_teacher(self._sharded[1]())
+
+    def with_teacher(self, state: State) -> State:
+        """Adds the teacher, where the run has one, to a state from a checkpoint, which has none."""
+        if self.teacher is None:
+            return state
+        placed = teacher.place(self.teacher.params, self.abstract["teacher"]["encoder"])
+        return state | {"teacher": {"encoder": placed}}
 
     @functools.cached_property
     def step(self) -> Callable:
@@ -97,12 +110,15 @@ def build_setup(config: ConfigDict, mesh: Mesh, question: Question | None = None
 
     Raises:
         ConfigError: values that are not possible, or not on these devices.
+        CheckpointError: a teacher that cannot be read.
     """
     with jax.set_mesh(mesh):
         compute = cfg.make_compute(config)
     # The objective is built outside the mesh: checking masks draws some, and the devices of a
     # compile report are not here to draw them.
-    objective = cfg.build_objective(config, compute, question)
+    config, frozen = teacher.open_teacher(config)
+    like = None if frozen is None else frozen.config
+    objective = cfg.build_objective(config, compute, question, like)
     momentum = objective.target_momentum(config.optim, config.steps)
     adamw = cfg.build_optimizer(config, objective.decayed)
-    return Setup(config, mesh, objective, adamw, adamw.build(), momentum)
+    return Setup(config, mesh, objective, adamw, adamw.build(), momentum, frozen)

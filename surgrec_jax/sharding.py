@@ -242,3 +242,16 @@ def constrain(x: jax.Array, spec: P) -> jax.Array:
     if jax.sharding.get_abstract_mesh().empty:
         return x
     return jax.lax.with_sharding_constraint(x, spec)
+
+
+def filled(clips: int, batch_size: int, devices: int = 1) -> int:
+    """The size that a batch is filled up to: a power of two for each device, or the whole batch.
+
+    So a clip alone costs a clip, and log2(batch_size) + 1 shapes are compiled at most.
+
+    Args:
+        clips: of the batch, batch_size at most.
+        batch_size: of whole batches, a multiple of the devices.
+    """
+    each = max(1, -(-clips // devices))
+    return min(devices * 2 ** (each - 1).bit_length(), batch_size)

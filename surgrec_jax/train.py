@@ -14,18 +14,22 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint, inputs, optim, sharding
+from surgrec_jax import checkpoint, inputs, optim, sharding, teacher, train_state
 from surgrec_jax import config as cfg
 from surgrec_jax.data.loading import faults
 from surgrec_jax.data.loading.batches import Batches
 from surgrec_jax.data.sampling.manifest import Manifest
-from surgrec_jax.frozen import encoder, lineage
+from surgrec_jax.default_data import say
+from surgrec_jax.frozen import architecture, lineage
 from surgrec_jax.hosts import config_agreement, workdir_lock
+from surgrec_jax.next_commands import after_training
+from surgrec_jax.online_probes import open_probes
 from surgrec_jax.records.source import Source
 from surgrec_jax.runlog import environment
 from surgrec_jax.runlog.health import Health
 from surgrec_jax.runlog.profile import Profile
 from surgrec_jax.runlog.run_log import RunLog
+from surgrec_jax.safety import paths
 from surgrec_jax.setup import Setup, build_setup, make_mesh
 from surgrec_jax.snapshots import Watch
 from surgrec_jax.train_state import State
@@ -45,6 +49,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         NonFiniteError: the run's numbers broke; the ids of the batch are saved in the workdir.
     """
     cfg.check_numbers(config)
+    paths.check_local({"workdir": workdir} | cfg.flatten(config.to_dict()))
     warm = WarmStart(config)
     config = warm.complete(workdir)
     mesh = make_mesh(config)
@@ -62,8 +67,12 @@ def train(config: ConfigDict, workdir: Path) -> bool:
 def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bool:
     # The objective and its labels.
     question = inputs.open_question(config)
+    if question is not None:
+        say(f"learns {question.describe()}, of {config.data.sources}")
     setup = build_setup(config, mesh, question)
-    profile = Profile(config.profile_steps, workdir / "profile")
+    config = setup.config
+    config_agreement.check_same("teachers", setup.teacher and setup.teacher.fingerprint)
+    profile = Profile(config.profile_steps, workdir / "profile", config.steps)
 
     # The data, the probes, and the checkpoints.
     _open_workdir(config, workdir)
@@ -72,7 +81,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     mixture = inputs.open_manifest(config, sources)
     if mixture is not None:
         mixture.keep_copy(workdir, write=jax.process_index() == 0, begun=cfg.begun(workdir))
-    probes = inputs.open_probes(config, question) if config.probe.every else []
+    probes = open_probes(config, question)
     checkpoints = checkpoint.Checkpoints(
         workdir / "checkpoints",
         keep=config.checkpoint.keep,
@@ -81,7 +90,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     )
 
     # The state, made or restored in its shards, and the remaining steps.
-    checkpoints.check_space(setup.abstract)
+    checkpoints.check_space(train_state.saved(setup.abstract))
     state, inherited = _start(setup, checkpoints, warm, sources)
     first = int(state["step"])
     last = max(first, min(config.steps, config.stop_after or config.steps))
@@ -107,6 +116,10 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     done = int(state["step"])
     if done < config.steps:
         log.say(f"stopped and saved at step {done} of {config.steps}; the same command continues")
+    else:
+        saved = workdir / "checkpoints" / str(done)
+        following = after_training(str(workdir), question is not None, bool(probes))
+        log.say(f"complete: {setup.name}, {saved}\nnext: {following}")
     log.close()
     return done >= config.steps
 
@@ -133,15 +146,16 @@ def _start(
     The latter are entries of a checkpoint's meta: the data that they had seen, how positions were
     resized, and the run that goes on here.
     """
-    restored = checkpoints.restore(setup.abstract)
+    restored = checkpoints.restore(train_state.saved(setup.abstract))
     if restored is not None:
         state, meta = restored
         inputs.check_unchanged(setup.config, sources, meta)
         inherited = {key: meta.get(key) for key in ("resized", "parent")}
-        return state, {"sources": lineage.earlier(meta), **inherited}
+        return setup.with_teacher(state), {"sources": lineage.earlier(meta), **inherited}
     inherited = {"resized": warm.resized(), "parent": warm.parent()}
     state = warm.state(setup.init(), setup.abstract, setup.objective)
-    return state, {"sources": warm.sources(), **inherited}
+    behind = warm.sources() + teacher.sources(setup.config, setup.teacher)
+    return state, {"sources": behind, **inherited}
 
 
 def _open_log(setup: Setup, workdir: Path, state: State, health: Health) -> RunLog:
@@ -170,7 +184,7 @@ def _meta(setup: Setup, seen: list[dict[str, Any]], mixture: Manifest | None) ->
         "sources": seen,
         "manifest": mixture.describe() if mixture else None,
         "config": json.loads(json.dumps(config.to_dict())),
-        **encoder.meta_of(objective.encoder, fps=config.data.fps),
+        **architecture.meta_of(objective.encoder, fps=config.data.fps),
         **objective.meta(),
     }
 
@@ -226,16 +240,18 @@ def _look_and_save(
     score = None
     if probing:
         scores = run.watch.probe(state, run.probes)
+        parts = (f"{key.removeprefix('probe/')} {value:.1%}" for key, value in scores.items())
+        log.say(f"step {step}: {', '.join(parts)}")
         score = float(np.mean(list(scores.values())))
         log.event(step, scores)
     if drawing:
         log.event(step, run.health.collapse(step, run.watch.collapse(state, batch)))
         try:
-            run.watch.draw(state, batch, step)
+            log.picture(step, run.watch.draw(state, batch, step))
         except OSError as error:  # a picture is not worth the end of a run
             logging.warning("no picture of step %d: %s", step, error)
     if saving:
-        run.checkpoints.save(step, state, run.meta, score)
+        run.checkpoints.save(step, train_state.saved(state), run.meta, score)
         if run.checkpoints.failed:
             log.event(step, {"failed_saves": float(run.checkpoints.failed)})
             run.health.note("saves", f"{run.checkpoints.failed} failed save(s)")

@@ -1,6 +1,7 @@
 """The state of a run as one plain pytree, its sharded initialisation, and the compiled step.
 
-A state is {"step": int32, "params": ..., "opt_state": ..., "target_params": ... (JEPA)}.
+A state is {"step": int32, "params": ..., "opt_state": ..., "target_params": ... (JEPA),
+"teacher": ... (a frozen target)}.
 """
 
 from collections.abc import Callable
@@ -85,22 +86,22 @@ def make_train_step(
         return new
 
     def step(state: State, batch: dict[str, jax.Array]) -> tuple[State, Metrics]:
-        params, target = state["params"], state.get("target_params")
+        params, target = state["params"], target_of_loss(state)
         keys = clip_keys(seed, state["step"], len(batch["video"]))
-        batch = objective.prepare(batch, keys)
+        batch = objective.prepare(batch, keys, state["step"])
         if accum_steps == 1 or compares:
             grads, metrics = gradient(params, batch, keys, target)
         else:
             grads, metrics = _accumulate(gradient, params, batch, keys, target, accum_steps)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        old = {k: v for k, v in state.items() if k != "step"}
+        old = {k: v for k, v in saved(state).items() if k != "step"}
         m = momentum(state["step"]) if objective.uses_target else None
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
         # A branch needs no second copy of the state, as selecting every array would.
         new = jax.lax.cond(finite, update, lambda old, *_: old, old, grads, m)
         if objective.uses_target:
             metrics["ema_momentum"] = m
-        new["step"] = state["step"] + 1
+        new |= {k: v for k, v in state.items() if k == "teacher"} | {"step": state["step"] + 1}
         return new, {k: jnp.float32(v) for k, v in metrics.items()} | {"finite": finite}
 
     return step
@@ -148,18 +149,33 @@ def _first(x: jax.Array) -> jax.Array:
 
 def shard_state(init: Callable[[], State], mesh: Mesh) -> tuple[State, Callable[[], State]]:
     """The abstract state with its shardings, and `init` compiled to make it in place."""
-    shapes = jax.eval_shape(init)
-    shardings = sharding.state_shardings(shapes, mesh)
-    abstract = jax.tree.map(
-        lambda s, sh: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sh), shapes, shardings
+    abstract = abstract_state(jax.eval_shape(init), mesh)
+    return abstract, jax.jit(init, out_shardings=jax.tree.map(lambda s: s.sharding, abstract))
+
+
+def abstract_state(state: State, mesh: Mesh) -> State:
+    """Shapes and dtypes of (a part of) a state, with its shardings on a mesh."""
+    return jax.tree.map(
+        lambda x, sh: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sh),
+        state,
+        sharding.state_shardings(state, mesh),
     )
-    return abstract, jax.jit(init, out_shardings=shardings)
 
 
 def jit_train_step(step: Callable, abstract_state: State, mesh: Mesh) -> Callable:
     """The step compiled for a mesh: state donated and kept where it is, metrics everywhere."""
     shardings = jax.tree.map(lambda s: s.sharding, abstract_state)
     return jax.jit(step, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
+
+
+def saved(state: State) -> State:
+    """What checkpoints hold of a state: all but a frozen teacher, which is another's."""
+    return {name: part for name, part in state.items() if name != "teacher"}
+
+
+def target_of_loss(state: State) -> Any:
+    """What `Objective.loss` takes as its target: the frozen teacher, the EMA target, or None."""
+    return state.get("teacher", state.get("target_params"))
 
 
 def encoder_params(state: State) -> Any:

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint
+from surgrec_jax import checkpoint, default_data, train_state
 from surgrec_jax.checkpoint import checksums
 from surgrec_jax.config import FILE, FROM_CHECKPOINT, ConfigError, begun, tuples
-from surgrec_jax.frozen import encoder, lineage
+from surgrec_jax.frozen import architecture, lineage
 from surgrec_jax.models import resize
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.objectives import Objective
@@ -51,14 +51,18 @@ class WarmStart:
         return checkpoint.read_meta(self._location)
 
     def complete(self, workdir: Path | None = None) -> ConfigDict:
-        """Fills in the checkpoint's architecture and clip rate, where the config asks for them.
+        """Fills in the checkpoint's architecture, clip rate and data, where the config has none.
 
         Args:
             workdir: folder of the run, which has them already if it goes on.
 
         Raises:
-            ConfigError: no checkpoint is named, or a value contradicts it.
+            ConfigError: no checkpoint is named, a value contradicts it, or it has no such data.
         """
+        config = self._with_architecture(workdir)
+        return default_data.complete(config, workdir, self._path, lambda: self._meta)
+
+    def _with_architecture(self, workdir: Path | None) -> ConfigDict:
         config = self._config
         if config.model.preset != FROM_CHECKPOINT:
             if config.get("init_resize"):
@@ -105,7 +109,7 @@ class WarmStart:
     @functools.cached_property
     def _saved(self) -> ViTConfig:
         """The encoder as the checkpoint has it."""
-        return encoder.config_from_meta(self._meta)
+        return architecture.config_from_meta(self._meta)
 
     @functools.cached_property
     def _encoder(self) -> ViTConfig:
@@ -143,10 +147,7 @@ class WarmStart:
         """The data behind the weights that a run begins with (`lineage`); none of fresh weights."""
         if not self._gives_weights:
             return []
-        through = str(self._path)
-        if not lineage.complete(self._meta):
-            return [{"name": self._meta["name"], "through": through}]
-        return [{"through": through, **entry} for entry in self._meta["sources"]]
+        return lineage.behind(self._meta, str(self._path))
 
     def parent(self) -> dict[str, Any] | None:
         """The run that goes on in this one, for a checkpoint's meta; None where none does."""
@@ -164,8 +165,8 @@ class WarmStart:
         """
         if not self._continues:
             return self.weights(fresh, abstract, objective)
-        encoder.check_architecture(self._meta, objective.encoder)
-        state = checkpoint.restore_state(self._location, abstract)
+        architecture.check_architecture(self._meta, objective.encoder)
+        state = fresh | checkpoint.restore_state(self._location, train_state.saved(abstract))
         step, steps = int(state["step"]), self._config.steps
         if step >= steps:
             raise ConfigError(
@@ -190,7 +191,7 @@ class WarmStart:
         if not self._gives_weights:
             return fresh
         location, meta = self._location, self._meta
-        encoder.check_architecture(meta, objective.encoder, self._encoder)
+        architecture.check_architecture(meta, objective.encoder, self._encoder)
         alone, averaged = objective.needs_labels, meta["uses_target"]
         tree = "target_params" if alone and averaged else "params"
         saved = checkpoint.parts(location, tree)
@@ -198,16 +199,18 @@ class WarmStart:
         subtree = {tree: {name: abstract["params"][name] for name in names}}
         target = [] if alone or not averaged or "target_params" not in fresh else ["EMA target"]
         if target:
-            subtree["target_params"] = abstract["target_params"]
-        self._check_mask_tokens(subtree)
+            held = checkpoint.parts(location, "target_params")
+            subtree["target_params"] = {
+                name: part for name, part in abstract["target_params"].items() if name in held
+            }
+        self._check_predictor(subtree)
         restored = self._restore(subtree)
         new = {**fresh["params"], **restored[tree]}
         state = {**fresh, "params": new}
-        if target:
-            state["target_params"] = restored["target_params"]
-        elif "target_params" in state:
-            copied = {name: new[name] for name in state["target_params"]}
-            state["target_params"] = jax.tree.map(jnp.copy, copied)
+        if "target_params" in state:
+            averages = restored.get("target_params", {})
+            copied = {name: new[name] for name in state["target_params"] if name not in averages}
+            state["target_params"] = jax.tree.map(jnp.copy, copied) | averages
         what = (
             f"encoder of {location.path} ({meta['name']}, {tree}) taken"
             if alone
@@ -223,15 +226,23 @@ class WarmStart:
             print(f"positions resized from {was} to {now}: {record['method']}")
         return state
 
-    def _check_mask_tokens(self, wanted: State) -> None:
-        """Raises CheckpointError where the predictor has other mask tokens than the run's masks."""
-        have = checksums.arrays_of(self._location).get("params/predictor/mask_tokens")
+    def _check_predictor(self, wanted: State) -> None:
+        """Raises CheckpointError where the predictor is of other parts or masks than the run's."""
+        arrays = checksums.arrays_of(self._location)
+        have = arrays.get("params/predictor/mask_tokens")
         predictor = wanted.get("params", {}).get("predictor")
         if have is None or predictor is None:
             return
+        names = {key.split("/")[2] for key in arrays if key.startswith("params/predictor/")}
+        if names != set(predictor):
+            raise checkpoint.CheckpointError(
+                f"the predictor of {self._path} is of another kind (it alone or the run's alone "
+                f"has {', '.join(sorted(names ^ set(predictor)))}): set jepa.levels and "
+                "jepa.visible_weight as it was trained, V-JEPA 2.1's as configs/jepa.py:v2_1 does"
+            )
         tokens, kinds = have[1][0], predictor["mask_tokens"].shape[0]
         if tokens != kinds:
-            again = ",".join("0" * kinds)
+            again = ",".join(("1" if self._family == "vjepa21" else "0") * kinds)
             raise checkpoint.CheckpointError(
                 f"the predictor of {self._path} has {tokens} mask tokens, and jepa.masks has "
                 f"{kinds} kinds of masks: give {tokens} kinds, or import the file again and choose "

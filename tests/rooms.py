@@ -20,13 +20,23 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "command lines": (
         "main, probe, benchmark, ...",
         (
-            *(f"surgrec_jax.{name}" for name in ("main", "probe", "benchmark", "replay")),
+            *(f"surgrec_jax.{name}" for name in ("main", "probe", "benchmark", "replay", "report")),
+            *("surgrec_jax.predict", "surgrec_jax.search", "surgrec_jax.prediction.command"),
             *(f"surgrec_jax.{name}.__main__" for name in ("checkpoint", "convert", "curation")),
         ),
         (
             *("commands", "hosts", "trainer", "objectives", "checkpoint", "frozen", "records"),
             *("benchmark", "heads", "tasks", "report", "vlm"),
             *("audit", "curation", "convert", "sharding"),
+            *("prediction", "builder commands", "labels", "video"),
+        ),
+    ),
+    "prediction": (
+        "from a video to an answer",
+        ("surgrec_jax.prediction",),
+        (
+            *("report", "heads", "metrics", "tasks", "frozen", "loading", "records"),
+            *("builders", "builder commands", "builds", "video", "labels", "curation"),
         ),
     ),
     "bench": (
@@ -43,6 +53,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
                 "checkpoint",
             ),
             *("frozen", "records", "sampling", "loading", "features", "heads", "metrics"),
+            *("tasks", "benchmark"),
             *("curation", "convert", "audit", "builders", "builds", "video"),
         ),
     ),
@@ -51,14 +62,26 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ("surgrec_jax.compile_report",),
         ("commands", "trainer", "sharding"),
     ),
-    "commands": ("flags and errors that all share", ("surgrec_jax.commands",), ("trainer",)),
+    "commands": (
+        "flags and errors that all share",
+        ("surgrec_jax.commands", "surgrec_jax.config_help", "surgrec_jax.__main__"),
+        ("trainer",),
+    ),
     "trainer": (
         "train, state, config, inputs",
         tuple(
             f"surgrec_jax.{name}"
             for name in (
                 *("train", "train_state", "setup", "config", "inputs", "optim", "warm_start"),
-                "snapshots",
+                *(
+                    "snapshots",
+                    "teacher",
+                    "default_data",
+                    "online_probes",
+                    "next_commands",
+                    "config_values",
+                    "config_files",
+                ),
             )
         ),
         (
@@ -161,6 +184,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Every module of the project by its full name."""
     found = {}

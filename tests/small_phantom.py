@@ -9,6 +9,7 @@ def small_phantom(minutes: float) -> PhantomConfig:
     """Six patients of every domain, a video each, 32 pixels high."""
     return PhantomConfig(
         name="small",
+        version="2.0.0",
         description="for tests",
         record=RecordSpec(frames=32, fps=4.0, short_side=32, jpeg_quality=90),
         corpus=CorpusSpec(

@@ -45,6 +45,19 @@ def test_modules_configs_and_keys_exist(words):
         assert not keys
 
 
+def test_config_values_that_messages_name_exist():
+    """Every --config.KEY in the program's texts is a key, or a section, of some config."""
+    known = set()
+    for path in (ROOT / "configs").glob("*.py"):
+        if "get_config" in runpy.run_path(str(path)):
+            for key in flatten(get_config(f"configs/{path.name}").to_dict()):
+                known |= {key, key.partition(".")[0]}
+    for package in ("surgrec_jax", "data_builders"):
+        for path in (ROOT / package).rglob("*.py"):
+            named = re.findall(r"--config\.([a-z_0-9]+(?:\.[a-z_0-9]+)*)", path.read_text())
+            assert set(named) <= known, path
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()):

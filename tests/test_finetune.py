@@ -16,7 +16,7 @@ from surgrec_jax.config import ConfigError, build_objective
 from surgrec_jax.evaluation.benchmark.columns import Candidate
 from surgrec_jax.evaluation.heads.rules import Settings
 from surgrec_jax.evaluation.tasks.task import Task
-from surgrec_jax.frozen import encoder, lineage
+from surgrec_jax.frozen import architecture, encoder, lineage
 from surgrec_jax.frozen.classifier import load_classifier, load_fitting
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.objectives import Question, find_objective
@@ -40,7 +40,7 @@ def pretrained(tmp_path_factory):
     saved = checkpoint.Checkpoints(folder / "checkpoints", keep=1, keep_best=0)
     meta = {"name": "mae-test", "objective": "mae", "uses_target": False, "sources": []}
     state = {"step": jnp.int32(7), "params": params}
-    saved.save(7, state, {**meta, **encoder.meta_of(ENCODER, fps=4.0)})
+    saved.save(7, state, {**meta, **architecture.meta_of(ENCODER, fps=4.0)})
     saved.close()
     return folder
 

@@ -9,7 +9,8 @@ import pytest
 
 from surgrec_jax.bench.synthetic import write_synthetic
 from surgrec_jax.config import FILE, ConfigError, build_objective, check_numbers, check_workdir
-from surgrec_jax.inputs import open_named, open_probes
+from surgrec_jax.inputs import open_named
+from surgrec_jax.online_probes import open_probes
 from surgrec_jax.records.locate import build_command
 from surgrec_jax.records.names import SourceName, parse_sources
 from surgrec_jax.replay import replay
@@ -128,6 +129,7 @@ def test_a_mistyped_data_dir_is_named_and_not_made(name, tmp_path):
 def test_a_track_that_online_probes_cannot_ask_for(data_dir):
     config = tiny("configs/mae.py")
     config.data.data_dir, config.probe.sources = str(data_dir), "synthetic"
+    config.probe.tracks = "phase,action"
     with pytest.raises(ConfigError, match=r"probe.tracks: synthetic has no track 'phase', 'action"):
         open_probes(config)
 
@@ -174,6 +176,7 @@ def test_what_an_attempt_that_saved_nothing_left_does_not_count(tmp_path):
 
 def test_a_fine_tuning_run_from_before_there_was_a_frame_to_choose(tmp_path):
     config = tiny("configs/finetune.py")
+    config.data.sources = "phantom_surgery/tiny"
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     kept = config.to_dict()
     del kept["classify"]["frame"]

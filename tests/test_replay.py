@@ -87,7 +87,7 @@ def test_labelled_clips_are_looked_at_as_the_step_sees_them():
         state = {"params": jax.jit(one.init)(jax.random.key(0)), "step": 5}
         modules, losses = replay._look(one, state, batch, seed=3)
         keys = replay.train_state.clip_keys(3, 5, 2)
-        loss = jax.jit(lambda p: one.loss(p, one.prepare(batch, keys), keys)[0])(state["params"])
+        loss = jax.jit(lambda p: one.loss(p, one.prepare(batch, keys, 5), keys)[0])(state["params"])
     assert np.mean(losses) == pytest.approx(float(loss), rel=1e-5)
     assert modules["head/linear"]["gradients"]["norm"] > 0
 

@@ -41,6 +41,10 @@ EXTRA = {
         "--config.jepa.masks=({'blocks': 2, 'scale': 0.2, 'context': 5, 'target': 4},)",
         "--config.jepa.predictor_width=24",
     ],
+    "levjepa": [
+        *("--config.levjepa.local_side=16", "--config.levjepa.hidden=32"),
+        *("--config.levjepa.outputs=16", "--config.levjepa.lines=32"),
+    ],
 }
 
 
@@ -92,7 +96,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data_dir, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mae", "jepa"])
+@pytest.mark.parametrize("name", ["mae", "jepa", "levjepa"])
 def test_killed_at_any_time_the_run_ends_with_the_same_losses(name, data_dir, tmp_path):
     """60 steps straight equal 30 steps, kill -9, and 30 steps with other loader workers."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -224,7 +228,7 @@ def test_wrong_command_lines_end_in_one_sentence(argv, message):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def start_together(data_dir, workdir, count, devices, *more):
+def start_together(name, data_dir, workdir, count, devices, *more):
     """`count` processes of one run over jax.distributed, to their ends: [(exit code, stderr)]."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -233,7 +237,7 @@ def start_together(data_dir, workdir, count, devices, *more):
     together = (*more, f"--coordinator={address}", f"--num_processes={count}")
     processes = [
         subprocess.Popen(
-            command("jepa", data_dir, workdir, *together, f"--process_id={i}"),
+            command(name, data_dir, workdir, *together, f"--process_id={i}"),
             cwd=ROOT,
             env=environment(devices) | gloo,
             stderr=subprocess.PIPE,
@@ -246,21 +250,21 @@ def start_together(data_dir, workdir, count, devices, *more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 4])
-def test_processes_give_the_losses_of_one_and_share_its_checkpoints(count, data_dir, tmp_path):
+@pytest.mark.parametrize(("name", "count"), [("jepa", 2), ("jepa", 4), ("levjepa", 2)])
+def test_processes_give_the_losses_of_one_and_share_checkpoints(name, count, data_dir, tmp_path):
     """Four devices in two or four processes, then one process or two go on."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     short = "--config.steps=10"
-    assert train("jepa", data_dir, whole, short).returncode == 0
+    assert train(name, data_dir, whole, short).returncode == 0
     split = (short, "--config.mesh.fsdp=2")
     for code, error in start_together(
-        data_dir, parts, count, 4 // count, *split, "--config.stop_after=5"
+        name, data_dir, parts, count, 4 // count, *split, "--config.stop_after=5"
     ):
         assert code == main.STOPPED, error
     if count == 2:
-        assert train("jepa", data_dir, parts, short).returncode == 0
+        assert train(name, data_dir, parts, short).returncode == 0
     else:
-        for code, error in start_together(data_dir, parts, 2, 1, *split):
+        for code, error in start_together(name, data_dir, parts, 2, 1, *split):
             assert code == 0, error
     expected, got = losses(whole), losses(parts)
     assert got.keys() == expected.keys()

@@ -4,13 +4,14 @@ import cv2
 import numpy as np
 
 from data_builders.phantom_surgery.noise import Wander, smoothstep
-from data_builders.phantom_surgery.script import PHASES, SKILLS, Script
+from data_builders.phantom_surgery.script import SKILLS, Script
 
 _ZOOM = {
     "preparation": 0.86,
     "exposure": 1.0,
     "dissection": 1.22,
     "haemostasis": 1.08,
+    "lavage": 1.08,
     "closure": 1.3,
 }
 _SWEEP = {
@@ -34,7 +35,7 @@ class Camera:
         self._domain = domain
         self._steady = 1.3 - 0.4 * SKILLS.index(script.skill)
         self._edges = np.array([p.start for p in script.phases])
-        names = [PHASES[p.label] for p in script.phases]
+        names = [script.edition.phases[p.label] for p in script.phases]
         scale = np.exp(rng.normal(0, 0.07)) * (0.92 if domain == "cataract" else 1.0)
         self._zoom = np.array([_ZOOM[n] * scale * np.exp(rng.normal(0, 0.05)) for n in names])
         self._sweep = np.array([_SWEEP[domain] if n == "preparation" else 0.045 for n in names])
@@ -79,6 +80,12 @@ class Camera:
         centre, zoom, roll = self.at(t)
         c, s = np.cos(roll), np.sin(roll)
         return (np.asarray(points) - centre) @ np.array([[c, s], [-s, c]]) * zoom
+
+    def to_canvas(self, points: np.ndarray, t: float) -> np.ndarray:
+        """Picture, short sides from the centre [..., 2] -> canvas units."""
+        centre, zoom, roll = self.at(t)
+        c, s = np.cos(roll), np.sin(roll)
+        return np.asarray(points) @ np.array([[c, -s], [s, c]]) / zoom + centre
 
     def speed(self, t: float) -> np.ndarray:
         """Velocity of the site in the picture, short sides per second [2]."""

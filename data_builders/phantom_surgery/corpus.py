@@ -4,9 +4,11 @@ No pixel is drawn here.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
+from data_builders.phantom_surgery.editions import EDITIONS
 from data_builders.phantom_surgery.script import SHORTEST_VIDEO, SKILLS
 from surgrec_jax.safety.errors import ConfigError
 
@@ -43,7 +45,9 @@ class CorpusSpec:
     shares: tuple[float, ...] = SHARES
     videos_per_patient: tuple[int, ...] = (2, 1, 1, 1)
     short_sides: tuple[int, ...] = (80, 88, 96)
-    rates: tuple[float, ...] = (4.0, 5.0, 6.0)
+    rates: tuple[float, ...] = (8.0,)
+    edition: int = 2  # a key of EDITIONS
+    rare: float = 0.25  # share of the patients of every domain and split with each rare thing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +67,8 @@ class VideoPlan:
     container: str
     patient_seed: tuple[int, ...]
     video_seed: int
+    edition: int = 2
+    rare: tuple[str, ...] = ()  # what of the edition's rare phases and tools the patient has
 
     def patient_rng(self) -> np.random.Generator:
         """Randomness shared by all videos of the patient."""
@@ -96,6 +102,22 @@ def _deal(rng: np.random.Generator, values: tuple, n: int) -> list:
     return dealt[:n]
 
 
+def rare_things(spec: CorpusSpec, splits: list[str]) -> list[tuple[str, ...]]:
+    """What of the edition's rare things each patient of a domain has.
+
+    Every split gets its share of each, dealt in turns that do not depend on one another.
+    """
+    dealt: list[tuple[str, ...]] = [()] * len(splits)
+    names = EDITIONS[spec.edition].rare
+    for split in SPLITS:
+        for place, patient in enumerate(p for p, s in enumerate(splits) if s == split):
+            for number, name in enumerate(names):
+                begin = place + (number + 0.5) / (spec.rare * len(names) or 1)
+                if math.floor(begin * spec.rare) > math.floor((begin - 1) * spec.rare):
+                    dealt[patient] += (name,)
+    return dealt
+
+
 def plan_corpus(spec: CorpusSpec) -> list[VideoPlan]:
     """All videos of a corpus, a function of `spec` alone; footage follows its shares of domains."""
     plans = []
@@ -105,7 +127,7 @@ def plan_corpus(spec: CorpusSpec) -> list[VideoPlan]:
         rng = np.random.default_rng([spec.seed, 102, d])
         lengths = np.exp(rng.normal(0.0, 0.15, n_videos))
         lengths *= spec.minutes * 60.0 * spec.shares[d] / lengths.sum()
-        n = spec.patients[d]
+        n, rare = spec.patients[d], rare_things(spec, splits)
         hands = zip(
             _deal(rng, spec.short_sides, n),
             _deal(rng, ASPECTS[domain], n),
@@ -133,6 +155,8 @@ def plan_corpus(spec: CorpusSpec) -> list[VideoPlan]:
                         container=container,
                         patient_seed=(spec.seed, 103, d, p),
                         video_seed=1000 * p + v,
+                        edition=spec.edition,
+                        rare=rare[p],
                     )
                 )
     return plans

@@ -34,6 +34,7 @@ class Finish:
     colours: dict[str, tuple[float, float, float]]
     width: float  # short sides
     wrist: bool
+    stretch: float = 1.0  # of the tips along the shaft
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +49,13 @@ class Pose:
     roll: float  # radians the needle (or hook) is turned about the shaft's axis
 
 
-def make_finish(domain: str, rng: np.random.Generator) -> Finish:
-    """Draws the tools' colours: any grey for the shaft, so that it says nothing about the tool."""
+def make_finish(
+    domain: str, rng: np.random.Generator, shape: tuple[float, float] = (1.0, 1.0)
+) -> Finish:
+    """Draws the tools' colours: any grey for the shaft, so that it says nothing about the tool.
+
+    `shape` is the width of the tools and the length of their tips, against those drawn here.
+    """
     steel, shaft = rng.uniform(135, 215), rng.uniform(28, 190)
     if domain == "endoscopy":  # coloured plastic sheath
         base = np.array(
@@ -72,8 +78,9 @@ def make_finish(domain: str, rng: np.random.Generator) -> Finish:
     width = {"laparoscopy": 0.128, "endoscopy": 0.122, "cataract": 0.112, "robotic": 0.130}[domain]
     return Finish(
         {k: tuple(float(x) for x in v) for k, v in colours.items()},
-        width * rng.uniform(0.92, 1.1),
+        shape[0] * width * rng.uniform(0.92, 1.1),
         domain == "robotic",
+        shape[1],
     )
 
 
@@ -185,8 +192,11 @@ def place(pose: Pose, finish: Finish, scale: float, centre: tuple[float, float])
     along = tip - entry
     distance = max(1e-3, float(np.hypot(*along)))
     angle = float(np.arctan2(along[1], along[0]))
-    length = _TIP_LENGTH[pose.tool]
-    parts = tip_parts(pose.tool, pose.jaw, pose.roll)
+    length = _TIP_LENGTH[pose.tool] * finish.stretch
+    parts = [
+        (np.asarray(points) * (finish.stretch, 1.0), shade)
+        for points, shade in tip_parts(pose.tool, pose.jaw, pose.roll)
+    ]
     reach = distance / finish.width
     if finish.wrist:
         wrist = [

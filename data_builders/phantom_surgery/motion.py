@@ -5,11 +5,10 @@ import dataclasses
 import numpy as np
 
 from data_builders.phantom_surgery.camera import Camera
+from data_builders.phantom_surgery.editions import INSTRUMENTS
 from data_builders.phantom_surgery.instruments import Pose
 from data_builders.phantom_surgery.noise import Wander, smoothstep
 from data_builders.phantom_surgery.script import (
-    INSTRUMENTS,
-    PHASES,
     TEMPO,
     TREMOR,
     Script,
@@ -129,9 +128,7 @@ class Motion:
         centre, _, _ = self._camera.at(t)
         # Sweeping with the camera in the preparation; at the site later, where the camera stays
         # close to it.
-        phase = PHASES[
-            int(label_at(self._script.phases, np.array([min(t, self._script.duration - 1e-3)]))[0])
-        ]
+        phase = self._phase(min(t, self._script.duration - 1e-3))
         anchor = centre if phase == "preparation" else 0.3 * centre
         out = self._entry[use.tool]
         side = np.array([-out[1], out[0]])
@@ -145,6 +142,9 @@ class Motion:
         state = getattr(self, "_" + use.action)(use, t, anchor, out, side, scatter)
         state.bend += bend
         return state
+
+    def _phase(self, t: float) -> str:
+        return self._script.edition.phases[int(label_at(self._script.phases, np.array([t]))[0])]
 
     def _on_line(self, along: float) -> np.ndarray:
         along = float(np.clip(along, 0.0, 1.0)) * (len(self._line) - 1)
@@ -172,13 +172,12 @@ class Motion:
             point + pull, float(sway), 0.5 * sway, touch=Touch("retractor", point, pull, 0.30)
         )
 
-    def _cut(self, use, t, anchor, out, side, scatter) -> _State:
+    def _cut(self, use, t, anchor, out, side, scatter, seconds=1.1) -> _State:
         """Snip, snip along the wound line."""
-        u = self._tempo * (t - use.start) / 1.1
-        phase = PHASES[int(label_at(self._script.phases, np.array([use.start + 1e-3]))[0])]
+        u = self._tempo * (t - use.start) / seconds
         along = (
             float(np.interp(t, *self._script.cut.T))
-            if phase == "dissection"
+            if self._phase(use.start + 1e-3) == "dissection"
             else 0.5 + 0.4 * scatter[0]
         )
         opened = 0.5 + 0.5 * np.cos(2 * np.pi * u)
@@ -186,17 +185,25 @@ class Motion:
             self._on_line(along) + 0.05 * opened * out, float(opened), 0.2 * np.sin(np.pi * u)
         )
 
-    def _coagulate(self, use, t, anchor, out, side, scatter) -> _State:
+    def _spread(self, *args) -> _State:
+        """As cut, a third as fast: the blades part the tissue bluntly."""
+        return self._cut(*args, seconds=3.3)
+
+    def _coagulate(self, use, t, anchor, out, side, scatter, swing=0.035, turns=2) -> _State:
         """Touch and dwell with a small stroke, in smoke."""
         u = self._tempo * (t - use.start) / 1.7
         marks = [m for m in self._script.chars if use.start <= m.time < use.stop]
         point = self._on_line(marks[0].along) + marks[0].aside * side if marks else anchor
         lift = 0.10 * smoothstep(np.sin(2 * np.pi * u), 0.45, 1.0)
-        stroke = 0.035 * np.sin(4 * np.pi * u)
+        stroke = swing * np.sin(2 * np.pi * turns * u)
         touch = Touch("hook", point, np.zeros(2), 0.1, spark=1.0 if lift < 0.02 else 0.0)
         return _State(
             point + lift * out + stroke * side, 0.0, 0.0, 0.25 * np.sin(2 * np.pi * u), touch
         )
+
+    def _hook_cut(self, *args) -> _State:
+        """As coagulate, in long slow strokes across the wound line."""
+        return self._coagulate(*args, swing=0.14, turns=1)
 
     def _suture(self, use, t, anchor, out, side, scatter) -> _State:
         """Turn the needle through both edges, then pull the thread out to the side."""
@@ -217,9 +224,35 @@ class Motion:
         return _State(tip, 0.0, 0.3 * np.sin(2 * np.pi * u), float(turn), touch)
 
     def _irrigate(self, use, t, anchor, out, side, scatter) -> _State:
-        """Sweep from side to side with a jet of water."""
+        """Sweep from side to side; with a jet of water where nothing else moves the suction."""
         u = self._tempo * (t - use.start) / 2.0
         sweep = 0.17 * np.sin(2 * np.pi * u)
         point = anchor + 0.13 * out + 0.04 * scatter
-        touch = Touch("suction", point, np.zeros(2), 0.1, jet=1.0)
+        water = 0.0 if "aspirate" in self._script.edition.actions else 1.0
+        touch = Touch("suction", point, np.zeros(2), 0.1, jet=water)
         return _State(point + sweep * side, 0.0, 0.3 * np.sin(2 * np.pi * u), 0.0, touch)
+
+    def _aspirate(self, use, t, anchor, out, side, scatter) -> _State:
+        """Dab along the shaft, at a place as far aside as irrigation reaches."""
+        u = self._tempo * (t - use.start) / 2.0
+        aside = 0.17 * np.sin(2 * np.pi * _lead(use)) * side
+        point = anchor + 0.13 * out + 0.04 * scatter + aside
+        dab = 0.12 * np.sin(2 * np.pi * u)
+        return _State(point + dab * out, 0.0, 0.3 * np.sin(2 * np.pi * _lead(use)))
+
+    def _pull(self, use, t, anchor, out, side, scatter, turns=1.0) -> _State:
+        """Grip the tissue, pull it back and give way, again and again."""
+        u = turns * self._tempo * (t - use.start) / 2.6 + _lead(use)
+        away = 0.02 + 0.10 * (1.0 - np.cos(2 * np.pi * u))
+        point = anchor + 0.07 * scatter + 0.04 * out
+        touch = Touch("grasper", point, away * out, 0.17)
+        return _State(point + away * out, 0.0, touch=touch)
+
+    def _hold(self, *args) -> _State:
+        """Pull, stopped at a moment that the seed draws: in one picture they are the same."""
+        return self._pull(*args, turns=0.0)
+
+
+def _lead(use: Use) -> float:
+    """A share of a cycle, drawn by the seed."""
+    return float(np.random.default_rng([use.seed, 1]).random())

@@ -18,8 +18,9 @@ from data_builders.common.source.builder import (
     VideoItem,
 )
 from data_builders.phantom_surgery.corpus import DOMAINS, CorpusSpec, VideoPlan, plan_corpus
+from data_builders.phantom_surgery.editions import EDITIONS, INSTRUMENTS, SECOND, Edition
 from data_builders.phantom_surgery.render import DRAWING, Truth, render_video
-from data_builders.phantom_surgery.script import ACTIONS, INSTRUMENTS, PHASES, SKILLS
+from data_builders.phantom_surgery.script import SKILLS
 from surgrec_jax.records.schema import RecordSpec
 
 
@@ -30,9 +31,15 @@ class PhantomConfig(VideoConfig):
     corpus: CorpusSpec = dataclasses.field(default_factory=CorpusSpec)
 
 
-# Some 22,600 stored frames of 60 patients; builds in well under a minute on two cores.
-TINY = CorpusSpec()
-# Some 290,000 stored frames of 180 patients at short side 256.
+_SINGLE = {"videos_per_patient": (1, 1, 1, 1)}
+# 120 patients of half a minute, 24 of them for the test.
+TINY = CorpusSpec(
+    patients=(50, 32, 24, 14), minutes=60.0, shares=(0.42, 0.27, 0.20, 0.11), **_SINGLE
+)
+# 200 patients of 30 s: 120 to train and probe, 40 to test.
+TRIAL = CorpusSpec(
+    seed=3, patients=(80, 50, 40, 30), minutes=100.0, shares=(0.4, 0.25, 0.2, 0.15), **_SINGLE
+)
 DEFAULT = CorpusSpec(
     patients=(90, 45, 27, 18),
     minutes=600.0,
@@ -40,63 +47,83 @@ DEFAULT = CorpusSpec(
     short_sides=(256, 288, 320),
     rates=(8.0, 10.0, 12.5, 15.0),
 )
-# What balanced sampling is measured on (docs/curation.md): pretraining footage of 90, 7, 2 and 1 %,
-# and other patients, as many of each domain, to probe.
+# What balanced sampling is measured on (docs/curation.md): pretraining footage of 90, 7, 2 and 1 %
+# whose rare things are rare in every domain, and other patients to probe, as many of each domain,
+# half of them with each rare thing.
 IMBALANCED = CorpusSpec(
     seed=1,
-    patients=(60, 10, 6, 6),
+    patients=(216, 17, 6, 6),
     minutes=200.0,
     shares=(0.90, 0.07, 0.02, 0.01),
+    rare=0.05,
+    **_SINGLE,
 )
 BALANCED = CorpusSpec(
-    seed=2,
-    patients=(40, 40, 40, 40),
-    minutes=80.0,
-    shares=(0.25, 0.25, 0.25, 0.25),
-    videos_per_patient=(1, 1, 1, 1),
+    seed=2, patients=(40, 40, 40, 40), minutes=80.0, shares=(0.25,) * 4, rare=0.5, **_SINGLE
 )
+_ONE = {"edition": 1, "rates": (4.0, 5.0, 6.0)}
+FIRST = {
+    "tiny": CorpusSpec(**_ONE),
+    "default": dataclasses.replace(DEFAULT, edition=1),
+    "imbalanced": CorpusSpec(
+        seed=1, patients=(60, 10, 6, 6), minutes=200.0, shares=(0.90, 0.07, 0.02, 0.01), **_ONE
+    ),
+    "balanced": dataclasses.replace(BALANCED, **_ONE),
+}
 SMALL_RECORDS = RecordSpec(frames=64, fps=8.0, short_side=80, jpeg_quality=90)
+
+
+LARGE_RECORDS = RecordSpec(frames=64, fps=8.0, short_side=256, jpeg_quality=90)
+
+
+def _configs() -> list[PhantomConfig]:
+    """The second edition's configurations, then the first one's as first_<name>."""
+    about = {
+        "tiny": (TINY, "an hour of 120 patients at short side 80, for the quickstart"),
+        "trial": (TRIAL, "100 minutes of 200 patients at short side 80, to compare recipes"),
+        "default": (DEFAULT, "ten hours at short side 256, for a workstation"),
+        "imbalanced": (IMBALANCED, "200 minutes at short side 80, 90, 7, 2 and 1 % per domain"),
+        "balanced": (BALANCED, "80 minutes at short side 80, as much of every domain"),
+    }
+    made = [
+        (name, corpus, f"Second edition: {text}.") for name, (corpus, text) in about.items()
+    ] + [(f"first_{name}", corpus, f"First edition: {name}.") for name, corpus in FIRST.items()]
+    return [
+        PhantomConfig(
+            name=name,
+            version=f"{corpus.edition}.0.0",
+            description=text,
+            record=LARGE_RECORDS if name.endswith("default") else SMALL_RECORDS,
+            corpus=corpus,
+        )
+        for name, corpus, text in made
+    ]
+
+
+def _tracks(edition: Edition) -> dict[str, tuple[str, ...]]:
+    return {
+        "phase": edition.phases,
+        "action": edition.actions,
+        "out_of_body": ("inside", "outside"),
+        **presence_classes("instrument", INSTRUMENTS),
+    }
 
 
 class Builder(VideoDatasetBuilder):
     """Renders each video into an encoded file and reads it back like anyone's video."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
-    BUILDER_CONFIGS: ClassVar[list[PhantomConfig]] = [
-        PhantomConfig(
-            name="tiny",
-            description="75 minutes at short side 80, for a quickstart on two laptop cores.",
-            record=SMALL_RECORDS,
-            corpus=TINY,
-        ),
-        PhantomConfig(
-            name="default",
-            description="Ten hours at short side 256, for a workstation.",
-            record=RecordSpec(frames=64, fps=8.0, short_side=256, jpeg_quality=90),
-            corpus=DEFAULT,
-        ),
-        PhantomConfig(
-            name="imbalanced",
-            description="200 minutes at short side 80, of 90, 7, 2 and 1 % per domain.",
-            record=SMALL_RECORDS,
-            corpus=IMBALANCED,
-        ),
-        PhantomConfig(
-            name="balanced",
-            description="80 minutes at short side 80, as much of every domain.",
-            record=SMALL_RECORDS,
-            corpus=BALANCED,
-        ),
-    ]
-    TRACKS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "phase": PHASES,
-        "action": ACTIONS,
-        "out_of_body": ("inside", "outside"),
-        **presence_classes("instrument", INSTRUMENTS),
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "First edition.",
+        "2.0.0": "Second edition: actions that differ by motion alone, rare phases and tools.",
     }
+    BUILDER_CONFIGS: ClassVar[list[PhantomConfig]] = _configs()
+    TRACKS: ClassVar[dict[str, tuple[str, ...]]] = _tracks(SECOND)
     # The domain stands here too, so that a probe can be asked for it like for any other label.
     VIDEO_LABELS: ClassVar[dict[str, tuple[str, ...]]] = {"skill": SKILLS, "domain": DOMAINS}
+
+    def tracks(self) -> dict[str, tuple[str, ...]]:
+        return _tracks(EDITIONS[self.builder_config.corpus.edition])
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         del manual_dir  # nothing is downloaded
@@ -115,7 +142,8 @@ class Builder(VideoDatasetBuilder):
         """Renders the video into `scratch_dir`. Raises OSError when it cannot be written."""
         cv2.setNumThreads(1)
         stored = dict(item.extra["plan"])
-        plan = VideoPlan(**{**stored, "patient_seed": tuple(stored["patient_seed"])})
+        lists = {name: tuple(stored[name]) for name in ("patient_seed", "rare")}
+        plan = VideoPlan(**{**stored, **lists})
         path = scratch_dir / f"{plan.video_id}{plan.container}"
         truth = render_video(plan, path)
         return OpenedVideo(
@@ -135,4 +163,8 @@ def truth_tracks(truth: Truth) -> dict[str, Sampled]:
 
 
 def _plain(plan: VideoPlan) -> dict:
-    return {**dataclasses.asdict(plan), "patient_seed": list(plan.patient_seed)}
+    return {
+        **dataclasses.asdict(plan),
+        "patient_seed": list(plan.patient_seed),
+        "rare": list(plan.rare),
+    }

@@ -5,7 +5,6 @@ under each picture.
 """
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -13,8 +12,9 @@ import cv2
 import numpy as np
 
 from data_builders.phantom_surgery.corpus import DOMAINS, CorpusSpec, VideoPlan, plan_corpus
+from data_builders.phantom_surgery.editions import EDITIONS
 from data_builders.phantom_surgery.render import Scene
-from data_builders.phantom_surgery.script import ACTIONS, PHASES, inside, label_at
+from data_builders.phantom_surgery.script import inside, label_at
 from surgrec_jax.records.errors import BuildError
 from surgrec_jax.safety.errors import run_command
 
@@ -45,7 +45,8 @@ def contact_sheet(
 
 def _spread(scene: Scene, columns: int) -> list[float]:
     """Times in the middle of actions other than idle, evenly over the video."""
-    busy = [a for a in scene.script.actions if ACTIONS[a.label] != "idle"]
+    idle = scene.script.edition.actions.index("idle")
+    busy = [a for a in scene.script.actions if a.label != idle]
     times = np.array([0.35 * a.start + 0.65 * a.stop for a in busy])
     times = times[~inside(scene.script.out_of_body, times)]
     return [float(times[k]) for k in np.linspace(0, len(times) - 1, columns).round().astype(int)]
@@ -59,8 +60,9 @@ def _tile(scene: Scene, t: float, tile: tuple[int, int]) -> np.ndarray:
     out = np.full((tile[1] + _STRIP, tile[0], 3), 18, np.uint8)
     top, left = (tile[1] - size[1]) // 2, (tile[0] - size[0]) // 2
     out[top : top + size[1], left : left + size[0]] = small
-    phase = PHASES[int(label_at(scene.script.phases, np.array([t]))[0])]
-    action = ACTIONS[int(label_at(scene.script.actions, np.array([t]))[0])]
+    edition = scene.script.edition
+    phase = edition.phases[int(label_at(scene.script.phases, np.array([t]))[0])]
+    action = edition.actions[int(label_at(scene.script.actions, np.array([t]))[0])]
     text = f"{t:5.1f} s  {phase} / {action}"
     cv2.putText(
         out,
@@ -84,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--domains", nargs="+", default=list(DOMAINS), choices=DOMAINS)
     parser.add_argument("--short_side", type=int, default=256, help="rendered size in pixels")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--edition", type=int, default=2, choices=sorted(EDITIONS))
     parser.add_argument(
         "--start", type=float, help="seconds; consecutive pictures from here instead of an overview"
     )
@@ -95,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _write(args: argparse.Namespace) -> int:
-    spec = dataclasses.replace(CorpusSpec(), seed=args.seed, short_sides=(args.short_side,))
+    spec = CorpusSpec(seed=args.seed, short_sides=(args.short_side,), edition=args.edition)
     rows, plans = [], plan_corpus(spec)
     for domain in args.domains:
         cases = [p for p in plans if p.domain == domain and p.video_id.endswith("_0")]

@@ -15,6 +15,7 @@ from data_builders.phantom_surgery.anatomy import Tissue, make_tissue
 from data_builders.phantom_surgery.camera import Camera, OperatingRoom, Sensor
 from data_builders.phantom_surgery.canvas import EXTENT
 from data_builders.phantom_surgery.corpus import VideoPlan
+from data_builders.phantom_surgery.editions import EDITIONS, INSTRUMENTS
 from data_builders.phantom_surgery.instruments import (
     Finish,
     Pose,
@@ -24,7 +25,7 @@ from data_builders.phantom_surgery.instruments import (
     shade_colour,
 )
 from data_builders.phantom_surgery.motion import Motion, Touch
-from data_builders.phantom_surgery.script import INSTRUMENTS, Script, inside, label_at, write_script
+from data_builders.phantom_surgery.script import Script, inside, label_at, write_script
 from surgrec_jax.safety.errors import UserError
 
 # A tool that covers less of the visible picture than this is neither drawn nor labelled as present.
@@ -32,7 +33,7 @@ SMALLEST_PRESENCE = 0.01
 _PUFF_EVERY, _PUFF_LIFE = 0.4, 3.2  # seconds
 # Raise it whenever any picture or label changes, so that half-built data sets are not finished with
 # other pictures.
-DRAWING = 1
+DRAWING = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,15 +59,16 @@ class Scene:
     def __init__(self, plan: VideoPlan):
         """Paints the tissue (tens of milliseconds at 96 px); frames are cheap afterwards."""
         patient, video = plan.patient_rng(), plan.video_rng()
+        edition = EDITIONS[plan.edition]
         self.plan = plan
         self._short = min(plan.width, plan.height)
         self.tissue: Tissue = make_tissue(plan.domain, patient, 1.1 * self._short)
-        self.finish: Finish = make_finish(plan.domain, patient)
+        self.finish: Finish = make_finish(plan.domain, patient, edition.shape[plan.domain])
         mirrored = bool(patient.random() < 0.5)
         near = self.tissue.albedo[:: max(1, self._short // 24), :: max(1, self._short // 24)]
         n = near.shape[0] // 4
         mean_rgb = near[n:-n, n:-n].reshape(-1, 3).mean(0) * 0.85
-        self.script: Script = write_script(video, plan.seconds, plan.skill)
+        self.script: Script = write_script(video, plan.seconds, plan.skill, edition, plan.rare)
         self.camera = Camera(video, self.script, plan.domain)
         self.sensor = Sensor(patient, video, plan.domain, plan.width, plan.height, mean_rgb)
         self.motion = Motion(
@@ -77,6 +79,8 @@ class Scene:
         self._centre = np.array([plan.width / 2 - 0.5, plan.height / 2 - 0.5])
         self._shine = float(patient.uniform(0.7, 1.3))
         self._open = self.sensor.aperture > 0.5
+        if edition.square:
+            self._open &= np.maximum(np.abs(self.sensor.x), np.abs(self.sensor.y)) <= 0.5
         self._visible = float(self._open.sum())
 
     def frame(self, t: float, hidden: frozenset[str] = frozenset()) -> Frame:
@@ -199,7 +203,7 @@ class Scene:
         puffs = []
         for use in self.script.uses:
             if (
-                use.action == "coagulate"
+                use.action in self.script.edition.burning
                 and use.mode == "work"
                 and use.start < t < use.stop + _PUFF_LIFE
             ):
@@ -221,10 +225,18 @@ class Scene:
 def truth_at(
     scene: Scene, times: np.ndarray, frames_present: list[frozenset[str]], out: np.ndarray
 ) -> Truth:
-    """Tracks at the frame times. Out of body there is no phase and no action to be seen: -1."""
+    """Tracks at the frame times. Out of body there is no phase and no action to be seen: -1.
+
+    In the second edition an action whose tool is not in the square is -1, too.
+    """
+    edition, actions = scene.script.edition, label_at(scene.script.actions, times)
+    unseen = out.copy()
+    if edition.square:
+        tools = [edition.tool_of.get(edition.actions[action]) for action in actions]
+        unseen |= [t is not None and t not in p for t, p in zip(tools, frames_present, strict=True)]
     tracks = {
         "phase": np.where(out, -1, label_at(scene.script.phases, times)),
-        "action": np.where(out, -1, label_at(scene.script.actions, times)),
+        "action": np.where(unseen, -1, actions),
         "out_of_body": out.astype(np.int64),
     }
     for tool in INSTRUMENTS:

@@ -6,14 +6,13 @@ the wound are fractions in [0, 1].
 """
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 
+from data_builders.phantom_surgery.editions import SECOND, Edition
 from surgrec_jax.safety.errors import ConfigError
 
-PHASES = ("preparation", "exposure", "dissection", "haemostasis", "closure")
-ACTIONS = ("idle", "retract", "grasp_pull", "cut", "coagulate", "suture", "irrigate")
-INSTRUMENTS = ("grasper", "scissors", "hook", "needle_driver", "suction", "retractor")
 SKILLS = ("novice", "intermediate", "expert")
 
 # Skill is visible in the motion only: speed of the cycles, hand tremor (fraction of the short
@@ -21,44 +20,13 @@ SKILLS = ("novice", "intermediate", "expert")
 TEMPO = {"novice": 0.78, "intermediate": 1.0, "expert": 1.25}
 TREMOR = {"novice": 0.020, "intermediate": 0.008, "expert": 0.002}
 
-# Relative mean length of the phases; a phase lasts gamma(shape 6) around it, then all are scaled to
-# the video.
-_PHASE_LENGTH = {
-    "preparation": 0.8, "exposure": 1.0, "dissection": 1.2, "haemostasis": 1.0, "closure": 1.1,
-}  # fmt: skip
-# Jump chain of the actions within a phase (an action never follows itself).
-ACTION_WEIGHTS = {
-    "preparation": {"idle": 0.40, "irrigate": 0.30, "grasp_pull": 0.30},
-    "exposure": {"retract": 0.50, "grasp_pull": 0.30, "coagulate": 0.10, "idle": 0.10},
-    "dissection": {"cut": 0.45, "coagulate": 0.25, "grasp_pull": 0.20, "idle": 0.10},
-    "haemostasis": {"coagulate": 0.38, "irrigate": 0.40, "idle": 0.12, "retract": 0.10},
-    "closure": {"suture": 0.55, "cut": 0.18, "idle": 0.15, "grasp_pull": 0.12},
-}
-_ACTION_SECONDS = {
-    "idle": 3.0, "retract": 4.5, "grasp_pull": 4.5, "cut": 4.5, "coagulate": 4.5, "suture": 6.0,
-    "irrigate": 4.5,
-}  # fmt: skip
 SHORTEST_ACTION = 2.0
 SHORTEST_VIDEO = 12.0
-TOOL_OF_ACTION = {
-    "retract": "retractor", "grasp_pull": "grasper", "cut": "scissors", "coagulate": "hook",
-    "suture": "needle_driver", "irrigate": "suction",
-}  # fmt: skip
-# The second hand of a phase: holds still while the other works.
-_HOLDER = {
-    "preparation": None, "exposure": "retractor", "dissection": "grasper", "haemostasis": "suction",
-    "closure": "grasper",
-}  # fmt: skip
-_PARKED = {
-    "preparation": ("grasper", "suction"), "exposure": ("grasper", "retractor"), "dissection":
-    ("scissors", "hook"),
-    "haemostasis": ("suction", "hook"), "closure": ("needle_driver", "grasper"),
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """[start, stop) in seconds with the index of a class in PHASES or ACTIONS."""
+    """[start, stop) in seconds with the index of a class in the edition's phases or actions."""
 
     start: float
     stop: float
@@ -94,6 +62,7 @@ class Script:
     `cut` and `unveil` are knots [K, 2] of (time, fraction) to interpolate linearly.
     """
 
+    edition: Edition
     duration: float
     skill: str
     phases: tuple[Interval, ...]
@@ -126,8 +95,14 @@ def inside(spans: tuple[tuple[float, float], ...], times: np.ndarray) -> np.ndar
     return hit
 
 
-def write_script(rng: np.random.Generator, duration: float, skill: str) -> Script:
-    """Draws a script of `duration` seconds.
+def write_script(
+    rng: np.random.Generator,
+    duration: float,
+    skill: str,
+    edition: Edition = SECOND,
+    rare: Collection[str] = (),
+) -> Script:
+    """Draws a script of `duration` seconds, with those of the edition's rare things in `rare`.
 
     Phases come in surgical order; one in five videos goes back from haemostasis to dissection once,
     and one in six leaves out the preparation (recording started late). Raises ValueError for a
@@ -140,75 +115,76 @@ def write_script(rng: np.random.Generator, duration: float, skill: str) -> Scrip
         )
     if skill not in SKILLS:
         raise ValueError(f"unknown skill {skill!r}; one of {SKILLS}")
-    phases = _phases(rng, duration)
+    lacking = set(edition.rare) - set(rare)
+    phases = _phases(rng, duration, edition, lacking)
     actions, uses = [], []
     for phase in phases:
-        for action in _actions(rng, phase):
+        for action in _actions(rng, phase, edition, lacking):
             actions.append(action)
-            uses += _uses(rng, PHASES[phase.label], action)
+            uses += _uses(rng, edition.phases[phase.label], action, edition, lacking)
     actions, uses = tuple(actions), tuple(uses)
-    cut = _progress(actions, "cut", _spans(phases, "dissection"))
+    spans = {name: [] for name in edition.phases}
+    for phase in phases:
+        spans[edition.phases[phase.label]].append((phase.start, phase.stop))
+    named = [(edition.actions[a.label], a.start, a.stop) for a in actions]
     return Script(
+        edition=edition,
         duration=duration,
         skill=skill,
         phases=phases,
         actions=actions,
         uses=uses,
         out_of_body=_out_of_body(rng, duration),
-        cut=cut,
-        unveil=_progress(actions, None, _spans(phases, "exposure")),
-        stitches=_stitches(actions, phases, TEMPO[skill]),
-        chars=_chars(rng, actions),
-        bleeds=_bleeds(rng, phases),
+        cut=_progress(named, "cut", spans["dissection"]),
+        unveil=_progress(named, None, spans["exposure"]),
+        stitches=_stitches(named, TEMPO[skill]),
+        chars=_chars(rng, named, edition.burning),
+        bleeds=_bleeds(rng, spans),
     )
 
 
-def _spans(phases: tuple[Interval, ...], name: str) -> list[tuple[float, float]]:
-    return [(p.start, p.stop) for p in phases if PHASES[p.label] == name]
-
-
-def _phases(rng: np.random.Generator, duration: float) -> tuple[Interval, ...]:
-    order = list(PHASES)
+def _phases(rng, duration: float, edition: Edition, lacking) -> tuple[Interval, ...]:
+    order = [name for name in edition.phases if name not in lacking]
     if rng.random() < 0.2:
         order[4:4] = ["dissection", "haemostasis"]
     if rng.random() < 1 / 6:
         order = order[1:]
-    lengths = np.array([rng.gamma(6.0, _PHASE_LENGTH[name] / 6.0) + 0.25 for name in order])
+    lengths = np.array([rng.gamma(6.0, edition.phase_length[name] / 6.0) + 0.25 for name in order])
     edges = np.concatenate([[0.0], np.cumsum(lengths / lengths.sum() * duration)])
     edges[-1] = duration
     return tuple(
-        Interval(float(edges[k]), float(edges[k + 1]), PHASES.index(name))
+        Interval(float(edges[k]), float(edges[k + 1]), edition.phases.index(name))
         for k, name in enumerate(order)
     )
 
 
-def _actions(rng: np.random.Generator, phase: Interval) -> list[Interval]:
+def _actions(rng, phase: Interval, edition: Edition, lacking) -> list[Interval]:
     """Jump chain with gamma durations; a rest shorter than an action goes to the last one."""
-    weights = ACTION_WEIGHTS[PHASES[phase.label]]
-    names = list(weights)
+    weights = edition.weights[edition.phases[phase.label]]
+    names = [name for name in weights if edition.tool_of.get(name) not in lacking]
     found, now, last = [], phase.start, None
     while now < phase.stop:
         p = np.array([0.0 if name == last else weights[name] for name in names])
         last = names[rng.choice(len(names), p=p / p.sum())]
-        stop = now + max(SHORTEST_ACTION, rng.gamma(6.0, _ACTION_SECONDS[last] / 6.0))
+        stop = now + max(SHORTEST_ACTION, rng.gamma(6.0, edition.action_seconds[last] / 6.0))
         if phase.stop - stop < SHORTEST_ACTION:
             stop = phase.stop
-        found.append(Interval(float(now), float(stop), ACTIONS.index(last)))
+        found.append(Interval(float(now), float(stop), edition.actions.index(last)))
         now = stop
     return found
 
 
-def _uses(rng: np.random.Generator, phase: str, action: Interval) -> list[Use]:
-    name = ACTIONS[action.label]
+def _uses(rng, phase: str, action: Interval, edition: Edition, lacking) -> list[Use]:
+    name = edition.actions[action.label]
     modes: dict[str, str] = {}
     if name == "idle":
-        for tool in _PARKED[phase]:
-            if rng.random() < 0.6:
+        for tool in edition.parked[phase]:
+            if rng.random() < 0.6 and tool not in lacking:
                 modes[tool] = "park"
     else:
-        modes[TOOL_OF_ACTION[name]] = "work"
-        holder = _HOLDER[phase]
-        if holder is not None and holder not in modes and rng.random() < 0.8:
+        modes[edition.tool_of[name]] = "work"
+        holder = edition.holder[phase]
+        if holder is not None and holder not in {*modes, *lacking} and rng.random() < 0.8:
             modes[holder] = "hold"
     return [
         Use(action.start, action.stop, tool, mode, name, int(rng.integers(2**31)))
@@ -229,10 +205,9 @@ def _out_of_body(rng: np.random.Generator, duration: float) -> tuple[tuple[float
 def _progress(actions, name: str | None, spans: list[tuple[float, float]]) -> np.ndarray:
     """Knots of a fraction that grows from 0 to 1 while `name` (None: any action) is done."""
     parts = [
-        (a.start, a.stop)
-        for a in actions
-        if any(s <= a.start and a.stop <= e for s, e in spans)
-        and (name is None or ACTIONS[a.label] == name)
+        (start, stop)
+        for action, start, stop in actions
+        if any(s <= start and stop <= e for s, e in spans) and name in (None, action)
     ] or spans
     total = sum(e - s for s, e in parts)
     knots, done = [(-1.0, 0.0)], 0.0
@@ -248,39 +223,39 @@ def stitch_seconds(tempo: float) -> float:
     return 2.4 / tempo
 
 
-def _stitches(actions, phases, tempo: float) -> tuple[Mark, ...]:
+def _stitches(actions, tempo: float) -> tuple[Mark, ...]:
     """One stitch per turn of the needle, spread over the wound in order."""
     times = []
-    for a in actions:
-        if ACTIONS[a.label] == "suture":
-            times += list(np.arange(a.start + stitch_seconds(tempo), a.stop, stitch_seconds(tempo)))
+    for action, start, stop in actions:
+        if action == "suture":
+            times += list(np.arange(start + stitch_seconds(tempo), stop, stitch_seconds(tempo)))
     n = max(4, len(times))
     return tuple(Mark(float(t), (k + 0.5) / n) for k, t in enumerate(times))
 
 
-def _chars(rng: np.random.Generator, actions) -> tuple[Mark, ...]:
+def _chars(rng: np.random.Generator, actions, burning) -> tuple[Mark, ...]:
     marks = []
-    for a in actions:
-        if ACTIONS[a.label] == "coagulate":
+    for action, start, stop in actions:
+        if action in burning:
             along, aside = rng.uniform(0.1, 0.9), rng.uniform(-0.10, 0.10)
             marks += [
                 Mark(float(t), along + 0.02 * k, aside)
-                for k, t in enumerate(np.arange(a.start + 1.0, a.stop, 1.0))
+                for k, t in enumerate(np.arange(start + 1.0, stop, 1.0))
             ]
     return tuple(marks)
 
 
-def _bleeds(rng: np.random.Generator, phases) -> tuple[Mark, ...]:
+def _bleeds(rng: np.random.Generator, spans) -> tuple[Mark, ...]:
     """Two or three sources open before haemostasis, dry by its end; rare small ones elsewhere."""
     marks = []
-    for start, stop in _spans(phases, "haemostasis"):
+    for start, stop in spans["haemostasis"]:
         for k in range(int(rng.integers(2, 4))):
             opens = start + (k - 0.5) * 0.18 * (stop - start)
             until = start + rng.uniform(0.75, 1.0) * (stop - start)
             marks.append(
                 Mark(float(opens), rng.uniform(0.1, 0.9), rng.uniform(-0.08, 0.08), float(until))
             )
-    for start, stop in _spans(phases, "dissection"):
+    for start, stop in spans["dissection"]:
         if rng.random() < 0.5:
             opens = rng.uniform(start, stop)
             marks.append(Mark(opens, rng.uniform(0.2, 0.8), rng.uniform(-0.05, 0.05), opens + 5.0))

@@ -13,6 +13,7 @@ from data_builders.video_folder.joining import JOIN
 from data_builders.video_folder.private import read_boxes
 from surgrec_jax.records.errors import BuildError
 from surgrec_jax.records.schema import DOMAINS
+from surgrec_jax.safety.errors import ConfigError
 
 NAME = "video_folder"
 
@@ -39,7 +40,7 @@ class VideoFolderConfig(VideoConfig):
             `joining`); None refuses splits that may tear an operation apart.
         domain: domain of all videos whose CSV row names none, or None.
         split: fractions of train, val and test dealt by case; (1.0, 0.0, 0.0) puts all into train.
-            None: the CSV's split column, or else (0.8, 0.1, 0.1).
+            None: the CSV's split column, or else (0.8, 0.1, 0.1) with three cases in each of a few.
         seed: of that dealing.
         pseudonyms: file with a secret key (made where there is none), to store keyed hashes in
             place of the names of files and cases; None stores the names.
@@ -118,7 +119,7 @@ def add_arguments(parser) -> None:
     add("--join", choices=JOIN, help="parts of one operation: cases of their own, one case, or one "
         "case on one clock")  # fmt: skip
     add("--domain", choices=DOMAINS, help="domain of all videos")
-    add("--split", help="train,val,test fractions (default 0.8,0.1,0.1) or none: all in train")
+    add("--split", help="train,val,test fractions (default 0.8,0.1,0.1), or none")
     add("--seed", type=int, default=0, help="of the split")
     add("--pseudonyms", metavar="KEYFILE", help="store keyed hashes of file and case names")
     add("--blank", metavar="BOXES", help='parts stored black, such as "0,0,1,0.08;0.8,0.9,1,1"')
@@ -160,12 +161,15 @@ def _fractions(text: str | None) -> tuple[float, float, float] | None:
         return None
     if text == "none":
         return 1.0, 0.0, 0.0
+    parts = text.split(",")
     try:
-        train, val, test = (float(part) for part in text.split(","))
+        if len(parts) != 3:
+            raise ConfigError(f"these are {len(parts)}")
+        train, val, test = map(float, parts)
         split_by_case([], {"train": train, "val": val, "test": test})
     except ValueError as error:
         raise BuildError(
-            f"--split {text!r}: give three fractions that add up to 1, such as 0.8,0.1,0.1, or "
-            f"none ({error})."
+            f"--split {text!r}: give three fractions, of train, val and test, that add up to 1, "
+            f"such as 0.8,0.1,0.1, or none for all in train ({error})."
         ) from error
     return train, val, test

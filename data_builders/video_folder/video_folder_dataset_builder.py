@@ -35,6 +35,9 @@ from surgrec_jax.records.errors import BuildError, safe_text
 __all__ = ["NAME", "Builder", "VideoFolderConfig"]
 SPLITS = ("train", "val", "test")
 
+# Cases of every split that nobody chose: scores and their intervals need some.
+SCORABLE = 3
+
 
 class Builder(VideoDatasetBuilder):
     """Your own videos: a folder tree, classes from subfolders or a table, split by case."""
@@ -119,7 +122,10 @@ class Builder(VideoDatasetBuilder):
                 raise BuildError("both --split and the CSV's split column assign splits; drop one.")
             return items
         split_of = split_by_hash(
-            (i.case_id for i in items), **self.dealt_by(), earlier=self.earlier
+            (i.case_id for i in items),
+            **self.dealt_by(),
+            earlier=self.earlier,
+            least=1 if config.split else SCORABLE,
         )
         return [dataclasses.replace(item, split=split_of[item.case_id]) for item in items]
 

@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 from surgrec_jax import commands
+from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
 
 NAMES = (
     *("step", "stream", "loader", "sampler", "convert", "builder", "content"),
-    *("checkpoint", "cluster", "purity", "ablation", "probe"),
+    *("checkpoint", "cluster", "purity", "ablation", "probe", "ceilings", "power", "recipes"),
+    "far",
 )
 
 
@@ -35,6 +37,7 @@ def main() -> int:
     args = parser.parse_args(sys.argv[2:])
 
     def work() -> int:
+        paths.check_arguments(vars(args))
         figures = module.run(args)
         commands.show(figures)
         if args.json:

@@ -5,8 +5,8 @@
 It reads the predictions of one probe of the encoders <arm>-<seed>. Scores are the balanced accuracy
 on the test clips of one domain; "rare" is the mean over the domains that are rare in pretraining,
 "macro" over all. Beside each: the standard deviation over pretraining seeds, and its difference to
-the first arm with a 95 % bootstrap interval over test cases (drawn within every domain; the seeds
-are averaged, so the interval does not hold their spread), and the difference of every seed.
+the first arm with a 95 % interval that holds the spread of test cases (drawn within every domain)
+and of both arms' seeds, and the difference of every seed.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def _row(arm: str, name: str, whole: Samples, seeds, baseline: Samples, first) -
     spread = f"{100 * whole.value:.1f} +- {np.std(seeds, ddof=1):.1f}"
     row = {"arm": arm, "of": name, "score": spread, "seeds": seeds.round(1).tolist()}
     if whole is not baseline:
-        d = (whole - baseline).interval()
+        d = bootstrap.over_seeds(whole - baseline, [seeds / 100, first / 100])
         row["gain"] = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
         if len(seeds) == len(first):
             row["gain of each seed"] = (seeds - first).round(1).tolist()

@@ -24,6 +24,7 @@ from surgrec_jax.bench.timing import timed
 from surgrec_jax.compile_report.targets import CHIPS
 from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.setup import Setup, build_setup, make_mesh
+from surgrec_jax.warm_start import WarmStart
 
 # Dense bf16 peak of one chip in TFLOP/s by JAX's whole name of it; others have no MFU. (An H100
 # PCIe, an NVL or a part of a card is slower than the card of the shorter name.)
@@ -63,6 +64,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leave torch some memory
         torch_device = torch_step.pick_device(jax.default_backend(), jax.device_count())
     config = commands.load_config(args.config, args.set)
+    if args.data:
+        config = WarmStart(config).complete()  # with the sources of a config that names none
     setup = build_setup(config, make_mesh(config))
     with jax.set_mesh(setup.mesh):
         return _measure(setup, args, torch_device)

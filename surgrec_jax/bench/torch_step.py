@@ -119,6 +119,10 @@ def make_loss(objective: Objective, device: str) -> tuple[Callable, Any, Callabl
     makers = {MAE: _mae, JEPA: _jepa}
     if type(objective) not in makers:
         raise ConfigError(f"--compare=torch has no counterpart of objective {objective.name!r}")
+    if isinstance(objective, JEPA) and objective.options.more:
+        raise ConfigError(
+            "--compare=torch has no counterpart of a frozen target, several levels or added terms"
+        )
     if config.attention != "full":
         raise ConfigError(
             f"--compare=torch: transformers' models have no {config.attention} attention; set "

@@ -12,6 +12,7 @@ from surgrec_jax.checkpoint.locations import (
     DamagedError,
     Location,
     MismatchError,
+    beside,
     find,
     steps_in,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "DamagedError",
     "Location",
     "MismatchError",
+    "beside",
     "find",
     "parts",
     "read_meta",

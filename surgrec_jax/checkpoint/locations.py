@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import UserError
 
 # Endings of other projects' weights, which surgrec_jax.convert reads.
@@ -49,7 +50,7 @@ def find(path: str | Path, step: int | None = None) -> Location:
     Raises:
         CheckpointError: there is no such step, or weights of another project.
     """
-    path = Path(path)
+    path = Path(paths.local(path, "checkpoint"))
     if path.name.isdigit() and (path / "state").is_dir():
         if step not in (None, int(path.name)):
             raise CheckpointError(f"{path} is one step's folder, and step {step} is asked for")
@@ -69,6 +70,23 @@ def find(path: str | Path, step: int | None = None) -> Location:
     if step is not None and step not in steps:
         raise CheckpointError(f"{root} has no step {step}; it has {steps}")
     return Location(root, steps[-1] if step is None else step)
+
+
+def beside(path: str | Path, name: str) -> Path:
+    """The folder for what is made of a checkpoint: in its workdir, never in a saved step.
+
+    Args:
+        path: as `find` takes it.
+        name: of the folder; a step that is named itself adds its number.
+
+    Raises:
+        CheckpointError: as `find`.
+    """
+    location = find(path)
+    workdir = location.root.name == "checkpoints"
+    name = name if workdir else f"{location.root.name}-{name}"
+    named = Path(path).resolve() == location.path.resolve()
+    return location.root.parent / (f"{name}-{location.step}" if named else name)
 
 
 def _is_foreign(path: Path) -> bool:

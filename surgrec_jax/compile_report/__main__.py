@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from surgrec_jax.compile_report import targets
+from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
 
 DOES_NOT_FIT = 3
@@ -28,6 +29,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(args: argparse.Namespace, changes: list[str]) -> int:
+    paths.check_arguments(vars(args))
     if args.table:
         from surgrec_jax.compile_report import table
 

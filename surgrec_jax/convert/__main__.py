@@ -2,6 +2,7 @@
 
 python -m surgrec_jax.convert inspect FILE
 python -m surgrec_jax.convert import FILE --out WORKDIR [--family auto] [--encoder target]
+python -m surgrec_jax.convert import hf://OWNER/NAME[@REVISION][:FILE] --out WORKDIR
 python -m surgrec_jax.convert export WORKDIR --format transformers --out FOLDER [--whole]
 """
 
@@ -11,11 +12,12 @@ import re
 import sys
 from collections.abc import Sequence
 
-from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, import_file
+from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, hub, import_file
 from surgrec_jax.convert.exporter import FORMATS
 from surgrec_jax.convert.families import ALIASES, FAMILIES, recognise
 from surgrec_jax.convert.files import open_file
 from surgrec_jax.convert.strict import count
+from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
 from surgrec_jax.safety.terminal import escape_output
 
@@ -23,7 +25,13 @@ from surgrec_jax.safety.terminal import escape_output
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; a user's mistake ends in one sentence and exit code 1."""
     args = _parser().parse_args(argv)
-    return run_command("convert", lambda: args.run(args) or 0)
+
+    def work() -> int:
+        on_hub = args.run is _import and args.file.startswith(hub.SCHEME)
+        paths.check_arguments(vars(args), allowed=("file",) if on_hub else ())
+        return args.run(args) or 0
+
+    return run_command("convert", work)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(run=_inspect)
 
     load = commands.add_parser("import", help="a file of another project as a checkpoint")
-    load.add_argument("file", help=".pth, .pt, .safetensors, or a transformers folder")
+    load.add_argument(
+        "file", help=".pth, .pt, .safetensors, a transformers folder, or hf://OWNER/NAME"
+    )
     load.add_argument("--out", required=True, help="workdir to make")
     load.add_argument("--family", default="auto", help=", ".join(("auto", *FAMILIES, *ALIASES)))
     load.add_argument("--encoder", default="target", help="target (the EMA) or online")
@@ -91,6 +101,10 @@ def _import(args: argparse.Namespace) -> None:
     )
     print(f"{args.file} -> {args.out}")
     print(json.dumps({k: meta[k] for k in ("encoder", "fps", "parts", "import")}, indent=1))
+    print(
+        "next: python -m surgrec_jax.probe --config=configs/probe.py "
+        f"--config.checkpoint={args.out} --config.source=NAME"
+    )
 
 
 def _export(args: argparse.Namespace) -> None:

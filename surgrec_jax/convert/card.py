@@ -18,6 +18,7 @@ processor = PROCESSOR.from_pretrained("THIS_FOLDER")
     "videomae": "`checkpoint.pth`, key `model`, for VideoMAE's own scripts.",
     "vjepa2": "`latest.pt`, for V-JEPA 2's own code.",
     "vjepa1": "`latest.pt`, for V-JEPA's own code.",
+    "vjepa21": "`latest.pt`, for V-JEPA 2.1's own code; its image branch is not in these files.",
 }
 
 PROCESSOR = {"sincos_1d": "AutoImageProcessor", "rope_3d_tiled": "AutoVideoProcessor"}

@@ -15,6 +15,7 @@ from surgrec_jax.convert.saved_model import Model
 from surgrec_jax.convert.strict import ConvertError, to_source
 from surgrec_jax.convert.tables import linear
 from surgrec_jax.convert.torch_file import write_torch
+from surgrec_jax.models import levels
 from surgrec_jax.models.position import sincos_3d
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.objectives.older_runs import parts_of
@@ -80,6 +81,21 @@ def _open(path: str | Path, format: str, *, step: int | None, encoder: str, whol
     model = Model(path, step=step, whole=whole, which=encoder)
     if encoder == "online" and not model.meta["uses_target"]:
         raise ConvertError("--encoder=online: the checkpoint has one encoder; leave it out")
+    if format == "vjepa21" and not model.levels:
+        raise ConvertError(
+            "a vjepa21 file holds the norms of four levels: export a run with jepa.levels=4, with "
+            "--whole"
+        )
+    if model.levels and format != "vjepa21":
+        raise ConvertError(
+            f"a {format} file has no place for four levels: use --format=vjepa21, or leave out "
+            "--whole for the encoder alone"
+        )
+    if width := (model.predictor or {}).get("target_width"):
+        raise ConvertError(
+            f"the predictor tells tokens of {width} numbers, a teacher's, where this encoder has "
+            f"{model.encoder.width}, which no format holds; leave out --whole for the encoder alone"
+        )
     if not _is_vjepa(format):
         return model
     if encoder == "online" and _holds_both(model):
@@ -153,24 +169,30 @@ def _vjepa(version: str, model: Model, which: str) -> tuple[Tensors, Files]:
     """The tensors of a file of V-JEPA's own code, of this version."""
     encoder, predictor = model.encoder, model.predictor
     expected = {"position": vjepa.POSITION[version], "qkv_bias": "qkv"}
+    if version == "vjepa21":
+        expected |= {vjepa.MODALITY: True, "position_grid": vjepa.ORIGIN_21}
     hf_write.check(f"a {version} file", encoder, expected)
     _expect_heads(model, "encoder", encoder.heads, vjepa.HEADS[version].get(encoder.width))
-    names = _imported(model, "vjepa1", "vjepa2")
+    names, final = _imported(model, *vjepa.POSITION), "norm"
     target = names.get("target", "target_encoder/module.backbone.")
     params, rules = model.params, []
+    trees = {"params": target}
     if _holds_both(model):
         online = names.get("online", "encoder/module.backbone.")
-        rules += vjepa.encoder_rules(online, encoder, "params/encoder")
-        rules += vjepa.encoder_rules(target, encoder, "target_params/encoder")
+        trees = {"params": online, "target_params": target}
     else:
         params = model.only(which)
-        rules += vjepa.encoder_rules(target, encoder, "params/encoder")
+    if model.levels:
+        final = f"norms_block.{levels.COUNT - 1}"
+        rules += [r for t, p in trees.items() for r in vjepa.level_rules(p, f"{t}/levels")]
+    for tree, prefix in trees.items():
+        rules += vjepa.encoder_rules(prefix, encoder, f"{tree}/encoder", final)
     if predictor:
         usual = vjepa.predictor_heads(version, encoder, predictor["width"])
         _expect_heads(model, "predictor", predictor["heads"], usual)
         prefix = names.get("predictor", "predictor/module.backbone.")
         tokens = tuple(range(predictor["num_masks"]))
-        rules += vjepa.predictor_rules(prefix, predictor["depth"], tokens)
+        rules += vjepa.predictor_rules(prefix, predictor, tokens)
     tensors = to_source(params, rules)
     return tensors | (_position_tables(encoder, tensors) if version == "vjepa1" else {}), {}
 
@@ -179,6 +201,7 @@ def _vjepa(version: str, model: Model, which: str) -> tuple[Tensors, Files]:
 FORMATS: dict[str, tuple[str, Callable[[Model, str], tuple[Tensors, Files]]]] = {
     "transformers": (WEIGHTS, _transformers),
     "videomae": ("checkpoint.pth", _videomae),
+    "vjepa21": ("latest.pt", functools.partial(_vjepa, "vjepa21")),
     "vjepa2": ("latest.pt", functools.partial(_vjepa, "vjepa2")),
     "vjepa1": ("latest.pt", functools.partial(_vjepa, "vjepa1")),
 }
@@ -186,7 +209,7 @@ FORMATS: dict[str, tuple[str, Callable[[Model, str], tuple[Tensors, Files]]]] = 
 
 def _holds_both(model: Model) -> bool:
     """Whether a V-JEPA file holds the online encoder besides the target."""
-    names = _imported(model, "vjepa1", "vjepa2")
+    names = _imported(model, *vjepa.POSITION)
     both = all(f"{tree}/encoder/norm/scale" in model.params for tree in ("params", "target_params"))
     return both and (not names or "online" in names)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from surgrec_jax.convert import dinov3, hf_read, huggingface, videomae, vjepa, vjepa_probe
+from surgrec_jax.convert import dinov3, hf_read, huggingface, levjepa, videomae, vjepa, vjepa_probe
 from surgrec_jax.convert.import_plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import ConvertError, Shape, listing
 
@@ -15,6 +15,7 @@ FAMILIES: dict[str, Reader] = {
     "vjepa1": lambda f, o: vjepa.read(f, o, "vjepa1"),
     "vjepa2": lambda f, o: vjepa.read(f, o, "vjepa2"),
     "vjepa21": lambda f, o: vjepa.read(f, o, "vjepa21"),
+    "levjepa": levjepa.read,
     "hf_videomae": hf_read.read_videomae,
     "hf_vjepa2": hf_read.read_vjepa2,
     "dinov2": lambda f, o: dinov3.read(f, o, "dinov2"),
@@ -34,6 +35,7 @@ def recognise(shapes: Mapping[str, Shape]) -> str | None:
         huggingface.recognise(shapes)
         or ("videomae" if videomae.recognise(shapes) else None)
         or ("vjepa_probe" if vjepa_probe.recognise(shapes) else None)
+        or ("levjepa" if levjepa.recognise(shapes) else None)
         or vjepa.recognise(shapes)
         or dinov3.recognise(shapes)
     )

@@ -12,6 +12,7 @@ from flax import nnx
 from surgrec_jax.convert.strict import ConvertError, Ignored, Rule, Shape
 from surgrec_jax.models.decoder import MAEDecoder
 from surgrec_jax.models.heads import HeadConfig, make_head
+from surgrec_jax.models.levels import LevelNorms
 from surgrec_jax.models.predictor import JEPAPredictor
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import VideoViT
@@ -84,6 +85,7 @@ class Plan:
         rules, ignored: the table; paths start with "params/" or "target_params/".
         fps: frames per second of its clips.
         decoder, predictor: sizes (depth, width, heads, and num_masks), where the file has one.
+        levels: whether the norms of earlier levels go with the encoder (V-JEPA 2.1).
         head: the classifier, where the file has one.
         prefixes: prefixes of the file's keys, which an export gives back.
         notes: assumptions, in sentences.
@@ -97,7 +99,8 @@ class Plan:
     ignored: list[Ignored]
     fps: float
     decoder: dict[str, int] | None = None
-    predictor: dict[str, int] | None = None
+    predictor: dict[str, Any] | None = None
+    levels: bool = False
     head: HeadConfig | None = None
     prefixes: dict[str, str] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -119,7 +122,7 @@ def part_shapes(
     predictor: Mapping[str, int] | None = None,
     head: HeadConfig | None = None,
 ) -> dict[str, Shape]:
-    """Path -> shape of the parameters of "encoder", "decoder", "predictor" or "head"."""
+    """Path -> shape of the parameters of "encoder", "levels", "decoder", "predictor" or "head"."""
     sizes = {"decoder": decoder, "predictor": predictor}.get(part) or {}
     return dict(_part_shapes(part, encoder, tuple(sorted(sizes.items())), head))
 
@@ -130,6 +133,7 @@ def _part_shapes(
 ) -> dict[str, Shape]:
     build = {
         "encoder": lambda r: VideoViT(encoder, Compute(), rngs=r),
+        "levels": lambda r: LevelNorms(encoder),
         "decoder": lambda r: MAEDecoder(encoder, Compute(), rngs=r, **dict(sizes)),
         "predictor": lambda r: JEPAPredictor(encoder, Compute(), rngs=r, **dict(sizes)),
         "head": lambda r: make_head(head, encoder, Compute(), r),

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from surgrec_jax import checkpoint
-from surgrec_jax.convert import families, verify, vjepa, vjepa_probe
+from surgrec_jax.convert import families, hub, verify, vjepa, vjepa_probe
 from surgrec_jax.convert.files import SourceFile, open_file
 from surgrec_jax.convert.import_plan import ImportOptions, Plan, nest
 from surgrec_jax.convert.split_tensors import SplitTensors
 from surgrec_jax.convert.strict import ConvertError, to_params
-from surgrec_jax.frozen.encoder import config_from_meta, load_encoder, meta_of
+from surgrec_jax.frozen.architecture import config_from_meta, meta_of
+from surgrec_jax.frozen.encoder import load_encoder
 from surgrec_jax.hosts import workdir_lock
 from surgrec_jax.models import resize
 from surgrec_jax.models.presets import ViTConfig
@@ -34,6 +35,7 @@ def import_file(
     """Imports a file and saves it as a checkpoint, step 0 of the workdir `out`.
 
     Args:
+        path: the file or folder, or a name of the hub (see `hub.fetch`).
         encoder_from: for a file with probes only, the workdir of the encoder they stand on.
         expect: an .npz of clips and the tokens the original model gives for them, which the
             import must reproduce (see `verify.check`); "none" leaves out the comparison with the
@@ -48,6 +50,9 @@ def import_file(
     """
     out, options = Path(out), options or ImportOptions()
     _check_unused(out)
+    fetched = None
+    if str(path).startswith(hub.SCHEME):
+        path, fetched = hub.fetch(str(path))
     file = open_file(path)
     with untrusted.interpreting(f"the config beside {path}", error_type=ConvertError):
         plan, below = _plan(file, options, encoder_from)
@@ -68,6 +73,7 @@ def import_file(
     if expect not in (None, "none"):
         verified[Path(expect).name] = verify.check(expect, encoder, _evaluated(trees))
     about = {"resized": resized, "largest_difference": verified}
+    about |= {"hub": fetched} if fetched else {}
     meta = _meta(plan, encoder, options, file, ignored, about)
     _save(out, trees, meta)
     return meta
@@ -192,7 +198,8 @@ def on_host(flat: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 def _add_target(trees: dict[str, Any], options: ImportOptions) -> None:
     """Adds the EMA target, which `load_encoder` and training take."""
     if "target_params" not in trees or options.encoder == "online":
-        trees["target_params"] = {"encoder": trees["params"]["encoder"]}
+        names = ("encoder", "levels")  # what JEPA's target follows
+        trees["target_params"] = {n: p for n, p in trees["params"].items() if n in names}
 
 
 def _meta(
@@ -205,10 +212,13 @@ def _meta(
 ) -> dict[str, Any]:
     """The checkpoint's meta; `about` goes into its section on the import."""
     parts = {name: part for name in ("decoder", "predictor") if (part := getattr(plan, name))}
+    if plan.levels:
+        parts["levels"] = {"count": plan.predictor["levels"]}
     if plan.head:
         parts["head"] = dataclasses.asdict(plan.head)
+    named = Path(about["hub"]["repository"] if "hub" in about else file.name)
     return {
-        "name": Path(file.name).stem,
+        "name": named.name if "hub" in about else named.stem,
         "objective": plan.objective,
         "uses_target": _uses_target(plan),
         "parts": parts,

@@ -9,7 +9,7 @@ import numpy as np
 from surgrec_jax import checkpoint
 from surgrec_jax.convert.import_plan import flatten, nest, part_shapes
 from surgrec_jax.convert.strict import ConvertError
-from surgrec_jax.frozen.encoder import config_from_meta
+from surgrec_jax.frozen.architecture import config_from_meta
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.objectives.older_runs import parts_of
 
@@ -25,6 +25,7 @@ class Model:
 
     Attributes:
         decoder, predictor, head: sizes of the parts besides the encoder, None where not read.
+        levels: whether norms of earlier levels are read too (`models.levels`).
         labels: names of a head's classes, () where nobody recorded them.
         multi_label: whether the classes do not exclude each other, None where nobody recorded it.
 
@@ -45,13 +46,14 @@ class Model:
         self.meta = checkpoint.read_meta(self.location)
         self.encoder = config_from_meta(self.meta)
         parts = parts_of(self.meta) if whole else {}
-        others = sorted(parts.keys() - {"decoder", "predictor", "head"})
+        others = sorted(parts.keys() - {"decoder", "predictor", "levels", "head"})
         if others:
             raise ConvertError(
                 f"no format has a place for the {', '.join(others)} of {self.location.path}; leave "
                 "out --whole for the encoder alone"
             )
         self.decoder, self.predictor = parts.get("decoder"), parts.get("predictor")
+        self.levels = "levels" in parts
         self.head = HeadConfig(**parts["head"]) if "head" in parts else None
         classifier = self.meta.get("classifier", {})
         self.labels = tuple(classifier.get("classes", ()))

@@ -4,7 +4,7 @@ encoder/, target_encoder/ or ema_encoder/, predictor/, keys module.backbone.*
 
 The three differ in positions, which no key of 2 and 2.1 names: 1 has a fixed 3-D sine-cosine table
 (in the file, and compared), 2 tiled rotary frequencies, 2.1 interleaved ones, stretched to a fixed
-range, a modality embedding and norms of four levels.
+range, a modality embedding, norms of four levels and a predictor over them.
 """
 
 import re
@@ -23,6 +23,7 @@ from surgrec_jax.convert.strict import (
     stacked,
 )
 from surgrec_jax.convert.tables import blocks, linear, norm, patch_embed
+from surgrec_jax.models import levels
 from surgrec_jax.models.position import sincos_3d
 from surgrec_jax.models.presets import ViTConfig
 
@@ -36,6 +37,7 @@ HEADS = {
     "vjepa2": arch.HEADS | {1408: 22},
     "vjepa21": arch.HEADS | {1408: 22},
 }
+MODALITY = "modality_embedding"  # of an encoder of version 2.1
 # Version 2.1 stretches rows and columns to those of 256 px, whatever the resolution.
 ORIGIN_21 = (0, 16, 16)
 TARGETS = ("target_encoder", "ema_encoder")
@@ -46,7 +48,6 @@ TOKENS_1, TOKENS_2 = 2, 10
 STATE = Ignored(r"(opt|optimizer|scaler|scheduler)/.*", "training state, not weights")
 LEVELS = "norm of an earlier level, read only by the four-level loss of V-JEPA 2.1"
 IMAGES = "image branch (tubelet 1); this encoder takes clips"
-PREDICTOR_21 = "predictor over four levels with a context loss, which no objective here has"
 
 
 def recognise(shapes: Mapping[str, Shape]) -> str | None:
@@ -87,17 +88,36 @@ def encoder_rules(prefix: str, config: ViTConfig, path: str, final: str = "norm"
     return rules
 
 
-def predictor_rules(prefix: str, depth: int, tokens: tuple[int, ...]) -> list[Rule]:
-    """The table of a predictor; `tokens` are the numbers of the mask tokens to take."""
-    path = "params/predictor"
+def level_rules(prefix: str, path: str) -> list[Rule]:
+    """The norms of an encoder's levels before the last one."""
+    keys = [f"{prefix}norms_block.{n}" for n in range(levels.COUNT - 1)]
+    names = {"weight": "scale", "bias": "bias"}
+    return [
+        Rule(tuple(f"{key}.{theirs}" for key in keys), f"{path}/{ours}", stacked(len(keys)))
+        for theirs, ours in names.items()
+    ]
+
+
+def predictor_rules(prefix: str, sizes: Mapping[str, Any], tokens: tuple[int, ...]) -> list[Rule]:
+    """The table of a predictor of these sizes; `tokens` are the mask tokens to take, by number."""
+    path, depth = "params/predictor", sizes["depth"]
     numbers = sorted(set(tokens))
     keys = tuple(f"{prefix}mask_tokens.{n}" for n in numbers)
     rows = stacked(len(keys), 1, 1)
     if list(tokens) != numbers:  # another order, or one token for several kinds of masks
         order = [numbers.index(n) for n in tokens]
         rows = Transform(lambda x: stacked(len(keys), 1, 1).forward(x)[order], None)
+    embed, more = f"{prefix}predictor_embed", []
+    if sizes.get("levels", 1) > 1:
+        more += linear(f"{embed}.0", f"{path}/fuse")
+        embed += ".2"
+    if sizes.get("visible"):
+        more += linear(f"{prefix}predictor_proj_context", f"{path}/proj_visible")
+    if sizes.get("modality"):
+        more.append(Rule(f"{prefix}video_mod_embed", f"{path}/modality", squeeze(1, 1)))
     return [
-        *linear(f"{prefix}predictor_embed", f"{path}/embed"),
+        *more,
+        *linear(embed, f"{path}/embed"),
         Rule(keys, f"{path}/mask_tokens", rows),
         *blocks(f"{prefix}predictor_blocks.{{i}}.", f"{path}/blocks", depth, "qkv"),
         *norm(f"{prefix}predictor_norm", f"{path}/norm"),
@@ -115,8 +135,8 @@ def read(file: Any, options: ImportOptions, version: str) -> Plan:
     groups = _encoders(shapes, options)
     prefix = groups["target"]
     config = _encoder(shapes, prefix, options, version, notes)
-    levels = arch.depth_of(shapes, f"{prefix}norms_block.")
-    final = f"norms_block.{levels - 1}" if version == "vjepa21" else "norm"
+    norms = arch.depth_of(shapes, f"{prefix}norms_block.")
+    final = f"norms_block.{norms - 1}" if version == "vjepa21" else "norm"
     rules = encoder_rules(prefix, config, "params/encoder", final)
     if groups.get("online"):
         rules = encoder_rules(groups["online"], config, "params/encoder", final)
@@ -126,13 +146,20 @@ def read(file: Any, options: ImportOptions, version: str) -> Plan:
         objective="jepa",
         encoder=config,
         rules=rules,
-        ignored=[STATE, *_ignored(version, groups.values(), config, levels)],
+        ignored=[STATE, *_ignored(version, groups.values(), config)],
         fps=options.fps or FPS[version],
         prefixes=groups,
         notes=notes,
     )
     if any(key.startswith("predictor/") for key in shapes):
         _add_predictor(plan, shapes, options)
+    if plan.levels:
+        names = {"params": groups.get("online", prefix)}
+        names |= {"target_params": prefix} if groups.get("online") else {}
+        plan.rules += [r for tree, p in names.items() for r in level_rules(p, f"{tree}/levels")]
+    elif version == "vjepa21":
+        earlier = rf".*norms_block\.({'|'.join(map(str, range(norms - 1)))})\..*"
+        plan.ignored.append(Ignored(earlier, LEVELS))
     return plan
 
 
@@ -185,7 +212,7 @@ def _encoders(shapes: Mapping[str, Shape], options: ImportOptions) -> dict[str, 
     return groups
 
 
-def _ignored(version: str, prefixes: Any, config: ViTConfig, levels: int) -> list[Ignored]:
+def _ignored(version: str, prefixes: Any, config: ViTConfig) -> list[Ignored]:
     ignored = []
     for prefix in map(re.escape, prefixes):
         if version == "vjepa1":
@@ -196,20 +223,15 @@ def _ignored(version: str, prefixes: Any, config: ViTConfig, levels: int) -> lis
         if version == "vjepa2":
             ignored.append(Ignored(f"{prefix}pos_embed", "left over: a RoPE encoder reads none"))
         if version == "vjepa21":
-            earlier = "|".join(map(str, range(levels - 1)))
-            ignored.append(Ignored(rf"{prefix}norms_block\.({earlier})\..*", LEVELS))
             ignored.append(Ignored(rf"{prefix}(patch_embed_img\..*|img_mod_embed)", IMAGES))
-    if version == "vjepa21":
-        ignored.append(Ignored(r"predictor/.*", PREDICTOR_21))
     return ignored
 
 
 def _add_predictor(plan: Plan, shapes: Mapping[str, Shape], options: ImportOptions) -> None:
-    if plan.family == "vjepa21":
-        plan.notes.append(f"the predictor is not taken: {PREDICTOR_21}")
-        return
-    prefix = arch.find_prefix(shapes, "predictor_embed.weight", "predictor/")
-    width = shapes[f"{prefix}predictor_embed.weight"][0]
+    several = any(key.endswith("predictor_embed.0.weight") for key in shapes)
+    last = "predictor_embed.2.weight" if several else "predictor_embed.weight"
+    prefix = arch.find_prefix(shapes, last, "predictor/")
+    width = shapes[f"{prefix}{last}"][0]
     numbers = sorted(
         int(m.group(1))
         for key in shapes
@@ -227,10 +249,17 @@ def _add_predictor(plan: Plan, shapes: Mapping[str, Shape], options: ImportOptio
     check = arch.is_table(sincos_3d(grid, width), name) if plan.family == "vjepa1" else None
     reason = "fixed table, compared and computed" if check else "left over: RoPE reads none"
     plan.ignored.append(Ignored(f"{re.escape(prefix)}predictor_pos_embed", reason, check))
+    plan.ignored.append(Ignored(f"{re.escape(prefix)}img_mod_embed", IMAGES))
     depth = arch.depth_of(shapes, f"{prefix}predictor_blocks.")
-    plan.predictor = {"depth": depth, "width": width, "heads": heads, "num_masks": len(tokens)}
-    plan.prefixes["predictor"] = prefix
-    plan.rules += predictor_rules(prefix, depth, tokens)
+    sizes = {"depth": depth, "width": width, "heads": heads, "num_masks": len(tokens)}
+    outputs = arch.shape_of(shapes, f"{prefix}predictor_proj.weight")[0]
+    count = levels.COUNT if several else 1
+    sizes |= {} if outputs == count * plan.encoder.width else {"target_width": outputs}
+    sizes |= {"levels": count} if several else {}
+    sizes |= {"visible": True} if f"{prefix}predictor_proj_context.weight" in shapes else {}
+    sizes |= {"modality": True} if f"{prefix}video_mod_embed" in shapes else {}
+    plan.predictor, plan.levels, plan.prefixes["predictor"] = sizes, several, prefix
+    plan.rules += predictor_rules(prefix, sizes, tokens)
 
 
 def predictor_heads(version: str, encoder: ViTConfig, width: int) -> int | None:

@@ -15,13 +15,14 @@ from absl import flags
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from surgrec_jax import commands, inputs, sharding
+from surgrec_jax import checkpoint, commands, inputs, sharding
 from surgrec_jax.commands import CONFIG, quiet
 from surgrec_jax.config import check_numbers, flatten
 from surgrec_jax.curation import cluster, mixing, report
 from surgrec_jax.curation.embed import Named, embed
 from surgrec_jax.curation.kmeans import Lloyd
 from surgrec_jax.curation.shards import Embeddings
+from surgrec_jax.frozen import lineage
 from surgrec_jax.frozen.encoder import load_encoder
 from surgrec_jax.hosts import config_agreement, launch_flags
 from surgrec_jax.records.names import parse_sources
@@ -59,10 +60,18 @@ def run(config: ConfigDict) -> Path:
     # All inputs are read before anything is computed.
     if not config.checkpoint:
         raise ConfigError("nothing to embed with: give --config.checkpoint=WORKDIR")
-    out = Path(config.out or Path(config.checkpoint) / "curation")
+    out = Path(config.out or checkpoint.beside(config.checkpoint, "curation"))
     check_numbers(config, LEAST)
     settings, balance, lloyd = _settings(config, say)
-    names = parse_sources(config.sources)
+    encoder = load_encoder(config.checkpoint)
+    named = config.sources or lineage.trained_on(encoder.meta)
+    if not named:
+        raise ConfigError(
+            f"{config.checkpoint} does not say what data it was trained on: name yours by "
+            "--config.sources=NAME"
+        )
+    say(f"data: {named}")
+    names = parse_sources(named)
     sources = [inputs.open_named(name, config.data_dir) for name in names]
     named = [Named(name.text, source) for name, source in zip(names, sources, strict=True)]
     config_agreement.check_same("data", [[n.name, n.source.fingerprint] for n in named])
@@ -71,13 +80,13 @@ def run(config: ConfigDict) -> Path:
     mixing.read_weights(balance, explicit, records)
     if settings.levels and settings.levels[0] > records:
         raise ConfigError(
-            f"cluster.levels={config.cluster.levels}: {config.sources} has {records} records, "
+            f"cluster.levels={config.cluster.levels}: {named} has {records} records, "
             f"fewer than {settings.levels[0]} clusters; lower it or add sources"
         )
 
     # Embeddings.
     speed = embed(
-        load_encoder(config.checkpoint),
+        encoder,
         config.checkpoint,
         named,
         out / "embeddings",

@@ -30,9 +30,12 @@ def choose_records(rows: np.ndarray, distance: np.ndarray | None, size: int) -> 
 
 
 def contact_sheet(
-    sources: Sequence[Source], offsets: np.ndarray, rows: np.ndarray, height: int
+    sources: Sequence[Source], offsets: np.ndarray, rows: np.ndarray, height: int, frames: int = 1
 ) -> str:
     """Puts the middle frames of records `rows` side by side, as a data URI of a JPEG.
+
+    Args:
+        frames: of every record, evenly spaced around its middle.
 
     Raises:
         UndecodableFrameError, DamagedRecordError: a record cannot be read.
@@ -40,11 +43,12 @@ def contact_sheet(
     pictures = []
     for row in rows.tolist():
         s = int(np.searchsorted(offsets, row, side="right")) - 1
-        frames = sources[s].record(row - int(offsets[s])).frames
-        (frame,) = decode_frames(frames, [len(frames) // 2])
-        width = max(1, round(frame.shape[1] * height / frame.shape[0]))
-        pictures.append(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA))
-        pictures.append(np.full((height, GAP, 3), 255, np.uint8))
+        stored = sources[s].record(row - int(offsets[s])).frames
+        places = [len(stored) * (2 * k + 1) // (2 * frames) for k in range(frames)]
+        for frame in decode_frames(stored, places):
+            width = max(1, round(frame.shape[1] * height / frame.shape[0]))
+            pictures.append(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA))
+            pictures.append(np.full((height, GAP, 3), 255, np.uint8))
     sheet = np.concatenate(pictures[:-1], 1)
     quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
     encoded = cv2.imencode(".jpg", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), quality)[1]

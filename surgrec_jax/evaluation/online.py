@@ -115,6 +115,10 @@ class OnlineProbe:
         self.source, self.train, self.validation = source, train, validation
         self.num_classes, self.batch_size = dict(num_classes), batch_size
 
+    def describe(self) -> str:
+        """What is scored, for a line at the start of a run."""
+        return f"{', '.join(self.num_classes)} of {self.source}, by a frozen probe"
+
     def __call__(self, features: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
         """Balanced accuracy on the validation clips.
 
@@ -169,6 +173,10 @@ class OnlineScore:
         self._labels = np.stack(columns, 1) if several else columns[0]
         self._metric = "mean_average_precision" if several else "balanced_accuracy"
         self._key = f"probe/{source}/{tracks[0] if not several else 'labels'}/{self._metric}"
+
+    def describe(self) -> str:
+        """What is scored, for a line at the start of a run."""
+        return f"{self._metric.replace('_', ' ')} on {len(self._labels)} validation clips"
 
     def __call__(self, probabilities: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
         """{"probe/<source>/<track>/<metric>": float} of probabilities [B, C] of clips."""

@@ -1,6 +1,5 @@
 """A frozen encoder with its preprocessing: uint8 clips in, features out."""
 
-import dataclasses
 import functools
 import hashlib
 import math
@@ -13,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from surgrec_jax import checkpoint, sharding
+from surgrec_jax.frozen.architecture import config_from_meta
 from surgrec_jax.models import resize
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.streaming import Stream
@@ -150,8 +150,9 @@ class Encoder:
         with jax.set_mesh(mesh):
             for start in range(0, max(len(video), 1), size):
                 part = video[start : start + size]
-                # The last batch is filled up and cut again, so that one shape is compiled.
-                padding = [(0, size - len(part))] + [(0, 0)] * (video.ndim - 1)
+                # A short batch is filled up and cut again, so that few shapes are compiled.
+                padding = [(0, sharding.filled(len(part), size, mesh.size) - len(part))]
+                padding += [(0, 0)] * (video.ndim - 1)
                 whole = jax.device_put(np.pad(part, padding), sharding.batch_sharding(mesh))
                 out = function(self.config, self.compute, params, whole)
                 parts.append(np.asarray(out)[: len(part)])
@@ -178,15 +179,33 @@ def _features(config: ViTConfig, compute: Compute, params: Params, video: jax.Ar
 _init = functools.partial(jax.jit, static_argnums=0)(init_encoder)
 
 
-def load_encoder(path: str | Path, *, compute: Compute | None = None) -> Encoder:
+def load_encoder(
+    path: str | Path,
+    *,
+    batch_size: int = 32,
+    dtype: Any = None,
+    compute: Compute | None = None,
+) -> Encoder:
     """Loads the encoder of a checkpoint: the EMA target where the objective has one.
 
     Args:
         path: a workdir, or one step's folder in its checkpoints.
+        batch_size: clips that are encoded at once, at most.
+        dtype: of activations and products, such as "bfloat16"; None for `default_compute`.
+        compute: all options of computing, instead of dtype.
 
     Raises:
         CheckpointError: no checkpoint, a damaged one, or one of another format.
+        ConfigError: a batch size below 1, an unknown dtype, or both dtype and compute.
     """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size!r}: give at least 1")
+    if dtype is not None:
+        if compute is not None:
+            raise ConfigError("give dtype or compute, not both: compute has a dtype")
+        if dtype not in ("float32", "bfloat16", jnp.float32, jnp.bfloat16):
+            raise ConfigError(f"dtype={dtype!r}: choose from ('float32', 'bfloat16')")
+        compute = Compute(dtype=jnp.dtype(dtype))
     location = checkpoint.find(path)
     meta = checkpoint.read_meta(location)
     config = config_from_meta(meta)
@@ -196,7 +215,8 @@ def load_encoder(path: str | Path, *, compute: Compute | None = None) -> Encoder
         if not 0 < fps < math.inf:
             raise ValueError(f"fps={fps!r}")
     params = restore_part(location, meta, "encoder", shapes)
-    return Encoder(config, params, fps=fps, name=name, meta=meta, compute=compute)
+    options = {"compute": compute, "batch_size": batch_size}
+    return Encoder(config, params, fps=fps, name=name, meta=meta, **options)
 
 
 def restore_part(
@@ -210,87 +230,9 @@ def restore_part(
     return checkpoint.restore_state(location, {tree: {part: shapes}})[tree][part]
 
 
-def config_from_meta(meta: dict[str, Any]) -> ViTConfig:
-    """The architecture that a checkpoint records; JSON has lists where it has tuples.
-
-    Raises:
-        CheckpointError: it describes none, or an impossible one.
-    """
-    with untrusted.interpreting(
-        f"the checkpoint {meta.get('name')!r}", error_type=checkpoint.CheckpointError
-    ):
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["encoder"].items()}
-        config = ViTConfig(**{k: _as_declared(k, v) for k, v in fields.items()})
-        pixels = config.num_frames * math.prod(config.image_size)
-        if pixels > MAX_CLIP_PIXELS:
-            raise ValueError(f"clips of {pixels} pixels, more than {MAX_CLIP_PIXELS}")
-    return config
-
-
-def _as_declared(name: str, value: Any) -> Any:
-    """Checks a field of ViTConfig; raises ValueError for another type, or a size below 1."""
-    like = _LIKE[name]
-    if name == "position_grid" and value is None:
-        return None
-    if isinstance(like, tuple):
-        if not isinstance(value, tuple) or len(value) != len(like):
-            raise ValueError(f"{name}={value!r}: {len(like)} numbers are asked for")
-        least = {"image_size": 1, "position_grid": 0}.get(name, -math.inf)
-        fits = all(
-            type(x) in (int, type(y)) and x >= least for x, y in zip(value, like, strict=True)
-        )
-    elif isinstance(like, bool | str):
-        fits = type(value) is type(like)
-    elif isinstance(like, float):
-        fits = type(value) in (int, float) and value >= 0
-    else:
-        fits = type(value) is int and value >= min(1, like)
-    if not fits:
-        raise ValueError(f"{name}={value!r} is no such value as {like!r}")
-    return value
-
-
-# An example of every field, for its type. A clip of 64 frames of 1024 x 1024 has a quarter of the
-# most pixels.
-_LIKE = dataclasses.asdict(ViTConfig(192, 12, 3, 768, position_grid=(8, 14, 14)))
-MAX_CLIP_PIXELS = 2**28
-
-
-def check_architecture(
-    meta: dict[str, Any], config: ViTConfig, saved: ViTConfig | None = None
-) -> None:
-    """Refuses a checkpoint whose weights do not fit the meaning of a config.
-
-    Shapes cannot tell tiled from interleaved rotary positions, or one epsilon from another.
-
-    Args:
-        saved: the encoder as the weights are taken, the checkpoint's own where None.
-
-    Raises:
-        CheckpointError: fields differ; the message has both values.
-    """
-    saved = saved or config_from_meta(meta)
-    different = [
-        f"{field.name}: {getattr(saved, field.name)!r} in the checkpoint, "
-        f"{getattr(config, field.name)!r} asked for"
-        for field in dataclasses.fields(ViTConfig)
-        if field.name != "init" and getattr(saved, field.name) != getattr(config, field.name)
-    ]
-    if different:
-        raise checkpoint.CheckpointError(
-            f"{meta['name']} is an encoder of another architecture ({'; '.join(different)}); set "
-            "config.model to the checkpoint's values, or give --config.model.preset=checkpoint"
-        )
-
-
 def random_encoder(like: Encoder, seed: int = 0) -> Encoder:
     """Makes an encoder of the same shape with fresh weights, the baseline of probes."""
     params = _init(like.config, jax.random.key(seed))
     name = f"random init, seed {seed}"
     options = {"compute": like.compute, "batch_size": like.batch_size}
     return Encoder(like.config, params, fps=like.fps, name=name, **options)
-
-
-def meta_of(config: ViTConfig, *, fps: float) -> dict[str, Any]:
-    """The JSON values that `load_encoder` needs."""
-    return {"encoder": dataclasses.asdict(config), "fps": fps}

@@ -14,6 +14,14 @@ def earlier(meta: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in meta["sources"] if "through" in entry]
 
 
+def trained_on(meta: dict[str, Any]) -> str:
+    """The sources of a checkpoint's run as its config names them; "" where it does not say."""
+    config = meta.get("config")
+    data = config.get("data") if isinstance(config, dict) else None
+    text = data.get("sources") if isinstance(data, dict) else None
+    return text if isinstance(text, str) else ""
+
+
 def complete(meta: dict[str, Any]) -> bool:
     """Whether a checkpoint records all data that its weights were trained on."""
     sources = meta.get("sources")
@@ -23,3 +31,15 @@ def complete(meta: dict[str, Any]) -> bool:
     if config.get("init_from") and config.get("init_weights", True) and not earlier(meta):
         return False  # written before this was recorded
     return all("split" in entry for entry in sources)
+
+
+def behind(meta: dict[str, Any], through: str) -> list[dict[str, Any]]:
+    """The entries that a run's sources get for weights it takes or learns from.
+
+    Args:
+        meta: of the checkpoint that they come by.
+        through: the path by which it was named.
+    """
+    if not complete(meta):
+        return [{"name": meta["name"], "through": through}]
+    return [{"through": through, **entry} for entry in meta["sources"]]

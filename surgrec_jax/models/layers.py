@@ -229,7 +229,7 @@ class Stack(nnx.Module):
 
     def __init__(self, config: ViTConfig, compute: Compute, *, rngs: nnx.Rngs):
         remat.policy(compute.remat)  # refuses an unknown one
-        self.compute = compute
+        self.compute, self.depth = compute, config.depth
 
         @nnx.split_rngs(splits=config.depth)
         @nnx.vmap(in_axes=0, out_axes=0)
@@ -262,6 +262,18 @@ class Stack(nnx.Module):
             keep: [depth, 2, B] of `drop_path_scales`; None to drop nothing.
             times: of the tokens as queries and as keys, for causal attention (see `attend`).
         """
+        return self.outputs(x, (self.depth - 1,), rope, segments, keep, times)[0]
+
+    def outputs(
+        self,
+        x: jax.Array,
+        layers: tuple[int, ...],
+        rope: Rope = None,
+        segments: Segments = None,
+        keep: Keep = None,
+        times: Times = None,
+    ) -> list[jax.Array]:
+        """What each of some layers gives, [B, N, D]: numbers from 0, ascending; as in a call."""
         graph, params = nnx.split(self.layers)
 
         def body(x, inputs):
@@ -272,5 +284,12 @@ class Stack(nnx.Module):
             return sharding.constrain_batch(x), None
 
         body = remat.apply(self.compute.remat, body, in_loop=self.compute.unroll == 1)
-        x = sharding.constrain_batch(x.astype(self.compute.dtype))
-        return jax.lax.scan(body, x, (params, keep), unroll=self.compute.unroll)[0]
+        x, given, first = sharding.constrain_batch(x.astype(self.compute.dtype)), [], 0
+        for layer in layers:
+            part = (params, keep)
+            if len(layers) > 1:
+                part = jax.tree.map(lambda p, a=first, b=layer + 1: p[a:b], part)
+            x = jax.lax.scan(body, x, part, unroll=self.compute.unroll)[0]
+            given.append(x)
+            first = layer + 1
+        return given

@@ -126,6 +126,50 @@ class VideoViT(nnx.Module):
             ValueError: a part of the tokens, or segments, of an encoder that takes frames apart;
                 segments of one with prefix tokens.
         """
+        (x,) = self._outputs(tubelets, ids, (self.config.depth - 1,), segments, keep)
+        x = self.last_norm(x)
+        config = self.config
+        if not with_prefix:
+            x = x[:, config.prefix_tokens :]
+        if config.frames_apart:
+            x = x.reshape(len(tubelets), -1, *x.shape[1:])
+            return x if with_prefix else x.reshape(len(tubelets), -1, config.width)
+        return x
+
+    def layers(
+        self,
+        tubelets: jax.Array,
+        ids: jax.Array | None = None,
+        *,
+        layers: tuple[int, ...],
+        segments: Segments = None,
+    ) -> list[jax.Array]:
+        """Tokens [B, n, D] that some layers give, before any norm; arguments as of a call.
+
+        Args:
+            layers: their numbers, from 0, ascending.
+
+        Raises:
+            ValueError: as a call; an encoder that takes frames apart.
+        """
+        if self.config.frames_apart:
+            raise ValueError("layers of an encoder that takes frames apart are not given")
+        given = self._outputs(tubelets, ids, layers, segments)
+        return [x[:, self.config.prefix_tokens :] for x in given]
+
+    def last_norm(self, x: jax.Array) -> jax.Array:
+        """The norm of the last layer's tokens; x itself where they have none."""
+        return self.norm(x) if self.config.final_norm == "tokens" else x
+
+    def _outputs(
+        self,
+        tubelets: jax.Array,
+        ids: jax.Array | None,
+        layers: tuple[int, ...],
+        segments: Segments,
+        keep: Keep = None,
+    ) -> list[jax.Array]:
+        """What layers give, prefix tokens first; with frames apart, each frame is a clip."""
         config = self.config
         grid, batch = config.grid, len(tubelets)
         if segments and config.prefix_tokens:
@@ -137,15 +181,7 @@ class VideoViT(nnx.Module):
             grid, keep = (1, *grid[1:]), None if keep is None else jnp.repeat(keep, grid[0], -1)
         positions = self.positions(grid)
         x, rope = self._with_prefix(self.embed(tubelets, ids, grid), positions.rotary(ids))
-        x = self.blocks(x, rope, segments, keep, times(config, ids))
-        if config.final_norm == "tokens":
-            x = self.norm(x)
-        if not with_prefix:
-            x = x[:, config.prefix_tokens :]
-        if config.frames_apart:
-            x = x.reshape(batch, -1, *x.shape[1:])
-            return x if with_prefix else x.reshape(batch, -1, config.width)
-        return x
+        return self.blocks.outputs(x, layers, rope, segments, keep, times(config, ids))
 
     def positions(self, grid: tuple[int, int, int] | None = None) -> Positions:
         """Positions on a grid, the encoder's where it is None."""

@@ -35,6 +35,12 @@ class Question:
         """Whether classes do not exclude each other."""
         return len(self.tracks) > 1
 
+    def describe(self) -> str:
+        """The labels for a line of text."""
+        what = "several labels" if self.multi_label else self.tracks[0]
+        shown = ", ".join(self.classes[:12]) + ", ..." * (len(self.classes) > 12)
+        return f"{what} ({len(self.classes)} classes: {shown}) at the {self.frame} frame of a clip"
+
 
 class Objective(abc.ABC):
     """A loss over a batch, as pure functions of a pure dict of parameters.
@@ -45,6 +51,8 @@ class Objective(abc.ABC):
     Attributes:
         name: of the objective, of its config section and of its entry in `OBJECTIVES`.
         uses_target: whether `loss` wants an exponential moving average of `target_of(params)`.
+        teacher: architecture of a frozen encoder that `loss` wants instead; its parameters are
+            never trained, and no checkpoint of the run holds them (`surgrec_jax.teacher`).
         needs_labels: whether it is trained on labels. Its section then has `track` and `frame`,
             which become a `Question`; its batches have "label", int [B, tracks], -1 = unlabelled;
             a run that starts from a checkpoint takes the encoder alone; and `watched` gives the
@@ -56,6 +64,7 @@ class Objective(abc.ABC):
 
     name: str
     uses_target: bool = False
+    teacher: ViTConfig | None = None
     needs_labels: bool = False
     decayed: tuple[str, ...] = ("kernel",)
     rows: tuple[str, ...]
@@ -70,6 +79,7 @@ class Objective(abc.ABC):
         *,
         preset: str | None = None,
         question: Question | None = None,
+        teacher: ViTConfig | None = None,
     ) -> "Objective":
         """The objective that a config describes.
 
@@ -77,6 +87,7 @@ class Objective(abc.ABC):
             section: the config's section of this name, without the values that are left open.
             preset: `model.preset`, for sizes that go with an encoder's.
             question: what is asked, where `needs_labels`.
+            teacher: architecture of the encoder that the section's `teacher` names.
 
         Raises:
             ConfigError: values that are not possible.
@@ -130,9 +141,16 @@ class Objective(abc.ABC):
         """Facts for checkpoints besides the encoder and its parts, JSON values."""
         return {}
 
-    def prepare(self, batch: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
-        """The batch that `loss` takes, made of the whole global batch, in which clips may meet."""
-        del keys
+    def prepare(
+        self, batch: dict[str, jax.Array], keys: jax.Array, step: jax.Array
+    ) -> dict[str, jax.Array]:
+        """The batch that `loss` takes, made of the whole global batch, in which clips may meet.
+
+        Args:
+            step: number of steps before this one; what changes in the course of a run, the loss
+                gets by an entry of the batch, [B] like all others.
+        """
+        del keys, step
         return batch
 
     def watched(self, params: Params, video: jax.Array) -> jax.Array:
@@ -159,7 +177,8 @@ class Objective(abc.ABC):
             batch: {"video": uint8 [B, T, H, W, 3], ...}.
             keys: [B] random keys, one per clip, so that a microbatch sees the masks its clips
                 would have in the whole batch.
-            target_params: the EMA of `target_of(params)`, where `uses_target`.
+            target_params: the EMA of `target_of(params)`, where `uses_target`, or the frozen
+                {"encoder": ...} of the `teacher`.
         """
 
     @abc.abstractmethod

@@ -120,12 +120,13 @@ class Classify(base.Objective):
             | {"multi_label": self.question.multi_label, "head": dataclasses.asdict(self.head)}
         }
 
-    def prepare(self, batch, keys):
+    def prepare(self, batch, keys, step):
         """The augmented batch: "video", "target" float [B, C] and "weight" float [B, C].
 
         `batch["label"]` is int [B, tracks], -1 = unlabelled. An unlabelled entry weighs nothing; a
         clip mixed with an unlabelled one neither.
         """
+        del step
         options, video, label = self.options, batch["video"], batch["label"]
         known = (label >= 0).astype(jnp.float32)  # [B, tracks]
         if self.question.multi_label:
@@ -181,7 +182,7 @@ class Classify(base.Objective):
         video = jnp.asarray(batch["video"])
         blank = jnp.zeros((len(video), len(self.question.tracks)), jnp.int32)
         keys = jax.random.split(key, len(video))
-        seen = self.prepare({"video": video, "label": blank}, keys)["video"]
+        seen = self.prepare({"video": video, "label": blank}, keys, 0)["video"]
         return jnp.stack([video, seen], 1)
 
 

@@ -96,12 +96,11 @@ class LeVJEPA(base.WholeBatchObjective):
     rows = ("the clip", "its large view", "a small view, in the corner (what is dropped is grey)")
 
     @classmethod
-    def from_config(cls, encoder, section, compute, *, preset=None, question=None):
+    def from_config(cls, encoder, section, compute, **_):
         """The objective of a section of `LeVJEPAOptions` fields; see `base.Objective.from_config`.
 
         `colours` is a dict of `views.Colours` fields.
         """
-        del preset, question
         colours = views.Colours(**section.get("colours", {}))
         return cls(encoder, LeVJEPAOptions(**{**section, "colours": colours}), compute)
 

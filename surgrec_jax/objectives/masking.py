@@ -197,6 +197,26 @@ def multi_block_mask(keys: jax.Array, grid: Grid, mask: BlockMask) -> tuple[jax.
     return over_time(context, grid), over_time(target, grid)
 
 
+def nearest_hidden(context: jax.Array, target: jax.Array, grid: Grid) -> jax.Array:
+    """How far visible tokens lie from the nearest hidden one of their mask, in steps of the grid.
+
+    A mask holds for every tubelet, so the nearest hidden token lies in the same one.
+
+    Args:
+        context, target: ids [B, t C] and [B, t M] of `multi_block_mask`.
+
+    Returns:
+        float32 [B, t C], at least 1.
+    """
+    t, _, w = grid
+    seen, hidden = (ids[:, : ids.shape[1] // t] for ids in (context, target))  # of one layer
+    rows, columns = (
+        a[:, :, None] - b[:, None] for a, b in ((seen // w, hidden // w), (seen % w, hidden % w))
+    )
+    distance = jnp.sqrt((rows**2 + columns**2).min(-1).astype(jnp.float32))
+    return jnp.tile(distance, (1, t))
+
+
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))  # compiled once per mask and process
 def _cells_inside(keys: jax.Array, mask: BlockMask, height: int, width: int) -> jax.Array:
     # Some at a time: a grid of 800 x 800 would take gigabytes.

@@ -10,12 +10,28 @@ def complete_config(config: dict[str, Any]) -> dict[str, Any]:
     """A workdir's config with the values that were no choice yet when it was written."""
     if isinstance(config.get("classify"), dict):
         config["classify"].setdefault("frame", "centre")
+    if isinstance(config.get("jepa"), dict):
+        for name, value in _JEPA_BEFORE.items():
+            config["jepa"].setdefault(name, value)
     if "init_from" in config:
         config.setdefault("init_resize", "")
         config.setdefault("continue_from", "")
     if isinstance(config.get("data"), dict):
         config["data"].setdefault("allow_changed", False)
     return config
+
+
+# The values of options that JEPA had not, and went by.
+_JEPA_BEFORE = {
+    "target": "ema",
+    "teacher": "",
+    "teacher_fingerprint": None,
+    "levels": 1,
+    "visible_weight": 0.0,
+    "visible_warmup": [15_000, 30_000],
+    "motion_weight": 0.0,
+    "diversity_weight": 0.0,
+}
 
 
 def parts_of(meta: dict[str, Any]) -> dict[str, dict[str, Any]]:

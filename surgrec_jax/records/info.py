@@ -1,6 +1,7 @@
 """The metadata of a prepared data set, read by TFDS but not trusted."""
 
 from pathlib import Path
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -9,6 +10,7 @@ from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import DataError, MissingError
 
 MAX_RECORDS = 2**40
+NOTE = "build.json"  # beside dataset_info.json: how videos were stored, what was skipped, counts
 
 
 def read_info(directory: Path) -> tfds.core.DatasetInfo:
@@ -55,3 +57,17 @@ def shards_of(
         raise DataError(f"{directory} claims shards of {min(counts)} to {max(counts)} records")
     names = [Path(path).name for path in split_info.filepaths]
     return tuple(zip(names, counts, strict=True))
+
+
+def stored_as(directory: Path) -> dict[str, Any] | None:
+    """How the builder stored the videos of a data set; None where the folder does not say.
+
+    Returns:
+        "record", the fields of a `RecordSpec`, and "filters", name -> whether it was on.
+    """
+    try:
+        with untrusted.interpreting(directory / NOTE):
+            note = untrusted.read_json(directory / NOTE)
+            return {key: dict(note[key]) for key in ("record", "filters")}
+    except (OSError, DataError):  # another tool made it, or it is gone
+        return None

@@ -5,6 +5,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import ConfigError, MissingError
 
 
@@ -17,6 +18,7 @@ def find_version(data_dir: Path, name: str, config: str | None) -> Path:
         FileNotFoundError: it is not prepared.
         ValueError: several configs, none of them "default", and none chosen.
     """
+    paths.local(data_dir, "data_dir")
     root = data_dir / name / config if config else data_dir / name
     build = build_command(name, data_dir, config)
     if not config and not versions(root):

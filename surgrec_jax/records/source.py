@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -17,7 +18,7 @@ from absl import logging
 
 from surgrec_jax.records import storage
 from surgrec_jax.records.example import DamagedRecordError, NoRecordError, Record, parse_record
-from surgrec_jax.records.info import read_info, shards_of
+from surgrec_jax.records.info import read_info, shards_of, stored_as
 from surgrec_jax.records.locate import build_command, find_version
 from surgrec_jax.records.maps import Kind, StoredMaps, kinds, parse_maps
 from surgrec_jax.records.open_shards import OPEN, open_shard
@@ -80,7 +81,7 @@ class Source:
         """The source as name/split, or name/config/split."""
         return "/".join(filter(None, (self.name, self.config, self.split)))
 
-    def describe(self) -> dict[str, str | int]:
+    def describe(self) -> dict[str, Any]:
         """The entry of this source in a run's checkpoints and environment."""
         return {
             "name": self.name,
@@ -89,6 +90,7 @@ class Source:
             "directory": str(self.directory),
             "records": len(self),
             "fingerprint": self.fingerprint,
+            "stored": stored_as(self.directory),
         }
 
     def raw(self, index: int) -> bytes:

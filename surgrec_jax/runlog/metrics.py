@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import struct
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,25 @@ from surgrec_jax.safety.errors import DataError
 
 FILE = "metrics.jsonl"
 LOG_EVERY_S = 20
+
+
+# TensorBoard's sections; probe/... has its own, and what is not named here is the objective's.
+_SECTIONS = {
+    "optimizer": ("lr", "weight_decay", "grad_norm", "momentum"),
+    "speed": ("step_ms", "clips_per_s", "data_wait"),
+    "health": (
+        *("feature_std", "effective_rank", "mean_cosine", "collapsed", "nonfinite"),
+        *("loss_spike", "bad_records", "failed_saves"),
+    ),
+}
+
+
+def board_tag(key: str) -> str:
+    """The name of a value in TensorBoard, which groups by what stands before the slash."""
+    if "/" in key:
+        return key
+    section = next((name for name, keys in _SECTIONS.items() if key in keys), "objective")
+    return f"{section}/{key}"
 
 
 def collapse_statistics(features: np.ndarray) -> dict[str, float]:
@@ -68,7 +88,13 @@ class MetricsWriter:
         """Writes a line; values that are not finite become null, which JSON can carry."""
         clean = {k: v if math.isfinite(v) else None for k, v in values.items()}
         self._file.write((json.dumps({"step": step, **clean}) + "\n").encode())
-        self._board.write(step, values)
+        self._board.write(step, {board_tag(key): value for key, value in values.items()})
+
+    def picture(self, step: int, path: Path) -> None:
+        """Shows a PNG file of the run in TensorBoard, too."""
+        png = path.read_bytes()
+        height, width = struct.unpack(">II", png[16:24])[::-1]  # of its first chunk, IHDR
+        self._board.picture(step, "pictures", png, height, width)
 
     def close(self) -> None:
         """Closes both files. Raises OSError if lines of the metrics file are not written."""

@@ -15,11 +15,15 @@ class Profile:
     Process 0 writes to `folder`: plugins/profile/<time>/*.trace.json.gz opens in
     https://ui.perfetto.dev, *.xplane.pb in TensorBoard with its profile plug-in.
 
+    Args:
+        steps: the text.
+        total: steps of the whole run.
+
     Raises:
-        ConfigError: the text has another form.
+        ConfigError: the text has another form, or the run has no such steps.
     """
 
-    def __init__(self, steps: str, folder: Path):
+    def __init__(self, steps: str, folder: Path, total: int):
         match = re.fullmatch(r"(\d{1,12}):(\d{1,12})", steps)
         if steps and not (match and int(match[1]) < int(match[2])):
             raise ConfigError(
@@ -27,6 +31,11 @@ class Profile:
                 "100:105"
             )
         self._first, self._last = (int(match[1]), int(match[2])) if match else (0, 0)
+        if match and not 1 <= self._first < self._last <= total + 1:
+            raise ConfigError(
+                f"profile_steps={steps}: the run has the steps 1 to {total}; give the first step "
+                f"and the one after the last, up to {max(total - 4, 1)}:{total + 1}"
+            )
         self._folder, self._running = folder, False
 
     def __enter__(self) -> "Profile":
@@ -54,3 +63,4 @@ class Profile:
         if self._running:
             self._running = False
             jax.profiler.stop_trace()
+            print(f"profiler trace of {self._first}:{self._last} in {self._folder}", flush=True)

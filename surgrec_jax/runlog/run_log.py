@@ -9,6 +9,9 @@ import numpy as np
 from surgrec_jax.runlog import metrics
 from surgrec_jax.runlog.health import Health
 
+# Share of the time waiting for data from which on the line says what to raise.
+SLOW_DATA = 0.3
+
 
 class RunLog:
     """Metrics file, TensorBoard and progress line of one run; quiet on all processes but the first.
@@ -74,6 +77,8 @@ class RunLog:
         updates = step - 1 - self._skipped - self._health.nonfinite
         values |= {k: float(f(updates)) for k, f in self._schedules.items()}
         values |= self.clock.read()
+        slow = values["data_wait"] > SLOW_DATA
+        self._health.note("wait", "the loader is slow: raise data.num_threads" if slow else "")
         self.event(step, values)
         if self._lead:
             left = self.clock.seconds_left(self._total - step)
@@ -83,6 +88,11 @@ class RunLog:
         """Writes a line of the metrics file."""
         if self._writer:
             self._writer.write(step, values)
+
+    def picture(self, step: int, path: Path | None) -> None:
+        """Shows a picture of the run in TensorBoard; None on processes that drew none."""
+        if self._writer and path is not None:
+            self._writer.picture(step, path)
 
     def say(self, text: str) -> None:
         """Writes a line on the terminal."""

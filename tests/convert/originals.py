@@ -96,3 +96,57 @@ def run_predictor(state, context, seen, hidden, number, turn=None, table=None):
     t = ref.block(torch.cat([t, mask], 1), state, f"{p}predictor_blocks.0.", 2, turn)
     t = ref.layer_norm(t[:, seen.shape[1] :], state, f"{p}predictor_norm")
     return ref.linear(t, state, f"{p}predictor_proj")
+
+
+def vjepa21_groups(depth=4, width=48):
+    """A training file of V-JEPA 2.1: both encoders, and a predictor over four levels."""
+    shapes = ref.encoder_shapes("", depth) | {"video_mod_embed": [1, 1, width]}
+    shapes |= {"img_mod_embed": [1, 1, width], "patch_embed_img.proj.bias": [width]}
+    shapes |= {"patch_embed_img.proj.weight": [width, 3, 1, 4, 4]}
+    for level in range(4):
+        shapes |= ref.norm_shapes(f"norms_block.{level}")
+    predictor = {
+        "predictor_embed.0.weight": [width, 4 * width],
+        "predictor_embed.0.bias": [width],
+        "predictor_embed.2.weight": [24, width],
+        "predictor_embed.2.bias": [24],
+        "video_mod_embed": [1, 1, 24],
+        "img_mod_embed": [1, 1, 24],
+        **{f"mask_tokens.{n}": [1, 1, 24] for n in range(3)},
+        **ref.block_shapes("predictor_blocks.0.", 24, 96),
+        **ref.block_shapes("predictor_blocks.1.", 24, 96),
+        **ref.norm_shapes("predictor_norm", 24),
+    }
+    for name in ("predictor_proj", "predictor_proj_context"):
+        predictor |= {f"{name}.weight": [4 * width, 24], f"{name}.bias": [4 * width]}
+    parts = {"encoder": shapes, "target_encoder": shapes, "predictor": predictor}
+    return {
+        name: torch_state({f"module.backbone.{k}": s for k, s in part.items()}, f"{name}/")
+        for name, part in parts.items()
+    }
+
+
+def run_levels(state, x, turn, ids=None):
+    """Normed tokens of the four layers of an encoder of V-JEPA 2.1."""
+    p, out = "module.backbone.", []
+    t = ref.tokens(x, state, p) + state[f"{p}video_mod_embed"]
+    if ids is not None:
+        t = torch.gather(t, 1, ids[..., None].expand(-1, -1, t.shape[-1]))
+    for i in range(4):
+        t = ref.block(t, state, f"{p}blocks.{i}.", 3, turn)
+        out.append(ref.layer_norm(t, state, f"{p}norms_block.{i}"))
+    return out
+
+
+def run_predictor_21(state, context, hidden, number, turn):
+    """What the predictor of V-JEPA 2.1 says of hidden tokens, and of visible ones."""
+    p, seen = "module.backbone.", context.shape[1]
+    t = torch.nn.functional.gelu(ref.linear(context, state, f"{p}predictor_embed.0"))
+    t = ref.linear(t, state, f"{p}predictor_embed.2")
+    mask = state[f"{p}mask_tokens.{number}"].expand(len(t), hidden.shape[1], -1)
+    t = torch.cat([t, mask], 1) + state[f"{p}video_mod_embed"]
+    for i in range(2):
+        t = ref.block(t, state, f"{p}predictor_blocks.{i}.", 2, turn)
+    t = ref.layer_norm(t, state, f"{p}predictor_norm")
+    parts = (t[:, seen:], "predictor_proj"), (t[:, :seen], "predictor_proj_context")
+    return [ref.linear(part, state, f"{p}{name}") for part, name in parts]

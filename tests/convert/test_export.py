@@ -16,7 +16,7 @@ from surgrec_jax import checkpoint, load_encoder
 from surgrec_jax.convert import ConvertError, export_checkpoint, import_file
 from surgrec_jax.convert.__main__ import main
 from surgrec_jax.convert.import_plan import nest, part_shapes
-from surgrec_jax.frozen import encoder
+from surgrec_jax.frozen import architecture
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.presets import ViTConfig
 
@@ -107,7 +107,7 @@ def run_of(tmp_path, name, config, options=None, head=None, ema=False):
             "init_from": "/secret/first",
             name: options,
         },
-        **encoder.meta_of(config, fps=4.0),
+        **architecture.meta_of(config, fps=4.0),
     }
     if head:
         about = {"classes": labels, "multi_label": ema, "head": dataclasses.asdict(head)}

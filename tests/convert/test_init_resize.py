@@ -13,7 +13,7 @@ from convert import cases
 from convert.test_strict import golden_file
 from data_builders.common.build.build import build
 from surgrec_jax import checkpoint, load_encoder, train
-from surgrec_jax.config import ConfigError, build_objective
+from surgrec_jax.config import ConfigError, build_objective, build_optimizer
 from surgrec_jax.convert import ImportOptions, import_file
 from surgrec_jax.objectives import Question
 from surgrec_jax.warm_start import WarmStart
@@ -106,6 +106,37 @@ def test_mask_tokens_of_other_kinds_of_masks_are_named(tmp_path):
     abstract = {"params": params, "target_params": objective.target_of(params)}
     with pytest.raises(checkpoint.CheckpointError, match=r"has 3 mask .*--mask_tokens=0,0$"):
         start.weights(abstract, abstract, objective)
+
+
+def test_a_cool_down_takes_a_run_to_more_frames_at_a_falling_rate(tmp_path):
+    folder, _ = golden_file(tmp_path, "hf_vjepa2")
+    import_file(folder, tmp_path / "run", ImportOptions(mask_tokens=(0, 0)))
+    config = runpy.run_path(str(ROOT / "configs/jepa.py"))["get_config"]("cooldown")
+    assert config.model.num_frames == 64
+    masks = ({"blocks": 1, "scale": 0.2, "context": 0.4, "target": 0.1},) * 2
+    values = {"init_from": str(tmp_path / "run"), "model.num_frames": 8, "jepa.masks": masks}
+    values |= {f"jepa.predictor_{k}": v for k, v in (("depth", 2), ("width", 24), ("heads", 2))}
+    config.update_from_flattened_dict(values)
+    start = WarmStart(config)
+    config = start.complete()
+    objective = build_objective(config)
+    assert objective.encoder.grid == (4, 4, 4) and objective.encoder.position_grid is None
+    params = jax.tree.map(jnp.zeros_like, jax.eval_shape(objective.init, jax.random.key(0)))
+    fresh = {"params": params, "target_params": objective.target_of(params)}
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), fresh
+    )
+    state = start.weights(fresh, abstract, objective)
+    wanted = load_encoder(tmp_path / "run").params
+    jax.tree.map(np.testing.assert_array_equal, state["target_params"]["encoder"], wanted)
+    assert np.abs(state["params"]["predictor"]["mask_tokens"]).max() > 0
+    rate = build_optimizer(config, ()).lr
+    peak, steps = config.optim.lr, config.steps
+    assert float(rate(300)) == pytest.approx(peak)
+    halfway = float(rate(300 + (steps - 300) // 2))
+    assert halfway == pytest.approx((peak + config.optim.end_lr) / 2, rel=1e-3)
+    assert float(rate(steps)) == pytest.approx(config.optim.end_lr)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from surgrec_jax.convert.import_plan import part_shapes
 from surgrec_jax.convert.saved_model import Model
 from surgrec_jax.convert.split_tensors import SplitTensors
 from surgrec_jax.convert.strict import LINEAR, Ignored, Rule, fused_linear, to_params, to_source
-from surgrec_jax.frozen.encoder import check_architecture
+from surgrec_jax.frozen.architecture import check_architecture
 from surgrec_jax.models.presets import ViTConfig
 
 

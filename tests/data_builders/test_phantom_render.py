@@ -11,7 +11,8 @@ import pytest
 from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.reading import read_video
 from data_builders.phantom_surgery import corpus, preview, render
-from data_builders.phantom_surgery.script import ACTIONS, INSTRUMENTS, label_at
+from data_builders.phantom_surgery.editions import INSTRUMENTS
+from data_builders.phantom_surgery.script import label_at
 
 SPEC = corpus.CorpusSpec(patients=(6, 6, 6, 6), minutes=10.0, short_sides=(64,))
 
@@ -79,21 +80,24 @@ def test_out_of_body_stretches_have_no_tools_and_look_different():
     frame = scene.frame(0.5 * (start + stop))
     assert frame.out_of_body and not frame.present
     assert not scene.frame(start - 0.1).out_of_body and not scene.frame(stop).out_of_body
+    edition = scene.script.edition
+    action = int(label_at(scene.script.actions, np.array([start - 0.1]))[0])
+    tools = frozenset(INSTRUMENTS)
     truth = render.truth_at(
         scene,
-        np.array([start - 0.1, start + 0.1]),
-        [frozenset(["hook"]), frozenset()],
-        np.array([False, True]),
+        np.array([start - 0.1, start - 0.1, start + 0.1]),
+        [tools, tools - {edition.tool_of.get(edition.actions[action])}, frozenset()],
+        np.array([False, False, True]),
     )
-    assert truth.tracks["phase"][0] >= 0 and truth.tracks["phase"][1] == -1
-    assert truth.tracks["action"].tolist() == [
-        int(label_at(scene.script.actions, np.array([start - 0.1]))[0]),
-        -1,
-    ]
-    assert truth.tracks["instrument_hook"].tolist() == [1, 0]
-    # Out of focus: hardly any fine structure.
+    assert truth.tracks["phase"][0] >= 0 and truth.tracks["phase"][2] == -1
+    hidden = action if edition.actions[action] == "idle" else -1
+    assert truth.tracks["action"].tolist() == [action, hidden, -1]
+    assert truth.tracks["instrument_retractor"].tolist() == [1, 1, 0]
+    # Out of focus: hardly any fine structure (beyond the sensor's noise).
     sharp = [
-        cv2.Laplacian(f.image[..., 1], cv2.CV_32F)[scene.sensor.aperture > 0.99].std()
+        cv2.Laplacian(cv2.GaussianBlur(f.image[..., 1], (0, 0), 1.5), cv2.CV_32F)[
+            scene.sensor.aperture > 0.99
+        ].std()
         for f in (frame, scene.frame(start - 0.1))
     ]
     assert sharp[0] < 0.7 * sharp[1]
@@ -141,4 +145,3 @@ def test_preview_draws_a_row_per_domain(tmp_path, capsys):
     preview.main(["--out", str(out), "--columns", "3", "--short_side", "48"])
     assert cv2.imread(str(out)).shape == (4 * 198, 3 * 240, 3)
     assert capsys.readouterr().out.strip() == str(out)
-    assert len(ACTIONS) == 7

@@ -78,6 +78,7 @@ def test_nothing_readable_leaves_nothing_behind(tmp_path, capsys):
         (["--name", "phantom_surgery"], "is the name of another source"),
         (["--split", "0.8,0.8,0.1"], "add up to 1"),
         (["--split", "most"], "give three fractions"),
+        (["--split", "0.8,0.2"], "none for all in train (these are 2)."),
         (["--case_from", "("], "is no regular expression"),
         (["--case_from", "z+"], "finds no case in"),
         (["--case_from", "folder"], "lies in no subfolder"),

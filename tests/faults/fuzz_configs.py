@@ -13,6 +13,7 @@ from absl import flags
 from surgrec_jax import commands, inputs, main
 from surgrec_jax import config as cfg
 from surgrec_jax.data.loading import faults
+from surgrec_jax.default_data import PHANTOM
 from surgrec_jax.records.names import parse_sources
 from surgrec_jax.runlog import metrics
 from surgrec_jax.safety.errors import UserError
@@ -87,7 +88,7 @@ def _begin(path: str, overrides: list[str]) -> str:
     for schedule in (setup.adamw.lr, setup.adamw.weight_decay, setup.momentum or (lambda _: 0.0)):
         float(schedule(0))
     inputs.clip_spec(config)
-    names = parse_sources(config.data.sources)
+    names = parse_sources(config.data.sources or PHANTOM)
     faults.BadRecords({name.text: 100 for name in names}, config.data.max_bad_share)
     if setup.objective.encoder.depth > TRACED_DEPTH:
         return "overrides accepted"

@@ -28,7 +28,8 @@ from surgrec_jax.evaluation.features import cache
 from surgrec_jax.evaluation.heads import run_head
 from surgrec_jax.evaluation.report import summary
 from surgrec_jax.evaluation.vlm import answers
-from surgrec_jax.frozen.encoder import load_encoder, meta_of
+from surgrec_jax.frozen.architecture import meta_of
+from surgrec_jax.frozen.encoder import load_encoder
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.models.vit import init_encoder
 from surgrec_jax.safety.errors import UserError

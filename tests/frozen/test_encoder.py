@@ -8,8 +8,10 @@ import pytest
 from surgrec_jax import load_encoder
 from surgrec_jax.checkpoint import CheckpointError
 from surgrec_jax.frozen.encoder import Encoder
-from surgrec_jax.models.presets import ViTConfig
+from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import init_encoder
+from surgrec_jax.safety.errors import ConfigError
+from surgrec_jax.sharding import filled
 
 
 def encoder_of(height, width):
@@ -30,6 +32,22 @@ def test_any_number_of_clips(encoder):
     np.testing.assert_allclose(features[2:], encoder.features(video[2:]), atol=1e-6)
     np.testing.assert_array_equal(features, encoder.features(jnp.asarray(video)))
     assert encoder.features(video[:0]).shape == (0, 16)
+
+
+def test_a_batch_is_filled_up_to_few_sizes():
+    assert [filled(n, 32) for n in (0, 1, 2, 3, 5, 9, 17, 32)] == [1, 1, 2, 4, 8, 16, 32, 32]
+    assert [filled(n, 24, 8) for n in (1, 8, 9, 17, 24)] == [8, 8, 16, 24, 24]
+    assert filled(5, 6) == 6  # no more than a whole batch
+
+
+def test_how_clips_are_encoded_is_chosen_when_loading():
+    for wrong, said in (
+        ({"batch_size": 0}, "batch_size=0: give at least 1"),
+        ({"dtype": "float16"}, "dtype='float16': choose from"),
+        ({"dtype": "float32", "compute": Compute()}, "give dtype or compute, not both"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            load_encoder("nowhere", **wrong)
 
 
 @pytest.mark.parametrize(

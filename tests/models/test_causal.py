@@ -11,7 +11,7 @@ from flax import nnx
 
 from surgrec_jax import sharding
 from surgrec_jax.checkpoint import CheckpointError
-from surgrec_jax.frozen.encoder import check_architecture, config_from_meta, meta_of
+from surgrec_jax.frozen.architecture import check_architecture, config_from_meta, meta_of
 from surgrec_jax.models import attention, vit
 from surgrec_jax.models.presets import Compute, ViTConfig
 

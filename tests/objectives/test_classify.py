@@ -43,7 +43,7 @@ def keys(size=8, seed=0):
 
 @functools.cache  # compiled once per objective
 def compiled(one):
-    return jax.jit(lambda p, batch, keys: one.loss(p, one.prepare(batch, keys), keys)[0])
+    return jax.jit(lambda p, batch, keys: one.loss(p, one.prepare(batch, keys, 0), keys)[0])
 
 
 def loss_of(one, params, batch, seed=0):

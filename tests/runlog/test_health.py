@@ -124,6 +124,7 @@ def test_tensorboard_events_are_what_was_logged(tmp_path):
     file = EventFile(tmp_path, purge_step=3)
     file.write(3, {"loss": 0.5, "lr": 0.25, "large": 1e300})
     file.write(1000, {"x" * 300: -1e-3})
+    file.picture(1001, "pictures", b"png", 200, 300)
     file.close()
     (path,) = tmp_path.iterdir()
     data, events = path.read_bytes(), []
@@ -133,7 +134,7 @@ def test_tensorboard_events_are_what_was_logged(tmp_path):
             assert data[end : end + 4] == masked_crc32c(part).to_bytes(4, "little")
         events.append(Event.FromString(data[12 : 12 + size]))
         data = data[16 + size :]
-    assert [e.file_version for e in events] == ["brain.Event:2", "", "", ""]
+    assert [e.file_version for e in events] == ["brain.Event:2", "", "", "", ""]
     assert events[1].session_log.status == 1 and events[1].step == 3
     assert all(abs(e.wall_time - time.time()) < 60 for e in events)
     values = {v.tag: v.simple_value for v in events[2].summary.value}
@@ -142,6 +143,10 @@ def test_tensorboard_events_are_what_was_logged(tmp_path):
     assert [(v.tag, v.simple_value) for v in events[3].summary.value] == [
         ("x" * 300, pytest.approx(-1e-3))
     ]
+    (shown,) = events[4].summary.value
+    image = shown.image
+    assert (shown.tag, image.encoded_image_string, events[4].step) == ("pictures", b"png", 1001)
+    assert (image.height, image.width, image.colorspace) == (200, 300, 3)
 
 
 def test_a_workdir_is_one_runs_and_a_dead_one_does_not_hold_it(tmp_path):

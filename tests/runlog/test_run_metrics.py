@@ -116,3 +116,15 @@ def test_contact_sheet_lays_time_from_left_to_right(tmp_path):
     back = cv2.cvtColor(cv2.imread(str(tmp_path / "a" / "sheet.png")), cv2.COLOR_BGR2RGB)
     np.testing.assert_array_equal(back, sheet)
     assert (back == (255, 0, 1)).all(-1).sum() == 96 * 144
+
+
+def test_tensorboard_has_sections_and_pictures(tmp_path, monkeypatch):
+    tags = {"lr": "optimizer/lr", "data_wait": "speed/data_wait", "loss": "objective/loss"}
+    tags |= {"collapsed": "health/collapsed", "probe/own/phase/knn": "probe/own/phase/knn"}
+    assert {key: metrics.board_tag(key) for key in tags} == tags
+    images.write_png(tmp_path / "5.png", np.zeros((4, 6, 3), np.uint8))
+    writer, shown = metrics.MetricsWriter(tmp_path), []
+    monkeypatch.setattr(writer._board, "picture", lambda *what: shown.append(what))
+    writer.picture(5, tmp_path / "5.png")
+    writer.close()
+    assert shown == [(5, "pictures", (tmp_path / "5.png").read_bytes(), 4, 6)]

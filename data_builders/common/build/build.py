@@ -31,9 +31,10 @@ from data_builders.common.build.shards import (
 from data_builders.common.build.summary import BuildSummary, SplitSummary
 from data_builders.common.labels import label_counts
 from data_builders.common.source.builder import VideoDatasetBuilder
-from data_builders.common.source.previous_build import NOTE, kept_sentence, read_earlier
+from data_builders.common.source.previous_build import kept_sentence, read_earlier
 from data_builders.common.source.registry import builder_class
 from surgrec_jax.records.errors import BuildError, safe_text
+from surgrec_jax.records.info import NOTE
 from surgrec_jax.records.prepared import damaged_shard
 from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import UserError

@@ -14,6 +14,7 @@ from data_builders.common.commands.settings import add_decoding, decoding, with_
 from data_builders.common.source import registry
 from surgrec_jax.records.errors import BuildError
 from surgrec_jax.records.schema import RecordSpec
+from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
 
 RECORD_HELP = {
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for add in COMMANDS:
             add(commands, argv)
         args = parser.parse_args(argv)
+        paths.check_arguments(vars(args), allowed=("beam_options",))
         return args.run(args)
 
     kept = "interrupted: finished shards are kept; run the same command again to go on."
@@ -138,6 +140,12 @@ def _build(args: argparse.Namespace) -> int:
     if not summary.fresh:
         print("already built; nothing to do.")
     print(summary.text())
+    source = summary.name.rpartition("/")[0].removesuffix("/default")  # without the version
+    elsewhere = "" if args.data_dir == "data" else f" --config.data.data_dir={args.data_dir}"
+    print(
+        f"next: python -m surgrec_jax.main --config=configs/mae.py:tiny --workdir=runs/"
+        f"{source.partition('/')[0]} --config.data.sources={source}{elsewhere}"
+    )
     return 0
 
 

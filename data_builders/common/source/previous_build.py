@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from data_builders.common.source.splits import split_by_case
+from surgrec_jax.records.info import NOTE
 from surgrec_jax.records.prepared import read_videos
 from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import UserError
-
-NOTE = "build.json"  # beside dataset_info.json: fingerprint, what was skipped, counts
 
 
 def earlier_splits(directory: Path, dealt_by: dict[str, Any] | None) -> dict[str, str]:

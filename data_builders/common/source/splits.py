@@ -49,18 +49,21 @@ def split_by_hash(
     fractions: Mapping[str, float],
     seed: int = 0,
     earlier: Mapping[str, str] | None = None,
+    least: int = 1,
 ) -> dict[str, str]:
     """Deals whole cases into splits so that a case keeps its split when others are added.
 
     Every case has a number from 0 to 1 that depends only on (seed, case name); the fractions cut
     that range into the splits, which so have their shares on average. Only a split that would have
-    no case at all gets the one whose number is nearest, as long as there are cases enough.
+    too few cases gets those whose numbers are nearest, as long as there are cases enough.
 
     Args:
         cases: case names; repeats are ignored.
         fractions: split name -> share, each >= 0, together 1.
         seed: another seed deals another split.
         earlier: case -> split of those that are not dealt again.
+        least: cases that every split gets, or fewer where there are few: three of twelve cases in
+            three splits, two of eight, one of fewer.
 
     Returns:
         case -> split name.
@@ -80,11 +83,16 @@ def split_by_hash(
         case: kept.get(case) or next((s for s in wanted if number < bounds[s][1]), last)
         for case, number in place.items()
     }
+    least = max(1, min(least, len(place) // (len(wanted) + 1)))
     for split, (first, end) in bounds.items():
         counts = collections.Counter(assigned.values())
-        movable = [case for case in place if case not in kept and counts[assigned[case]] > 1]
-        if not counts[split] and movable:
+        for _ in range(least - counts[split]):
+            movable = [c for c in place if c not in kept and counts[assigned[c]] > least]
+            if not movable:
+                break
             nearest = min(movable, key=lambda c: (max(first - place[c], place[c] - end), c))
+            counts[assigned[nearest]] -= 1
+            counts[split] += 1
             assigned[nearest] = split
     return assigned
 

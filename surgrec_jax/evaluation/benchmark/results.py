@@ -3,6 +3,7 @@
 import math
 import os
 import pathlib
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +16,7 @@ from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import DataError, MissingError
 
 VERSION = 1
+WIDTH = 100  # characters of a terminal's line
 
 
 def _number(value: float) -> float | None:
@@ -150,9 +152,7 @@ def read_json(path: str | os.PathLike) -> dict:
     """
     path = pathlib.Path(path)
     if not path.exists():
-        raise MissingError(
-            f"no probe results at {path}; make them with python -m surgrec_jax.probe"
-        )
+        raise MissingError(f"no probe results at {path}; run python -m surgrec_jax.probe")
     results = untrusted.read_json(path)
     if results.get("version") != VERSION:
         raise DataError(f"{path} is not a results file of version {VERSION}; run the probe again")
@@ -288,13 +288,18 @@ def markdown(results: Mapping) -> str:
 
 
 def table(results: Mapping) -> str:
-    """Plain text with lines of scores, intervals and differences to random per task and head."""
+    """Scores, intervals and differences to random; columns that do not fit stand below."""
     rows = lines(results)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    text = []
-    for i, row in enumerate(rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        text.append("  ".join(cells).rstrip())
-        if i == 0 or (i % 3 == 0 and i < len(rows) - 1):
-            text.append("-" * (sum(widths) + 2 * len(widths) - 2))
-    return "\n".join([*text, "", caption(results), *results["notes"]])
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    blocks, text = [[0, 1]], []
+    for column in range(2, len(widths)):
+        if len(blocks[-1]) > 2 and sum(widths[i] for i in (*blocks[-1], column)) > WIDTH + 2:
+            blocks.append([0, 1])
+        blocks[-1].append(column)
+    for block in blocks:
+        for i, row in enumerate(rows):
+            text.append("".join(row[k].ljust(widths[k]) for k in block).rstrip())
+            if i == 0 or (i % 3 == 0 and i < len(rows) - 1):
+                text.append("-" * (sum(widths[k] for k in block) - 2))
+        text.append("")
+    return "\n".join([*text, textwrap.fill(caption(results), WIDTH), *results["notes"]])

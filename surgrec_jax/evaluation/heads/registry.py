@@ -63,15 +63,25 @@ class Head:
         Raises:
             DataError: NaN features, or no column with a training example.
         """
-        counted = weights > 0
-        known = ~np.isnan(targets[counted])
-        taught = known.any(0) if multi_label else (np.nan_to_num(targets[counted]) > 0).any(0)
-        if not taught.any():
-            raise DataError("no class has a training example with a positive weight")
+        taught = taught_classes(targets, weights, multi_label)
         values, part = self.train(train, targets[:, taught], weights, queries, multi_label, seed)
         scores = np.zeros((*part.shape[:-1], len(taught)), part.dtype)
         scores[..., taught] = part
         return values, scores
+
+
+def taught_classes(targets: np.ndarray, weights: np.ndarray, multi_label: bool) -> np.ndarray:
+    """The classes that have a training example: bool [C] of targets [n, C] and weights [n].
+
+    Raises:
+        DataError: there is none.
+    """
+    counted = weights > 0
+    known = ~np.isnan(targets[counted])
+    taught = known.any(0) if multi_label else (np.nan_to_num(targets[counted]) > 0).any(0)
+    if not taught.any():
+        raise DataError("no class has a training example with a positive weight")
+    return taught
 
 
 def _linear(train, targets, weights, queries, multi_label, seed):

@@ -21,8 +21,10 @@ skewed error. The interval is therefore Student's t, with n - 1 degrees of freed
 `coverage` measures how often these hold the truth.
 """
 
+import bisect
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import special, stats
@@ -126,6 +128,56 @@ class Samples:
             at = math.log(below / above)
             ends = tuple(low + (high - low) * special.expit(at + s) for s in (-step, step))
         return Interval(self.value, float(ends[0]), float(ends[1]), self.cases, undefined)
+
+
+def over_seeds(
+    difference: Samples, seeds: Sequence[Sequence[float]], level: float = 0.95
+) -> Interval:
+    """The interval of a difference between models that were each trained with several seeds.
+
+    The variance is that of the cases plus, for each model, that of its seeds over their number.
+    Degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2(6)): few seeds that differ
+    widen the interval a lot.
+
+    Args:
+        difference: of the means over the seeds.
+        seeds: the score of every seed, for each of the models; NaN ends with one seed of a model.
+    """
+    if any(len(scores) < 2 for scores in seeds) or difference.cases <= difference.lost:
+        return Interval(difference.value, math.nan, math.nan, difference.cases)
+    parts = [(float(np.nanvar(difference.draws)), difference.cases - difference.lost)]
+    parts += [(float(np.var(s, ddof=1)) / len(s), len(s) - 1) for s in seeds]
+    total = sum(variance for variance, _ in parts)
+    if not total:
+        return Interval(difference.value, difference.value, difference.value, difference.cases)
+    freedom = total**2 / sum(variance**2 / lost for variance, lost in parts)
+    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(total)
+    value = difference.value
+    return Interval(value, value - reach, value + reach, difference.cases)
+
+
+def cases_needed(interval: Interval, half_width: float, level: float = 0.95) -> int:
+    """The number of test cases with which an interval would have a given half-width.
+
+    The standard error falls as one over the root of the cases, all else being as in those at hand;
+    Student's t is that of the larger number.
+
+    Args:
+        interval: the one at hand, of two cases or more.
+        half_width: the one wanted, above 0, on the scale of the interval.
+        level: coverage of both.
+    """
+    tail, cases = (1 - level) / 2, interval.cases
+    reach = (interval.high - interval.low) / 2
+    spread = reach / float(stats.t.ppf(1 - tail, cases - 1)) * math.sqrt(cases)
+
+    def fits(n: int) -> bool:
+        return float(stats.t.ppf(1 - tail, n - 1)) * spread / math.sqrt(n) <= half_width
+
+    enough = 2
+    while not fits(enough):
+        enough *= 2
+    return bisect.bisect_left(range(enough), True, lo=2, key=fits)
 
 
 def resample(

@@ -13,6 +13,7 @@ from surgrec_jax.evaluation.report.results import (
     score_cell,
     span,
     task_cell,
+    verdict,
 )
 from surgrec_jax.evaluation.report.svg import Bar, bars, clip_text, escape
 from surgrec_jax.evaluation.report.tasks import task_section
@@ -30,6 +31,7 @@ def build(results: Mapping, frames: pathlib.Path) -> str:
     protocol = results["protocol"]
     body = [
         "<h1>Video encoders on surgical tasks</h1>",
+        f"<p><b>{escape(verdicts(results))}</b></p>",
         f'<p class="soft">Protocol {escape(protocol["title"])}. Tasks: {len(results["tasks"])}, '
         f"data sets: {len({t['source'] for t in results['tasks']})}. "
         f"{escape(results['created'][:10])}.</p>",
@@ -51,6 +53,22 @@ def build(results: Mapping, frames: pathlib.Path) -> str:
         body += [task_section(task, results, css, frames) for task in chosen]
     body.append(_made(results))
     return page("Benchmark of video encoders", "\n".join(part for part in body if part))
+
+
+def verdicts(results: Mapping) -> str:
+    """One sentence on top: on how many tasks each encoder is better than a random one."""
+    said = []
+    first = [next(iter(task["heads"].values())) for task in results["tasks"]]
+    for name in (m["name"] for m in results["models"] if m["kind"] == "encoder"):
+        entries = [row[name] for row in first if "minus_random" in row.get(name, {})]
+        found = [verdict(entry) for entry in entries]
+        if found:
+            better, worse = found.count("better"), found.count("worse")
+            shown = "" if better else "not shown to be "
+            count = f"{better} of {len(found)}" if better else f"any of {len(found)}"
+            said.append(f"{name} is {shown}better than a random encoder on {count} tasks")
+            said[-1] += f", and worse on {worse}" if worse else ""
+    return f"{'; '.join(said)}." if said else ""
 
 
 def _findings(results: Mapping) -> str:

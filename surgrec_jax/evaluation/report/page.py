@@ -15,7 +15,8 @@ STYLE = """
 body { margin: 0; background: var(--bg); color: var(--fg); font: 15px/1.55 system-ui,
   -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 main { max-width: 1200px; margin: 0 auto; padding: 40px 24px 64px; }
-h1 { font-size: 28px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
+h1 { font-size: 28px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; overflow-wrap:
+  anywhere; }
 h2 { font-size: 19px; margin: 44px 0 6px; }
 h3 { font-size: 15px; margin: 0 0 4px; }
 p { margin: 6px 0; max-width: 78ch; }
@@ -47,6 +48,7 @@ ul.findings li { margin: 4px 0; }
   border-radius: 2px; margin-right: 6px; background: var(--c); vertical-align: -1px; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--fg); font-size: 12px; }
+svg.ribbons, .wide svg { min-width: 860px; }
 svg .tick { fill: var(--soft); font-size: 11px; }
 svg .grid { stroke: var(--line); }
 svg .bar { fill: var(--c); opacity: .82; }
@@ -74,6 +76,8 @@ figcaption { color: var(--soft); font-size: 13px; margin-top: 6px; }
   margin: 2px 4px 2px 0; font-size: 12px; color: var(--soft); }
 .chip.bad { color: var(--bad); border-color: var(--bad); }
 .chip.good { color: var(--good); border-color: var(--good); }
+.thumbs { display: grid; grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)); gap: 12px; }
+.thumbs figcaption { font-size: 12px; line-height: 1.35; }
 .frames { display: flex; gap: 8px; margin-top: 6px; }
 .frames figure { flex: 1 1 0; max-width: 120px; }
 .frames figcaption { font-size: 11px; line-height: 1.35; margin-top: 4px; overflow-wrap: anywhere; }

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation.benchmark.results import caption
 from surgrec_jax.evaluation.heads.rules import RULES
-from surgrec_jax.evaluation.metrics import maps, registry
+from surgrec_jax.evaluation.metrics import bootstrap, maps, registry
 from surgrec_jax.evaluation.report.page import card, details, html_table
 from surgrec_jax.evaluation.report.svg import Bar, bars, escape
 
+NARROW = 0.05  # half-width of an interval that shows something by holding 0
 MODEL_COLOURS = 6  # classes m0..m5 of the page's style
 _HYPER = {"linear": "chosen L2", "ridge": "chosen L2", "knn": "chosen k"}
 
@@ -62,14 +63,35 @@ def verdict(entry: Mapping) -> str:
     return "better" if difference["low"] > 0 else "worse"
 
 
+def small_test(task: Mapping, difference: Mapping, level: float) -> str:
+    """What a test that is too small to tell needs; empty where its interval is narrow enough."""
+    if difference["low"] is None:
+        return f"{task['counts']['test']['cases']} test cases, which are too few for an interval"
+    interval = bootstrap.Interval(**difference)
+    if interval.high - interval.low <= 2 * NARROW:
+        return ""
+    return (
+        f"{interval.cases} test cases, ±{percent(NARROW)} needs about "
+        f"{bootstrap.cases_needed(interval, NARROW, level)}"
+    )
+
+
 def findings(results: Mapping, head: str) -> list[str]:
     """One plain sentence per encoder: its difference to random on each task, whatever it is."""
     sentences = []
+    level = results["protocol"]["level"]
+    words = {
+        "better": "better than random initialisation on",
+        "worse": "worse than random initialisation on",
+        "open": "no difference shown on",
+        "small": "the test is too small to tell on",
+        "undefined": "score undefined on",
+    }
     several = len({task["source"] for task in results["tasks"]}) > 1
     for model in results["models"]:
         if model["kind"] != "encoder":
             continue
-        groups: dict[str, list[str]] = {"better": [], "worse": [], "open": [], "undefined": []}
+        groups: dict[str, list[str]] = {key: [] for key in words}
         for task in results["tasks"]:
             entry = task["heads"].get(head, {}).get(model["name"])
             if entry is None or "minus_random" not in entry:
@@ -82,17 +104,40 @@ def findings(results: Mapping, head: str) -> list[str]:
             text = f"{title} ({percent(difference['value'], '+')} {span(difference, '+')}"
             if entry["std"] is not None and abs(difference["value"]) <= entry["std"]:
                 text += ", within the seeds' spread"
-            groups[verdict(entry)].append(text + ")")
-        words = {
-            "better": "better than random initialisation on",
-            "worse": "worse than random initialisation on",
-            "open": "no difference shown on",
-            "undefined": "score undefined on",
-        }
+            found = verdict(entry)
+            if found == "open" and (needs := small_test(task, difference, level)):
+                found, text = "small", f"{text}; {needs}"
+            groups[found].append(text + ")")
         parts = [f"{words[key]} {', '.join(titles)}" for key, titles in groups.items() if titles]
         if parts:
             sentences.append(f"{model['name']}: {'; '.join(parts)}.")
     return sentences
+
+
+def in_words(results: Mapping) -> str:
+    """One sentence for a reader without statistics: what each encoder has learnt, by the table."""
+    clauses = []
+    for model in results["models"]:
+        told: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
+        for task in results["tasks"]:
+            entry = next(iter(task["heads"].values())).get(model["name"], {})
+            if entry.get("minus_random", {}).get("value") is not None:
+                told[verdict(entry)].append(task["name"])
+        words = {
+            "better": "tells {} better than the same network before training",
+            "worse": "tells {} worse than it" if told["better"] else
+            "tells {} worse than the same network before training",
+            "open": "shows no sure difference on {}",
+        }  # fmt: skip
+        said = [words[key].format(_listed(names)) for key, names in told.items() if names]
+        if said:
+            clauses.append(f"{model['name']} {_listed(said)}")
+    cases = [task["counts"]["test"]["cases"] for task in results["tasks"]]
+    return f"On {max(cases)} test cases {'; '.join(clauses)}." if clauses else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def score_cell(entry: Mapping) -> str:
@@ -136,6 +181,7 @@ def results_section(results: Mapping) -> str:
         f'<p class="soft">Held-out cases of {escape(sources)}. {escape(caption(results))}</p>'
     )
     sentences = findings(results, heads[0])
+    parts.append(f"<p><b>{escape(in_words(results))}</b></p>")
     if sentences:
         items = "".join(f"<li>{escape(line)}</li>" for line in sentences)
         parts.append(f'<ul class="findings">{items}</ul>')
@@ -157,7 +203,7 @@ def results_section(results: Mapping) -> str:
         floor = next((row.value for row in rows if row.css == "majority"), None)
         title = f'<h3>{escape(task["name"])}</h3><span class="sub">{metric_name(task)}, %</span>'
         panels.append(card(title + bars(rows, floor)))
-    parts.append(f'<div class="grid2">{"".join(panels)}</div>')
+    parts.append(f'<div class="fixed">{"".join(panels)}</div>')
     parts.append(
         f'<p class="soft small">{escape(heads[0])} probe. Whiskers: interval over test cases. '
         "Dots: single seeds. Dashed: majority class.</p>"

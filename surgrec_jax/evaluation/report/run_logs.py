@@ -117,7 +117,7 @@ def read_run(folder: str | os.PathLike) -> RunLog:
     """Reads a workdir. Raises FileNotFoundError if the folder does not exist."""
     folder = pathlib.Path(folder)
     if not folder.is_dir():
-        raise MissingError(f"no run at {folder}: give the --config.workdir of a training run")
+        raise MissingError(f"no run at {folder}: give the --workdir of a training run")
     notes: list[str] = []
     return RunLog(
         name=folder.resolve().name,

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation.benchmark import results as results_lib
 from surgrec_jax.evaluation.report.page import card, details, page, pairs
-from surgrec_jax.evaluation.report.results import MODEL_COLOURS, results_section
+from surgrec_jax.evaluation.report.results import MODEL_COLOURS, in_words, results_section
 from surgrec_jax.evaluation.report.run_logs import RunLog, read_run
 from surgrec_jax.evaluation.report.svg import Curve, curves, escape
 from surgrec_jax.objectives import OBJECTIVES
-from surgrec_jax.safety import files, untrusted
+from surgrec_jax.safety import files, paths, untrusted
 from surgrec_jax.safety.errors import run_command
 from surgrec_jax.safety.terminal import escape_output
 
@@ -166,12 +166,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--fact {wrong[0]!r} is not NAME=VALUE")
 
     def work() -> int:
+        paths.check_arguments(vars(args), allowed=("title", "lead", "fact"))
         results = results_lib.read_json(args.probe) if args.probe else None
         runs = [read_run(folder) for folder in args.runs]
         facts = dict(fact.split("=", 1) for fact in args.fact)
         with untrusted.interpreting(" or ".join(filter(None, [args.probe, *args.runs]))):
             text = build_report(runs, results, title=args.title, lead=args.lead, facts=facts)
-        print(write_report(args.out, text))
+        written = write_report(args.out, text)
+        if results is not None:
+            print(in_words(results))
+        print(written)
         return 0
 
     if code := run_command("surgrec_jax.evaluation.report", work, failed=2):

@@ -71,12 +71,14 @@ def ribbons(
     classes: Sequence[str],
     width: int = 1060,
 ) -> str:
-    """The annotated classes along a video and, under them, each column's predictions.
+    """The annotated classes along a video, where there are any, and each column's predictions.
 
-    Spans are [class, first second, last second].
+    Spans are [class, first second, last second], or with a fourth number, how opaque they are.
     """
-    left, right, high, low = 130, 8, 20, 12
-    start, end = truth[0][1], max(truth[-1][2], truth[0][1] + 1e-6)
+    left, right, high, low = 130, 8, 20 if truth else -4, 12
+    every = [span for row in (truth, *predictions.values()) for span in row]
+    start, end = min(s[1] for s in truth or every), max(s[2] for s in truth or every)
+    end = max(end, start + 1e-6)
     minutes = end - start > 300
     bottom = 4 + high + 4 + (low + 3) * len(predictions)
     names = [*classes, "no answer"]
@@ -87,18 +89,21 @@ def ribbons(
 
     def spans(row, y: float, height: float) -> str:
         drawn = []
-        for k, first, last in row:
+        for k, first, last, *opaque in row:
             title = f"{names[int(k)]}: {first:.1f} to {last:.1f} s"
+            faint = f' fill-opacity="{opaque[0]:.2f}"' if opaque else ""
             drawn.append(
                 f'<rect x="{x(first):.1f}" y="{y}" width="{max(0.6, x(last) - x(first)):.1f}" '
-                f'height="{height}" fill="{class_colour(int(k), len(classes))}">'
+                f'height="{height}" fill="{class_colour(int(k), len(classes))}"{faint}>'
                 f"<title>{escape(title)}</title></rect>"
             )
         return "".join(drawn)
 
     parts = [f'<svg viewBox="0 0 {width} {bottom + 20}" role="img" class="ribbons">']
-    parts.append(f'<text class="value" x="{left - 8}" y="19" text-anchor="end">annotated</text>')
-    parts.append(spans(truth, 4, high))
+    if truth:
+        at = f'x="{left - 8}" y="19" text-anchor="end"'
+        parts.append(f'<text class="value" {at}>annotated</text>')
+        parts.append(spans(truth, 4, high))
     for n, (name, row) in enumerate(predictions.items()):
         y = 4 + high + 4 + (low + 3) * n
         parts.append(

@@ -14,7 +14,7 @@ from surgrec_jax.safety.errors import DataError
 Labels = Mapping[str, Sequence[str]]
 
 # (class 0, class 1) of a label that says whether something is there.
-_PRESENCE = {("absent", "present"), ("no", "yes"), ("false", "true"), ("0", "1"), ("n", "y")}
+PRESENCE = {("absent", "present"), ("no", "yes"), ("false", "true"), ("0", "1"), ("n", "y")}
 # Kinds that ask for several labels at once; one label by such a name is of none of them.
 _SEVERAL = ("instruments", "triplets")
 _INSTRUMENTS = ("instrument", "tool")  # prefixes of labels that are
@@ -120,7 +120,7 @@ def _groups(tracks: Labels, video_labels: Labels) -> set[str]:
 
 
 def _presence(classes: Sequence[str]) -> bool:
-    return tuple(name.casefold() for name in classes) in _PRESENCE
+    return tuple(name.casefold() for name in classes) in PRESENCE
 
 
 def _domain(source: Source, names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from surgrec_jax import inputs
 from surgrec_jax.config import ConfigError
 from surgrec_jax.data.loading.augment import RandAugment
 from surgrec_jax.data.loading.pipeline import ClipSpec, train_batches
+from surgrec_jax.online_probes import open_probes
 from tests.data.small_corpus import example, read_picture, write_source
 
 WHOLE = ClipSpec(frames=4, fps=4.0, size=48, crop="center")
@@ -78,7 +79,7 @@ def test_the_score_in_training_asks_the_frame_that_is_trained_on(tmp_path):
         config.update_from_flattened_dict(values | {"classify.frame": frame})
         question = inputs.open_question(config)
         assert question.frame == frame  # which the checkpoint tells: Classify.meta
-        (score,) = inputs.open_probes(config, question)
+        (score,) = open_probes(config, question)
         shown = [read_picture(video[place]) for video in score.validation.video]
         truth = [(record + at) % 4 - 1 for _, record, at in shown]
         assert score.validation.labels["phase"].tolist() == truth

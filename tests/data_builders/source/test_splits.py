@@ -1,3 +1,5 @@
+import collections
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,3 +76,16 @@ def test_shares_hold_on_average():
     assert len(set(split_by_hash(["a", "b", "c"], USUAL).values())) == 3
     with pytest.raises(ValueError, match="add up"):
         split_by_hash(["a"], {"train": 0.5})
+
+
+@pytest.mark.parametrize(("count", "least"), [(3, 1), (7, 1), (8, 2), (12, 3), (40, 3)])
+def test_a_small_corpus_gets_splits_that_can_be_scored(count, least):
+    for seed in range(20):
+        cases = [f"operation {k}" for k in range(count)]
+        dealt = split_by_hash(cases, USUAL, seed, least=3)
+        counts = collections.Counter(dealt.values())
+        assert min(counts[name] for name in USUAL) >= least and counts["train"] >= count // 3
+        moved = split_by_hash(cases, USUAL, seed)  # few cases move
+        assert sum(dealt[c] != moved[c] for c in cases) <= 2 * least
+        more = split_by_hash([*cases, "new"], USUAL, seed, dealt, least=3)
+        assert {case: more[case] for case in cases} == dealt

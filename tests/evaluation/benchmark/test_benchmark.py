@@ -15,7 +15,7 @@ from surgrec_jax import benchmark, checkpoint, probe
 from surgrec_jax.config import flatten
 from surgrec_jax.evaluation.benchmark import columns, finetuned
 from surgrec_jax.evaluation.tasks.task_list import select_tasks, wanted_sources
-from surgrec_jax.frozen import encoder
+from surgrec_jax.frozen import architecture
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
 from surgrec_jax.records.source import open_source
@@ -36,7 +36,7 @@ def save_encoder(workdir, sources, seed=0, scale=1.0, side=32):
         "uses_target": False,
         "sources": sources,
         "config": {},
-        **encoder.meta_of(config, fps=4.0),
+        **architecture.meta_of(config, fps=4.0),
     }
     saved = checkpoint.Checkpoints(workdir / "checkpoints", keep=1, keep_best=0)
     saved.save(1, {"step": np.zeros((), np.int32), "params": {"encoder": params}}, meta)
@@ -57,13 +57,19 @@ def test_a_name_and_a_run_with_another_sign_between_them():
         benchmark.candidates("MAE:runs/mae")
 
 
-def test_encoders_are_named_before_their_paths_or_by_themselves(tmp_path):
+def test_encoders_are_named_before_their_paths_or_by_their_workdirs(tmp_path):
     path = save_encoder(tmp_path / "lr=0.1", [])
     named = benchmark.candidates(f"{path},mine={path}", "checkpoint")
     assert [(one.name, one.checkpoint) for one in named] == [
-        ("mae lr=0.1 step 1", str(path)),
+        ("lr=0.1", str(path)),
         ("mine", str(path)),
     ]
+    step = path / "checkpoints" / "1"
+    assert benchmark.workdir_name(step) == "lr=0.1 step 1"
+    # What is made of a checkpoint lies in its workdir, never in a saved step.
+    assert checkpoint.beside(path, "probe") == path / "probe"
+    assert checkpoint.beside(path / "checkpoints", "probe") == path / "probe"
+    assert checkpoint.beside(step, "probe") == path / "probe-1"
     with pytest.raises(ValueError, match="give --config.checkpoint=NAME=RUN"):
         benchmark.candidates("", "checkpoint")
 
@@ -153,7 +159,7 @@ def test_few_cases_and_a_demanded_clip(tmp_path):
     assert list(rows) == [
         *("ridge", "ridge, 10% of cases", "ridge, 5% of cases", "ridge, 1% of cases")
     ]
-    name = "mae one step 1"
+    name = "one"
     assert {name, "broken", "large"} <= {m["name"] for m in found["models"]}
     config.checkpoints = str(workdir)
     assert rows["ridge, 1% of cases"][name]["train_cases"] == [2, 2]  # one case has one domain
@@ -257,6 +263,7 @@ def test_wrong_commands_are_answered(tmp_path):
 def test_a_probe_under_v1_asks_the_published_clips_or_nothing(tmp_path):
     config = runpy.run_path(str(ROOT / "configs/probe.py"))["get_config"]("tiny")
     config.checkpoint, config.data_dir, config.protocol = "none", str(tmp_path), "v1"
+    config.source = "phantom_surgery"
     with pytest.raises(ValueError, match="no tasks are declared for 'phantom_surgery/surgrec_v1'"):
         probe.run(config)
     assert wanted_sources(("cholec80",), published=True) == ["cholec80/surgrec_v1"]

@@ -131,3 +131,38 @@ def test_resamples_without_a_positive_are_counted():
     found = case_interval("mean_average_precision", labels, scores, np.array(list("abcd")))
     assert found.value == 1
     assert found.undefined == pytest.approx(0.75**4, abs=0.05)
+
+
+def test_cases_needed_are_those_that_a_larger_test_has():
+    """By hand, at the ends, and against the interval of a test that large."""
+    at_hand = bootstrap.Interval(0.5, 0.3, 0.7, 10)
+    error = 0.2 / stats.t.ppf(0.975, 9) * np.sqrt(10)
+    n = bootstrap.cases_needed(at_hand, 0.05)
+    assert stats.t.ppf(0.975, n - 1) * error / np.sqrt(n) <= 0.05
+    assert stats.t.ppf(0.975, n - 2) * error / np.sqrt(n - 1) > 0.05
+    assert bootstrap.cases_needed(at_hand, 0.2) == 10
+    assert bootstrap.cases_needed(at_hand, 50.0) == 2
+    rng = np.random.default_rng(0)
+    widths = {}
+    for cases in (20, n_large := 320):
+        labels = rng.integers(0, 2, cases)
+        scores = np.eye(2)[np.where(rng.random(cases) < 0.7, labels, 1 - labels)][None]
+        widths[cases] = bootstrap.resample("top1", labels, scores, np.arange(cases)).interval()
+    half = (widths[n_large].high - widths[n_large].low) / 2
+    assert bootstrap.cases_needed(widths[20], half) == pytest.approx(n_large, rel=0.4)
+
+
+def test_the_interval_of_several_seeds_holds_their_spread():
+    """Without spread it is that of the cases; of two seeds that differ it is wide, by hand."""
+    draws = np.random.default_rng(1).normal(0.1, 0.02, 4000)
+    cases = bootstrap.Samples(0.1, draws, 40, (-1.0, 1.0), difference=True)
+    alone = cases.interval()
+    same = bootstrap.over_seeds(cases, [[0.5, 0.5], [0.4, 0.4]])
+    assert (same.low, same.high) == pytest.approx((alone.low, alone.high))
+    wide = bootstrap.over_seeds(cases, [[0.45, 0.55], [0.4, 0.4]])
+    seeds, error = 0.05**2, draws.var()  # 0.005 / 2
+    freedom = (error + seeds) ** 2 / (error**2 / 39 + seeds**2)
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(error + seeds)
+    assert wide.high == pytest.approx(0.1 + reach) and wide.low == pytest.approx(0.1 - reach)
+    assert reach > 5 * (alone.high - 0.1)
+    assert np.isnan(bootstrap.over_seeds(cases, [[0.5], [0.4, 0.4]]).low)

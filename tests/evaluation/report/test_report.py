@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from surgrec_jax.evaluation.benchmark import results
+from surgrec_jax.evaluation.metrics import bootstrap
 from surgrec_jax.evaluation.report import benchmark as report_benchmark
+from surgrec_jax.evaluation.report import results as results_page
 from surgrec_jax.evaluation.report import run_logs, summary, svg
 from surgrec_jax.safety import files
 
@@ -143,6 +145,36 @@ def test_report_says_what_was_measured(tmp_path):
     assert "8 test cases" in text
 
 
+def test_a_test_that_is_too_small_says_what_it_needs():
+    """An interval wider than 5 points to each side that holds 0 shows neither way."""
+    found = measured("MAE")
+    entry_of = found["tasks"][0]["heads"]["linear"]["weak"]
+    entry_of["minus_random"] |= {"low": -0.19, "high": 0.21}
+    needed = bootstrap.cases_needed(bootstrap.Interval(0.01, -0.19, 0.21, 8), 0.05)
+    assert 70 < needed < 110  # a quarter of the width: sixteen times the cases, and a smaller t
+    text = summary.build_report([], found, title="t")
+    said = f"8 test cases, ±5.0 needs about {needed})."
+    assert "weak: the test is too small to tell on phase (+1.0 [-19.0, +21.0]" in text
+    assert said in text
+    assert "no difference shown" not in text
+
+
+def test_the_words_are_true_of_the_table():
+    found = measured("MAE")
+    better = "MAE tells phase better than the same network before training"
+    assert results_page.in_words(found) == (
+        f"On 8 test cases {better}; weak shows no sure difference on phase."
+    )
+    second = json.loads(json.dumps(found["tasks"][0])) | {"name": "action"}
+    second["heads"]["linear"]["MAE"]["minus_random"] |= {"low": -0.3, "high": -0.1}
+    del second["heads"]["linear"]["weak"]["minus_random"]
+    found["tasks"].append(second)
+    assert f"{better} and tells action worse than it; weak shows no" in results_page.in_words(found)
+    for task in found["tasks"]:
+        task["heads"] = {"linear": {"majority": entry(0.2)}}
+    assert results_page.in_words(found) == ""
+
+
 def test_a_probe_of_fine_tuned_encoders_has_no_other_baseline_than_the_majority():
     found = measured("MAE")
     found["protocol"]["protocol"] = "fine-tune"
@@ -241,3 +273,22 @@ def test_a_text_where_a_number_was_is_refused_or_escaped():
             continue
         assert "<script" not in text, path
     assert refused > 20
+
+
+def test_the_table_of_many_models_fits_a_terminal():
+    found = measured("MAE")
+    entry = found["tasks"][0]["heads"]["linear"]["MAE"]
+    for k in range(9):
+        found["models"].append({"name": f"model {k}", "kind": "encoder"})
+        found["tasks"][0]["heads"]["linear"][f"model {k}"] = entry
+    rows = results.table(found).splitlines()
+    blocks = [row for row in rows if row.startswith("task")]
+    assert len(blocks) > 1 and max(map(len, rows)) <= 100
+    assert all(any(f"model {k}" in row for row in blocks) for k in range(9))
+
+
+def test_the_benchmark_page_begins_with_a_verdict():
+    assert report_benchmark.verdicts(measured("MAE")).startswith(
+        "MAE is better than a random encoder on 1 of 1 tasks; weak is not shown to be better than "
+    )
+    assert report_benchmark.verdicts({**measured("MAE"), "tasks": []}) == ""

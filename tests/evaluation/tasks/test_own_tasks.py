@@ -6,13 +6,14 @@ import runpy
 import cv2
 import numpy as np
 import pytest
-from test_benchmark import ROOT, make_config, save_encoder
 
 from data_builders.common.commands.cli import main as builders
 from surgrec_jax import benchmark, probe
 from surgrec_jax.evaluation.tasks.own_tasks import from_labels, own_tasks
 from surgrec_jax.evaluation.tasks.task_list import offered_tasks, wanted_sources
+from surgrec_jax.online_probes import open_probes
 from surgrec_jax.safety.errors import UserError
+from tests.evaluation.benchmark.test_benchmark import ROOT, make_config, save_encoder
 
 PRESENCE, PHASES = ("absent", "present"), ("closure", "prep")
 COLOURS = {"colon": (40, 40, 220), "liver": (40, 220, 40)}
@@ -178,3 +179,14 @@ def test_a_label_that_cannot_be_scored_is_listed_and_the_others_are_scored(tmp_p
     config.task = "skill"
     with pytest.raises(UserError, match=f"no encoder has a score: {reason}"):
         probe.run(config)
+
+
+def test_a_run_on_own_data_is_scored_on_them(data, capsys):
+    config = runpy.run_path(str(ROOT / "configs/mae.py"))["get_config"]("tiny")
+    values = {"data.data_dir": str(data), "data.sources": "my_hospital,unlabelled,unsplit"}
+    config.update_from_flattened_dict(values)
+    (one,) = open_probes(config)
+    assert (one.source, one.num_classes) == ("my_hospital", {"phase": 2})
+    said = capsys.readouterr().out
+    assert "scores every 250 steps: phase of my_hospital, by a frozen probe" in said
+    assert "not scored while it trains: unlabelled: it has no label in time; unsplit: " in said

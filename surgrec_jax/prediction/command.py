@@ -1,0 +1,118 @@
+"""Predicts videos: any file that the builders read, or folder of pictures, without a build.
+
+    python -m surgrec_jax.predict --checkpoint=RUN VIDEO... --out DIR
+
+Into DIR/<video> come predictions.csv (time, class, probability of every class), segments.csv and
+index.html. A video that is done stays; the same command goes on with the others.
+
+    python -m surgrec_jax.predict --checkpoint=RUN SOURCE --live
+
+Prints a line of JSON per answer while SOURCE runs: the number of a camera, "-" for raw frames on
+stdin (--raw=WIDTHxHEIGHT@FPS), or a file at its own speed.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_builders.common.commands.settings import add_decoding, decoding
+from data_builders.common.labels.instants import UNITS
+from data_builders.common.labels.table_columns import TableOptions
+from data_builders.common.video.container import DecodeSpec
+from surgrec_jax.prediction import live
+from surgrec_jax.prediction.answers import Smoothing
+from surgrec_jax.prediction.frames import video_names
+from surgrec_jax.prediction.job import Job
+from surgrec_jax.prediction.live import RawFrames
+from surgrec_jax.prediction.model import open_model
+from surgrec_jax.prediction.truth import read_truth
+from surgrec_jax.safety.errors import ConfigError, UserError, run_command, tell
+
+_STOPPED = "predict: stopped; finished videos are kept, and the same command goes on"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Predicts; returns 0, or 1 where a video or an argument cannot be used."""
+    args = _parser().parse_args(argv)
+    return run_command("predict", lambda: run(args), interrupted=_STOPPED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m surgrec_jax.predict", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("videos", nargs="+", metavar="VIDEO", help="a file, or a folder of pictures")
+    add("--checkpoint", "--config.checkpoint", required=True, metavar="RUN", dest="checkpoint",
+        help="workdir of a fine-tuning run, or of an encoder with a kept head")  # fmt: skip
+    add("--head", type=Path, metavar="FILE", help="that probe --config.keep_heads has written")
+    add("--out", type=Path, metavar="DIR", help="folder of the answers")
+    add("--rate", type=float, default=1.0, help="answers per second (default: 1)")
+    add("--smoothing", default="mean:5", help="none, or mean:SECONDS (default: mean:5)")
+    add("--offline", action="store_true", help="smoothing may look ahead")
+    group = parser.add_argument_group("live")
+    add = group.add_argument
+    add("--live", action="store_true", help="answer while the source runs")
+    add("--raw", metavar="WxH@FPS", help="the form of BGR frames on stdin")
+    add("--speed", type=float, default=1.0, help="of a file; 0: as fast as it is answered")
+    add("--stall", type=float, default=10.0, help="seconds without a picture that end it")
+    group = parser.add_argument_group("ground truth (as data_builders build video_folder reads it)")
+    add = group.add_argument
+    add("--labels", type=Path, metavar="FILE", help="a table or export, or a folder of them")
+    add("--manual_dir", type=Path, metavar="FOLDER", help="where the table's paths start")
+    add("--time_unit", choices=UNITS, help="of time columns whose names give none (default: s)")
+    add("--first_frame", type=int, choices=(0, 1), default=0, help="of tables that count frames")
+    group = parser.add_argument_group("pictures (default: as the training data were stored)")
+    add = group.add_argument
+    add("--stored_fps", dest="fps", type=float, help="frames stored a second, at most")
+    add("--short_side", type=int, help="pixels of the shorter side, at most")
+    add("--jpeg_quality", type=int, help="1 to 100")
+    add_decoding(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predicts every video that is not done; the exit code is 1 where one could not be read.
+
+    Raises:
+        UserError: an argument that cannot be used; nothing is written then.
+    """
+    if not 0.001 <= args.rate <= 1000:
+        raise ConfigError(f"--rate={args.rate:g}: give 0.001 to 1000 answers per second")
+    model = open_model(args.checkpoint, args.head)
+    changed = {"fps": args.fps, "short_side": args.short_side, "jpeg_quality": args.jpeg_quality}
+    model = model.stored_as(**{key: value for key, value in changed.items() if value is not None})
+    decode = DecodeSpec(**decoding(args))
+    for note in model.notes:
+        print(f"predict: {note}", file=sys.stderr)
+    if args.live:
+        if len(args.videos) > 1:
+            raise ConfigError("--live answers one source; start the command once for each")
+        raw = None if args.raw is None else RawFrames.parse(args.raw)
+        return live.run(
+            args.videos[0], model, args.rate, decode, raw=raw, speed=args.speed, stall=args.stall
+        )
+    if args.out is None:
+        raise ConfigError("--out is missing; give a folder for the answers, e.g. --out=answers")
+    smoothing = Smoothing.parse(args.smoothing, model.online and not args.offline)
+    videos = [Path(video) for video in args.videos]
+    names = video_names(videos)
+    there, annotated = [path for path in videos if path.exists()], None
+    if args.labels is not None and there:
+        options = TableOptions(time_unit=args.time_unit, first_frame=args.first_frame)
+        annotated = read_truth(args.labels, there, model, options, args.manual_dir, decode)
+    job = Job(model, args.rate, smoothing, decode, args.out, annotated, args.checkpoint)
+    failed = 0
+    for path, name in zip(videos, names, strict=True):
+        try:
+            print(job.predict(path, name), flush=True)
+        except (UserError, OSError) as error:
+            tell("predict", error)
+            failed += 1
+    if failed:
+        print(
+            f"predict: {failed} of {len(names)} videos have no answer; the same command tries "
+            "them again",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0

@@ -1,0 +1,165 @@
+"""What answers: a fine-tuned classifier, or a frozen encoder with a kept head, as one function."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from surgrec_jax.data.loading.clips import ClipSpec
+from surgrec_jax.evaluation.heads import kept
+from surgrec_jax.frozen.classifier import Classifier, load_fitting
+from surgrec_jax.frozen.encoder import Encoder
+from surgrec_jax.prediction.frames import Storing, clip_of, storing_of
+from surgrec_jax.safety import untrusted
+from surgrec_jax.safety.errors import DataError, MissingError
+
+HEADS = ("probe", "heads")  # where a probe keeps heads, in the workdir of its checkpoint
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A model that answers clips.
+
+    Attributes:
+        name: for the page.
+        encoder: what the clips go through; it has their length, size and rate.
+        tracks: the label tracks that it learnt.
+        classes: names of its columns.
+        multi_label: whether classes do not exclude each other.
+        frame: the frame of a clip whose label it learnt, "centre" or "last".
+        rows: uint8 clips [B, T, S, S, 3] -> float32 [B, C + 1]: probabilities, and the distance to
+            the training features' neighbours (NaN without a kept head).
+        fingerprint: a hash of all that determines the answers.
+        storing: how its training pictures were stored.
+        notes: sentences for the user.
+        head: the kept head or calibration, or None.
+    """
+
+    name: str
+    encoder: Encoder
+    tracks: tuple[str, ...]
+    classes: tuple[str, ...]
+    multi_label: bool
+    frame: str
+    rows: Callable[[np.ndarray], np.ndarray]
+    fingerprint: str
+    storing: Storing
+    notes: tuple[str, ...] = ()
+    head: kept.KeptHead | None = None
+
+    @property
+    def clip(self) -> ClipSpec:
+        """The clips that it takes."""
+        return clip_of(self.encoder.clip)
+
+    @property
+    def online(self) -> bool:
+        """Whether it learnt the last frame of a clip, so that it sees nothing of the future."""
+        return self.frame == "last"
+
+    def stored_as(self, **record: float) -> "Model":
+        """This model with other values of how pictures are stored; with none it stays as it is.
+
+        Raises:
+            ConfigError: a value that is not possible.
+        """
+        if not record:
+            return self
+        storing = dataclasses.replace(
+            self.storing, record=dataclasses.replace(self.storing.record, **record)
+        )
+        return dataclasses.replace(self, storing=storing, notes=())
+
+
+def open_model(checkpoint: str | Path, head: str | Path | None = None) -> Model:
+    """Opens a classifier, or an encoder with a head that a probe has kept.
+
+    Args:
+        checkpoint: a workdir, or one step's folder in its checkpoints.
+        head: a kept head of this encoder, or the calibration of this classifier. None: a classifier
+            as it is, or the only head beside the encoder's own probe.
+
+    Raises:
+        CheckpointError: no checkpoint, or a damaged one.
+        MissingError, DataError: no such head, several, or one of another encoder.
+    """
+    encoder, classifier = load_fitting(checkpoint)
+    if classifier is not None and head is None:
+        return model_of(classifier)
+    path = Path(head) if head is not None else _only_head(Path(checkpoint))
+    found = kept.load(path)
+    owner = encoder if classifier is None else classifier
+    what = "an encoder" if found.models is not None else "a classifier"
+    if (found.models is None) == (classifier is None) or found.facts["fingerprint"] != (
+        owner.fingerprint
+    ):
+        raise DataError(f"{path} was kept for {what} that {checkpoint} is not; keep one of its own")
+    return _with_head(encoder, classifier, found, path)
+
+
+def model_of(one: Classifier) -> Model:
+    """A loaded classifier as what answers."""
+    storing, notes = storing_of(one.encoder.meta)
+
+    def rows(video: np.ndarray) -> np.ndarray:
+        scores = one.probabilities(video)
+        return np.concatenate([scores, np.full((len(scores), 1), np.nan, np.float32)], 1)
+
+    return Model(
+        name=one.encoder.name,
+        encoder=one.encoder,
+        tracks=one.tracks,
+        classes=one.classes,
+        multi_label=one.multi_label,
+        frame=one.frame,
+        rows=rows,
+        fingerprint=one.fingerprint,
+        storing=storing,
+        notes=tuple(notes),
+    )
+
+
+def _with_head(
+    encoder: Encoder, classifier: Classifier | None, head: kept.KeptHead, path: Path
+) -> Model:
+    facts = head.facts
+    storing, notes = storing_of({"sources": [{"stored": facts["stored"], "directory": ""}]})
+
+    def rows(video: np.ndarray) -> np.ndarray:
+        features = encoder.features(video)
+        given = features if classifier is None else classifier.probabilities(video)
+        distance = head.near.distance(features).astype(np.float32)
+        return np.concatenate([head.probabilities(given), distance[:, None]], 1)
+
+    digest = hashlib.sha256(untrusted.read_bytes(path, 2**30)).hexdigest()[:16]
+    return Model(
+        name=f"{encoder.name}, {facts['kind']} head of task {facts['task']}",
+        encoder=encoder,
+        tracks=tuple(facts["tracks"]),
+        classes=tuple(facts["classes"]),
+        multi_label=facts["multi_label"],
+        frame=facts["frame"],
+        rows=rows,
+        fingerprint=f"{facts['fingerprint']}-{digest}",
+        storing=storing,
+        notes=tuple(notes),
+        head=head,
+    )
+
+
+def _only_head(workdir: Path) -> Path:
+    """The head that the workdir's own probe has kept."""
+    folder = workdir.joinpath(*HEADS)
+    found = sorted(folder.glob(f"*{kept.SUFFIX}"))
+    if not found:
+        raise MissingError(
+            f"{workdir} has no classifier, and {folder} no kept head: fine-tune it "
+            "(configs/finetune.py), or keep a head (python -m surgrec_jax.probe "
+            f"--config=configs/probe.py --config.checkpoint={workdir} --config.keep_heads)"
+        )
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise DataError(f"{folder} has several heads: choose one with --head (there: {names})")
+    return found[0]
