@@ -79,11 +79,7 @@ def summarise(
 def _per_class(labelled: LabelledTask, labels: np.ndarray, scores: np.ndarray) -> dict[str, dict]:
     """Class -> support, and the mean over seeds of precision, recall, jaccard, f1 (or of AP)."""
     if labelled.task.unit == "pixel":
-        table = {} if labelled.depth else maps.per_class(scores, labelled.classes)
-        return {
-            name: {key: v if key == "support" else _number(v) for key, v in of_class.items()}
-            for name, of_class in table.items()
-        }
+        return {} if labelled.depth else maps.per_class(scores, labelled.classes)
     if labelled.task.multi_label:
         table = {}
         for k, name in enumerate(labelled.classes):
@@ -131,10 +127,7 @@ def describe_task(labelled: LabelledTask) -> dict:
         "name": task.name,
         "source": task.source,
         "track": task.track,
-        "metric": task.metric,
-        "unit": task.unit,
-        "kind": task.kind,
-        "domain": task.domain,
+        **{key: getattr(task, key) for key in ("metric", "unit", "kind", "domain")},
         "splits": list(task.splits),
         "classes": list(labelled.classes),
         "counts": counts,

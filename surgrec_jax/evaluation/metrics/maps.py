@@ -85,8 +85,10 @@ def _iou(parts: np.ndarray) -> np.ndarray:
     return ratio(parts[..., 0], parts.sum(-1))
 
 
-def per_class(scores: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+def per_class(scores: np.ndarray, classes: Sequence[str]) -> dict[str, dict]:
     """Class -> frames that show it ("support"), Dice and IoU of all pixels, the means over seeds.
+
+    None stands for what is undefined: the class is neither in truth nor in a seed's predictions.
 
     Args:
         scores: parts [S, N, 3 F] of S seeds.
@@ -95,7 +97,11 @@ def per_class(scores: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str,
     whole, shown = each.sum(1), ((each[0, ..., 0] + each[0, ..., 2]) > 0).sum(0)
     names = [classes[k] for k in counted(classes)]
     columns = zip(names, shown, _dice(whole).mean(0), _iou(whole).mean(0), strict=True)
-    return {n: {"support": int(s), "dice": float(d), "iou": float(i)} for n, s, d, i in columns}
+    return {n: {"support": int(s), "dice": _known(d), "iou": _known(i)} for n, s, d, i in columns}
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 Combine = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
