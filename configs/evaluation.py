@@ -16,6 +16,9 @@ def evaluation() -> ConfigDict:
     config.crops = 1  # squares along the long side of every clip; 3 is VideoMAE's test
 
     config.heads = "linear,knn"  # see surgrec_jax/evaluation/heads/registry.py; the first one leads
+    config.map_heads = "dense_linear,dense_conv"  # of tasks about label maps; the first one leads
+    config.map_side = 112  # rows and columns of the square that maps are trained and scored at
+    config.maps_per_record = 8  # evenly spaced frames that have one; 0 for all
     config.seeds = 3  # probe seeds: which training cases are drawn, initial values
     config.init_seeds = 2  # random-initialised encoders of the same shape
     config.train_resample = "cases"  # what a seed draws: cases, clips (one per record), none

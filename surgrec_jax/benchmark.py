@@ -38,6 +38,7 @@ def settings_of(config) -> Settings:
     values = {field.name: config[field.name] for field in dataclasses.fields(Settings)
               if field.name in config}  # fmt: skip
     values |= {"heads": items(config.heads), "clip": parse_clip(config.clip)}
+    values["map_heads"] = items(config.map_heads)
     return Settings(**values).under(config.protocol)
 
 

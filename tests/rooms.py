@@ -97,7 +97,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "report": (
         "HTML pages",
         ("surgrec_jax.evaluation.report",),
-        ("vlm", "benchmark", "heads", "metrics", "objectives", "loading", "records"),
+        ("vlm", "benchmark", "heads", "features", "metrics", "objectives", "loading", "records"),
     ),
     "vlm": (
         "answers of language models",
@@ -117,7 +117,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "heads": (
         "linear, kNN, attentive, ...",
         ("surgrec_jax.evaluation.heads",),
-        ("tasks", "features", "metrics", "models"),
+        ("tasks", "features", "metrics", "models", "records"),
     ),
     "tasks": (
         "questions with labels",

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 
+from surgrec_jax.records.maps import Kind, map_features
 from surgrec_jax.safety.errors import ConfigError
 
 DOMAINS = ("laparoscopy", "endoscopy", "cataract", "robotic", "open")
@@ -49,18 +50,21 @@ class RecordSpec:
 
 
 def record_features(
-    tracks: Mapping[str, Sequence[str]], video_labels: Mapping[str, Sequence[str]]
+    tracks: Mapping[str, Sequence[str]],
+    video_labels: Mapping[str, Sequence[str]],
+    maps: Mapping[str, Kind] | None = None,
 ) -> tfds.features.FeaturesDict:
     """Builds the TFDS features of a record.
 
     Args:
         tracks: label tracks, one id per stored frame: name -> class names in id order.
         video_labels: labels of a whole video: name -> class names in id order.
+        maps: label maps: name -> class names in id order, or None for depths.
 
     Returns:
         A FeaturesDict. `frames` takes JPEG bytes (never arrays), `times` float32 seconds from the
-        start of the video, one per frame. `labels` and `video_labels` are there only when they have
-        content.
+        start of the video, one per frame. `labels`, `video_labels` and `maps` are there only when
+        they have content.
 
     Raises:
         ConfigError: a track or class name that TFDS would not give back as it was written.
@@ -88,6 +92,10 @@ def record_features(
             name: _class_label("video label", name, names)
             for name, names in sorted(video_labels.items())
         }
+    for name, classes in (maps or {}).items():
+        _class_label("map", name, ("depth",) if classes is None else classes)
+    if maps:
+        features["maps"] = map_features(maps)
     return feats.FeaturesDict(features)
 
 

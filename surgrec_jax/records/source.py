@@ -20,6 +20,7 @@ from surgrec_jax.records import storage
 from surgrec_jax.records.example import DamagedRecordError, NoRecordError, Record, parse_record
 from surgrec_jax.records.info import read_info, shards_of, stored_as
 from surgrec_jax.records.locate import build_command, find_version
+from surgrec_jax.records.maps import Kind, StoredMaps, kinds, parse_maps
 from surgrec_jax.records.open_shards import OPEN, open_shard
 from surgrec_jax.safety.errors import ConfigError, DataError, MissingError
 
@@ -40,6 +41,7 @@ class Source:
         domains: number of domains.
         fingerprint: SHA-256 over the metadata files and the names and sizes of the split's shards.
         whole: whether no shard was missing or damaged when the source was opened.
+        maps: by label map, its class names, or None for depths.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Source:
     domains: int
     fingerprint: str
     whole: bool = True
+    maps: dict[str, Kind] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def _ends(self) -> np.ndarray:
@@ -135,6 +138,13 @@ class Source:
         except NoRecordError as e:
             raise DamagedRecordError(f"{self.where(index)} {e}") from e
 
+    def parse_maps(self, raw: bytes, index: int) -> dict[str, StoredMaps]:
+        """The label maps in `raw`, the bytes of record `index`; raises as `record` does."""
+        try:
+            return parse_maps(raw, self.maps)
+        except NoRecordError as e:
+            raise DamagedRecordError(f"{self.where(index)} {e}") from e
+
     def where(self, index: int) -> str:
         """Describes for messages where record `index` lies."""
         name, _, place = self._place(index)
@@ -213,6 +223,7 @@ def open_source(
         features["domain"].num_classes,
         digest.hexdigest(),
         whole,
+        kinds(features),
     )
 
 

@@ -103,12 +103,15 @@ def _join(features, records: list[dict]) -> StoredVideo:
         for name, value in record.get("video_labels", {}).items():
             label = _name(features["video_labels"][name].names, value)
             assert whole.setdefault(name, label) == label
+        for maps in record.get("maps", {}).values():
+            assert set(maps["frames"]) <= set(range(lengths[-1]))
+            assert {image.shape[:2] for image in maps["images"]} <= {record["frames"][0].shape[:2]}
         for frame in record["frames"]:
             assert frame.dtype == np.uint8 and frame.shape == records[0]["frames"][0].shape
     assert len(set(lengths[:-1])) <= 1 and lengths[-1] <= lengths[0], lengths
     times = np.concatenate([record["times"] for record in records])
     assert times.dtype == np.float32 and (np.diff(times) > 0).all()
-    joined = ("frames", "times", "segment", "labels", "video_labels")
+    joined = ("frames", "times", "segment", "labels", "video_labels", "maps")
     fields = {key: value for key, value in records[0].items() if key not in joined}
     for record in records:
         assert {key: record[key] for key in fields} == fields

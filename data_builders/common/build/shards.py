@@ -260,9 +260,9 @@ def _common_inputs(builder: VideoDatasetBuilder, manual_dir: Path | None) -> lis
         for field in dataclasses.fields(config)
         if field.name not in unhashed
     }
-    hooks = builder.hooks
-    classes = [_plain(hooks.tracks(), None), _plain(hooks.video_label_names(), None)]
-    return [FORMAT, builder.name, str(builder.version), settings, classes]
+    classes = [builder.hooks.tracks(), builder.hooks.video_label_names()]
+    classes += filter(None, [builder.hooks.maps()])
+    return [FORMAT, builder.name, str(builder.version), settings, _plain(classes, None)]
 
 
 def _input_stats(builder, item, manual_dir) -> list[list[Any]]:

@@ -73,6 +73,7 @@ def _facts(name: str, builder_class, prepared: Sequence[Prepared]) -> dict:
         "configs": [config.name for config in builder_class.BUILDER_CONFIGS],
         "tracks": {track: list(names) for track, names in builder_class.TRACKS.items()},
         "video_labels": {label: list(names) for label, names in builder_class.VIDEO_LABELS.items()},
+        "maps": {name: list(names or ["depth"]) for name, names in builder_class.MAPS.items()},
         "prepared": [
             {"config": p.config, "version": p.version, "records": counts(p)}
             for p in prepared
@@ -89,7 +90,7 @@ def _details(fact: dict) -> str:
     if not fact["patients"]:
         lines.append(f"  {'patients':<16}the owner does not tell which cases are one patient")
     lines.append(f"  {'configurations':<16}{', '.join(fact['configs'])}")
-    for kind in ("tracks", "video_labels"):
+    for kind in ("tracks", "video_labels", "maps"):
         for name, classes in fact[kind].items():
             lines.append(f"  {kind.rstrip('s').replace('_', ' '):<16}{name}: {', '.join(classes)}")
     for one in fact["prepared"]:

@@ -15,14 +15,24 @@ from absl import logging
 from data_builders.common.labels import label_counts
 from data_builders.common.labels.tracks import Extent
 from data_builders.common.source.drop_duplicates import without_listed
+from data_builders.common.source.examples import (
+    check_declared,
+    check_scales,
+    checked_ids,
+    example_of,
+    map_examples,
+    without_frame,
+)
 from data_builders.common.source.items import OpenedVideo, VideoConfig, VideoItem, check_listed
 from data_builders.common.source.published import NAME as PUBLISHED
 from data_builders.common.source.published import published_config
 from data_builders.common.video.filters import out_of_body, out_of_body_classes
 from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.images import check_links
+from data_builders.common.video.maps import FrameMaps
 from data_builders.common.video.segments import cut_video
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+from surgrec_jax.records.maps import Kind
 from surgrec_jax.records.schema import UNLABELLED, RecordSpec, record_features
 
 __all__ = ["Extent", "OpenedVideo", "VideoConfig", "VideoDatasetBuilder", "VideoItem"]
@@ -49,6 +59,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     ]
     TRACKS: ClassVar[Mapping[str, Sequence[str]]] = {}
     VIDEO_LABELS: ClassVar[Mapping[str, Sequence[str]]] = {}
+    MAPS: ClassVar[Mapping[str, Kind]] = {}  # label maps: name -> classes, or None for depths
     DOMAIN: ClassVar[str | None] = None  # of all videos, where the source has one
     ALLOW_SHARED_CASES: ClassVar[bool] = False  # True for published splits that share cases only
 
@@ -130,6 +141,10 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """Labels of whole videos: name -> class names in id order."""
         return self.VIDEO_LABELS
 
+    def maps(self) -> Mapping[str, Kind]:
+        """Label maps: name -> class names in id order, or None for depths."""
+        return self.MAPS
+
     # The base class does the rest.
 
     @functools.cached_property
@@ -149,7 +164,8 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         return super()._create_builder_config(builder_config, version)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = record_features(self.hooks.tracks(), self.hooks.video_label_names())
+        hooks = self.hooks
+        features = record_features(hooks.tracks(), hooks.video_label_names(), hooks.maps())
         info = self.dataset_info_from_configs(features=features)
         # TFDS would look for the data set in its own bucket, and leave an empty folder behind.
         info.initialize_from_bucket = lambda: None
@@ -204,14 +220,21 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             BadInput: the video cannot be used (possibly after some records were given).
         """
         tracks, video_labels = self.hooks.tracks(), self.hooks.video_label_names()
+        maps = self.hooks.maps()
         with tempfile.TemporaryDirectory(prefix="surgrec_", dir=scratch_root) as scratch:
             opened = self.opened(item, Path(scratch))
-            self._check_declared(item, opened.tracks, tracks, "track")
-            self._check_declared(item, opened.video_labels, video_labels, "video label")
+            check_declared(
+                self.name,
+                item,
+                (opened.tracks, tracks, "track"),
+                (opened.video_labels, video_labels, "video label"),
+                (opened.maps, maps, "map"),
+            )
+            check_scales(item, opened.maps, maps)
             for name, track in opened.tracks.items():
-                _checked_ids(item, name, track.ids(), tracks[name])
+                checked_ids(item, name, track.ids(), tracks[name])
             whole = {
-                name: _checked_ids(item, name, np.asarray(opened.video_labels.get(name, -1)), names)
+                name: checked_ids(item, name, np.asarray(opened.video_labels.get(name, -1)), names)
                 for name, names in video_labels.items()
             }
             segments = cut_video(
@@ -225,46 +248,32 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 outside=out_of_body(opened.tracks, out_of_body_classes(tracks)),
                 blank=getattr(self.builder_config, "blank", ()),
                 decode_spec=self.builder_config.decode,
+                maps=FrameMaps(opened.maps) if opened.maps else None,
             )
             native_fps = None  # one value for the whole video, whatever is measured later
             for segment in segments:
                 native_fps = native_fps or report.native_fps
-                example = {
-                    "frames": segment.frames,
-                    "times": segment.times.astype(np.float32),
-                    "source": self.name,
-                    "domain": UNLABELLED if item.domain is None else item.domain,
-                    "case_id": item.case_id,
-                    "video_id": item.video_id,
-                    "segment": segment.index,
-                    "native_fps": native_fps,
-                    "native_height": report.native_height,
-                    "native_width": report.native_width,
-                }
+                example = example_of(self.name, item, segment, native_fps, report)
                 labels = {}
                 for name, names in tracks.items():
                     ids = np.full(len(segment.times), UNLABELLED, np.int64)
                     if name in opened.tracks:
                         ids = opened.tracks[name].along(segment.times, segment.numbers)
-                    labels[name] = _checked_ids(item, name, ids, names)
+                    labels[name] = checked_ids(item, name, ids, names)
                 step = 1 / min(self.record_spec.fps, native_fps)
                 label_counts.add_frames(report.labels, labels, step)
                 if tracks:
                     example["labels"] = labels
                 if video_labels:
                     example["video_labels"] = {name: int(value) for name, value in whole.items()}
+                if maps:
+                    example["maps"] = map_examples(maps, opened.maps, segment.maps)
                 yield f"{item.split}/{item.video_id}/{segment.index:06d}", example
             label_counts.add_video(report.labels, whole)
             report.problems += opened.problems
+            report.problems += without_frame(opened.maps, report)
             length = report.native_fps, report.duration
             report.problems += filter(None, (ext.misfit(*length) for ext in opened.extents))
-
-    def _check_declared(self, item, given, declared, kind):
-        if unknown := sorted(set(given) - set(declared)):
-            raise ValueError(
-                f"{self.name}: {kind} {unknown[0]!r} of {item.video_id} is not declared; "
-                f"declared are {sorted(declared)}."
-            )
 
     # The TFDS way: `tfds build`, `download_and_prepare`.
 
@@ -286,14 +295,3 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 report.problems.append(f"skipped or cut short: {error}")
             for problem in report.problems:
                 logging.warning("%s: %s: %s", self.name, item.video_id, problem)
-
-
-def _checked_ids(item, name, ids, names):
-    """Refuses ids that are not a class: a wrong label must never be stored."""
-    wrong = ids[(ids < UNLABELLED) | (ids >= len(names))]
-    if wrong.size:
-        raise BadInput(
-            item.path or item.video_id,
-            f"label {name!r} has id {int(wrong.flat[0])}; its classes are 0 to {len(names) - 1}",
-        )
-    return ids

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from data_builders.common.labels.tracks import Extent, Track
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.filters import FilterSpec
+from data_builders.common.video.maps import LabelMaps
 from surgrec_jax.records.errors import BuildError
 from surgrec_jax.records.schema import DOMAINS, RecordSpec
 
@@ -56,6 +57,7 @@ class OpenedVideo:
         problems: sentences for the build's report about annotations that could be used all the
             same.
         more: further files that go on where `path` ends, in order.
+        maps: label maps of some frames; a declared one that is missing here has no frame.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class OpenedVideo:
     extents: Sequence[Extent] = ()
     problems: Sequence[str] = ()
     more: Sequence[Path] = ()
+    maps: Mapping[str, LabelMaps] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

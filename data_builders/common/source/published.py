@@ -60,6 +60,9 @@ class PublishedClips:
     def video_label_names(self) -> Mapping[str, Sequence[str]]:
         return {"label": self.entry.classes}
 
+    def maps(self) -> Mapping[str, Sequence[str]]:
+        return {}
+
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         config, entry, name = self.config, self.entry, f"{self.builder.name}/{NAME}"
         if manual_dir is None or config.splits_dir is None:

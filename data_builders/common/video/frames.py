@@ -1,6 +1,7 @@
 """A decoded frame, and the report of what reading a video found."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +11,14 @@ class Frame(NamedTuple):
     """One stored frame.
 
     Its time is in seconds on the container's clock (0 where a player begins), its number in the
-    video counts from 0, its picture is BGR uint8 [H, W, 3].
+    video counts from 0, its picture is BGR uint8 [H, W, 3]. Its label maps, by name, are uint8 or
+    uint16 [H, W]; most frames have none.
     """
 
     time: float
     number: int
     picture: np.ndarray
+    maps: Mapping[str, np.ndarray] | None = None
 
 
 @dataclasses.dataclass

@@ -36,6 +36,8 @@ def read_joined(
     _check_sizes(paths, decode_spec=decode_spec, **pictures)
     seconds, number = 0.0, 0
     for path in paths:
+        if options.get("maps"):
+            options["maps"] = dataclasses.replace(options["maps"], start=number)
         part, before = ReadReport(), dataclasses.replace(report, problems=[], notes=[])
         try:
             for frame in read_video(path, report=part, decode_spec=decode_spec, **options):

@@ -26,6 +26,7 @@ from data_builders.common.video.container import (
 from data_builders.common.video.decoder import Faults, decode
 from data_builders.common.video.frames import Frame, ReadReport
 from data_builders.common.video.images import read_images
+from data_builders.common.video.maps import FrameMaps, like_picture
 from data_builders.common.video.upright import Converter, Deinterlacer
 from surgrec_jax.records.errors import BadInput
 
@@ -44,6 +45,7 @@ def read_video(
     box: tuple[int, int, int, int] | None = None,
     blank: Sequence[tuple[float, float, float, float]] = (),
     decode_spec: DecodeSpec = DEFAULT,
+    maps: FrameMaps | None = None,
 ) -> Iterator[Frame]:
     """Decodes a video once, from start to end, and yields the frames to store.
 
@@ -58,6 +60,7 @@ def read_video(
         blank: parts made black before anything else: left, top, right, bottom as fractions of the
             native picture.
         decode_spec: interlaced frames, the picture track, and the rate of what carries none.
+        maps: label maps, which are cut and shrunk as their frames are.
 
     Yields:
         Frames in time order, all of one size (that of the first). A picture of another size is
@@ -86,17 +89,23 @@ def read_video(
             )
             if note not in report.problems:
                 report.problems.append(note)
+        of_frame = maps.of(frame.number, (height, width), report) if maps else {}
         picture = frame.picture
         for left, top, right, bottom in blank:
             rows = slice(math.floor(top * height), math.ceil(bottom * height))
             picture[rows, math.floor(left * width) : math.ceil(right * width)] = 0
-        picture = _fitted(picture, report.native_height, report.native_width)
+        native = report.native_height, report.native_width
+        picture = _fitted(picture, *native)
         if box is not None:
             picture = picture[box[0] : box[1], box[2] : box[3]]
         if picture.shape[:2] != size[::-1]:
             picture = shrink(picture, size)
         report.frames_kept += 1
-        yield frame._replace(picture=picture)
+        placed = {
+            name: like_picture(values, blank=blank, native=native, box=box, size=size)
+            for name, values in of_frame.items()
+        }
+        yield frame._replace(picture=picture, maps=placed)
     if not report.frames_kept:
         claim = f" (its header claims {report.header_frames})" if report.header_frames else ""
         raise BadInput(path, f"not one frame could be decoded{claim}")

@@ -12,6 +12,7 @@ from data_builders.common.video.container import DEFAULT, DecodeSpec
 from data_builders.common.video.filters import FilterSpec, dropped
 from data_builders.common.video.frames import Frame, ReadReport
 from data_builders.common.video.joined import read_joined
+from data_builders.common.video.maps import FrameMaps
 from surgrec_jax.records.errors import BadInput
 from surgrec_jax.records.schema import RecordSpec
 
@@ -27,12 +28,14 @@ class Segment:
         frames: N JPEG files as bytes.
         times: float64 [N], seconds from the start of the video.
         numbers: int64 [N], frame numbers in the original video, from 0.
+        maps: name -> (position of the frame, PNG file) of each label map.
     """
 
     index: int
     frames: list[bytes]
     times: np.ndarray
     numbers: np.ndarray
+    maps: dict[str, list[tuple[int, bytes]]]
 
 
 def cut_video(
@@ -47,20 +50,23 @@ def cut_video(
     outside: Callable[[Frame], bool] | None = None,
     blank: Sequence[tuple[float, float, float, float]] = (),
     decode_spec: DecodeSpec = DEFAULT,
+    maps: FrameMaps | None = None,
 ) -> Iterator[Segment]:
     """Reads `path` once and yields its segments in order; the last one may be shorter.
 
     `report` is filled along the way: its native rate and size hold from the first segment on.
     Files of `more` go on where `path` ends. Where `filters` leave frames out, a segment ends and
     the next one begins; `outside` tells frames out of body. The boxes of `blank` (left, top, right,
-    bottom as fractions of the native picture) are black before anything looks at a picture.
+    bottom as fractions of the native picture) are black before anything looks at a picture. `maps`
+    has the label maps of its frames.
 
     Raises:
         BadInput: the video cannot be opened, holds no readable frame, or none that the filters
             keep.
     """
     quality = [cv2.IMWRITE_JPEG_QUALITY, spec.jpeg_quality]
-    frames, times, numbers, index = [], [], [], 0
+    kept: list[tuple[Frame, bytes]] = []
+    index = 0
     report.filtered |= dict.fromkeys(filters.switched_on(), 0)
     box = find_box(path, decode_spec) if filters.crop_borders else None
     if box is not None:
@@ -75,22 +81,36 @@ def cut_video(
         box=box,
         blank=blank,
         decode_spec=decode_spec,
+        maps=maps,
     )
     for frame, gap in dropped(stream, filters, report.filtered, outside):
-        if gap and frames:
-            yield Segment(index, frames, np.array(times), np.array(numbers, np.int64))
-            frames, times, numbers, index = [], [], [], index + 1
+        if gap and kept:
+            yield _segment(index, kept)
+            kept, index = [], index + 1
         ok, encoded = cv2.imencode(".jpg", frame.picture, quality)
         if not ok:
             raise BadInput(path, f"frame {frame.number} could not be encoded as JPEG")
-        frames.append(encoded.tobytes())
-        times.append(frame.time)
-        numbers.append(frame.number)
-        if len(frames) == spec.frames:
-            yield Segment(index, frames, np.array(times), np.array(numbers, np.int64))
-            frames, times, numbers, index = [], [], [], index + 1
-    if not frames and not index:
+        kept.append((frame._replace(picture=None), encoded.tobytes()))
+        if len(kept) == spec.frames:
+            yield _segment(index, kept)
+            kept, index = [], index + 1
+    if not kept and not index:
         left_out = ", ".join(f"{name} {count}" for name, count in report.filtered.items())
         raise BadInput(path, f"the filters leave no frame ({left_out})")
-    if frames:
-        yield Segment(index, frames, np.array(times), np.array(numbers, np.int64))
+    if kept:
+        yield _segment(index, kept)
+
+
+def _segment(index: int, kept: Sequence[tuple[Frame, bytes]]) -> Segment:
+    maps: dict[str, list[tuple[int, bytes]]] = {}
+    for place, (frame, _) in enumerate(kept):
+        for name, values in (frame.maps or {}).items():
+            png = cv2.imencode(".png", values)[1].tobytes()
+            maps.setdefault(name, []).append((place, png))
+    return Segment(
+        index,
+        [encoded for _, encoded in kept],
+        np.array([frame.time for frame, _ in kept]),
+        np.array([frame.number for frame, _ in kept], np.int64),
+        maps,
+    )

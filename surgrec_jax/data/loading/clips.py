@@ -77,6 +77,19 @@ def frame_indices(times: np.ndarray, start: int, clip: ClipSpec) -> np.ndarray:
     return _nearest(times, times[start].astype(np.float64) + np.arange(clip.frames) / clip.fps)
 
 
+def frames_up_to(times: np.ndarray, last: int, clip: ClipSpec) -> np.ndarray:
+    """The stored frames of the clip that ends at frame `last`; the first one fills what is missing.
+
+    Args:
+        times: float32 [N], rising.
+
+    Returns:
+        int64 [T].
+    """
+    back = np.arange(clip.frames - 1, -1, -1) / clip.fps
+    return np.minimum(_nearest(times, times[last].astype(np.float64) - back), last)
+
+
 def label_frames(times: np.ndarray, clip: ClipSpec, which: str = "centre") -> np.ndarray:
     """The stored frame at a clip's centre (T // 2) or last frame, by start: int64 [starts]."""
     place = {"centre": clip.frames // 2, "last": clip.frames - 1}[which]
@@ -111,8 +124,13 @@ def decode_clip(source: Source, index: int, record: Record, start: int, clip: Cl
     Raises:
         DamagedRecordError: a frame cannot be decoded.
     """
+    return decode_shown(source, index, record, frame_indices(record.times, start, clip))
+
+
+def decode_shown(source: Source, index: int, record: Record, shown: np.ndarray):
+    """Decodes the stored frames `shown`; raises as `decode_clip`."""
     try:
-        return decode_frames(record.frames, frame_indices(record.times, start, clip))
+        return decode_frames(record.frames, shown)
     except UndecodableFrameError as e:
         raise DamagedRecordError(f"{source.where(index)}: {e}") from e
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from surgrec_jax.records.maps import VOID
 from surgrec_jax.safety.errors import UserError
 
 MAX_PIXELS = 36 * 2**20  # one frame's pixels; 8K video has 33 million
@@ -67,6 +68,37 @@ def decode_frames(frames: Sequence[bytes], indices: Sequence[int]) -> list[np.nd
             )
         done[i] = _decode(frames[i], i, shape)
     return [done[int(i)] for i in indices]
+
+
+def decode_map(data: bytes, what: str, classes: int | None) -> np.ndarray:
+    """Decodes a label map, a PNG file of one channel.
+
+    Args:
+        data: the file.
+        what: its name in messages.
+        classes: number of its classes; None for depths.
+
+    Returns:
+        uint8 [H, W] of ids below `classes` or VOID, or uint16 [H, W] of counts.
+
+    Raises:
+        UndecodableFrameError: it is no such PNG, too large, or holds an id that is no class.
+    """
+    width, height = (int.from_bytes(data[at : at + 4]) for at in (16, 20))
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or not 0 < height * width <= MAX_PIXELS:
+        raise UndecodableFrameError(f"{what} ({len(data)} bytes) is no PNG of a bearable size")
+    try:
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        values = None
+    dtype = np.uint16 if classes is None else np.uint8
+    if values is None or values.dtype != dtype or values.shape != (height, width):
+        raise UndecodableFrameError(f"{what} is no map of {8 * np.dtype(dtype).itemsize} bits")
+    if classes is not None:
+        wrong = values[(values >= classes) & (values != VOID)]
+        if wrong.size:
+            raise UndecodableFrameError(f"{what} holds id {wrong[0]} of {classes} classes")
+    return values
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:

@@ -204,6 +204,42 @@ class EvalLoader:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class EndLoader:
+    """Makes a batch of clips that end at chosen frames; see pipeline.clips_up_to."""
+
+    source: Source
+    clip: ClipSpec
+    ends: np.ndarray  # [n, 2], (record, stored frame)
+    batch_size: int
+    threads: Threads
+    patience_s: float
+
+    def __call__(self, batch: int) -> dict:
+        first = batch * self.batch_size
+        ends = self.ends[first : first + self.batch_size]
+        video = _empty_video(len(ends), self.clip)
+        rows: list[dict] = [{} for _ in ends]
+
+        def load(i: int) -> None:
+            number, last = ends[i].tolist()
+            record = storage.patiently(lambda: self.source.record(number), self.patience_s)
+            shown = clips.frames_up_to(record.times, last, self.clip)
+            frames = clips.decode_shown(self.source, number, record, shown)
+            crop_resize_flip(frames, (0, 0, *frames[0].shape[:2]), video[i])
+            rows[i] = {
+                "source": record.source,
+                "case_id": record.case_id,
+                "video_id": record.video_id,
+                "time": record.times[last],
+            }
+
+        self.threads.run(load, len(ends), lambda i: self.source.where(int(ends[i, 0])))
+        columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+        numbers = {"record": ends[:, 0], "view": ends[:, 1].astype(np.int32)}
+        return {"video": video, "labels": {}, **columns, **numbers}
+
+
 def _empty_video(count: int, clip: ClipSpec) -> np.ndarray:
     return np.empty((count, clip.frames, clip.size, clip.size, 3), np.uint8)
 

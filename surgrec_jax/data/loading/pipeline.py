@@ -17,7 +17,7 @@ from surgrec_jax.data.loading import clips
 from surgrec_jax.data.loading.batches import Batches
 from surgrec_jax.data.loading.clips import ClipSpec
 from surgrec_jax.data.loading.faults import BadRecords
-from surgrec_jax.data.loading.loaders import EvalLoader, TrainLoader
+from surgrec_jax.data.loading.loaders import EndLoader, EvalLoader, TrainLoader
 from surgrec_jax.data.loading.threads import Threads, start_worker
 from surgrec_jax.data.sampling import mixture
 from surgrec_jax.data.sampling.draws import MAX_DRAW, Sampler
@@ -198,8 +198,28 @@ def eval_clips(
     return _iterate(load, batches, num_workers=0, prefetch=PREFETCH, bad=None)
 
 
+def clips_up_to(
+    source: Source, clip: ClipSpec, ends: np.ndarray, *, batch_size: int = 32, num_threads: int = 2
+) -> Batches:
+    """Opens the clips that end at chosen frames, for tasks that ask something of every pixel.
+
+    The whole frame is squeezed into the square of the clip, so that nothing of it is left out.
+
+    Args:
+        ends: int [n, 2], (record, stored frame) of each.
+
+    Returns:
+        A closable iterator of dicts as `eval_clips` gives, without labels; "view" is the stored
+        frame, "time" that of it.
+    """
+    threads = Threads(num_threads, TIMEOUT_S)
+    load = EndLoader(source, clip, np.asarray(ends), batch_size, threads, TIMEOUT_S)
+    batches = range(-(-len(ends) // batch_size))
+    return _iterate(load, batches, num_workers=0, prefetch=PREFETCH, bad=None)
+
+
 def _iterate(
-    load: TrainLoader | EvalLoader,
+    load: TrainLoader | EvalLoader | EndLoader,
     steps: range,
     num_workers: int,
     prefetch: int,

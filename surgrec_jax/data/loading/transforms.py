@@ -108,3 +108,20 @@ def crop_resize_flip(
             cv2.flip(cv2.resize(cut, (size, size), dst=scratch, interpolation=how), 1, dst=out[t])
         else:
             cv2.resize(cut, (size, size), dst=out[t], interpolation=how)
+
+
+def crop_resize_flip_map(values: np.ndarray, box: Box, size: int, flip: bool = False) -> np.ndarray:
+    """What `crop_resize_flip` does to a frame, done to its label map, by nearest neighbour.
+
+    The value at the centre of each new pixel is taken, so that no id is made up.
+
+    Args:
+        values: uint8 or uint16 [H, W].
+
+    Returns:
+        The same dtype, [size, size].
+    """
+    top, left, h, w = box
+    cut = values[top : top + h, left : left + w]
+    out = cv2.resize(cut, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
+    return cv2.flip(out, 1) if flip else out

@@ -34,13 +34,13 @@ def answer_task(
             classifier cannot answer the task.
     """
     if column.kind == "majority":
-        rows = [row for row, _, _ in settings.rows()] or [FINE_TUNED]
+        rows = [row for row, _, _ in settings.rows(labelled.task)] or [FINE_TUNED]
         return dict.fromkeys(rows, majority(labelled))
     answers = _classify(labelled, column, features)
     if settings.rules.finetune and not answers:
         why = unfit(column, labelled.task, labelled.classes)
         raise RefusedTaskError(why or f"{column.name} was not trained on this task")
-    for row, head, share in settings.rows():
+    for row, head, share in settings.rows(labelled.task):
         suffix = TOKENS if HEADS[head].tokens else ""
         parts = [
             run_head(

@@ -36,7 +36,8 @@ class Cell:
         heads: row of the table -> `results.summarise`.
         arrays: labels, case_id, video_id, time, record of the test units; "scores/<row>" float32
             [S, U, C]; "draws/<row>" float64 [1 + R], the score as it is and
-            `bootstrap.Samples.draws`.
+            `bootstrap.Samples.draws`; of maps, "shown/<row>" units [E] and "maps/<row>" [E, M, M],
+            what the first seed predicts for them.
         extra: more that the report shows (language models: answers that could not be parsed).
     """
 
@@ -79,6 +80,8 @@ def make(
         heads[row] = results.summarise(labelled, answer, samples, level=level)
         arrays[f"scores/{row}"] = answer.scores.astype(np.float32)
         arrays[f"draws/{row}"] = np.append(samples.value, samples.draws)
+        if answer.shown:
+            arrays[f"shown/{row}"], arrays[f"maps/{row}"] = answer.shown
     return Cell(column, results.describe_task(labelled), heads, arrays, extra or {})
 
 

@@ -60,7 +60,7 @@ def keep_heads(
     entries = []
     for group in groups:
         for column in (c for c in group.columns if c.kind == "encoder"):
-            own = [cell for cell in cells if cell.column == column.name]
+            own = [c for c in cells if c.column == column.name and c.task["unit"] != "pixel"]
             if not any(row in ROWS for cell in own for row in cell.heads):
                 continue
             features = columns.extract(group, [column], sources, settings, cache)

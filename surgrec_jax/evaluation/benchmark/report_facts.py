@@ -1,12 +1,14 @@
 """Facts of a task for the report, besides scores: confusion, ribbons along videos, hard cases."""
 
+import base64
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 
 from surgrec_jax.evaluation.benchmark.cells import Cell
 from surgrec_jax.evaluation.benchmark.columns import Column
-from surgrec_jax.evaluation.metrics import registry
+from surgrec_jax.evaluation.metrics import maps, registry
 from surgrec_jax.evaluation.metrics.videos import segments
 
 MAX_CLASSES = 24  # a larger confusion matrix is not legible
@@ -41,7 +43,8 @@ def of_task(cells: Mapping[str, Cell], columns: Sequence[Column], row: str) -> d
             }
         if cell.task["unit"] == "frame":
             facts["ribbons"] = _ribbons(cells, named, leader)
-    facts["hardest"] = _hardest(cell, named[leader])
+    pixels = cell.task["unit"] == "pixel"
+    facts["hardest"] = _hardest_maps(cell, row) if pixels else _hardest(cell, named[leader])
     return facts
 
 
@@ -133,6 +136,36 @@ def _hardest(cell: Cell, scores: np.ndarray) -> list[dict]:
             "examples": [_example(cell, scores, int(i)) for i in worst],
         })  # fmt: skip
     return hardest
+
+
+def _hardest_maps(cell: Cell, row: str) -> list[dict]:
+    """The frames whose predicted maps the cell keeps, by case; see `run_map_head.hardest`."""
+    if f"shown/{row}" not in cell.arrays:
+        return []
+    arrays, metric = cell.arrays, cell.task["metric"]
+    values = maps.frame_values(metric, arrays[f"scores/{row}"][0].astype(np.float64))
+    hardest: dict[str, dict] = {}
+    for unit, answer in zip(arrays[f"shown/{row}"], arrays[f"maps/{row}"], strict=True):
+        case = str(arrays["case_id"][unit])
+        of_case = arrays["case_id"] == case
+        mean = float(np.nanmean(values[of_case])) if np.isfinite(values[of_case]).any() else 1.0
+        entry = {"case": case, "error": 1 - mean, "units": int(of_case.sum()), "examples": []}
+        shows = np.asarray(cell.task["classes"])[arrays["labels"][unit] == 1]
+        png = cv2.imencode(".png", answer if answer.dtype == np.uint8 else _counts(answer))[1]
+        hardest.setdefault(case, entry)["examples"].append({
+            "video": str(arrays["video_id"][unit]),
+            "record": int(arrays["record"][unit]),
+            "time": float(arrays["time"][unit]),
+            "truth": ", ".join(shows),
+            "answer": f"{metric.replace('_', ' ')} {100 * values[unit]:.1f}",
+            "map": base64.b64encode(png.tobytes()).decode(),
+        })  # fmt: skip
+    return list(hardest.values())
+
+
+def _counts(millimetres: np.ndarray) -> np.ndarray:
+    """Depths as 16 bits, in tenths of a millimetre."""
+    return np.clip(np.round(millimetres * 10), 0, 65535).astype(np.uint16)
 
 
 def _example(cell: Cell, scores: np.ndarray, i: int) -> dict:

@@ -10,7 +10,7 @@ import numpy as np
 
 from surgrec_jax.evaluation.heads.rules import RULES
 from surgrec_jax.evaluation.heads.run_head import Answer
-from surgrec_jax.evaluation.metrics import bootstrap, registry
+from surgrec_jax.evaluation.metrics import bootstrap, maps, registry
 from surgrec_jax.evaluation.tasks.labelled_task import LabelledTask
 from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import DataError, MissingError
@@ -78,6 +78,8 @@ def summarise(
 
 def _per_class(labelled: LabelledTask, labels: np.ndarray, scores: np.ndarray) -> dict[str, dict]:
     """Class -> support, and the mean over seeds of precision, recall, jaccard, f1 (or of AP)."""
+    if labelled.task.unit == "pixel":
+        return {} if labelled.depth else maps.per_class(scores, labelled.classes)
     if labelled.task.multi_label:
         table = {}
         for k, name in enumerate(labelled.classes):
@@ -125,10 +127,7 @@ def describe_task(labelled: LabelledTask) -> dict:
         "name": task.name,
         "source": task.source,
         "track": task.track,
-        "metric": task.metric,
-        "unit": task.unit,
-        "kind": task.kind,
-        "domain": task.domain,
+        **{key: getattr(task, key) for key in ("metric", "unit", "kind", "domain")},
         "splits": list(task.splits),
         "classes": list(labelled.classes),
         "counts": counts,

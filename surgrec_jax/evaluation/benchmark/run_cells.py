@@ -1,18 +1,21 @@
 """Computes cells: each column on each task; a cell that is on disk is not computed again."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from surgrec_jax.evaluation.benchmark import cells, columns
+from surgrec_jax.evaluation.benchmark import cells, columns, maps
 from surgrec_jax.evaluation.benchmark.answers import answer_task
 from surgrec_jax.evaluation.benchmark.cells import Cell
 from surgrec_jax.evaluation.benchmark.columns import Column, Group
 from surgrec_jax.evaluation.features.clips import class_names
 from surgrec_jax.evaluation.features.extraction import Features
+from surgrec_jax.evaluation.features.maps import Maps
 from surgrec_jax.evaluation.heads.rules import Settings
+from surgrec_jax.evaluation.tasks.labelled_maps import label_maps
 from surgrec_jax.evaluation.tasks.labelled_task import LabelledTask, label_task
 from surgrec_jax.evaluation.tasks.task import RefusedTaskError, Task
 from surgrec_jax.records.source import Source
@@ -70,7 +73,7 @@ def key(
     task: Task, column: Column, group: Group, sources: Mapping[str, Source], settings: Settings
 ) -> dict:
     """All that a cell's numbers depend on, as JSON values."""
-    values = dataclasses.asdict(settings)
+    values = settings.of_task(task)
     return {
         "source": task.source,
         "task": task.name,
@@ -140,8 +143,13 @@ class Table:
             groups: the encoders and their baselines.
         """
         chosen = columns_to_fill(groups, self.settings, self.asker)
+        about_maps = [task for task in tasks if task.unit == "pixel"]
+        others = [task for task in tasks if task.unit != "pixel"]
         for group, columns_of_group in zip(groups, chosen, strict=True):
-            yield from _Stage(self, tasks, sources, group, columns_of_group).run()
+            if others:
+                yield from _Stage(self, others, sources, group, columns_of_group).run()
+            for task in about_maps:  # each has frames of its own
+                yield from _MapStage(self, [task], sources, group, columns_of_group).run()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +161,7 @@ class _Stage:
     sources: Mapping[str, Source]
     group: Group
     columns: Sequence[Column]
+    _answer = staticmethod(answer_task)
 
     def run(self) -> Iterator[Cell | Refusal | Failure]:
         folder, settings = pathlib.Path(self.table.folder) / "cells", self.table.settings
@@ -195,9 +204,8 @@ class _Stage:
         One pass serves all columns; if it fails, each has a pass of its own, so that a bad encoder
         spoils no other's.
         """
-        settings, cache = self.table.settings, self.table.cache
         try:
-            return columns.extract(self.group, drawn, self.sources, settings, cache), {}
+            return self._features(drawn), {}
         except UserError as error:
             if len(drawn) == 1:
                 return {}, {drawn[0].name: str(error)}
@@ -209,6 +217,11 @@ class _Stage:
             for split, named in own.items():
                 features.setdefault(split, {}).update(named)
         return features, broken
+
+    def _features(self, drawn: Sequence[Column]) -> dict[str, dict[str, Features]]:
+        """Split -> feature name -> features of some columns."""
+        settings, cache = self.table.settings, self.table.cache
+        return columns.extract(self.group, drawn, self.sources, settings, cache)
 
     def _label(
         self, task: Task, features: Mapping[str, Mapping[str, Features]]
@@ -235,11 +248,47 @@ class _Stage:
         try:
             if labelled is None or column.name in broken:
                 raise DataError(broken.get(column.name) or next(iter(broken.values())))
-            if column.kind == "vlm":
+            if column.kind == "vlm" and task.unit != "pixel":
                 return self.table.asker.ask(labelled, self.sources)
             settings = self.table.settings
-            answers = answer_task(labelled, column, features, settings)
+            answers = self._answer(labelled, column, features, settings)
             resamples, level = settings.resamples, settings.level
             return cells.make(labelled, column.name, answers, resamples=resamples, level=level)
         except (UserError, OSError) as error:
             return Failure(task.source, task.name, column.name, str(error))
+
+
+class _MapStage(_Stage):
+    """The cells of one task about label maps."""
+
+    _answer = staticmethod(maps.answer_maps)
+
+    @functools.cached_property
+    def _maps(self) -> dict[str, Maps]:
+        """Split -> its maps."""
+        return maps.read(self.tasks[0], self.sources, self.table.settings)
+
+    def run(self) -> Iterator[Cell | Refusal | Failure]:
+        (task,) = self.tasks
+        try:
+            _ = self._maps
+        except RefusedTaskError as error:
+            refusal = Refusal(task.source, task.name, str(error))
+            yield refusal
+            for column in self.columns:
+                self.table.progress(task, column.name, headline(refusal))
+        else:
+            yield from super().run()
+
+    def _features(self, drawn: Sequence[Column]) -> dict[str, dict[str, Features]]:
+        return maps.extract(self.group, drawn, self.sources, self._maps, self.table.cache)
+
+    def _label(
+        self, task: Task, features: Mapping[str, Mapping[str, Features]]
+    ) -> LabelledTask | Refusal:
+        settings, kinds = self.table.settings, self.sources[task.splits[0]].maps
+        try:
+            clean = settings.rules.clean
+            return label_maps(settings.task(task), kinds, self._maps, clean=clean)
+        except RefusedTaskError as error:
+            return Refusal(task.source, task.name, str(error))

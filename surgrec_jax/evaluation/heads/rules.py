@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from surgrec_jax.evaluation.heads.dense import MAP_HEADS
 from surgrec_jax.evaluation.heads.registry import HEADS
 from surgrec_jax.evaluation.tasks.labelled_task import RESAMPLE
 from surgrec_jax.evaluation.tasks.task import RefusedTaskError, Task
@@ -98,6 +99,7 @@ class Settings:
             crop as a clip of its own, so that probabilities and not features are averaged; 0 = not
             so.
         shares: of the training cases; see few-shot.
+        map_heads, map_side, maps_per_record: of tasks about label maps only.
     """
 
     heads: tuple[str, ...] = ("linear", "knn")
@@ -113,6 +115,9 @@ class Settings:
     resize: str = ""
     clips_per_video: int = 0
     shares: tuple[float, ...] = (1.0,)
+    map_heads: tuple[str, ...] = ("dense_linear", "dense_conv")
+    map_side: int = 112
+    maps_per_record: int = 8
 
     def __post_init__(self):
         if self.protocol not in RULES:
@@ -120,6 +125,14 @@ class Settings:
         unknown = [head for head in self.heads if head not in HEADS]
         if unknown or not self.heads:
             raise ConfigError(f"heads {self.heads}: choose from {', '.join(HEADS)}")
+        unknown = [head for head in self.map_heads if head not in MAP_HEADS]
+        if unknown or not self.map_heads:
+            raise ConfigError(f"map_heads {self.map_heads}: choose from {', '.join(MAP_HEADS)}")
+        if self.map_side < 8 or self.maps_per_record < 0:
+            raise ConfigError(
+                f"map_side={self.map_side} must be at least 8, "
+                f"maps_per_record={self.maps_per_record} at least 0"
+            )
         for field in ("seeds", "init_seeds", "clips_per_record", "crops", "resamples"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field}={getattr(self, field)}: must be at least 1")
@@ -159,13 +172,18 @@ class Settings:
             )
         return dataclasses.replace(task, metric=metric)
 
-    def rows(self) -> list[tuple[str, str, float]]:
+    def of_task(self, task: Task) -> dict:
+        """The values that a task's cells depend on."""
+        values, maps = dataclasses.asdict(self), ("map_heads", "map_side", "maps_per_record")
+        return {k: v for k, v in values.items() if task.unit == "pixel" or k not in maps}
+
+    def rows(self, task: Task | None = None) -> list[tuple[str, str, float]]:
         """(table row, head, share of the training cases); none where encoders are trained whole."""
         if self.rules.finetune:
             return []
         return [
             (head if share == 1 else f"{head}, {share:.0%} of cases", head, share)
-            for head in self.heads
+            for head in (self.map_heads if task and task.unit == "pixel" else self.heads)
             for share in sorted(self.shares, reverse=True)
         ]
 

@@ -34,6 +34,7 @@ class Answer:
         validation: validation score of the chosen one, one per seed.
         missing: number of test classes without a training example, one per seed.
         train_cases: training cases that counted, one number per seed.
+        shown: of maps, the (units, predictions) of some frames by the first seed.
     """
 
     scores: np.ndarray
@@ -41,6 +42,7 @@ class Answer:
     validation: tuple[float, ...] = ()
     missing: tuple[int, ...] = ()
     train_cases: tuple[int, ...] = ()
+    shown: tuple[np.ndarray, ...] = ()
 
     def joined(self, other: "Answer") -> "Answer":
         """Both answers' seeds together (for several random initialisations)."""
@@ -50,6 +52,7 @@ class Answer:
             self.validation + other.validation,
             self.missing + other.missing,
             self.train_cases + other.train_cases,
+            self.shown,
         )
 
 

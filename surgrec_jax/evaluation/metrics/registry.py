@@ -15,6 +15,7 @@ Rules for absent classes (they matter: test splits by case often lack a class):
 * `mean_average_precision`: mean over the labels with at least one positive example; a label without
   one is left out, as in ivtmetrics (scikit-learn would count it as 0). A label that is always
   positive scores 1, as it does for a constant score: compare with the majority row.
+* Scores of maps: see `maps`.
 * `video_*`, `relaxed_*`, `segment_*`, `edit_score`: see `metrics_video`; `triplet_*`: see
   `metrics_triplet`.
 * `spearman` is undefined where labels or predictions are all alike.
@@ -30,6 +31,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from surgrec_jax.evaluation.metrics import maps as metrics_maps
 from surgrec_jax.evaluation.metrics import triplets as metrics_triplet
 from surgrec_jax.evaluation.metrics import videos as metrics_video
 from surgrec_jax.evaluation.metrics.classes import (
@@ -93,7 +95,8 @@ ORDERED = ("spearman",)
 ALONG_VIDEO = {**metrics_video.STRICT, **metrics_video.SEGMENTAL, **metrics_video.RELAXED}
 MULTI_LABEL = ("mean_average_precision",)
 TRIPLET = tuple(f"triplet_{component}" for component in metrics_triplet.COMPONENTS)
-METRICS = (*MULTI_CLASS, *TOP5, *ORDERED, *ALONG_VIDEO, *MULTI_LABEL, *TRIPLET)
+MAPS = {**metrics_maps.SEGMENTATION, **metrics_maps.DEPTH}
+METRICS = (*MULTI_CLASS, *TOP5, *ORDERED, *ALONG_VIDEO, *MULTI_LABEL, *TRIPLET, *MAPS)
 LABEL_WISE = (*MULTI_LABEL, *TRIPLET)  # these take labels [N, K]
 _CHUNK = 1 << 19  # resamples x examples held at a time
 
@@ -165,7 +168,8 @@ def score(
         metric: one of METRICS.
         labels: int [N] class ids for a multi-class metric; int [N, K] of 1, 0 or -1 (unlabelled,
             left out label by label) for LABEL_WISE ones.
-        scores: float [N, C] (argmax is the prediction; ties go to the lower id) or [N, K].
+        scores: float [N, C] (argmax is the prediction; ties go to the lower id) or [N, K]; of MAPS
+            the parts of the frames (`maps.class_parts`, `maps.depth_parts`).
         case_index: int [N], the case of each example, in 0..cases-1; None with case_weights None.
         case_weights: float [R, cases], how often each case counts in each of R resamples.
         order: where the examples stand; needed by the metrics along videos. A video must be of one
@@ -195,6 +199,8 @@ def score(
         if order is None:
             raise ValueError(f"{metric} is computed along videos: give `order`")
         values = _along_videos(metric, labels, scores, case_index, weights, order, num_classes)
+    elif metric in MAPS:
+        values = MAPS[metric](scores, case_index, weights)
     elif metric in (*MULTI_CLASS, *TOP5):
         values = _per_case(metric, labels, scores, case_index, weights, num_classes)
     elif metric in ORDERED:

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 
 from surgrec_jax.data.loading.decode import UndecodableFrameError
+from surgrec_jax.evaluation.report.overlays import overlays
 from surgrec_jax.evaluation.vlm.column import picture
 from surgrec_jax.records.source import DamagedRecordError, Source
 
@@ -31,14 +32,22 @@ def add_frames(
         for case in task["details"]["hardest"]:
             for example in case["examples"]:
                 record, time = example["record"], example["time"]
-                key = f"{source.fingerprint} {record} {time} {SIDE}"
+                key = f"{source.fingerprint} {record} {time} {SIDE}{example.get('map', '')}"
                 name = hashlib.sha256(key.encode()).hexdigest()[:20] + ".jpg"
                 if not (folder / name).exists():
                     try:
-                        (folder / name).write_bytes(picture(source, record, time, SIDE))
+                        (folder / name).write_bytes(_drawn(source, task, example))
                     except (DamagedRecordError, UndecodableFrameError):
                         continue  # the example stays, without a picture
                 example["frame"] = name
+
+
+def _drawn(source: Source, task: Mapping, example: dict) -> bytes:
+    """The JPEG of an example; of a map the frame, then truth and prediction over it."""
+    record, time = example["record"], example["time"]
+    if "map" not in example:
+        return picture(source, record, time, SIDE)
+    return overlays(source, task["track"], record, time, base64.b64decode(example["map"]))
 
 
 def data_uri(folder: pathlib.Path, name: str | None) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation.benchmark.results import caption
 from surgrec_jax.evaluation.heads.rules import RULES
-from surgrec_jax.evaluation.metrics import bootstrap, registry
+from surgrec_jax.evaluation.metrics import bootstrap, maps, registry
 from surgrec_jax.evaluation.report.page import card, details, html_table
 from surgrec_jax.evaluation.report.svg import Bar, bars, escape
 
@@ -29,6 +29,19 @@ def metric_name(task: Mapping) -> str:
 
 def _multi_label(task: Mapping) -> bool:
     return task["metric"] in registry.LABEL_WISE
+
+
+def label_measure(task: Mapping) -> str:
+    """What a class of a task is scored by."""
+    by_unit = "dice" if task["unit"] == "pixel" else "recall"
+    return "average_precision" if _multi_label(task) else by_unit
+
+
+def _value(metric: str, value: float | None) -> str:
+    """A score in percent, an error of depths in its own unit."""
+    if metric not in maps.ERRORS or value is None:
+        return percent(value)
+    return f"{value:.2f} mm" if "mm" in metric else f"{value:.3f}"
 
 
 def percent(value: float | None, sign: str = "") -> str:
@@ -229,12 +242,15 @@ def task_details(task: Mapping, all_names: Sequence[str]) -> str:
         names = [name for name in all_names if name in entries]
         keys = list(entries[names[0]]["metrics"])
         rows = [
-            [escape(key.replace("_", " ")), *(percent(entries[n]["metrics"][key]) for n in names)]
+            [
+                escape(key.replace("_", " ")),
+                *(_value(key, entries[n]["metrics"][key]) for n in names),
+            ]
             for key in keys
         ]
         rows.append([_HYPER.get(head, "chosen"), *(_chosen(entries[n]["chosen"]) for n in names)])
-        measure = "average_precision" if _multi_label(task) else "recall"
-        for label in task["classes"]:
+        measure = label_measure(task)
+        for label in entries[names[0]]["per_class"]:
             each = [entries[n]["per_class"][label] for n in names]
             rows.append([
                 f"{escape(measure.replace('_', ' '))} of {escape(label)} ({each[0]['support']:d})",

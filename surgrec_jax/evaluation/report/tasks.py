@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from surgrec_jax.evaluation.report.frames import data_uri
 from surgrec_jax.evaluation.report.page import card
-from surgrec_jax.evaluation.report.results import percent, score_bar, task_details
+from surgrec_jax.evaluation.report.results import label_measure, percent, score_bar, task_details
 from surgrec_jax.evaluation.report.svg import bars, escape
 from surgrec_jax.evaluation.report.svg_tasks import class_legend, confusion, ribbons
 
@@ -90,9 +90,7 @@ def _per_label(task: Mapping) -> str:
     """Average precision of each label, where several may apply."""
     row, leader = task["details"]["row"], task["details"]["leader"]
     per_class = task["heads"][row][leader]["per_class"]
-    key = "average_precision" if task["metric"] != "" and any(
-        "average_precision" in value for value in per_class.values()
-    ) else "recall"  # fmt: skip
+    key = label_measure(task)
     ranked = sorted(per_class.items(), key=lambda item: -item[1]["support"])[:16]
     lines = "".join(
         f"<tr><td>{escape(name)}</td><td>{value['support']:d}</td>"

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from surgrec_jax.evaluation.features.clips import LAST
+from surgrec_jax.evaluation.metrics import maps as metrics_maps
 from surgrec_jax.evaluation.metrics import registry
 from surgrec_jax.safety.errors import UserError
 
-UNITS = ("clip", "frame", "video")
+UNITS = ("clip", "frame", "video", "pixel")
 KINDS = (
     *("phase", "step", "gesture", "action", "instruments", "triplets"),
-    *("finding", "polyp", "skill", "event", "domain", "other"),
+    *("finding", "polyp", "skill", "event", "domain", "segmentation", "depth", "other"),
 )
 
 
@@ -40,7 +41,8 @@ class Task:
         metric: headline metric, one of metrics.METRICS.
         unit: "clip" scores every clip by the label of its centre frame. "frame" is online
             recognition along a video: a clip ends at the frame it is scored by, so that nothing
-            after it is seen. "video" averages the clips' probabilities per video first.
+            after it is seen. "video" averages the clips' probabilities per video first. "pixel"
+            asks for a label map: the track is a map, a clip ends at the frame that has one.
         splits: names of the train, validation and test splits.
         kind: what is asked, one of KINDS; for the report and for questions in words.
         domain: of the source, for the report.
@@ -62,8 +64,14 @@ class Task:
             raise ValueError(f"task {self.name}: unit {self.unit!r} is not one of {UNITS}")
         if self.kind not in KINDS:
             raise ValueError(f"task {self.name}: kind {self.kind!r} is not one of {KINDS}")
-        if self.metric not in self.metrics:
-            kind = "multi-label" if self.multi_label else "one class per example"
+        if self.metric not in self.metrics or self.metric in metrics_maps.ERRORS:
+            kind = (
+                self.kind
+                if self.unit == "pixel"
+                else "multi-label"
+                if self.multi_label
+                else "one class per example"
+            )
             raise ValueError(
                 f"task {self.name}: metric {self.metric!r} does not fit ({kind}, unit {self.unit}: "
                 f"{', '.join(self.metrics)})"
@@ -77,15 +85,18 @@ class Task:
     @property
     def frame(self) -> str:
         """Of a clip, whose label scores it: "last" for unit "frame", else "centre"."""
-        return "last" if self.unit == "frame" else "centre"
+        return "last" if self.unit in ("frame", "pixel") else "centre"
 
     @property
     def multi_label(self) -> bool:
-        return "*" in self.track
+        """Whether an example may have several labels; a frame shows several classes of a map."""
+        return "*" in self.track or self.unit == "pixel"
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of all metrics that fit it."""
+        if self.unit == "pixel":
+            return tuple(metrics_maps.DEPTH if self.kind == "depth" else metrics_maps.SEGMENTATION)
         return registry.metrics_for(
             self.multi_label,
             along_video=self.unit == "frame",

@@ -5,7 +5,8 @@ sets, the phantom corpus, and the published clips (configuration `surgrec_v1` of
 
 Names of tracks are those of the builders (a test holds them together). Headline metrics: the strict
 F1 per video for what is recognised along a video, balanced accuracy for clips and videos, mean
-average precision for presence, triplet AP for CholecT50, Spearman for skill.
+average precision for presence, triplet AP for CholecT50, Spearman for skill, Dice for maps of
+classes, the share of pixels within 25 % for maps of depths.
 """
 
 import dataclasses
@@ -37,6 +38,16 @@ def _skill(source: str, label: str, domain: str) -> Task:
     """Skill as a scale, per video."""
     scale = {"kind": "skill", "ordered": True}
     return Task(label, source, label, "spearman", "video", domain=domain, **scale)
+
+
+def _map(source: str, track: str, domain: str) -> Task:
+    """A class for every pixel of the frames that have a map."""
+    return Task(track, source, track, "dice", "pixel", kind="segmentation", domain=domain)
+
+
+def _depth(source: str, track: str, domain: str) -> Task:
+    """The depth of every pixel of the frames that have a map."""
+    return Task(track, source, track, "delta_125", "pixel", kind="depth", domain=domain)
 
 
 _LAP, _ROB, _CAT, _ENDO, _OPEN = "laparoscopy", "robotic", "cataract", "endoscopy", "open"
@@ -80,6 +91,12 @@ _DECLARED: tuple[Task, ...] = (
     _present("heichole", "instrument_*", _LAP),
     _along("grasp", "phase", _ROB, "phase"),
     _along("grasp", "step", _ROB, "step"),
+    # Label maps.
+    _map("cholecseg8k", "scene", _LAP),
+    _map("endovis2018", "scene", _ROB),
+    _map("kvasir_seg", "polyp", _ENDO),
+    _map("cvc_clinicdb", "polyp", _ENDO),
+    _depth("c3vd", "depth", _ENDO),
 )
 
 PUBLISHED = "surgrec_v1"  # the builders' configuration of the published clips

@@ -1,0 +1,214 @@
+"""Label maps of a video's frames: read from files, checked, and cut and shrunk as their frames are.
+
+A map is uint8 [H, W], ids of classes or VOID, or uint16 [H, W], counts of depth, 0 = not measured.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from data_builders.common.video.frames import ReadReport
+from data_builders.common.video.images import MAX_BYTES
+from surgrec_jax.records.errors import BadInput, safe_text
+from surgrec_jax.records.maps import VOID
+
+Decode = Callable[[np.ndarray], np.ndarray]  # a picture as it is stored -> a map
+MOST_NAMED = 4  # unknown values that a sentence names
+
+
+class LabelMaps(Protocol):
+    """The maps of one name along a video.
+
+    Attributes:
+        millimetres: of one count of depths; 0 for classes.
+    """
+
+    millimetres: float
+
+    def at(self, number: int) -> np.ndarray | None:
+        """The map of a frame, None where it has none; raises BadInput for one that is no map."""
+
+    def where(self, number: int) -> str:
+        """Where the map of a frame lies, printable."""
+
+    def beyond(self, frames: int) -> Iterable[str]:
+        """Where the maps lie whose numbers are not below `frames`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MapFiles:
+    """Maps in files, a frame each.
+
+    Attributes:
+        files: frame number -> file. In a folder of pictures a frame's number is that of its picture
+            minus the video's `image_start`.
+        decode: one of `by_value`, `by_colour`, `above`, `depths`.
+        millimetres: of one count of depths; 0 for classes.
+    """
+
+    files: Mapping[int, Path]
+    decode: Decode
+    millimetres: float = 0.0
+
+    def at(self, number: int) -> np.ndarray | None:
+        path = self.files.get(number)
+        if path is None:
+            return None
+        if not path.is_file() or not 0 < path.stat().st_size <= MAX_BYTES:
+            raise BadInput(path, "is no file of a readable size")
+        try:
+            stored = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            stored = None
+        if stored is None:
+            raise BadInput(path, "is no readable picture")
+        try:
+            return self.decode(stored)
+        except ValueError as error:
+            raise BadInput(path, str(error)) from error
+
+    def where(self, number: int) -> str:
+        return safe_text(self.files[number])
+
+    def beyond(self, frames: int) -> Iterable[str]:
+        return [safe_text(path) for n, path in sorted(self.files.items()) if n >= frames]
+
+
+def by_value(ids: Mapping[int, int]) -> Decode:
+    """Maps from grey pictures: value -> id of a class, or VOID. Of colours all channels are equal.
+
+    The fourth channel (alpha) of a picture is not looked at.
+    """
+    table = np.full(256, -1)
+    table[list(ids)] = list(ids.values())
+
+    def decode(stored: np.ndarray) -> np.ndarray:
+        grey = _one_channel(stored, np.uint8)
+        found = table[grey]
+        _refuse(np.unique(grey[found < 0]).tolist())
+        return found.astype(np.uint8)
+
+    return decode
+
+
+def by_colour(ids: Mapping[tuple[int, int, int], int]) -> Decode:
+    """Maps from coloured pictures: (red, green, blue) -> id of a class, or VOID."""
+    known = {(r << 16) + (g << 8) + b: k for (r, g, b), k in ids.items()}
+    keys = np.array(sorted(known))
+    values = np.array([known[key] for key in keys.tolist()], np.uint8)
+
+    def decode(stored: np.ndarray) -> np.ndarray:
+        if stored.dtype != np.uint8 or stored.ndim != 3:
+            raise ValueError("is no coloured picture of 8 bits a channel")
+        b, g, r = np.moveaxis(stored[..., :3].astype(np.int64), -1, 0)
+        packed = (r << 16) + (g << 8) + b
+        place = np.minimum(np.searchsorted(keys, packed), len(keys) - 1)
+        strange = np.unique(packed[keys[place] != packed])
+        _refuse(
+            [(int(v) >> 16, int(v) >> 8 & 255, int(v) & 255) for v in strange[: MOST_NAMED + 1]]
+        )
+        return values[place]
+
+    return decode
+
+
+def _refuse(strange: Sequence) -> None:
+    if strange:
+        some = ", ".join(map(str, strange[:MOST_NAMED])) + (", ..." if strange[MOST_NAMED:] else "")
+        raise ValueError(f"holds values that are no class: {some}")
+
+
+def above(threshold: int) -> Decode:
+    """Maps of two classes from pictures that compression has blurred: 1 from `threshold` on."""
+
+    def decode(stored: np.ndarray) -> np.ndarray:
+        if stored.dtype != np.uint8:
+            raise ValueError("is no picture of 8 bits")
+        grey = stored if stored.ndim == 2 else stored[..., :3].max(-1)
+        return (grey >= threshold).astype(np.uint8)
+
+    return decode
+
+
+def depths(stored: np.ndarray) -> np.ndarray:
+    """Maps of depths: one channel of 16 bits, or three that are equal."""
+    return _one_channel(stored, np.uint16)
+
+
+def _one_channel(stored: np.ndarray, dtype: type) -> np.ndarray:
+    first = stored if stored.ndim == 2 else stored[..., 0]
+    alike = stored.ndim == 2 or (stored[..., :3] == first[..., None]).all()
+    if stored.dtype != dtype or not alike:
+        raise ValueError(f"is no grey picture of {8 * np.dtype(dtype).itemsize} bits")
+    return np.ascontiguousarray(first)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameMaps:
+    """All maps along a video; `start` is the number of its first frame, for one in parts."""
+
+    maps: Mapping[str, LabelMaps]
+    start: int = 0
+
+    def of(self, number: int, size: tuple[int, int], report: ReadReport) -> dict[str, np.ndarray]:
+        """The maps of a frame of `size` (height, width); those at fault are reported instead."""
+        found = {}
+        for name, maps in self.maps.items():
+            try:
+                values = maps.at(number + self.start)
+            except BadInput as error:
+                report.problems.append(f"{error}; its frame has no map")
+                continue
+            if values is not None and values.shape != size:
+                report.problems.append(
+                    f"{maps.where(number + self.start)}: measures {values.shape[1]} x "
+                    f"{values.shape[0]}, its frame {size[1]} x {size[0]}; its frame has no map"
+                )
+            elif values is not None:
+                found[name] = values
+        return found
+
+
+def like_picture(
+    values: np.ndarray,
+    *,
+    blank: Sequence[tuple[float, float, float, float]],
+    native: tuple[int, int],
+    box: tuple[int, int, int, int] | None,
+    size: tuple[int, int],
+) -> np.ndarray:
+    """A map cut and shrunk as `read_video` does with its picture, by nearest neighbour.
+
+    What is no picture (blanked parts, edges around a fitted one) is unlabelled.
+
+    Args:
+        native: (height, width) of the video.
+        blank, box: of `read_video`.
+        size: (width, height) of the stored picture.
+    """
+    nothing = 0 if values.dtype == np.uint16 else VOID
+    height, width = values.shape
+    values = values.copy() if blank else values
+    for left, top, right, bottom in blank:
+        rows = slice(math.floor(top * height), math.ceil(bottom * height))
+        values[rows, math.floor(left * width) : math.ceil(right * width)] = nothing
+    if (height, width) != native:
+        scale = min(native[0] / height, native[1] / width)
+        inner = max(1, round(width * scale)), max(1, round(height * scale))
+        top, left = (native[0] - inner[1]) // 2, (native[1] - inner[0]) // 2
+        whole = np.full(native, nothing, values.dtype)
+        whole[top : top + inner[1], left : left + inner[0]] = nearest(values, inner)
+        values = whole
+    if box is not None:
+        values = values[box[0] : box[1], box[2] : box[3]]
+    return values if values.shape == size[::-1] else nearest(values, size)
+
+
+def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map of another size (width, height): the value at the centre of each new pixel."""
+    return cv2.resize(values, size, interpolation=cv2.INTER_NEAREST_EXACT)

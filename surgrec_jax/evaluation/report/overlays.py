@@ -1,0 +1,69 @@
+"""A frame beside its label map and a predicted one, drawn over it."""
+
+import colorsys
+
+import cv2
+import numpy as np
+
+from surgrec_jax.data.loading.decode import UndecodableFrameError, decode_frames, decode_map
+from surgrec_jax.evaluation.features.maps import read_map
+from surgrec_jax.records.maps import VOID
+from surgrec_jax.records.source import Source
+
+HEIGHT = 160  # pixels of the drawn picture
+QUALITY = 85
+
+
+def colours(count: int) -> np.ndarray:
+    """RGB uint8 [256, 3] for ids: 0 is black, VOID grey, the others lie around the wheel."""
+    table = np.zeros((256, 3), np.uint8)
+    for k in range(1, count):
+        table[k] = np.multiply(colorsys.hsv_to_rgb((k * 0.381966) % 1, 0.85, 1.0), 255)
+    table[VOID] = 128
+    return table
+
+
+def overlays(source: Source, name: str, number: int, time: float, png: bytes) -> bytes:
+    """A JPEG: the frame at `time` of a record, truth over it, a predicted map over it.
+
+    Args:
+        name: of the map.
+        png: the prediction, ids of 8 bits or depths of 16 bits in tenths of a millimetre.
+
+    Raises:
+        DamagedRecordError, UndecodableFrameError: what is stored cannot be decoded.
+    """
+    raw = source.raw(number)
+    record, stored = source.parse(raw, number), source.parse_maps(raw, number)[name]
+    place = int(np.abs(record.times - time).argmin())
+    if place not in stored.frames:
+        raise UndecodableFrameError(f"no map {name!r} at {time} s")
+    (frame,) = decode_frames([record.frames[place]], [0])
+    image = stored.images[int(np.searchsorted(stored.frames, place))]
+    truth = read_map(source, number, record.frames[place], image, name)
+    classes = source.maps[name]
+    answer = decode_map(png, "a predicted map", None if classes is None else len(classes))
+    size = max(1, round(frame.shape[1] * HEIGHT / frame.shape[0])), HEIGHT
+    shown = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    small = [cv2.resize(m, size, interpolation=cv2.INTER_NEAREST_EXACT) for m in (truth, answer)]
+    if classes is None:
+        small = [small[0] * stored.millimetres, small[1] / 10]
+        far = max(float(small[0].max()), 1e-6)
+        drawn = [_depth(values, far) for values in small]
+    else:
+        drawn = [_over(shown, values, len(classes)) for values in small]
+    sheet = np.concatenate([shown, *drawn], 1)
+    return cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+
+
+def _over(frame: np.ndarray, ids: np.ndarray, classes: int) -> np.ndarray:
+    """Classes but the first as half transparent colours over a frame."""
+    drawn = colours(classes)[ids]
+    return np.where(ids[..., None] > 0, frame // 2 + drawn // 2, frame).astype(np.uint8)
+
+
+def _depth(millimetres: np.ndarray, far: float) -> np.ndarray:
+    """Depths as colours, the same for the same depth; black where nothing is known."""
+    level = np.clip(255 * millimetres / far, 0, 255).astype(np.uint8)
+    drawn = cv2.applyColorMap(255 - level, cv2.COLORMAP_TURBO)[..., ::-1]
+    return np.where(millimetres[..., None] > 0, drawn, 0).astype(np.uint8)
