@@ -4,6 +4,7 @@ python -m surgrec_jax.convert inspect FILE
 python -m surgrec_jax.convert import FILE --out WORKDIR [--family auto] [--encoder target]
 python -m surgrec_jax.convert import hf://OWNER/NAME[@REVISION][:FILE] --out WORKDIR
 python -m surgrec_jax.convert export WORKDIR --format transformers --out FOLDER [--whole]
+python -m surgrec_jax.convert zoo [NAME...]
 """
 
 import argparse
@@ -12,7 +13,14 @@ import re
 import sys
 from collections.abc import Sequence
 
-from surgrec_jax.convert import ConvertError, ImportOptions, export_checkpoint, hub, import_file
+from surgrec_jax.convert import (
+    ConvertError,
+    ImportOptions,
+    export_checkpoint,
+    hub,
+    import_file,
+    zoo,
+)
 from surgrec_jax.convert.exporter import FORMATS
 from surgrec_jax.convert.families import ALIASES, FAMILIES, recognise
 from surgrec_jax.convert.files import open_file
@@ -37,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m surgrec_jax.convert", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    commands = parser.add_subparsers(required=True, metavar="inspect|import|export")
+    commands = parser.add_subparsers(required=True, metavar="inspect|import|export|zoo")
 
     inspect = commands.add_parser("inspect", help="what a file is, and what is in it")
     inspect.add_argument("file")
@@ -73,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     save.add_argument("--encoder", default="target", help="target (the EMA) or online")
     save.add_argument("--whole", action="store_true", help="with decoder, predictor or head")
     save.set_defaults(run=_export)
+
+    public = commands.add_parser("zoo", help="public encoders, and how to import and compare them")
+    public.add_argument("names", nargs="*", metavar="NAME", help="of the table; all of them")
+    public.set_defaults(run=_zoo)
     return parser
 
 
@@ -117,6 +129,12 @@ def _export(args: argparse.Namespace) -> None:
         whole=args.whole,
     )
     print("\n".join(map(str, written)))
+
+
+def _zoo(args: argparse.Namespace) -> None:
+    entries = zoo.chosen(args.names)
+    print(zoo.table(entries), "", *map(zoo.import_command, entries), sep="\n")
+    print("", zoo.compare_command(entries), sep="\n")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
