@@ -51,6 +51,23 @@ class Classifier:
         function = functools.partial(_probabilities, self._head, self.multi_label, self._params)
         return self.encoder.batched(function, video)
 
+    @property
+    def takes_features(self) -> bool:
+        """Whether the head takes pooled features, as `of_features` needs."""
+        return self._head.kind == "linear"
+
+    def of_features(self, features: np.ndarray) -> np.ndarray:
+        """Class probabilities, float32 [B, C], of the encoder's features float32 [B, D].
+
+        Raises:
+            ValueError: the head takes tokens.
+        """
+        if not self.takes_features:
+            raise ValueError(f"a head of kind {self._head.kind} takes tokens, not features")
+        encoder = self.encoder
+        options = self._head, self.multi_label, self._params, encoder.config, encoder.compute
+        return np.asarray(_head_probabilities(*options, features))
+
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 3, 4))
 def _probabilities(
@@ -64,6 +81,18 @@ def _probabilities(
 ) -> jax.Array:
     make = extract_features if head.kind == "linear" else encode
     tokens = make(config, compute, params, video)
+    return _head_probabilities(head, multi_label, head_params, config, compute, tokens)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 3, 4))
+def _head_probabilities(
+    head: HeadConfig,
+    multi_label: bool,
+    head_params: Any,
+    config: ViTConfig,
+    compute: Compute,
+    tokens: jax.Array,
+) -> jax.Array:
     logits = nnx.merge(_graph(head, config, compute), head_params)(tokens).astype(jnp.float32)
     return jax.nn.sigmoid(logits) if multi_label else jax.nn.softmax(logits)
 

@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--raw", metavar="WxH@FPS", help="the form of BGR frames on stdin")
     add("--speed", type=float, default=1.0, help="of a file; 0: as fast as it is answered")
     add("--stall", type=float, default=10.0, help="seconds without a picture that end it")
+    add("--stream", action="store_true", help="a block-causal encoder computes each tubelet once")
     group = parser.add_argument_group("ground truth (as data_builders build video_folder reads it)")
     add = group.add_argument
     add("--labels", type=Path, metavar="FILE", help="a table or export, or a folder of them")
@@ -97,8 +98,17 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError("--live answers one source; start the command once for each")
         raw = None if args.raw is None else RawFrames.parse(args.raw)
         return live.run(
-            args.videos[0], model, args.rate, decode, raw=raw, speed=args.speed, stall=args.stall
+            args.videos[0],
+            model,
+            args.rate,
+            decode,
+            raw=raw,
+            speed=args.speed,
+            stall=args.stall,
+            stream=args.stream,
         )
+    if args.stream:
+        raise ConfigError("--stream is of --live: a file's answers are those of whole clips")
     if args.out is None:
         raise ConfigError("--out is missing; give a folder for the answers, e.g. --out=answers")
     smoothing = Smoothing.parse(args.smoothing, model.online and not args.offline)

@@ -24,6 +24,7 @@ from data_builders.common.video.frames import Frame, ReadReport
 from surgrec_jax.prediction.answers import PRESENT, check_finite
 from surgrec_jax.prediction.frames import Picture, moments, pictures_of, pictures_of_frames
 from surgrec_jax.prediction.model import Model
+from surgrec_jax.prediction.streamed import streamed
 from surgrec_jax.safety.errors import ConfigError, UserError, sentence
 
 WAITING = 16  # pictures that wait to be answered; more are dropped
@@ -229,13 +230,16 @@ def run(
     raw: RawFrames | None = None,
     speed: float = 1.0,
     stall: float = 10.0,
+    stream: bool = False,
 ) -> int:
     """Prints a line of JSON per answer to stdout, and one with the figures at the end.
 
-    The exit code is 0 where the source ended by itself, else 1.
+    With `stream` a block-causal encoder computes every tubelet once (see `streamed`). The exit code
+    is 0 where the source ended by itself, else 1.
     """
     if not 0 <= speed <= 1000 or not 0 < stall <= 86400:
         raise ConfigError(f"--speed={speed:g}, --stall={stall:g}: give 0 to 1000, and seconds")
+    model = streamed(model, rate) if stream else model
     report = ReadReport()
     file = source != "-" and not source.isdigit()
     pictures = open_source(source, model, raw, decode, report)

@@ -35,6 +35,8 @@ class Model:
         storing: how its training pictures were stored.
         notes: sentences for the user.
         head: the kept head or calibration, or None.
+        of_features: the rows of the encoder's features float32 [B, D] instead of clips; None where
+            a head takes tokens.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Model:
     storing: Storing
     notes: tuple[str, ...] = ()
     head: kept.KeptHead | None = None
+    of_features: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def clip(self) -> ClipSpec:
@@ -103,8 +106,7 @@ def model_of(one: Classifier) -> Model:
     """A loaded classifier as what answers."""
     storing, notes = storing_of(one.encoder.meta)
 
-    def rows(video: np.ndarray) -> np.ndarray:
-        scores = one.probabilities(video)
+    def with_distance(scores: np.ndarray) -> np.ndarray:
         return np.concatenate([scores, np.full((len(scores), 1), np.nan, np.float32)], 1)
 
     return Model(
@@ -114,10 +116,13 @@ def model_of(one: Classifier) -> Model:
         classes=one.classes,
         multi_label=one.multi_label,
         frame=one.frame,
-        rows=rows,
+        rows=lambda video: with_distance(one.probabilities(video)),
         fingerprint=one.fingerprint,
         storing=storing,
         notes=tuple(notes),
+        of_features=(lambda features: with_distance(one.of_features(features)))
+        if one.takes_features
+        else None,
     )
 
 
@@ -127,11 +132,16 @@ def _with_head(
     facts = head.facts
     storing, notes = storing_of({"sources": [{"stored": facts["stored"], "directory": ""}]})
 
-    def rows(video: np.ndarray) -> np.ndarray:
-        features = encoder.features(video)
-        given = features if classifier is None else classifier.probabilities(video)
+    def both(features: np.ndarray, given: np.ndarray) -> np.ndarray:
         distance = head.near.distance(features).astype(np.float32)
         return np.concatenate([head.probabilities(given), distance[:, None]], 1)
+
+    def rows(video: np.ndarray) -> np.ndarray:
+        features = encoder.features(video)
+        return both(features, features if classifier is None else classifier.probabilities(video))
+
+    def of_features(features: np.ndarray) -> np.ndarray:
+        return both(features, features if classifier is None else classifier.of_features(features))
 
     digest = hashlib.sha256(untrusted.read_bytes(path, 2**30)).hexdigest()[:16]
     return Model(
@@ -146,6 +156,7 @@ def _with_head(
         storing=storing,
         notes=tuple(notes),
         head=head,
+        of_features=of_features if classifier is None or classifier.takes_features else None,
     )
 
 

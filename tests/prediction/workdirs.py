@@ -26,22 +26,24 @@ def save_classifier(
     pretrained=False,
     seed=3,
     scale=0.2,
+    encoder=ENCODER,
+    head="linear",
 ):
     """A workdir as a fine-tuning run leaves it, with random weights that tell clips apart.
 
     With `pretrained` it says nothing of its classifier, as a run that has none.
     """
-    options = {"mixing": {}, "head": "linear"}
+    options = {"mixing": {}, "head": head}
     question = Question(tuple(tracks), tuple(classes), frame)
     objective = find_objective("classify").from_config(
-        ENCODER, options, Compute(), question=question
+        encoder, options, Compute(), question=question
     )
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(objective.init, jax.random.key(0))
     params = jax.tree.map(lambda x: np.float32(scale * rng.standard_normal(x.shape)), shapes)
     source = {"name": "s", "split": "train", "directory": "gone", "stored": stored}
     meta = {"name": "test", "objective": "classify", "uses_target": False, "sources": [source]}
-    meta |= architecture.meta_of(ENCODER, fps=4.0) | objective.meta()
+    meta |= architecture.meta_of(encoder, fps=4.0) | objective.meta()
     if pretrained:
         del meta["classifier"]
     saved = checkpoint.Checkpoints(workdir / "checkpoints", keep=1, keep_best=0)
