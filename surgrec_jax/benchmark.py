@@ -16,6 +16,7 @@ from absl import flags
 from surgrec_jax import checkpoint, commands, default_data
 from surgrec_jax.audit import audits
 from surgrec_jax.commands import CONFIG, items
+from surgrec_jax.convert import cache
 from surgrec_jax.evaluation.benchmark import finetuned, results
 from surgrec_jax.evaluation.benchmark.columns import Candidate
 from surgrec_jax.evaluation.benchmark.compare import compare
@@ -57,6 +58,7 @@ def candidates(text: str, key: str = "checkpoints") -> list[Candidate]:
         there = os.path.exists(part)  # a path may hold = or :
         if there or not sign:
             name, path = "", part
+        path = path if there else cache.workdir_of(path, key)
         if ":" in path and not sign and not there:
             raise ConfigError(f"{key}={part}: give NAME=RUN, with = after the name")
         encoder, classifier = load_fitting(path)

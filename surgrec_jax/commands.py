@@ -21,8 +21,8 @@ from surgrec_jax.safety.terminal import escape_output
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/mae.py:tiny")
 
 
-# These values are addresses and no paths.
-ADDRESSES = ("--config.vlm.endpoint",)
+# These values are addresses and no paths, or may be names of the hub, which their reader tells.
+ADDRESSES = ("--config.vlm.endpoint", "--config.checkpoint", "--config.checkpoints")
 
 
 def items(text: str) -> tuple[str, ...]:

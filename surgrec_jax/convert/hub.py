@@ -14,6 +14,7 @@ from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.convert.torch_file import SUFFIXES
 
 SCHEME = "hf://"
+COMMIT = r"[0-9a-f]{40}"
 _NAME = re.compile(
     r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<file>[\w./-]+))?"
 )
@@ -21,6 +22,18 @@ _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 # Small files that say what the weights leave unsaid.
 _BESIDE = ("config.json", "preprocessor_config.json", "video_preprocessor_config.json", INDEX)
 _EXTRA = "pip install huggingface_hub, which names of the hub need"
+
+
+def parse(name: str) -> tuple[str, str, str | None]:
+    """The repository, revision ("main" where none is given) and file of a name.
+
+    Raises:
+        ConvertError: it is no name of the hub.
+    """
+    match = _NAME.fullmatch(name)
+    if not match or ".." in (match["file"] or "").split("/"):
+        raise ConvertError(f"{name}: give hf://OWNER/NAME, with @REVISION and :FILE where needed")
+    return match["repo"], match["revision"] or "main", match["file"]
 
 
 def fetch(name: str) -> tuple[Path, dict[str, Any]]:
@@ -37,10 +50,7 @@ def fetch(name: str) -> tuple[Path, dict[str, Any]]:
         ConvertError: no such name, repository, revision or file, one that needs a token, or a
             download that failed; the same command goes on with what is there.
     """
-    match = _NAME.fullmatch(name)
-    if not match or ".." in (match["file"] or "").split("/"):
-        raise ConvertError(f"{name}: give hf://OWNER/NAME, with @REVISION and :FILE where needed")
-    repo, revision, file = match["repo"], match["revision"] or "main", match["file"]
+    repo, revision, file = parse(name)
     try:
         from huggingface_hub import HfApi, errors
     except ImportError as error:
@@ -48,7 +58,7 @@ def fetch(name: str) -> tuple[Path, dict[str, Any]]:
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     try:
         info = api.model_info(repo, revision=revision)
-        if not re.fullmatch(r"[0-9a-f]{40}", info.sha or ""):
+        if not re.fullmatch(COMMIT, info.sha or ""):
             raise ConvertError(f"{name}: the hub gives no commit, but {info.sha!r}")
         there = [sibling.rfilename for sibling in info.siblings or ()]
         wanted = _wanted(name, there, file)

@@ -20,6 +20,7 @@ from data_builders.common.commands.settings import add_decoding, decoding
 from data_builders.common.labels.instants import UNITS
 from data_builders.common.labels.table_columns import TableOptions
 from data_builders.common.video.container import DecodeSpec
+from surgrec_jax.convert import cache
 from surgrec_jax.prediction import live
 from surgrec_jax.prediction.answers import Smoothing
 from surgrec_jax.prediction.frames import video_names
@@ -38,7 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
 
     def work() -> int:
-        paths.check_arguments(vars(args))
         return run(args)
 
     return run_command("predict", work, interrupted=_STOPPED)
@@ -84,9 +84,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: an argument that cannot be used; nothing is written then.
     """
-    paths.check_arguments(vars(args))
+    paths.check_arguments(vars(args), allowed=("checkpoint",))
     if not 0.001 <= args.rate <= 1000:
         raise ConfigError(f"--rate={args.rate:g}: give 0.001 to 1000 answers per second")
+    args.checkpoint = cache.workdir_of(args.checkpoint, "--checkpoint")
     model = open_model(args.checkpoint, args.head)
     changed = {"fps": args.fps, "short_side": args.short_side, "jpeg_quality": args.jpeg_quality}
     model = model.stored_as(**{key: value for key, value in changed.items() if value is not None})

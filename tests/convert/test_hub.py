@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from surgrec_jax import checkpoint, load_encoder
+from surgrec_jax import benchmark, checkpoint, load_encoder
 from surgrec_jax.convert import import_file
 from surgrec_jax.convert.__main__ import main
+from surgrec_jax.prediction.command import main as predict
 from surgrec_jax.safety.errors import ConfigError
 from tests.convert import cases
 from tests.convert.cases import read_golden, save_folder
@@ -143,6 +144,40 @@ def test_one_file_of_a_repository_that_is_no_folder(hub, videomae, tmp_path):
 def test_a_name_where_a_workdir_is_wanted_says_how(path):
     with pytest.raises(ConfigError, match="convert import hf://lab/tiny --out"):
         load_encoder(path)
+
+
+def test_a_name_where_a_checkpoint_is_compared_is_imported_once(
+    hub, videomae, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SURGREC_CACHE", str(tmp_path / "imported"))
+    put(hub, "lab/tiny", videomae)
+    one, other = benchmark.candidates("hf://lab/tiny@v1,B=hf://lab/tiny")
+    assert [one.name, other.name] == [f"lab--tiny@{COMMIT}", "B"]
+    assert one.checkpoint == other.checkpoint == str(tmp_path / "imported" / one.name)
+    assert one.encoder.meta["import"]["hub"]["commit"] == COMMIT
+    import_file(videomae, tmp_path / "by_folder")
+    assert one.encoder.fingerprint == load_encoder(tmp_path / "by_folder").fingerprint
+    # A commit that is there is not asked for, and a command that takes a workdir finds it.
+    hub.asked.clear()
+    assert predict([f"--checkpoint=hf://lab/tiny@{COMMIT}", "gone.mp4", "--out=unused"]) == 1
+    assert not hub.asked
+
+
+def test_a_name_whose_import_needs_options_says_the_command(
+    hub, videomae, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("SURGREC_CACHE", str(tmp_path / "imported"))
+    tensors, _ = read_golden("videomae")
+    repository = save_folder(tmp_path / "pth", tensors, {})
+    (repository / "config.json").unlink()
+    put(hub, "lab/pth", repository)
+    assert predict(["--checkpoint=hf://lab/pth", "gone.mp4", "--out=unused"]) == 1
+    told = capsys.readouterr().err
+    assert "cannot be imported without being asked" in told and "give --" in told
+    assert "python -m surgrec_jax.convert import hf://lab/pth --out WORKDIR" in told
+    assert not checkpoint.steps_in(tmp_path / "imported" / f"lab--pth@{COMMIT}" / "checkpoints")
+    with pytest.raises(ConfigError, match="gs:// is not a folder of this machine"):
+        benchmark.candidates("gs://bucket/run")
 
 
 def test_a_download_that_is_cut_off_goes_on(hub, videomae, tmp_path, capsys):

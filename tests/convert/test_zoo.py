@@ -29,7 +29,7 @@ def test_the_command_of_an_entry_is_one_that_the_command_line_takes(entry):
     options = ImportOptions(**{k: getattr(args, k) for k in ImportOptions.__dataclass_fields__})
     assert options.family == entry.family
     if entry.where.startswith(hub.SCHEME):
-        assert args.file == entry.where and hub._NAME.fullmatch(entry.where)
+        assert args.file == entry.where and hub.parse(entry.where)
     size = re.fullmatch(r"ViT-[BLHgG]/(14|16)", entry.encoder)
     assert size and entry.side % int(size[1]) == 0
     assert args.resize_to in (None, (entry.frames, entry.side, entry.side))
