@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Do recipes learn? MAE, JEPA, LeVJEPA and JEPA with a frozen teacher against random initialisation and each other, on
 # phantom surgery's `trial`, at equal CPU seconds, frozen linear probes on 40 patients.
-# Usage: launch/recipes.sh [OUT] [SEEDS]   (default runs/recipes 2; run again, it continues)
+# Usage: launch/recipes.sh [OUT] [SEEDS]   (default runs/recipes 3; run again, it continues)
 # Phantom data, not clinical: what it shows is in docs/objectives.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 out=${1:-runs/recipes}
-seeds=${2:-2}
+seeds=${2:-3}
 mkdir -p "$out"
 TIMEFORMAT='%U %S'
 
@@ -39,7 +39,7 @@ for recipe in mae jepa levjepa frozen; do
 done
 $python -m surgrec_jax.probe --config=configs/probe.py:tiny --config.source=phantom_surgery/trial \
   --config.checkpoint="$checkpoints" --config.tasks=phase,action,instruments --config.heads=linear \
-  --config.init_seeds=3 --config.out="$out/probe"
+  --config.init_seeds=8 --config.out="$out/probe"
 $python -m surgrec_jax.bench recipes --probe="$out/probe" --json="$out/recipes.json"
 for cpu in "$out"/*.cpu; do
   awk -v run="$(basename "$cpu" .cpu)" '{s += $1 + $2} END {printf "%s: %.0f CPU s\n", run, s}' "$cpu"
