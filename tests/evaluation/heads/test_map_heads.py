@@ -125,6 +125,17 @@ def test_depths(head, monkeypatch):
     assert 0 < headline(labelled, constant_map(labelled)) < 0.8
 
 
+def test_scores_are_means_over_cases():
+    """One case is answered rightly, three have nothing: a quarter, however many pixels each has."""
+    labelled, _ = made(TASK)
+    truth = labelled.truth("test", np.arange(8))
+    right = np.where(truth == VOID, 0, truth)
+    right[2:] = 0
+    parts = labelled.parts("test", np.arange(8), right)
+    assert labelled.score("dice", labelled.test, parts) == pytest.approx(0.25)
+    assert labelled.score("pooled_dice", labelled.test, parts) != pytest.approx(0.25, abs=0.05)
+
+
 def test_frames_without_a_known_pixel_are_left_out_and_counted():
     maps = {split: drawn(split, count) for split, count in SPLITS.items()}
     maps["test"].values[3] = VOID
