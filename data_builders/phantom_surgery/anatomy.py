@@ -28,6 +28,7 @@ class Tissue:
     veil_order: (
         np.ndarray
     )  # float32 [S, S]: 0..1, the veil is gone where this is below the progress
+    organ: np.ndarray  # bool [S, S]: gallbladder, vessels, polyp or pupil, by domain
     line: np.ndarray  # float32 [33, 2]: the future wound, canvas units
     blood: tuple[float, float, float]  # RGB 0..255
     deep: tuple[float, float, float]
@@ -61,6 +62,7 @@ def make_tissue(domain: str, rng: np.random.Generator, density: float) -> Tissue
         veil=veil,
         veil_slope=veil_slope,
         veil_order=order,
+        organ=canvas.organ,
         line=_wound_line(rng, domain),
         blood=tuple(map(float, blood)),
         deep=tuple(
@@ -110,6 +112,7 @@ def _laparoscopy(c: Canvas) -> None:
     sac = c.dome(0.20 * side, -0.26, 0.44, 0.235, side * c.rng.uniform(-0.75, -0.35))
     skin = c.colour(166, 164, 132, 0.06) * (0.80 + 0.25 * sac[..., None])
     c.blend(smoothstep(sac, 0.0, 0.16), skin)
+    c.organ |= sac > 0.08
     c.relief += 0.24 * sac**1.5
     c.vessels(4, 0.014, c.colour(170, 52, 48), 0.65, spread=0.5)
 
@@ -140,6 +143,7 @@ def _robotic(c: Canvas) -> None:
         width = (0.105, 0.070, 0.040)[k]
         tube = np.sqrt(np.clip(1.0 - (across / width) ** 2, 0, 1))
         c.blend(smoothstep(tube, 0.0, 0.35), c.colour(*rgb) * (0.62 + 0.42 * tube[..., None]))
+        c.organ |= tube > 0.175
         c.relief += 0.9 * width * tube
         tilt += c.rng.uniform(0.3, 0.6)
     c.vessels(11, 0.012, c.colour(176, 30, 36), 0.8)
@@ -172,6 +176,7 @@ def _endoscopy(c: Canvas) -> tuple[float, float]:
         smoothstep(polyp, 0.0, 0.12),
         c.colour(206, 96, 88) * (0.62 + 0.26 * polyp + 0.22 * dome)[..., None],
     )
+    c.organ |= polyp > 0.06
     c.relief += 0.20 * polyp**1.7 + 0.012 * dome * (polyp > 0)
     return lumen
 
@@ -206,6 +211,7 @@ def _cataract(c: Canvas) -> None:
     lens = glow * (1.05 - 1.3 * radius + 0.10 * c.noise(14, 3))[..., None]
     lens += 46 * (spokes * smoothstep(radius, 0.08, 0.26))[..., None]
     c.blend(pupil, lens)
+    c.organ |= pupil > 0.5
     c.relief += 0.02 * smoothstep(radius, 0.46, 0.40)
     lid = np.abs(c.y + 0.03 * c.noise(4, 2)) - (0.70 - 0.16 * c.x * c.x)
     c.blend(

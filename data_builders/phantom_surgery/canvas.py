@@ -11,7 +11,7 @@ EXTENT = (
 
 
 class Canvas:
-    """Float RGB picture with a relief that the organs are painted on."""
+    """Float RGB picture with a relief and a mask, that the organs are painted on."""
 
     def __init__(self, rng: np.random.Generator, density: float):
         self.rng, self.density = rng, density
@@ -22,6 +22,7 @@ class Canvas:
         self.x, self.y = np.meshgrid(axis, axis)
         self.rgb = np.zeros((self.size, self.size, 3), np.float32)
         self.relief = np.zeros((self.size, self.size), np.float32)
+        self.organ = np.zeros((self.size, self.size), bool)  # where the domain's organ lies
         self.tint = np.exp(rng.normal(0.0, 0.08, 3))
 
     def noise(self, cells: float, octaves: int = 4, gain: float = 0.5) -> np.ndarray:

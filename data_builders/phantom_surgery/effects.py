@@ -32,6 +32,15 @@ class TissueState:
             self._painted, self._slope = self._paint(key[0] / 40, key[1] / 16, stitched, burnt)
         return self._painted, self._slope
 
+    def organ(self, t: float) -> np.ndarray:
+        """Where the organ is not under the veil at time t: uint8 [S, S], 0 or 1."""
+        bare = round(float(np.interp(t, *self._script.unveil.T)) * 16) / 16
+        veiled = (bare < 1) & (self._veil(bare) > 0.5)
+        return (self._tissue.organ & ~veiled).astype(np.uint8)
+
+    def _veil(self, bare: float) -> np.ndarray:
+        return np.clip((self._tissue.veil_order - bare) * 9.0, 0.0, 1.0)
+
     def _pixels(self, points: np.ndarray) -> np.ndarray:
         return np.round(((points + EXTENT) * self._tissue.density - 0.5) * 16).astype(np.int32)
 
@@ -43,7 +52,7 @@ class TissueState:
         if cut > 0:
             self._wound(image, cut, stitched)
         if bare < 1:
-            cover = np.clip((tissue.veil_order - bare) * 9.0, 0.0, 1.0)
+            cover = self._veil(bare)
             shade = 1.0 - 0.55 * cv2.GaussianBlur(cover, (0, 0), 0.03 * tissue.density) * (
                 1.0 - cover
             )

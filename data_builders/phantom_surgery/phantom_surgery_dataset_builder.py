@@ -17,9 +17,17 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
+from data_builders.common.video.maps import MapFiles, by_value
 from data_builders.phantom_surgery.corpus import DOMAINS, CorpusSpec, VideoPlan, plan_corpus
 from data_builders.phantom_surgery.editions import EDITIONS, INSTRUMENTS, SECOND, Edition
-from data_builders.phantom_surgery.render import DRAWING, Truth, render_video
+from data_builders.phantom_surgery.render import (
+    DRAWING,
+    LAYERS,
+    Scene,
+    Truth,
+    frame_times,
+    render_video,
+)
 from data_builders.phantom_surgery.script import SKILLS
 from surgrec_jax.records.schema import RecordSpec
 
@@ -29,6 +37,13 @@ class PhantomConfig(VideoConfig):
     """A TFDS configuration with the size, seed and look of the corpus."""
 
     corpus: CorpusSpec = dataclasses.field(default_factory=CorpusSpec)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class DenseConfig(PhantomConfig):
+    """A configuration with label maps: every `map_every`-th frame has one."""
+
+    map_every: int = 32  # two in a record of 64 frames
 
 
 _SINGLE = {"videos_per_patient": (1, 1, 1, 1)}
@@ -61,6 +76,10 @@ IMBALANCED = CorpusSpec(
 BALANCED = CorpusSpec(
     seed=2, patients=(40, 40, 40, 40), minutes=80.0, shares=(0.25,) * 4, rare=0.5, **_SINGLE
 )
+# 80 patients of a quarter of a minute whose frames have label maps, 16 of them for the test.
+DENSE = CorpusSpec(
+    seed=4, patients=(25, 20, 20, 15), minutes=20.0, shares=(0.31, 0.25, 0.25, 0.19), **_SINGLE
+)
 _ONE = {"edition": 1, "rates": (4.0, 5.0, 6.0)}
 FIRST = {
     "tiny": CorpusSpec(**_ONE),
@@ -84,12 +103,13 @@ def _configs() -> list[PhantomConfig]:
         "default": (DEFAULT, "ten hours at short side 256, for a workstation"),
         "imbalanced": (IMBALANCED, "200 minutes at short side 80, 90, 7, 2 and 1 % per domain"),
         "balanced": (BALANCED, "80 minutes at short side 80, as much of every domain"),
+        "dense": (DENSE, "20 minutes of 80 patients at short side 80, with label maps"),
     }
     made = [
         (name, corpus, f"Second edition: {text}.") for name, (corpus, text) in about.items()
     ] + [(f"first_{name}", corpus, f"First edition: {name}.") for name, corpus in FIRST.items()]
     return [
-        PhantomConfig(
+        (DenseConfig if corpus is DENSE else PhantomConfig)(
             name=name,
             version=f"{corpus.edition}.0.0",
             description=text,
@@ -119,11 +139,15 @@ class Builder(VideoDatasetBuilder):
     }
     BUILDER_CONFIGS: ClassVar[list[PhantomConfig]] = _configs()
     TRACKS: ClassVar[dict[str, tuple[str, ...]]] = _tracks(SECOND)
+    MAPS: ClassVar[dict[str, tuple[str, ...]]] = {"layers": LAYERS}
     # The domain stands here too, so that a probe can be asked for it like for any other label.
     VIDEO_LABELS: ClassVar[dict[str, tuple[str, ...]]] = {"skill": SKILLS, "domain": DOMAINS}
 
     def tracks(self) -> dict[str, tuple[str, ...]]:
         return _tracks(EDITIONS[self.builder_config.corpus.edition])
+
+    def maps(self) -> dict[str, tuple[str, ...]]:
+        return self.MAPS if isinstance(self.builder_config, DenseConfig) else {}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         del manual_dir  # nothing is downloaded
@@ -150,7 +174,19 @@ class Builder(VideoDatasetBuilder):
             path=path,
             tracks=truth_tracks(truth),
             video_labels={"skill": SKILLS.index(plan.skill), "domain": DOMAINS.index(plan.domain)},
+            maps={name: self._layers(plan, scratch_dir) for name in self.maps()},
         )
+
+    def _layers(self, plan: VideoPlan, scratch_dir: Path) -> MapFiles:
+        """Draws the map of the last of every `map_every` frames into `scratch_dir`."""
+        files, scene = {}, Scene(plan)
+        every = self.builder_config.map_every
+        for number, t in list(enumerate(frame_times(plan)))[every - 1 :: every]:
+            layers = scene.layers(float(t))
+            if layers is not None:
+                files[number] = scratch_dir / f"{plan.video_id}_{number}.png"
+                files[number].write_bytes(cv2.imencode(".png", layers)[1].tobytes())
+        return MapFiles(files, by_value({k: k for k in range(len(LAYERS))}))
 
 
 def truth_tracks(truth: Truth) -> dict[str, Sampled]:

@@ -10,26 +10,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_builders.phantom_surgery import effects
+from data_builders.phantom_surgery import effects, instruments
 from data_builders.phantom_surgery.anatomy import Tissue, make_tissue
 from data_builders.phantom_surgery.camera import Camera, OperatingRoom, Sensor
 from data_builders.phantom_surgery.canvas import EXTENT
 from data_builders.phantom_surgery.corpus import VideoPlan
 from data_builders.phantom_surgery.editions import EDITIONS, INSTRUMENTS
-from data_builders.phantom_surgery.instruments import (
-    Finish,
-    Pose,
-    fill,
-    make_finish,
-    place,
-    shade_colour,
-)
+from data_builders.phantom_surgery.instruments import Finish, Part, Pose
 from data_builders.phantom_surgery.motion import Motion, Touch
 from data_builders.phantom_surgery.script import Script, inside, label_at, write_script
 from surgrec_jax.safety.errors import UserError
 
 # A tool that covers less of the visible picture than this is neither drawn nor labelled as present.
 SMALLEST_PRESENCE = 0.01
+LAYERS = ("background", "organ", "instrument_shaft", "instrument_tip")
 _PUFF_EVERY, _PUFF_LIFE = 0.4, 3.2  # seconds
 # Raise it whenever any picture or label changes, so that half-built data sets are not finished with
 # other pictures.
@@ -63,7 +57,9 @@ class Scene:
         self.plan = plan
         self._short = min(plan.width, plan.height)
         self.tissue: Tissue = make_tissue(plan.domain, patient, 1.1 * self._short)
-        self.finish: Finish = make_finish(plan.domain, patient, edition.shape[plan.domain])
+        self.finish: Finish = instruments.make_finish(
+            plan.domain, patient, edition.shape[plan.domain]
+        )
         mirrored = bool(patient.random() < 0.5)
         near = self.tissue.albedo[:: max(1, self._short // 24), :: max(1, self._short // 24)]
         n = near.shape[0] // 4
@@ -105,6 +101,29 @@ class Scene:
         effects.smoke(image, self._puffs(t), self.sensor.x, self.sensor.y, rough)
         return Frame(self.sensor.develop(image, t, self.camera.speed(t)), drawn, False)
 
+    def layers(self, t: float) -> np.ndarray | None:
+        """What frame(t) shows, uint8 [H, W] ids of LAYERS; None out of the body.
+
+        Marks, blood, water and smoke are what they lie on; the black border is background.
+        """
+        if bool(inside(self.script.out_of_body, np.array([t]))[0]):
+            return None
+        tools = self.motion.at(t)
+        u, v = self._look(t, [touch for _, touch in tools if touch is not None])
+        edge = {"interpolation": cv2.INTER_NEAREST, "borderMode": cv2.BORDER_REFLECT_101}
+        ids = cv2.remap(self.state.organ(t), *self._texels(u, v), **edge)
+        for parts in self._seen([pose for pose, _ in tools])[0].values():
+            for points, shade in parts:
+                part = "instrument_shaft" if shade.startswith("shaft") else "instrument_tip"
+                cv2.fillPoly(ids, [np.round(points).astype(np.int32)], LAYERS.index(part))
+        ids[self.sensor.aperture < 0.5] = 0
+        return ids
+
+    def _texels(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Canvas units -> pixels of the tissue's textures."""
+        density = self.tissue.density
+        return (u + EXTENT) * density - 0.5, (v + EXTENT) * density - 0.5
+
     def _look(self, t: float, touches: list[Touch]) -> tuple[np.ndarray, np.ndarray]:
         """Canvas coordinates seen by each pixel, [H, W] each; pulled tissue follows the tools."""
         centre, zoom, roll = self.camera.at(t)
@@ -132,7 +151,7 @@ class Scene:
         Returns (float RGB, roughness).
         """
         tissue, x, y = self.tissue, self.sensor.x, self.sensor.y
-        du, dv = (u + EXTENT) * tissue.density - 0.5, (v + EXTENT) * tissue.density - 0.5
+        du, dv = self._texels(u, v)
         edge = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT_101}
         albedo, slope = self.state.at(t)
         image = cv2.remap(albedo, du, dv, **edge).astype(np.float32)
@@ -157,18 +176,7 @@ class Scene:
 
     def _tools(self, image: np.ndarray, poses: list[Pose]) -> frozenset[str]:
         """Draws shadows and tools in place; returns those that are visible."""
-        if not poses:
-            return frozenset()
-        placed = {p.tool: place(p, self.finish, self._short, self._centre) for p in poses}
-        while placed:  # the least visible goes first: what it hid may be enough without it
-            owner = np.zeros(image.shape[:2], np.uint8)
-            for k, parts in enumerate(placed.values(), 1):
-                for points, _ in parts:
-                    cv2.fillPoly(owner, [np.round(points).astype(np.int32)], k)
-            counts = np.bincount(owner[self._open], minlength=len(placed) + 1)[1:]
-            if counts.min() >= SMALLEST_PRESENCE * self._visible:
-                break
-            del placed[list(placed)[int(counts.argmin())]]
+        placed, owner = self._seen(poses)
         if not placed:
             return frozenset()
         cast = (owner > 0).astype(np.float32)
@@ -177,14 +185,27 @@ class Scene:
         image *= (1.0 - 0.45 * cv2.GaussianBlur(cast, (0, 0), 0.030 * self._short))[..., None]
         for parts in placed.values():
             for points, shade in parts:
-                fill(
-                    image,
-                    points,
-                    shade_colour(self.finish, shade),
-                    outline=shade in ("metal", "light"),
-                )
+                colour = instruments.shade_colour(self.finish, shade)
+                instruments.fill(image, points, colour, outline=shade in ("metal", "light"))
         image *= np.where(owner > 0, self.sensor.falloff, np.float32(1.0))[..., None]
         return frozenset(placed)
+
+    def _seen(self, poses: list[Pose]) -> tuple[dict[str, list[Part]], np.ndarray]:
+        """The parts of the visible tools, and whose each pixel is, uint8 [H, W], 0 = nobody's."""
+        owner = np.zeros(self.sensor.x.shape, np.uint8)
+        placed = {
+            p.tool: instruments.place(p, self.finish, self._short, self._centre) for p in poses
+        }
+        while placed:  # the least visible goes first: what it hid may be enough without it
+            owner[:] = 0
+            for k, parts in enumerate(placed.values(), 1):
+                for points, _ in parts:
+                    cv2.fillPoly(owner, [np.round(points).astype(np.int32)], k)
+            counts = np.bincount(owner[self._open], minlength=len(placed) + 1)[1:]
+            if counts.min() >= SMALLEST_PRESENCE * self._visible:
+                break
+            del placed[list(placed)[int(counts.argmin())]]
+        return placed, owner
 
     def _thread(self, image: np.ndarray, tools: list[tuple[Pose, Touch | None]], t: float) -> None:
         """The suture runs from the tissue to the needle."""

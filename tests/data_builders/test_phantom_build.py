@@ -6,9 +6,10 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_builders.common.build.build import build
+from data_builders.common.video.maps import nearest
 from data_builders.phantom_surgery import corpus
 from data_builders.phantom_surgery.editions import INSTRUMENTS
-from data_builders.phantom_surgery.phantom_surgery_dataset_builder import Builder, PhantomConfig
+from data_builders.phantom_surgery.phantom_surgery_dataset_builder import Builder, DenseConfig
 from data_builders.phantom_surgery.render import Scene
 from data_builders.phantom_surgery.script import SKILLS, label_at
 from surgrec_jax.records.schema import DOMAINS, RecordSpec
@@ -21,12 +22,13 @@ SPEC = corpus.CorpusSpec(
     short_sides=(40, 48),
     rates=(4.0, 5.0),
 )
-CONFIG = PhantomConfig(
+CONFIG = DenseConfig(
     name="small",
     version="2.0.0",
     description="for tests",
     record=RecordSpec(frames=32, fps=4.0, short_side=40, jpeg_quality=95),
     corpus=SPEC,
+    map_every=8,
 )
 
 
@@ -101,15 +103,37 @@ def test_stored_labels_and_pictures_are_the_truth(built):
             assert np.abs(stored.astype(int) - drawn).mean() < 14.0
 
 
+def test_stored_maps_are_a_fresh_drawing_of_their_frames(built):
+    data_dir, summary = built
+    assert not summary.noted and not summary.partial
+    plans = {p.video_id: p for p in corpus.plan_corpus(SPEC)}
+    scenes = {name: Scene(plan) for name, plan in list(plans.items())[::5]}
+    frames = maps = 0
+    for _, example in _records(data_dir):
+        if example["video_id"].decode() not in scenes:
+            continue
+        plan, stored = plans[example["video_id"].decode()], example["maps"]["layers"]
+        scene, size = scenes[plan.video_id], example["frames"][0].shape[1::-1]
+        frames, maps = frames + len(example["times"]), maps + len(stored["frames"])
+        for k, image in zip(stored["frames"], stored["images"], strict=True):
+            number = round(float(example["times"][k]) * plan.fps)
+            assert number % 8 == 7
+            drawn = nearest(scene.layers(number / plan.fps), size)
+            np.testing.assert_array_equal(image[..., 0], drawn)
+    assert 0.7 * frames < 8 * maps <= frames
+
+
 def test_configurations_are_listed():
     second, first = {}, {}
     for name, config in Builder.builder_configs.items():
         edition = first if name.startswith("first_") else second
         edition[name.removeprefix("first_")] = config
-    assert list(second) == ["tiny", "trial", "default", "imbalanced", "balanced"]
+    assert list(second) == ["tiny", "trial", "default", "imbalanced", "balanced", "dense"]
     assert list(first) == ["tiny", "default", "imbalanced", "balanced"]
     assert {str(c.version) for c in second.values()} == {"2.0.0"}
     assert {str(c.version) for c in first.values()} == {"1.0.0"}
+    dense = [name for name, c in Builder.builder_configs.items() if isinstance(c, DenseConfig)]
+    assert dense == ["dense"]
     tiny, default = second["tiny"], second["default"]
     assert default.corpus.minutes >= 5 * tiny.corpus.minutes
     assert default.record.short_side == 256

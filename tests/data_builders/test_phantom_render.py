@@ -34,6 +34,8 @@ def test_a_frame_is_a_function_of_its_time(domain):
         assert a.image.shape == (plan.height, plan.width, 3) and a.image.dtype == np.uint8
         np.testing.assert_array_equal(a.image, b.image)
         assert a.present == b.present
+    for t in times:
+        np.testing.assert_array_equal(one.layers(t), two.layers(t))
     other = render.Scene(dataclasses.replace(plan, video_seed=plan.video_seed + 1))
     assert not np.array_equal(other.frame(3.0).image, ahead[0].image)
 
@@ -145,3 +147,43 @@ def test_preview_draws_a_row_per_domain(tmp_path, capsys):
     preview.main(["--out", str(out), "--columns", "3", "--short_side", "48"])
     assert cv2.imread(str(out)).shape == (4 * 198, 3 * 240, 3)
     assert capsys.readouterr().out.strip() == str(out)
+
+
+def _recoloured(plan, layer, colour):
+    """The scene with one layer of another colour, as the light leaves it for the camera."""
+    scene = render.Scene(plan)
+    if layer == "organ":
+        scene.tissue.albedo[scene.tissue.organ] = colour
+    else:
+        shaft = layer == "instrument_shaft"
+        colours = scene.finish.colours
+        colours.update({k: colour for k in colours if (k == "shaft") == shaft})
+    scene.sensor.develop = lambda image, *_, **__: image.copy()
+    return scene
+
+
+@pytest.mark.parametrize("domain", corpus.DOMAINS)
+def test_layers_are_where_they_are_drawn(domain):
+    """Another colour of one layer changes the picture in that layer's part of the map alone.
+
+    Blood, smoke, water and light hide some of the organ.
+    """
+    plan = _plan(domain, seconds=30.0)
+    for k, layer in enumerate(render.LAYERS[1:], 1):
+        one, two = (
+            _recoloured(plan, layer, c) for c in ((10.0, 200.0, 10.0), (200.0, 10.0, 200.0))
+        )
+        found = np.zeros(4)
+        for t in np.arange(1.0, 30.0, 2.3):
+            ids, frame = one.layers(float(t)), one.frame(float(t))
+            assert (ids is None) == frame.out_of_body
+            if ids is None:
+                continue
+            changed = np.abs(frame.image - two.frame(float(t)).image).max(-1) > 30
+            changed &= one.sensor.aperture > 0.5
+            here = ids == k
+            near = cv2.dilate(here.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+            found += [m.sum() for m in (changed & here, here, changed & ~near, changed)]
+        inside, layer_pixels, beyond, all_changed = found
+        assert inside > (0.5 if layer == "organ" else 0.95) * layer_pixels > 400, layer
+        assert beyond < 0.01 * all_changed, layer

@@ -7,6 +7,7 @@ import numpy as np
 
 from surgrec_jax.evaluation.features.maps import Maps
 from surgrec_jax.evaluation.metrics import maps as metrics
+from surgrec_jax.evaluation.metrics import registry
 from surgrec_jax.evaluation.tasks.labelled_task import LabelledTask, Split
 from surgrec_jax.evaluation.tasks.task import (
     RefusedTaskError,
@@ -51,6 +52,12 @@ class LabelledMaps(LabelledTask):
         if self.depth:
             return np.stack([metrics.depth_parts(true, found) for true, found in pairs])
         return np.stack([metrics.class_parts(true, found, self.classes) for true, found in pairs])
+
+    def score(self, metric: str, split: Split, scores: np.ndarray) -> float:
+        """A metric of the parts [U, K] of a split's frames, of which each case counts once."""
+        cases, index = np.unique(split.case_id, return_inverse=True)
+        once = np.ones((1, len(cases)))
+        return float(registry.score(metric, split.labels, scores, index, once)[0])
 
 
 def label_maps(

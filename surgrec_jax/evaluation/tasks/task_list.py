@@ -97,6 +97,7 @@ _DECLARED: tuple[Task, ...] = (
     _map("kvasir_seg", "polyp", _ENDO),
     _map("cvc_clinicdb", "polyp", _ENDO),
     _depth("c3vd", "depth", _ENDO),
+    _map(f"{_PHANTOM}/dense", "layers", "any"),
 )
 
 PUBLISHED = "surgrec_v1"  # the builders' configuration of the published clips

@@ -91,7 +91,7 @@ def run(labelled, features, head):
 @pytest.mark.parametrize("head", dense.MAP_HEADS)
 def test_features_that_hold_the_mask_give_its_dice(head, monkeypatch):
     if head == "dense_conv":  # it takes longer
-        monkeypatch.setattr(dense, "STEPS", 40)
+        monkeypatch.setattr(dense, "STEPS", 24)
     labelled, features = made(TASK)
     up = dense.enlarging(CELLS, SIDE)
     shares = features["test"].reshape(-1, CELLS, CELLS, 6)[..., :3]
@@ -111,15 +111,29 @@ def test_features_that_hold_the_mask_give_its_dice(head, monkeypatch):
     assert headline(labelled, constant_map(labelled)) == 0  # background everywhere
 
 
-def test_depths(monkeypatch):
+@pytest.mark.parametrize(
+    "head", ["dense_linear", pytest.param("dense_conv", marks=pytest.mark.slow)]
+)
+def test_depths(head, monkeypatch):
+    if head == "dense_conv":
+        monkeypatch.setattr(dense, "STEPS", 48)
     labelled, features = made(DEEP, depth=True)
-    known = headline(labelled, run(labelled, features, "dense_linear"))
-    mixed = headline(labelled, run(shuffled(labelled), features, "dense_linear"))
-    assert known > 0.9 > 0.8 > mixed
-    assert 0 < headline(labelled, constant_map(labelled)) < 0.8
-    monkeypatch.setattr(dense, "STEPS", 20)
-    answer = run(labelled, features, "dense_conv")
+    answer = run(labelled, features, head)
+    mixed = headline(labelled, run(shuffled(labelled), features, head))
+    assert headline(labelled, answer) > 0.9 > 0.8 > mixed
     assert answer.shown[1].dtype == np.float32 and answer.shown[1].min() > 0
+    assert 0 < headline(labelled, constant_map(labelled)) < 0.8
+
+
+def test_scores_are_means_over_cases():
+    """One case is answered rightly, three have nothing: a quarter, however many pixels each has."""
+    labelled, _ = made(TASK)
+    truth = labelled.truth("test", np.arange(8))
+    right = np.where(truth == VOID, 0, truth)
+    right[2:] = 0
+    parts = labelled.parts("test", np.arange(8), right)
+    assert labelled.score("dice", labelled.test, parts) == pytest.approx(0.25)
+    assert labelled.score("pooled_dice", labelled.test, parts) != pytest.approx(0.25, abs=0.05)
 
 
 def test_frames_without_a_known_pixel_are_left_out_and_counted():
