@@ -115,7 +115,7 @@ class Settings:
     resize: str = ""
     clips_per_video: int = 0
     shares: tuple[float, ...] = (1.0,)
-    map_heads: tuple[str, ...] = ("dense_linear", "dense_conv")
+    map_heads: tuple[str, ...] = ("dense_linear",)
     map_side: int = 112
     maps_per_record: int = 8
 
