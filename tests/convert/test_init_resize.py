@@ -97,7 +97,6 @@ def test_mask_tokens_of_other_kinds_of_masks_are_named(tmp_path):
     import_file(folder, tmp_path / "run")
     masks = ({"blocks": 1, "scale": 0.2, "context": 0.4, "target": 0.1},) * 2
     values = {"model.preset": "checkpoint", "jepa.masks": masks, "data.fps": 4.0}
-    values["data.sources"] = "own"  # an import knows of no data
     values |= {f"jepa.predictor_{k}": v for k, v in (("depth", 2), ("width", 24), ("heads", 2))}
     config = config_of(tmp_path / "run", "jepa", init_resize="interpolate", **values)
     for key in ("width", "depth", "heads", "mlp_dim", "tubelet", "patch", "position"):
@@ -117,6 +116,7 @@ def test_a_cool_down_takes_a_run_to_more_frames_at_a_falling_rate(tmp_path):
     assert config.model.num_frames == 64
     masks = ({"blocks": 1, "scale": 0.2, "context": 0.4, "target": 0.1},) * 2
     values = {"init_from": str(tmp_path / "run"), "model.num_frames": 8, "jepa.masks": masks}
+    values["data.sources"] = "own"  # an import knows of no data
     values |= {f"jepa.predictor_{k}": v for k, v in (("depth", 2), ("width", 24), ("heads", 2))}
     config.update_from_flattened_dict(values)
     start = WarmStart(config)
