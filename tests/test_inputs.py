@@ -98,10 +98,10 @@ def test_numbers_that_would_end_a_run_later_are_refused_first(change, message):
     [
         (
             "colec80",
-            "did you mean cholec80 or cholect50? Or build it with `python -m data_builders build v",
+            "did you mean cholec80 or cholect50 or cholecseg8k? Or build it with `python -m data_b",
         ),
         ("syntetic", "did you mean synthetic?"),
-        ("clinic_x", "; build it with `python -m data_builders build video_folder --name clinic_x"),
+        ("ward_7", "; build it with `python -m data_builders build video_folder --name ward_7"),
         ("cholec80", "; build it with `python -m data_builders build cholec80 --data_dir "),
     ],
 )

@@ -22,6 +22,7 @@ import optax
 from surgrec_jax.safety.errors import ConfigError
 
 _log = logging.getLogger(__name__)
+_IN_FLIGHT = 8  # steps that may wait for the device
 _ADAM = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
 
 Params = Any  # a pure dict of arrays
@@ -106,6 +107,8 @@ def fit(
         # Plain arrays: the step is under way while the next batch is read.
         progress = np.float32(step / steps)
         state = _step(loss, state, batch, points, progress, jax.random.fold_in(key, step))
+        if step % _IN_FLIGHT == 0:  # a reader that is faster would pile up batches without bound
+            jax.block_until_ready(state)
     return state[0]
 
 

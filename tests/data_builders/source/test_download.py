@@ -94,6 +94,7 @@ LOWER = [
     ("aixsuture", ["OSATS.xlsx", "package_01/A31H.mp4"], "package_01"),
     ("autolaparo", ["T1/videos/01.mp4", "T1/labels/label_01.txt"], "T1/videos"),
     ("cataract101", ["videos/case_269.mp4", "videos.csv", "annotations.csv"], "videos"),
+    ("c3vd", ["C3VD/cecum_t1_a/0000_color.png", "C3VD/cecum_t1_a/0000_depth.tiff"], "C3VD"),
     (
         "cataract1k",
         [
@@ -104,8 +105,11 @@ LOWER = [
     ),
     ("cataract21", ["training/case_01.mp4", "training/case_01.csv"], "training"),
     ("cholec80", ["videos/video01.mp4", "phase_annotations/video01-phase.txt"], "videos"),
+    ("cholecseg8k", ["video01/video01_00080/frame_80_endo.png"], "video01"),
     ("cholect50", ["videos/VID01/000000.png", "labels/VID01.json"], "videos"),
     ("colonoscopic", ["Adenoma/adenoma_01/videos/NBI.mp4"], "Adenoma"),
+    ("cvc_clinicdb", ["PNG/Original/1.png", "PNG/Ground Truth/1.png"], "PNG"),
+    ("endovis2018", ["train/seq_1/left_frames/frame000.png", "train/seq_1/labels/x.png"], "train"),
     ("gensurgery", ["videos/-bCdEfGhIj_.A. title.mp4"], "videos"),
     ("gensurgery", [f"frames/one/{k:03}.png" for k in range(60)], "frames"),
     ("grasp", ["frames/CASE001/000000000.jpg", "annotations/grasp_long-term_train.json"], "frames"),
@@ -125,6 +129,7 @@ LOWER = [
         "Suturing/video",
     ),
     ("kvasir_capsule", ["metadata.csv", f"labelled_videos/{'0' * 16}.mp4"], "labelled_videos"),
+    ("kvasir_seg", ["images/cju0.jpg", "masks/cju0.jpg"], "images"),
     ("lapgyn4", ["Surgical_Actions/Coagulation/c_1_v_2_f_3.jpg"], "Surgical_Actions"),
     ("lapgyn_events", ["Bleeding/Train/Rest/case_1_Bleeding_0.mp4"], "Bleeding"),
     ("ldpolypvideo", ["TrainValid/Images/1/1.jpg", "TrainValid/Annotations/1/1.txt"], "TrainValid"),
