@@ -92,6 +92,7 @@ def test_labelled_clips_are_looked_at_as_the_step_sees_them():
     assert modules["head/linear"]["gradients"]["norm"] > 0
 
 
+@pytest.mark.slow
 def test_clips_that_are_compared_have_no_loss_of_their_own():
     """A clip that breaks the batch's loss is named all the same."""
     options = {"local_views": 1, "local_side": 8, "hidden": 8, "outputs": 4, "lines": 4}

@@ -25,6 +25,9 @@ JEPA = {
 }
 
 
+pytestmark = pytest.mark.slow  # training runs; what the objective computes: test_frozen_target
+
+
 def config_of(folder, name, **values):
     config = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]("tiny")
     config.update_from_flattened_dict(

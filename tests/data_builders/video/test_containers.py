@@ -110,6 +110,7 @@ def test_recordings_one_after_the_other_in_one_file(tmp_path):
 # Memory.
 
 
+@pytest.mark.slow
 def test_no_frame_is_kept(tmp_path):
     """Without Python's search for circles: frames are large, and it comes seldom."""
     path = encode(tmp_path / "a.mkv", numbers=range(60), fields="tff", aspect=Fraction(4, 3))
