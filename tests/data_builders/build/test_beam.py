@@ -52,7 +52,7 @@ def test_the_same_files_as_without_beam(videos, tmp_path):
     assert len(list(summary.directory.glob("*train.array_record*"))) == 3
     assert not (tmp_path / "beam" / ".building").exists()
     splits = read_back(summary.directory)  # checks that nothing imported TensorFlow, too
-    assert {name: len(v) for name, v in splits.items()} == {"train": 8, "val": 1, "test": 1}
+    assert {name: len(v) for name, v in splits.items()} == {"train": 6, "val": 2, "test": 2}
 
 
 @needs_beam
