@@ -58,10 +58,10 @@ def answer_moments(
             clips = np.stack([moment.clip for moment in batch if moment.clip is not None])
             coming = batch, pool.submit(function, clips)
             if ahead is not None:
-                last = yield from _told(ahead[0], ahead[1].result(), last)
+                last = yield from _with_rows(ahead[0], ahead[1].result(), last)
             ahead = coming
         if ahead is not None:
-            yield from _told(ahead[0], ahead[1].result(), last)
+            yield from _with_rows(ahead[0], ahead[1].result(), last)
 
 
 def check_finite(model: Model, scores: np.ndarray) -> None:
@@ -86,7 +86,11 @@ def _batches(asked: Iterable[Moment], size: int) -> Iterator[list[Moment]]:
         yield batch
 
 
-def _told(batch: list[Moment], scores: np.ndarray, last: np.ndarray):
+def _with_rows(batch: list[Moment], scores: np.ndarray, last: np.ndarray):
+    """Each moment with its row of scores; one without a clip has the row before, at first `last`.
+
+    Returns the last row.
+    """
     rows = iter(scores)
     for moment in batch:
         last = last if moment.clip is None else next(rows)
@@ -113,7 +117,7 @@ def answer_video(
     """
     side = model.clip.size
     pictures = pictures_of(path, side, model.storing, report, decode)
-    found = list(_kept_of(model, moments(pictures, model.clip, rate, model.frame)))
+    found = list(_compact(model, moments(pictures, model.clip, rate, model.frame)))
     times, shown, numbers, rows, thumbnails = zip(*found, strict=True)
     check_finite(model, np.stack(rows)[:, :-1])
     return Answers(
@@ -127,8 +131,8 @@ def answer_video(
     )
 
 
-def _kept_of(model: Model, asked: Iterable[Moment]) -> Iterator[tuple]:
-    """What is kept of each moment: no clip, and of the picture a thumbnail once a second."""
+def _compact(model: Model, asked: Iterable[Moment]) -> Iterator[tuple]:
+    """Each moment without its clip, and with a thumbnail of its picture once a second."""
     small, second = b"", -1
     for moment, row in answer_moments(model.rows, asked, model.encoder.batch_size):
         if int(moment.time) != second:
