@@ -287,7 +287,7 @@ class Stack(nnx.Module):
         x, given, first = sharding.constrain_batch(x.astype(self.compute.dtype)), [], 0
         for layer in layers:
             part = (params, keep)
-            if len(layers) > 1:
+            if layers != (self.depth - 1,):
                 part = jax.tree.map(lambda p, a=first, b=layer + 1: p[a:b], part)
             x = jax.lax.scan(body, x, part, unroll=self.compute.unroll)[0]
             given.append(x)

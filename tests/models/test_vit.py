@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from surgrec_jax.models import position, vit
+from surgrec_jax.models.layers import Stack
 from surgrec_jax.models.presets import Compute, ViTConfig, preset
 
 TINY = ViTConfig(24, 3, 2, 40, num_frames=4, image_size=(16, 24), patch=8, init="trunc_normal")
@@ -142,6 +144,16 @@ def test_memory_policies_do_not_change_gradients(remat, unroll):
     other = jax.jit(jax.grad(loss), static_argnums=1)(params, Compute(remat=remat, unroll=unroll))
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_one_layers_tokens_are_those_it_gives_among_others():
+    stack = Stack(TINY, Compute(), rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(1), (2, 5, TINY.width))
+    first, last = stack.outputs(x, (0, TINY.depth - 1))
+    (alone,) = stack.outputs(x, (0,))
+    np.testing.assert_allclose(alone, first, rtol=1e-6)
+    np.testing.assert_allclose(stack(x), last, rtol=1e-6)
+    assert np.abs(first - last).max() > 1e-3
 
 
 def test_bfloat16_keeps_parameters_float32_and_is_close():
