@@ -126,11 +126,11 @@ def _run_cases(case: Case, reported, todo: list[int], channel) -> None:
             outcome, detail = REPORTED, getattr(error, "fuzz_detail", "")
         except BaseException:
             outcome, text = ESCAPED, traceback.format_exc()
-        peak = max(_peak(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+        peak = max(resident_peak(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
         channel.send((outcome, detail, text, _cpu() - began, peak))
 
 
-def _peak() -> int:
+def resident_peak() -> int:
     """Most resident memory of this process, in KiB; ru_maxrss would count its parent's too."""
     status = Path("/proc/self/status").read_text()
     return next(int(x.split()[1]) for x in status.splitlines() if x.startswith("VmHWM:"))

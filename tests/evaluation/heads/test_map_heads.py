@@ -161,9 +161,9 @@ def test_enlargement_is_bilinear():
 
 
 _BOUNDED = """
-import resource
 import numpy as np
 from surgrec_jax.evaluation.features.extraction import TokenRows
+from tests.faults.fuzz import resident_peak
 from tests.evaluation.heads import test_map_heads as t
 
 t.dense.GRID, t.dense.STEPS = t.SMALL, 20
@@ -179,10 +179,9 @@ for split, count in {"train": n, "val": 500, "test": n}.items():
     ends = np.stack([np.arange(count)] * 2, -1)
     maps[split] = t.Maps(values, np.zeros(count), ends, case, case, np.zeros(count))
 labelled = t.label_maps(t.TASK, {"scene": t.CLASSES}, maps)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 answer = t.run_map_head("dense_linear", labelled, features, (14, 14), seeds=(0,))
 assert answer.scores.shape[:2] == (1, n)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+print(resident_peak() / 2**10)
 """
 
 
