@@ -10,12 +10,11 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from surgrec_jax.config import ConfigError, flatten, load_file
-from surgrec_jax.config_files import find
-from surgrec_jax.config_help import config_help
-from surgrec_jax.config_values import keys_of, read_value, same_meaning
+from surgrec_jax.config.files import find, load_file
+from surgrec_jax.config.help import config_help
+from surgrec_jax.config.values import flatten, keys_of, read_value, same_meaning
 from surgrec_jax.safety import paths
-from surgrec_jax.safety.errors import run_command
+from surgrec_jax.safety.errors import ConfigError, run_command
 from surgrec_jax.safety.terminal import escape_output
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/mae.py:tiny")

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from surgrec_jax.config import FILE, begun, objective_kind, read_config
+from surgrec_jax.config.build import objective_kind
+from surgrec_jax.config.workdir import FILE, begun, read_config
 from surgrec_jax.evaluation.features.clips import class_names
 from surgrec_jax.evaluation.tasks.task import Task
 from surgrec_jax.evaluation.tasks.task_list import offered_tasks

@@ -9,7 +9,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from data_builders.common.build.build import build
-from surgrec_jax.config import ConfigError, objective_kind
+from surgrec_jax.config.build import objective_kind
 from surgrec_jax.data.loading import faults, pipeline
 from surgrec_jax.data.loading.augment import RandAugment
 from surgrec_jax.data.loading.clips import LABEL_FRAMES, ClipSpec
@@ -21,6 +21,7 @@ from surgrec_jax.objectives import Question
 from surgrec_jax.records.locate import find_version
 from surgrec_jax.records.names import SourceName, parse_sources
 from surgrec_jax.records.source import Source, open_source
+from surgrec_jax.safety.errors import ConfigError
 
 # This source needs no download: it is built where it is missing.
 BUILT_IN = "phantom_surgery"

@@ -15,7 +15,7 @@ from absl import flags
 
 from surgrec_jax import commands
 from surgrec_jax.commands import CONFIG, quiet
-from surgrec_jax.config import shared_values
+from surgrec_jax.config.workdir import shared_values
 from surgrec_jax.hosts import launch_flags
 from surgrec_jax.safety.errors import UserError, out_of_memory
 

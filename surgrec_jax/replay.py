@@ -23,11 +23,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from surgrec_jax import checkpoint, inputs, sharding, train_state
-from surgrec_jax import config as cfg
+from surgrec_jax.config.values import check_numbers, tuples
+from surgrec_jax.config.workdir import FILE, read_config
 from surgrec_jax.objectives import Question
 from surgrec_jax.objectives.base import WholeBatchObjective
 from surgrec_jax.safety import paths, untrusted
-from surgrec_jax.safety.errors import UserError, run_command
+from surgrec_jax.safety.errors import ConfigError, UserError, run_command
 from surgrec_jax.safety.terminal import escape_output
 from surgrec_jax.setup import Setup, build_setup, make_mesh
 
@@ -48,16 +49,14 @@ def replay(workdir: Path, step: int | None = None, data_dir: str | None = None) 
     """
     config = _load_config(workdir)
     # Any file may be a config.json: keys may be missing or odd.
-    with untrusted.interpreting(workdir / cfg.FILE, error_type=cfg.ConfigError):
-        cfg.check_numbers(config)
-        config.model = ConfigDict(cfg.tuples(config.model))
+    with untrusted.interpreting(workdir / FILE, error_type=ConfigError):
+        check_numbers(config)
+        config.model = ConfigDict(tuples(config.model))
         if data_dir:
             config.data.data_dir = data_dir
         step = _broken_step(workdir) if step is None else step
         if not 1 <= step <= config.steps:
-            raise cfg.ConfigError(
-                f"--step={step} is not a step of {workdir}, which has {config.steps}"
-            )
+            raise ConfigError(f"--step={step} is not a step of {workdir}, which has {config.steps}")
         if jax.device_count() == 1:
             config.mesh.fsdp = 1
         mesh, question = make_mesh(config), inputs.open_question(config)
@@ -171,11 +170,11 @@ def _statistics(clip: np.ndarray) -> dict[str, float]:
 
 
 def _load_config(workdir: Path) -> ConfigDict:
-    path = workdir / cfg.FILE
+    path = workdir / FILE
     try:
-        return ConfigDict(cfg.read_config(path))
+        return ConfigDict(read_config(path))
     except (OSError, UserError) as error:
-        raise cfg.ConfigError(
+        raise ConfigError(
             f"{path} cannot be read: {error}; give a workdir that has trained"
         ) from error
 
@@ -187,7 +186,7 @@ def _broken_step(workdir: Path) -> int:
         if (match := re.match(r"nonfinite-step(\d+)-", path.name))
     ]
     if not steps:
-        raise cfg.ConfigError(f"no step of {workdir} broke; say which to run with --step")
+        raise ConfigError(f"no step of {workdir} broke; say which to run with --step")
     return max(steps)
 
 

@@ -13,8 +13,8 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from surgrec_jax import config as cfg
 from surgrec_jax import optim, sharding, teacher, train_state
+from surgrec_jax.config.build import build_objective, build_optimizer, make_compute
 from surgrec_jax.frozen.encoder import Encoder
 from surgrec_jax.objectives import Objective, Question
 from surgrec_jax.train_state import State
@@ -113,12 +113,12 @@ def build_setup(config: ConfigDict, mesh: Mesh, question: Question | None = None
         CheckpointError: a teacher that cannot be read.
     """
     with jax.set_mesh(mesh):
-        compute = cfg.make_compute(config)
+        compute = make_compute(config)
     # The objective is built outside the mesh: checking masks draws some, and the devices of a
     # compile report are not here to draw them.
     config, frozen = teacher.open_teacher(config)
     like = None if frozen is None else frozen.config
-    objective = cfg.build_objective(config, compute, question, like)
+    objective = build_objective(config, compute, question, like)
     momentum = objective.target_momentum(config.optim, config.steps)
-    adamw = cfg.build_optimizer(config, objective.decayed)
+    adamw = build_optimizer(config, objective.decayed)
     return Setup(config, mesh, objective, adamw, adamw.build(), momentum, frozen)

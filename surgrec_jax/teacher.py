@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from surgrec_jax.config import ConfigError
 from surgrec_jax.frozen import lineage
 from surgrec_jax.frozen.encoder import Encoder, Params, load_encoder
+from surgrec_jax.safety.errors import ConfigError
 
 
 def open_teacher(config: ConfigDict) -> tuple[ConfigDict, Encoder | None]:

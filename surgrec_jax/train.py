@@ -15,7 +15,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from surgrec_jax import checkpoint, inputs, optim, sharding, teacher, train_state
-from surgrec_jax import config as cfg
+from surgrec_jax.config.values import check_numbers, flatten
+from surgrec_jax.config.workdir import begun, check_workdir
 from surgrec_jax.data.loading import faults
 from surgrec_jax.data.loading.batches import Batches
 from surgrec_jax.data.sampling.manifest import Manifest
@@ -30,6 +31,7 @@ from surgrec_jax.runlog.health import Health
 from surgrec_jax.runlog.profile import Profile
 from surgrec_jax.runlog.run_log import RunLog
 from surgrec_jax.safety import paths
+from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.setup import Setup, build_setup, make_mesh
 from surgrec_jax.snapshots import Watch
 from surgrec_jax.train_state import State
@@ -48,15 +50,15 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         UserError, OSError: a mistake or a fault, in one sentence with the remedy.
         NonFiniteError: the run's numbers broke; the ids of the batch are saved in the workdir.
     """
-    cfg.check_numbers(config)
-    paths.check_local({"workdir": workdir} | cfg.flatten(config.to_dict()))
+    check_numbers(config)
+    paths.check_local({"workdir": workdir} | flatten(config.to_dict()))
     warm = WarmStart(config)
     config = warm.complete(workdir)
     mesh = make_mesh(config)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cfg.ConfigError(
+        raise ConfigError(
             f"--workdir={workdir} cannot be made a folder: {error.strerror}; give another path"
         ) from error
     alone = workdir_lock.held(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
@@ -80,7 +82,7 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     config_agreement.check_same("data", [[s.name, s.split, s.fingerprint] for s in sources])
     mixture = inputs.open_manifest(config, sources)
     if mixture is not None:
-        mixture.keep_copy(workdir, write=jax.process_index() == 0, begun=cfg.begun(workdir))
+        mixture.keep_copy(workdir, write=jax.process_index() == 0, begun=begun(workdir))
     probes = open_probes(config, question)
     checkpoints = checkpoint.Checkpoints(
         workdir / "checkpoints",
@@ -117,9 +119,8 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     if done < config.steps:
         log.say(f"stopped and saved at step {done} of {config.steps}; the same command continues")
     else:
-        saved = workdir / "checkpoints" / str(done)
         following = after_training(str(workdir), question is not None, bool(probes))
-        log.say(f"complete: {setup.name}, {saved}\nnext: {following}")
+        log.say(f"complete: {setup.name}, {workdir}/checkpoints/{done}\nnext: {following}")
     log.close()
     return done >= config.steps
 
@@ -131,11 +132,11 @@ def _open_workdir(config: ConfigDict, workdir: Path) -> None:
     lists of bad records later, after `check_same`.
     """
     lead = jax.process_index() == 0
-    if lead and not cfg.begun(workdir):
+    if lead and not begun(workdir):
         for pattern in (environment.FILE, f"*{faults.FILE}", "nonfinite-step*.json"):
             for path in workdir.glob(pattern):
                 path.unlink()
-    cfg.check_workdir(config, workdir, write=lead)
+    check_workdir(config, workdir, write=lead)
 
 
 def _start(

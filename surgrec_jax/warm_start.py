@@ -11,12 +11,15 @@ from ml_collections import ConfigDict
 
 from surgrec_jax import checkpoint, default_data, train_state
 from surgrec_jax.checkpoint import checksums
-from surgrec_jax.config import FILE, FROM_CHECKPOINT, ConfigError, begun, tuples
+from surgrec_jax.config.build import FROM_CHECKPOINT
+from surgrec_jax.config.values import tuples
+from surgrec_jax.config.workdir import FILE, begun
 from surgrec_jax.frozen import architecture, lineage
 from surgrec_jax.models import resize
 from surgrec_jax.models.presets import ViTConfig
 from surgrec_jax.objectives import Objective
 from surgrec_jax.safety import untrusted
+from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.train_state import State
 
 Sources = list[dict[str, Any]]

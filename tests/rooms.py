@@ -25,7 +25,16 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
             *(f"surgrec_jax.{name}.__main__" for name in ("checkpoint", "convert", "curation")),
         ),
         (
-            *("commands", "hosts", "trainer", "objectives", "checkpoint", "frozen", "records"),
+            *(
+                "commands",
+                "config",
+                "hosts",
+                "trainer",
+                "objectives",
+                "checkpoint",
+                "frozen",
+                "records",
+            ),
             *("benchmark", "heads", "tasks", "report", "vlm"),
             *("audit", "curation", "convert", "sharding"),
             *("prediction", "builder commands", "labels", "video"),
@@ -64,30 +73,28 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     ),
     "commands": (
         "flags and errors that all share",
-        ("surgrec_jax.commands", "surgrec_jax.config_help", "surgrec_jax.__main__"),
-        ("trainer",),
+        ("surgrec_jax.commands", "surgrec_jax.__main__"),
+        ("config",),
     ),
     "trainer": (
-        "train, state, config, inputs",
+        "train, state, inputs, warm start",
         tuple(
             f"surgrec_jax.{name}"
             for name in (
-                *("train", "train_state", "setup", "config", "inputs", "optim", "warm_start"),
-                *(
-                    "snapshots",
-                    "teacher",
-                    "default_data",
-                    "online_probes",
-                    "next_commands",
-                    "config_values",
-                    "config_files",
-                ),
+                *("train", "train_state", "setup", "inputs", "warm_start", "snapshots", "teacher"),
+                *("default_data", "online_probes", "next_commands"),
             )
         ),
         (
-            *("hosts", "runlog", "checkpoint", "frozen", "objectives", "models", "sharding"),
-            *("records", "sampling", "loading", "online", "tasks", "features", "builds"),
+            *("config", "optim", "hosts", "runlog", "checkpoint", "frozen", "objectives"),
+            *("models", "sharding", "records", "sampling", "loading", "online", "tasks"),
+            *("features", "builds"),
         ),
+    ),
+    "config": (
+        "files, values, what is made of them",
+        ("surgrec_jax.config",),
+        ("optim", "objectives", "models", "sharding"),
     ),
     "curation": (
         "embeddings, clusters, mixture",
@@ -142,6 +149,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     ),
     "objectives": ("MAE, JEPA, fine-tuning", ("surgrec_jax.objectives",), ("models",)),
     "models": ("transformers and their parts", ("surgrec_jax.models",), ("sharding",)),
+    "optim": ("AdamW and its schedules", ("surgrec_jax.optim",), ()),
     "sharding": ("mesh and placement", ("surgrec_jax.sharding",), ()),
     "checkpoint": ("saves, checksums, restores", ("surgrec_jax.checkpoint",), ()),
     "hosts": ("several processes of one run", ("surgrec_jax.hosts",), ()),

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from surgrec_jax import __main__ as table
-from surgrec_jax.config import load_file
-from surgrec_jax.config_help import comments, config_help
-from surgrec_jax.config_values import keys_of
+from surgrec_jax.config.files import load_file
+from surgrec_jax.config.help import comments, config_help
+from surgrec_jax.config.values import keys_of
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -9,9 +9,10 @@ from absl import flags
 
 from surgrec_jax import benchmark, main, probe
 from surgrec_jax.commands import load_config, parse_flags
-from surgrec_jax.config import ConfigError, load_file
-from surgrec_jax.config_values import SYNONYMS, keys_of
+from surgrec_jax.config.files import load_file
+from surgrec_jax.config.values import SYNONYMS, keys_of
 from surgrec_jax.curation import __main__ as curation
+from surgrec_jax.safety.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 MAE = f"--config={ROOT}/configs/mae.py"

@@ -9,7 +9,7 @@ import pytest
 
 from surgrec_jax import checkpoint, optim
 from surgrec_jax.bench.synthetic import write_synthetic
-from surgrec_jax.config import ConfigError
+from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.setup import build_setup, make_mesh
 from surgrec_jax.train import train
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from surgrec_jax import default_data, next_commands
-from surgrec_jax.config import ConfigError
 from surgrec_jax.online_probes import open_probes
+from surgrec_jax.safety.errors import ConfigError
 from tests.data.small_corpus import example, write_source
 
 ROOT = Path(__file__).resolve().parents[1]

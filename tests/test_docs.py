@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from surgrec_jax.config import flatten
+from surgrec_jax.config.values import flatten
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

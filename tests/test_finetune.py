@@ -12,7 +12,7 @@ import pytest
 
 from data_builders.common.build.build import build
 from surgrec_jax import checkpoint, replay, train
-from surgrec_jax.config import ConfigError, build_objective
+from surgrec_jax.config.build import build_objective
 from surgrec_jax.evaluation.benchmark.columns import Candidate
 from surgrec_jax.evaluation.heads.rules import Settings
 from surgrec_jax.evaluation.tasks.task import Task
@@ -21,6 +21,7 @@ from surgrec_jax.frozen.classifier import load_classifier, load_fitting
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.objectives import Question, find_objective
 from surgrec_jax.records.source import open_source
+from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.warm_start import WarmStart
 from tests.evaluation.probing import probe_sources
 from tests.small_phantom import small_phantom

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from surgrec_jax.bench.synthetic import write_synthetic
-from surgrec_jax.config import FILE, ConfigError, build_objective, check_numbers, check_workdir
+from surgrec_jax.config.build import build_objective
+from surgrec_jax.config.values import check_numbers
+from surgrec_jax.config.workdir import FILE, check_workdir
 from surgrec_jax.inputs import open_named
 from surgrec_jax.online_probes import open_probes
 from surgrec_jax.records.locate import build_command
 from surgrec_jax.records.names import SourceName, parse_sources
 from surgrec_jax.replay import replay
+from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.train import train
 
 

@@ -188,7 +188,7 @@ def check_command(words):
     """The config keys of a command exist."""
     import runpy
 
-    from surgrec_jax.config import flatten
+    from surgrec_jax.config.values import flatten
 
     (config,) = [w.removeprefix("--config=") for w in words if w.startswith("--config=")]
     known = flatten(runpy.run_path(str(ROOT / config))["get_config"]().to_dict())

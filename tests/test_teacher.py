@@ -10,10 +10,10 @@ import pytest
 
 from surgrec_jax import checkpoint, replay
 from surgrec_jax.bench.synthetic import write_synthetic
-from surgrec_jax.config import ConfigError
 from surgrec_jax.convert.exporter import export_checkpoint
 from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.frozen.encoder import load_encoder
+from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.setup import build_setup, make_mesh
 from surgrec_jax.train import train
 

@@ -44,7 +44,8 @@ def restore_state(location: Location, abstract_state: Any, *, verified: bool = F
     """Restores the arrays of a checkpoint, or those of the subtree that `abstract_state` names.
 
     Args:
-        abstract_state: shapes, dtypes and shardings; may differ from the saved shardings.
+        abstract_state: shapes, dtypes and shardings, which may differ from the saved ones; an array
+            without a sharding comes to the first local device.
         verified: whether the caller has compared the files with the manifest already.
 
     Raises:
@@ -55,6 +56,11 @@ def restore_state(location: Location, abstract_state: Any, *, verified: bool = F
     if not verified:
         checksums.check(location)
     _check_same(location, abstract_state)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    abstract_state = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=s.sharding or device),
+        abstract_state,
+    )
     path = (location.path / "state").absolute()
     with contextlib.closing(ocp.PyTreeCheckpointHandler()) as reader:
         restore_args = ocp.checkpoint_utils.construct_restore_args(abstract_state)

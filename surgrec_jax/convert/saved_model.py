@@ -72,19 +72,14 @@ class Model:
         return "target_params" if which == "target" and self.meta["uses_target"] else "params"
 
     def _restore(self, wanted: Iterable[str]) -> dict[str, np.ndarray]:
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        flat = {}
-        for where in wanted:
-            shapes = part_shapes(
-                where.split("/")[1], self.encoder, self.decoder, self.predictor, self.head
-            )
-            flat |= {
-                f"{where}/{path}": jax.ShapeDtypeStruct(shape, np.float32, sharding=device)
-                for path, shape in shapes.items()
-            }
-        return jax.tree.map(
-            np.asarray, flatten(checkpoint.restore_state(self.location, nest(flat)))
-        )
+        kinds = self.encoder, self.decoder, self.predictor, self.head
+        flat = {
+            f"{where}/{path}": jax.ShapeDtypeStruct(shape, np.float32)
+            for where in wanted
+            for path, shape in part_shapes(where.split("/")[1], *kinds).items()
+        }
+        arrays = flatten(checkpoint.restore_state(self.location, nest(flat)))
+        return {path: np.asarray(array) for path, array in arrays.items()}
 
     def only(self, which: str) -> dict[str, np.ndarray]:
         """Parameters under "params/...": this encoder, the parts averaged with it, the others."""

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from surgrec_jax import checkpoint, commands, inputs, sharding
 from surgrec_jax.commands import CONFIG, quiet
-from surgrec_jax.config import check_numbers, flatten
+from surgrec_jax.config.values import check_numbers, flatten
 from surgrec_jax.curation import cluster, mixing, report
 from surgrec_jax.curation.embed import Named, embed
 from surgrec_jax.curation.kmeans import Lloyd

@@ -225,8 +225,6 @@ def restore_part(
     """Restores a part of the parameters, of the EMA target if there is one, on the first device."""
     with untrusted.interpreting(location.path / "meta.json", error_type=checkpoint.CheckpointError):
         tree = "target_params" if meta["uses_target"] else "params"
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), shapes)
     return checkpoint.restore_state(location, {tree: {part: shapes}})[tree][part]
 
 

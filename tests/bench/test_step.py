@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from surgrec_jax import commands, sharding
-from surgrec_jax import config as cfg
 from surgrec_jax.bench import step, torch_step
+from surgrec_jax.config.build import build_objective
 
 torch = pytest.importorskip("torch", reason="the comparison is with torch")
 pytest.importorskip("transformers", reason="the comparison is with transformers")
@@ -77,7 +77,7 @@ def jepa_loss(model, objective, pixels, *drawn):
 def test_torchs_step_is_one_graph_with_the_losses_and_gradients_of_transformers(objective, changes):
     config = commands.load_config(f"configs/{objective}.py:tiny", [*SMALL, *changes])
     with jax.set_mesh(sharding.make_mesh()):
-        built = cfg.build_objective(config)
+        built = build_objective(config)
     encoder = built.encoder
     shape = (2, encoder.num_frames, *encoder.image_size, 3)
     clips = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8))

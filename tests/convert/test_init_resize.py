@@ -13,9 +13,10 @@ from convert import cases
 from convert.test_strict import golden_file
 from data_builders.common.build.build import build
 from surgrec_jax import checkpoint, load_encoder, train
-from surgrec_jax.config import ConfigError, build_objective, build_optimizer
+from surgrec_jax.config.build import build_objective, build_optimizer
 from surgrec_jax.convert import ImportOptions, import_file
 from surgrec_jax.objectives import Question
+from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.warm_start import WarmStart
 from tests.small_phantom import small_phantom
 

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from surgrec_jax import inputs
-from surgrec_jax.config import ConfigError
 from surgrec_jax.curation import mixing, report
 from surgrec_jax.curation.cluster import Tree
 from surgrec_jax.data.sampling.manifest import content_hash, order_path, read_manifest
-from surgrec_jax.safety.errors import DataError
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 LEAF = np.repeat([0, 1, 2], [15, 9, 2])
 

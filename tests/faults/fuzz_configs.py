@@ -11,7 +11,8 @@ import numpy as np
 from absl import flags
 
 from surgrec_jax import commands, inputs, main
-from surgrec_jax import config as cfg
+from surgrec_jax.config.values import check_numbers, flatten
+from surgrec_jax.config.workdir import check_workdir
 from surgrec_jax.data.loading import faults
 from surgrec_jax.default_data import PHANTOM
 from surgrec_jax.records.names import parse_sources
@@ -29,7 +30,7 @@ ODD = (
 )
 TRACED_DEPTH = 6  # layers; tracing takes a second or so
 FILES = {
-    "config.json": lambda path: cfg.check_workdir(_config(CONFIGS[0], []), path.parent),
+    "config.json": lambda path: check_workdir(_config(CONFIGS[0], []), path.parent),
     "metrics.jsonl": lambda path: metrics.MetricsWriter(path.parent, 50).close(),
     faults.FILE: lambda path: faults.BadRecords({"a/train": 9}, 0.5, path),
 }
@@ -50,7 +51,7 @@ def suite(folder: Path, seed: int):
             return _reported(lambda: _file(folder / f"case{number}", number // 4, rng))
         path = CONFIGS[int(rng.integers(len(CONFIGS)))]
         if path not in keys_of:
-            keys_of[path] = cfg.flatten(_config(path, []).to_dict())
+            keys_of[path] = flatten(_config(path, []).to_dict())
         keys = list(keys_of[path])
         overrides = []
         for _ in range(int(rng.choice([1, 1, 2, 3]))):
@@ -83,7 +84,7 @@ def _begin(path: str, overrides: list[str]) -> str:
     The step of configs as small as `tiny` is traced: errors of shapes are found there.
     """
     config = _config(path, overrides)
-    cfg.check_numbers(config)
+    check_numbers(config)
     setup = build_setup(config, make_mesh(config))
     for schedule in (setup.adamw.lr, setup.adamw.weight_decay, setup.momentum or (lambda _: 0.0)):
         float(schedule(0))

@@ -11,9 +11,9 @@ from ml_collections import ConfigDict
 
 from surgrec_jax import checkpoint, load_encoder, replay
 from surgrec_jax.bench.synthetic import write_synthetic
-from surgrec_jax.config import ConfigError
 from surgrec_jax.convert import ConvertError, export_checkpoint
 from surgrec_jax.objectives import OBJECTIVES
+from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.setup import build_setup, make_mesh
 from surgrec_jax.train import train
 from tests.objectives.colour import Colour

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from surgrec_jax import config as cfg
+from surgrec_jax.config.workdir import FILE, check_workdir
 from surgrec_jax.convert.files import SafetensorsFile
 from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.data.loading import decode
@@ -17,7 +17,7 @@ from surgrec_jax.data.loading.decode import UndecodableFrameError, decode_frames
 from surgrec_jax.records.prepared import read_videos
 from surgrec_jax.records.source import open_source
 from surgrec_jax.runlog.metrics import MetricsWriter
-from surgrec_jax.safety.errors import DataError
+from surgrec_jax.safety.errors import ConfigError, DataError
 from tests.data.small_corpus import example, write_source
 
 
@@ -130,9 +130,9 @@ def test_a_damaged_config_of_a_workdir_is_named(tmp_path, text):
             return {"a": 1}
 
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
-    (tmp_path / cfg.FILE).write_text(text)
-    with pytest.raises(cfg.ConfigError, match=r"config.json cannot be read"):
-        cfg.check_workdir(Config(), tmp_path)
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(ConfigError, match=r"config.json cannot be read"):
+        check_workdir(Config(), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from surgrec_jax import inputs
-from surgrec_jax.config import ConfigError
 from surgrec_jax.data.loading.augment import RandAugment
 from surgrec_jax.data.loading.pipeline import ClipSpec, train_batches
 from surgrec_jax.online_probes import open_probes
+from surgrec_jax.safety.errors import ConfigError
 from tests.data.small_corpus import example, read_picture, write_source
 
 WHOLE = ClipSpec(frames=4, fps=4.0, size=48, crop="center")

@@ -12,7 +12,7 @@ import pytest
 from data_builders.common.build.build import build
 from data_builders.common.commands.cli import main as builders
 from surgrec_jax import benchmark, checkpoint, probe
-from surgrec_jax.config import flatten
+from surgrec_jax.config.values import flatten
 from surgrec_jax.evaluation.benchmark import columns, finetuned
 from surgrec_jax.evaluation.tasks.task_list import select_tasks, wanted_sources
 from surgrec_jax.frozen import architecture

@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-from surgrec_jax.config import load_file
-from surgrec_jax.config_files import find
-from surgrec_jax.config_values import keys_of
+from surgrec_jax.config.files import find, load_file
+from surgrec_jax.config.values import keys_of
 
 _VALUE = re.compile(r"^\s+(?:c|config)\.([a-z_0-9.]+) = (.*)$")
 _SHARED = re.compile(r"^from configs\.(\w+) import", re.MULTILINE)

@@ -1,7 +1,11 @@
-"""Config values given as text: checked against their types, with the nearest names of keys."""
+"""Values of configs: flat, in range, and read from text by type, with the nearest names of keys."""
 
 import ast
 import difflib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -44,8 +48,48 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "checkpoints": ("checkpoint", "models", "runs"),
 }
 
+# Least values of the numbers that nothing else checks before they divide, or end a loop.
+LEAST = {
+    **dict.fromkeys(("steps", "batch_size", "accum_steps", "log_every", "stop_after"), 1),
+    **dict.fromkeys(("checkpoint.every", "checkpoint.keep", "optim.reference_batch"), 1),
+    **dict.fromkeys(("probe.clips", "images.clips"), 1),
+    **dict.fromkeys(("model.width", "model.depth", "model.heads", "model.mlp_dim"), 1),
+    **dict.fromkeys(("model.num_frames", "model.image_size", "model.tubelet", "model.patch"), 1),
+    **dict.fromkeys(("max_nonfinite", "probe.every", "images.every"), 0),
+    **dict.fromkeys(("checkpoint.keep_best", "checkpoint.max_failures", "data.timeout_s"), 0),
+    **dict.fromkeys(("optim.warmup_steps", "optim.cooldown_steps", "optim.clip_norm"), 0),
+}
+
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a tuple"}
 _WORDS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+def check_numbers(config: ConfigDict, least: Mapping[str, float] = LEAST) -> None:
+    """Raises ConfigError for a number that is not finite or too small, before anything starts."""
+    for key, value in flatten(config.to_dict()).items():
+        if not isinstance(value, int | float):
+            continue
+        if not math.isfinite(value):
+            raise ConfigError(f"{key}={value}: give a finite number")
+        if value < least.get(key, -math.inf):
+            raise ConfigError(f"{key}={value}: give at least {least[key]}")
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values as {"data.num_workers": 0, ...}; tuples become lists, as JSON has them."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat |= flatten(value, name + ".")
+        else:
+            flat[name] = json.loads(json.dumps(value))
+    return flat
+
+
+def tuples(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A section read from JSON, with its lists as the tuples they were."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in section.items()}
 
 
 def keys_of(config: ConfigDict, prefix: str = "") -> dict[str, type]:
