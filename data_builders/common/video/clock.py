@@ -30,6 +30,7 @@ class FrameClock:
         start: the raw stamp of frame 0, for a file whose first frames are lost; None takes `zero`.
         close_jumps: jumps of the stamps that are longer than this are no pauses, but a clock that
             was set anew: the frame follows the previous one.
+        late: a first stamp that comes this many seconds after `zero`, or fewer, is 0 seconds.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class FrameClock:
         zero: float | None = None,
         start: float | None = None,
         close_jumps: float = math.inf,
+        late: float = 0.0,
     ):
         self._header_fps = header_fps if 0.1 <= header_fps <= 1000 else 0.0
         self._zero, self._start, self._close = zero, start, close_jumps
+        self._late = late
         self._intervals: list[float] = []
         self._recent: list[float] = []
         self._origin = 0.0
@@ -151,6 +154,8 @@ class FrameClock:
         zero = self._zero
         if zero is None:
             zero = 0.0 if self._damaged else raw
+        if not self._damaged and raw - zero <= self._late:
+            zero = raw
         self._origin = min(raw, zero)
         self._raw = raw
         self._time = self.first = self._stamped = raw - self._origin

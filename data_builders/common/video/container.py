@@ -98,7 +98,13 @@ class OpenedFile:
     @property
     def uncertain(self) -> bool:
         """Whether frames lost in a damaged place move what follows: there are no time stamps."""
-        return self.bare or self.container.format.name == "avi"
+        return self.bare or self.container.format.name in ("avi", "dv")
+
+    @property
+    def late_frames(self) -> int:
+        """Frames that the first stamp may be late: an AVI with B-frames stamps by decoding time."""
+        reordered = self.container.format.name == "avi" and self.stream.codec_context.has_b_frames
+        return 4 if reordered else 0
 
     @property
     def tells_its_end(self) -> bool:

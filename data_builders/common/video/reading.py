@@ -246,4 +246,5 @@ def _clock(path: Path, file: OpenedFile, spec: DecodeSpec) -> FrameClock:
             )
         return FrameClock(rate)
     close = CLOSED_JUMP_S if file.restarting else math.inf
-    return FrameClock(file.fps, file.zero, file.start, close)
+    late = (file.late_frames + 0.5) / file.fps if file.late_frames and file.fps else 0.0
+    return FrameClock(file.fps, file.zero, file.start, close, late)
