@@ -26,7 +26,14 @@ from data_builders.video_folder.folder import (
     find_videos,
     one_case_per_patient,
 )
-from data_builders.video_folder.joining import FolderVideo, arrange, check_torn, missing_parts
+from data_builders.video_folder.joining import (
+    FolderVideo,
+    arrange,
+    check_folders,
+    check_torn,
+    joined_parts,
+    missing_parts,
+)
 from data_builders.video_folder.options import NAME, VideoFolderConfig
 from data_builders.video_folder.private import pseudonym, read_key
 from data_builders.video_folder.table import Table, VideoRows, read_table
@@ -89,8 +96,7 @@ class Builder(VideoDatasetBuilder):
         self.skipped += self._passed_over
         config = self.builder_config
         self.remarks += table.notes if table else []
-        if config.join == "cases":
-            self.remarks += missing_parts(videos)
+        self.remarks += missing_parts(videos) if config.join == "cases" else joined_parts(videos)
         videos, rows = self._with_splits(manual_dir, videos, table)
         timed = {
             video.name: (own, tuple(manual_dir / file for file in video.files))
@@ -243,18 +249,22 @@ class Builder(VideoDatasetBuilder):
     def _check_cases(self, videos, rows, cases, table: Table | None) -> None:
         """Refuses cases told by names where names do not tell them."""
         config = self.builder_config
-        if config.case_from != "stem":
-            return
         unnamed = [
             (video, case, own.split)
             for video, own, case in zip(videos, rows, cases, strict=True)
             if not own.case_id
         ]
-        check_stems([video for video, _, _ in unnamed], config.join)
+        if not unnamed or config.case_from not in ("stem", "folder"):
+            return
+        own_videos, own_cases, splits = zip(*unnamed, strict=True)
         by_table = bool(table and table.has_split)
-        if unnamed and config.join is None and (by_table or config.split != (1.0, 0.0, 0.0)):
-            own_videos, own_cases, splits = zip(*unnamed, strict=True)
-            check_torn(own_videos, own_cases, splits if by_table else None)
+        splitting = by_table or config.split != (1.0, 0.0, 0.0)
+        if config.case_from == "stem":
+            check_stems(own_videos, config.join)
+            if config.join is None and splitting:
+                check_torn(own_videos, own_cases, splits if by_table else None)
+        if config.join != "none" and splitting:
+            check_folders(own_videos, own_cases, config.case_from == "folder")
 
     def _scan(self, manual_dir: Path | None = None) -> tuple[list[FolderVideo], Table | None]:
         """The videos and the table, read once; TFDS asks early, for the classes."""
