@@ -188,6 +188,8 @@ class _Reader:
 
     def table(self, path: Path) -> Table:
         options = self._options
+        if not self._videos:
+            raise BadInput(path, "says nothing of any video: it holds no rows, or no labels")
         if unknown := sorted((options.label_names or set()) - set(self._columns)):
             found = ", ".join(self._columns) or "none"
             raise BadInput(path, f"--label_columns {unknown[0]!r} is no column (found: {found})")

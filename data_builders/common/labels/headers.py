@@ -10,8 +10,14 @@ import difflib
 import re
 import unicodedata
 
-START = "start starts begin begins beginning beginn onset from von anfang debut depart tin"
-END = "end ends stop stops finish offset to bis fin ende until tout"
+START = (
+    "start starts begin begins beginning beginn onset from von anfang debut depart tin inicio "
+    "inizio poczatek zacatek pocatek 开始 開始 начало"
+)
+END = (
+    "end ends stop stops finish offset to bis fin ende until tout fine fim einde eind slut "
+    "koniec konec 结束 終了 конец"
+)
 INSTANT = "time timestamp zeit zeitpunkt zeitstempel temps frame frames timecode moment"
 DURATION = "duration dauer duree length"
 _UNITS = {
@@ -36,7 +42,7 @@ _WORD = re.compile("|".join(sorted((w for w in _KNOWN if len(w) > 2), key=len, r
 PATH_WORDS = (
     "path file filename file_name filepath file_path video videos video_file video_name "
     "video_path videofile media media_file media_file_name media_file_path datei dateiname "
-    "fichier"
+    "fichier archivo fichero arquivo bestand plik fil soubor 视频 動画 файл видео"
 )
 PATH = frozenset(PATH_WORDS.split())
 CASE_FIELDS = ("case_id", "split", "domain")
@@ -53,7 +59,8 @@ _LABELS_WORDS = (
     "state states status stage step steps phase phases task tasks skill tool tools action actions "
     "event class label grade trial type instrument instruments activity gesture quality score "
     "rating level severity category anatomy organ difficulty expertise experience visibility "
-    "outcome diagnosis finding verb target triplet schritt aktion werkzeug etape"
+    "outcome diagnosis finding verb target triplet schritt aktion werkzeug etape fase "
+    "fas faza etapa"
 )
 _LABELS = frozenset(_LABELS_WORDS.split())
 _PRECEDENCE = ("s", "ms", None, "clock", "min", "frames")

@@ -18,6 +18,7 @@ InstantClock = Literal["seconds", "frames", "timecode", "dropped timecode"]
 # Unit of a column -> seconds. Frames are counted, not measured.
 UNITS = {"s": 1.0, "ms": 1e-3, "min": 60.0, "frames": None}
 _NUMBER = re.compile(r"([+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?)\s*(s|sec|ms|min)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
 _CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d\d?)(?:[.,](\d{1,9}))?")
 _TIMECODE = re.compile(r"(\d{1,3}):(\d\d):(\d\d)([:;])(\d{1,3})")
 _PACKED = 1000.0  # a timecode is held as seconds * 1000 + frames, which sorts as it runs
@@ -51,6 +52,8 @@ def read_instant(cell: str, unit: str | None = None) -> Instant:
         if given and unit not in (None, given):
             raise ValueError(f"{cell!r} is in {given}, but its column counts in {unit}")
         unit = given or unit or "s"
+        if unit in ("frames", "ms") and _THOUSANDS.fullmatch(match[1]):
+            raise ValueError(f"{cell!r} may have a thousands separator; write it without")
         if not math.isfinite(number) or number < 0 or number > 1e12:
             raise ValueError(f"{cell!r} is not a number of 0 or more")
         if unit != "frames":
