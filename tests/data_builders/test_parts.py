@@ -14,9 +14,8 @@ def videos(tmp_path_factory):
     root = tmp_path_factory.mktemp("parts")
     for name, frames in (("001", 30), ("002", 20), ("003", 25)):
         write_video(root / f"OP03_{name}.avi", frames, fourcc="MJPG")
-    for camera in ("CH01", "CH02"):
-        write_video(root / f"OP04_{camera}.avi", 20, fourcc="MJPG")
-    write_video(root / "OP05.avi", 20, fourcc="MJPG")
+    for name, frames in (("OP04_CH01", 21), ("OP04_CH02", 22), ("OP05", 23)):
+        write_video(root / f"{name}.avi", frames, fourcc="MJPG")
     return root
 
 
@@ -67,7 +66,7 @@ def test_parts_on_one_clock(videos, tmp_path, workers):
     wanted = ["prep"] * 25 + ["clip"] * 35 + [None] * 15
     assert joined.labels["phase"] == wanted
     cameras = [found[of_case["OP04"]][f"OP04_{name}"] for name in ("CH01", "CH02")]
-    assert cameras[0].labels["phase"] == [None] * 20
+    assert cameras[0].labels["phase"] == [None] * 21
     assert_labels(cameras[1], "phase", lambda n: "clip" if n < 10 else None)
 
 
