@@ -25,7 +25,7 @@ _UNITS = {
     "ms": "ms msec msecs millis millisecond milliseconds millisekunden",
     "min": "min mins minute minutes minuten",
     "frames": "frame frames frm bild bilder image images",
-    "clock": "hh mm ss hms hhmmss timecode tc smpte mmm",
+    "clock": "hh h mm m ss hms hhmmss timecode tc smpte mmm",
 }
 _FILLER = "t time times zeit temps point de du in at of the index idx nr no number num stamp video"
 UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words.split()}
@@ -63,7 +63,7 @@ _LABELS_WORDS = (
     "fas faza etapa"
 )
 _LABELS = frozenset(_LABELS_WORDS.split())
-_PRECEDENCE = ("s", "ms", None, "clock", "min", "frames")
+_PRECEDENCE = ("s", "ms", None, "clock", "hh:mm", "min", "frames")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class TimeName:
     """A column that holds a time.
 
     Its role is "start", "end", "instant" or "duration"; its unit a key of instants.UNITS, "clock",
-    or None where the name says nothing.
+    "hh:mm", or None where the name says nothing.
     """
 
     role: str
@@ -107,7 +107,8 @@ def time_name(name: str) -> TimeName | None:
         return None
     units = {UNIT_OF[word] for word in found if word in UNIT_OF}
     if "clock" in units:
-        units = {"clock"}  # "hh:mm:ss.ms", "ss.msec" of ELAN are told below
+        hours = found[-2:] in (["hh", "mm"], ["h", "mm"])
+        units = {"hh:mm" if hours else "clock"}  # "hh:mm:ss.ms"; "ss.msec" of ELAN below
     if found[-2:] == ["ss", "msec"]:
         units = {"s"}
     if len(units) > 1:

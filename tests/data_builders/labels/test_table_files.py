@@ -87,6 +87,9 @@ def test_a_folder_of_tables_named_after_their_videos(tmp_path):
         ("path,start,end,phase\nop1.mp4,0,1,a\n,1,2,b\nop2.mp4,0,1,a\n", "3: names no video"),
         ("Annotations\npath,start,end,phase\nop1.mp4,0,1,a\n", "is that a title"),
         ("path,start,end,phase\n", "says nothing of any video"),
+        ("path,start,end,phase\nop1.mp4,0,1,a\nop1.mp4,1,2,a\u200b\n", "--fold_classes"),
+        ("path,start,end,phase\nop1.mp4,0,1,1\nop1.mp4,1,2,01\n", "--fold_classes"),
+        ("path,case_id\nop1.mp4,P01\nop2.mp4,p1\n", "case_id is 'p1' here and 'P01' before"),
         ('[{"video": "op1.mp4", "start": 0, "phase": "a"}]', "says nothing of any video"),
     ],
 )
@@ -103,6 +106,20 @@ def test_seconds_that_seem_to_be_the_last_of_their_labels_are_noted(tmp_path):
     assert "add 1 to the ends" in read_table(path, ["op1.mp4"]).notes[0]
     path.write_text("start,end,phase\n0,9,a\n10,19,b\n19,29,c\n")
     assert not read_table(path, ["op1.mp4"]).notes
+
+
+def test_a_name_that_says_hours_and_minutes_is_believed(tmp_path):
+    path = tmp_path / "op1.csv"
+    path.write_text("Start (hh:mm),Ende (hh:mm),phase\n0:01,1:02,a\n")
+    assert phases(read_table(path, ["op1.mp4"])) == [(60, 3720, "a")]
+    path.write_text("Start (h:mm:ss),Ende (h:mm:ss),phase\n0:01:00,1:02:00,a\n")
+    assert phases(read_table(path, ["op1.mp4"])) == [(60, 3720, "a")]
+
+
+def test_cells_that_list_several_classes_are_noted(tmp_path):
+    path = tmp_path / "op1.csv"
+    path.write_text('start,end,tools\n0,1,"grasper,hook"\n1,2,hook\n')
+    assert "--presence tools" in read_table(path, ["op1.mp4"]).notes[0]
 
 
 @pytest.mark.parametrize(
