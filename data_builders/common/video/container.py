@@ -231,7 +231,8 @@ def _chosen(path, container, tracks, spec: DecodeSpec) -> av.VideoStream:
         stream = tracks[spec.picture_track]
     else:
         default = av.stream.Disposition.default
-        stream = next((track for track in tracks if track.disposition & default), tracks[0])
+        moving = [track for track in tracks if track.frames != 1] or tracks  # no preview picture
+        stream = next((track for track in moving if track.disposition & default), moving[0])
     context = stream.codec_context
     if context is None:
         raise BadInput(path, "has pictures in a codec that FFmpeg does not know")

@@ -69,6 +69,26 @@ def test_a_second_picture_track_is_named_and_can_be_chosen(tmp_path, cover):
         read(path, picture_track=2)
 
 
+def test_a_track_of_one_picture_is_a_preview(tmp_path):
+    path = tmp_path / "a.mov"
+    with av.open(path, "w") as file:
+        preview, film = (file.add_stream(codec, rate=FPS) for codec in ("mjpeg", "libx264"))
+        for track, pixels in ((preview, "yuvj420p"), (film, "yuv420p")):
+            track.width, track.height, track.pix_fmt = 128, 96, pixels
+        preview.codec_context.color_range = 2
+        frames = [av.VideoFrame.from_ndarray(draw_number(k), "bgr24") for k in range(10)]
+        still = av.VideoFrame.from_ndarray(draw_number(999), "bgr24")
+        still = still.reformat(format="yuvj420p", dst_color_range=2)
+        for packet in (*preview.encode(still), *preview.encode(None)):
+            file.mux(packet)
+        for frame in (*frames, None):
+            for packet in film.encode(frame):
+                file.mux(packet)
+    frames, report = read(path)
+    assert [read_number(frame.picture) for frame in frames] == list(range(10))
+    assert "track 1 was read" in report.notes[0]
+
+
 # Clocks.
 
 
