@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.data_builders.contract import assert_labels
+from tests.data_builders.encoded import encode
 from tests.data_builders.fake_video import write_video
 from tests.data_builders.video_folder_run import run, stored
 
@@ -68,6 +69,30 @@ def test_parts_on_one_clock(videos, tmp_path, workers):
     cameras = [found[of_case["OP04"]][f"OP04_{name}"] for name in ("CH01", "CH02")]
     assert cameras[0].labels["phase"] == [None] * 21
     assert_labels(cameras[1], "phase", lambda n: "clip" if n < 10 else None)
+
+
+@pytest.mark.parametrize("fps", ["25", "2"])
+def test_a_stream_that_a_recorder_cut_into_files_keeps_its_clock(tmp_path, fps):
+    """The second file begins within what needs the first, and its sound begins earlier."""
+    whole = encode(
+        tmp_path / "all.ts",
+        container="mpegts",
+        numbers=range(150),
+        sound="mp2",
+        options={"g": "20"},
+    ).read_bytes()
+    cut = len(whole) // 2 // 188 * 188
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "00000.MTS").write_bytes(whole[:cut])
+    (tmp_path / "in" / "00001.MTS").write_bytes(whole[cut:])
+    table = tmp_path / "ops.csv"
+    table.write_text("path,start_frame,end_frame,phase\nrecording,120,129,clip\n")
+    options = ("--join", "parts", "--labels", table, "--fps", fps, "--split", "none")
+    assert run(tmp_path / "in", tmp_path / "out", *options) == 0
+    video = stored(tmp_path / "out")["train"]["recording"]
+    late = video.times - np.array(video.numbers) / 25
+    assert video.numbers[-1] > 130 and np.ptp(late) < 0.01, late
+    assert_labels(video, "phase", lambda number: "clip" if 120 <= number < 130 else None)
 
 
 def test_frame_numbers_of_an_operation_go_on_through_its_parts(videos, tmp_path):

@@ -204,6 +204,23 @@ class FrameClock:
         return max(self._recent) if len(self._recent) >= 2 else math.inf
 
     @property
+    def origin(self) -> float:
+        """The raw stamp of 0 seconds, as the latest frames have it."""
+        return self._origin
+
+    @property
+    def counted(self) -> int:
+        """One more than the number of the last frame."""
+        return self._number + 1
+
+    @property
+    def lost_at_end(self) -> int:
+        """Frames that are missing among the latest ones, and not counted in their numbers."""
+        if self._damaged:
+            return 0
+        return sum(max(0, round(interval * self.fps) - 1) for interval in self._recent)
+
+    @property
     def end(self) -> float:
         """Seconds from the start to the end of the last frame."""
         return 0.0 if self._number < 0 else self._time + self.typical_interval
