@@ -125,7 +125,12 @@ def check_torn(
         )
 
 
-def check_folders(videos: Sequence[FolderVideo], cases: Sequence[str], by_folder: bool) -> None:
+def check_folders(
+    videos: Sequence[FolderVideo],
+    cases: Sequence[str],
+    by_folder: bool,
+    split_of: Sequence[str] | None = None,
+) -> None:
     """Refuses cases that tear apart what folders hold together.
 
     A folder that is named after a patient or an operation (`patient 7/`, `OP03/`) is of one case;
@@ -134,16 +139,20 @@ def check_folders(videos: Sequence[FolderVideo], cases: Sequence[str], by_folder
     Args:
         videos, cases: those whose case names tell, and the case of each.
         by_folder: whether the folder is the case.
+        split_of: the split of each where a table assigns them; then only splits must not differ.
 
     Raises:
         BuildError: names two cases and the options that say what they are.
     """
+    apart = cases if split_of is None else split_of  # what must be one
     if by_folder:
+        of_case = dict(zip(cases, apart, strict=True))
         groups = find_parts([Path(f"{case}.f") for case in dict.fromkeys(cases)]).values()
         parts = ([part for part in found if part.from_one] for found in groups)
-        torn = next((found for found in parts if len(found) > 1), None)
+        folders = [[part.path.as_posix().removesuffix(".f") for part in found] for found in parts]
+        torn = next((found for found in folders if len({of_case[f] for f in found}) > 1), None)
         if torn:
-            first, second = (part.path.with_suffix("").as_posix() for part in torn[:2])
+            first, second = torn[:2]
             raise BuildError(
                 f"--case_from folder: the folders {first} and {second} look like parts of one "
                 "operation, which must not stand in several splits: give --case_from an expression "
@@ -152,7 +161,7 @@ def check_folders(videos: Sequence[FolderVideo], cases: Sequence[str], by_folder
             )
         return
     first: dict[Path, tuple[FolderVideo, str]] = {}
-    for video, case in zip(videos, cases, strict=True):
+    for video, case in zip(videos, apart, strict=True):
         for folder in video.files[0].parents:
             if not names_one_case(folder.name):
                 continue

@@ -242,7 +242,9 @@ class Builder(VideoDatasetBuilder):
             if config.join is None and splitting:
                 check_torn(own_videos, own_cases, splits if by_table else None)
         if config.join != "none" and splitting:
-            check_folders(own_videos, own_cases, config.case_from == "folder")
+            check_folders(
+                own_videos, own_cases, config.case_from == "folder", splits if by_table else None
+            )
 
     def _scan(self, manual_dir: Path | None = None) -> tuple[list[FolderVideo], Table | None]:
         """The videos and the table, read once; TFDS asks early, for the classes."""

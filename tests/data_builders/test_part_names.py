@@ -138,6 +138,7 @@ def test_folders_that_hold_a_case_together(names, rule, message):
         return
     with pytest.raises(BuildError, match=message) as caught:
         check_folders(videos, cases, rule == "folder")
+    check_folders(videos, cases, rule == "folder", ["train"] * len(videos))
     assert "--case_from" in str(caught.value) and "--join none" in str(caught.value)
 
 
