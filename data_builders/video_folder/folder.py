@@ -4,7 +4,7 @@ import dataclasses
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from data_builders.common.video.dicom import is_dicom
@@ -36,6 +36,9 @@ OTHER_SUFFIXES = frozenset(
         *("sha256", "ifo", "bup", "bdm", "cpi", "mpl", "moi", "part", "tmp", "bak"),
     )
 )
+# Folders that systems keep beside a user's: deleted files, thumbnails, snapshots.
+_NOBODYS_WORDS = "__macosx $recycle.bin recycler #recycle @recycle @eadir #snapshot lost+found"
+_NOBODYS = frozenset((*_NOBODYS_WORDS.split(), "system volume information"))
 _NAMED = frozenset(("dicomdir", "thumbs.db", "desktop.ini", "license", "readme", "makefile"))
 
 
@@ -171,53 +174,6 @@ def _by_content(files: Sequence[Path], skip) -> tuple[list[Path], list[Path]]:
     return videos, dicom
 
 
-def one_case_per_patient(
-    cases: Mapping[Path, str],
-    named: Collection[Path],
-    dicom: Collection[Path],
-    patient_of: Callable[[Path], str | None],
-) -> tuple[dict[Path, str], int, int]:
-    """Puts DICOM files of one patient, by the number in their headers, into one case.
-
-    What shares a case with such a file goes with it. The number is compared here and forgotten: it
-    is no part of what is returned.
-
-    Args:
-        cases: file -> its case so far.
-        named: those whose case the user named; they keep it.
-        dicom: those that are DICOM files.
-        patient_of: the patient of one of these, or None.
-
-    Returns:
-        The cases; how many DICOM files were joined to another's case; and how many stand apart from
-        another file of their patient because the user named their case.
-    """
-    first: dict[str, str] = {}  # patient -> case
-    merged: dict[str, str] = {}
-    fixed, apart = {cases[path] for path in named}, 0
-
-    def final(case: str) -> str:
-        while case in merged:
-            case = merged[case]
-        return case
-
-    for path in sorted(dicom, key=lambda path: (path not in named, os.fsencode(path))):
-        patient = patient_of(path)
-        if patient is None:
-            continue
-        other, own = final(first.setdefault(patient, cases[path])), final(cases[path])
-        if own == other:
-            continue
-        if own not in fixed:
-            merged[own] = other
-        elif other not in fixed:
-            merged[other] = own
-        else:
-            apart += 1
-    joined = sum(final(cases[path]) != cases[path] for path in dicom)
-    return {path: final(case) for path, case in cases.items()}, joined, apart
-
-
 def check_stems(videos: Sequence[FolderVideo], join: str | None) -> None:
     """Refuses file names as cases where they are none: where files in several folders have one.
 
@@ -282,7 +238,7 @@ def class_of(relative: Path) -> str | None:
 
 
 def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name.lower() in _NOBODYS
 
 
 def _refuse(error: OSError) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_builders.video_folder.parts import Part, find_parts, missing
+from data_builders.video_folder.parts import Part, find_parts, missing, names_one_case
 from surgrec_jax.records.errors import BuildError, safe_text
 
 JOIN = ("none", "cases", "parts")
@@ -123,6 +123,70 @@ def check_torn(
             f"{first} and {second} look like parts of one operation ({len(torn)} such, {files} "
             f"files), which must not stand in several splits: {_REMEDY}."
         )
+
+
+def check_folders(
+    videos: Sequence[FolderVideo],
+    cases: Sequence[str],
+    by_folder: bool,
+    split_of: Sequence[str] | None = None,
+) -> None:
+    """Refuses cases that tear apart what folders hold together.
+
+    A folder that is named after a patient or an operation (`patient 7/`, `OP03/`) is of one case;
+    and where folders are cases, `OP03/disc1` and `OP03/disc2` are not two.
+
+    Args:
+        videos, cases: those whose case names tell, and the case of each.
+        by_folder: whether the folder is the case.
+        split_of: the split of each where a table assigns them; then only splits must not differ.
+
+    Raises:
+        BuildError: names two cases and the options that say what they are.
+    """
+    apart = cases if split_of is None else split_of  # what must be one
+    if by_folder:
+        of_case = dict(zip(cases, apart, strict=True))
+        groups = find_parts([Path(f"{case}.f") for case in dict.fromkeys(cases)]).values()
+        parts = ([part for part in found if part.from_one] for found in groups)
+        folders = [[part.path.as_posix().removesuffix(".f") for part in found] for found in parts]
+        torn = next((found for found in folders if len({of_case[f] for f in found}) > 1), None)
+        if torn:
+            first, second = torn[:2]
+            raise BuildError(
+                f"--case_from folder: the folders {first} and {second} look like parts of one "
+                "operation, which must not stand in several splits: give --case_from an expression "
+                "for what they share, such as '^[^/]+' (the first folder), or --join none (each "
+                "folder is a case of its own)."
+            )
+        return
+    first: dict[Path, tuple[FolderVideo, str]] = {}
+    for video, case in zip(videos, apart, strict=True):
+        for folder in video.files[0].parents:
+            if not names_one_case(folder.name):
+                continue
+            other, its_case = first.setdefault(folder, (video, case))
+            if its_case != case:
+                raise BuildError(
+                    f"{other.name} and {video.name} lie in a folder that is named after one "
+                    f"patient or operation, {safe_text(folder.as_posix())!r}, and would be cases "
+                    "of their own: give --case_from folder (or an expression), a case_id per video "
+                    "in --labels, or --join none (each file is a case of its own)."
+                )
+
+
+def joined_parts(videos: Sequence[FolderVideo]) -> list[str]:
+    """A sentence on what was joined, so that a wrong guess is seen."""
+    joined = [video for video in videos if len(video.files) > 1]
+    if not joined:
+        return []
+    shown = "; ".join(
+        f"{video.name}: {', '.join(safe_text(file.name) for file in video.files[:4])}"
+        + (f" and {len(video.files) - 4} more" if len(video.files) > 4 else "")
+        for video in joined[:20]
+    )
+    more = f"; and {len(joined) - 20} more" if len(joined) > 20 else ""
+    return [f"{len(joined)} operation(s) were joined of their parts ({shown}{more})"]
 
 
 def missing_parts(videos: Sequence[FolderVideo]) -> list[str]:

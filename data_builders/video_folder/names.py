@@ -127,7 +127,11 @@ class Names:
             if len(near) == 1:
                 return f" (did you mean {safe_text(near[0])!r}?)"
         close = difflib.get_close_matches(name, known[:5000], n=1)
-        return f" (did you mean {close[0]!r}?)" if close else ""
+        if close:
+            return f" (did you mean {close[0]!r}?)"
+        names = list(dict.fromkeys(self._videos.values()))
+        shown = ", ".join(repr(safe_text(name)) for name in names[:3])
+        return f" (they are called {shown}{', ...' if len(names) > 3 else ''})" if names else ""
 
 
 def _same(name: str) -> str:

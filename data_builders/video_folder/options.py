@@ -29,7 +29,8 @@ class VideoFolderConfig(VideoConfig):
         label_columns: columns that are labels; None takes those that clearly are.
         time_unit: unit of time columns whose names give none: "s", "ms", "min" or "frames"; None is
             seconds.
-        first_frame: number of a video's first frame in tables, 0 or 1.
+        first_frame: number of a video's first frame in tables, 0 or 1; None is 0, where no table
+            seems to count from 1.
         fold_classes: whether class names that differ only in case, spaces, `_` and `-` are one
             class.
         presence: label columns whose classes become tracks of their own, absent or present.
@@ -52,7 +53,7 @@ class VideoFolderConfig(VideoConfig):
     labels: str | None = None
     label_columns: tuple[str, ...] | None = None
     time_unit: str | None = None
-    first_frame: int = 0
+    first_frame: int | None = None
     fold_classes: bool = False
     presence: tuple[str, ...] = ()
     trim_labels: bool = False
@@ -110,7 +111,7 @@ def add_arguments(parser) -> None:
     add("--labels", metavar="FILE", help="table or export of a labelling program, or a folder")
     add("--label_columns", metavar="A,B", help="columns of tables that are labels")
     add("--time_unit", choices=UNITS, help="of time columns whose names give none (default: s)")
-    add("--first_frame", type=int, choices=(0, 1), default=0, help="of tables that count frames")
+    add("--first_frame", type=int, choices=(0, 1), help="of tables that count frames (default 0)")
     add("--fold_classes", action="store_true", help="Prep, prep and PREP are one class")
     add("--presence", metavar="A,B", help="label columns in which several classes hold at a time")
     add("--trim_labels", action="store_true", help="cut labels at the end of their video")

@@ -2,8 +2,10 @@
 
 The rule in one sentence: a number in a file's name numbers operations (`op1`, `op2`) unless it
 follows a word for a part (`part2`, `teil2`, `CH01`), another number (`OP03_001`), or nothing but
-the names of a camera or a folder (`00001.MTS`, `GH010123`); then the files whose names are the same
-but for that number are parts of one operation.
+the names of a camera or a folder (`00001.MTS`, `GH010123`), or stands before a name with a number
+(`1_OP03`); then the files whose names are the same but for that number are parts of one operation.
+A word may stand for the number (`first`, `Teil zwei`, `Ende`), and a film may be there twice
+(`op1 - Copy`, `op1_720p`, `OP1.mov`).
 """
 
 import dataclasses
@@ -12,46 +14,8 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_builders.video_folder import part_words as words
 from surgrec_jax.records.errors import safe_text
-
-_END = r"(?![^\W_])"  # no letter or digit follows
-_BEGIN = r"(?<![^\W\d_])"  # no letter stands before
-_SEP = r"[\s_.\-]*"
-_CHANNEL = re.compile(
-    rf"{_BEGIN}(?:channel|camera|kamera|kanal|view|angle|cam|ch){_SEP}(\d{{1,2}}|[a-d]){_END}"
-    rf"|(?<=[\s_.\-])(left|right|links|rechts){_END}$",
-    re.IGNORECASE,
-)
-_WORDS = (
-    "parts?|prt|pt|teil|partie|parte|deel|chapter|kapitel|chunk|segment|seg|section|abschnitt|"
-    "disc|disk|dvd|cd|tape|kassette|clip|split|take|fragment|reel"
-)
-_WORD = re.compile(
-    rf"{_BEGIN}(?:{_WORDS}){_SEP}(\d{{1,4}}|[a-h]|i{{1,3}}|iv|v){_END}"
-    rf"|(?<![^\W_])(\d{{1,3}})\.?{_SEP}(?:teil|part|partie|parte){_END}",
-    re.IGNORECASE,
-)
-_OF = re.compile(rf"(?<!\d)(\d{{1,3}}){_SEP}(?:of|von|sur){_SEP}(\d{{1,3}})(?!\d)", re.IGNORECASE)
-_COPY = re.compile(r"\s*\((\d{1,3})\)$")
-_DATE = r"(?:(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d|\d\d[-_.]\d\d[-_.](?:19|20)\d\d)"
-_ENDS_WITH_DATE = re.compile(rf"(?<!\d){_DATE}$")
-_MOMENT = re.compile(
-    rf"((?<!\d){_DATE})[t\s_.\-]*(\d\d)[-_.:h]?(\d\d)(?:[-_.:m]?(\d\d))?s?$", re.IGNORECASE
-)
-_TECHNICAL = re.compile(r"(?<![^\W_])(?:\d{3,4}[pi]|[248]k|h26[45]|\d+fps|mp4|3d|2d)" + _END, re.I)
-_OPERATION = "operation|procedure|surgery|eingriff|patient|subject|case|fall|pat|sub|op|pid"
-_LAST = re.compile(r"^(.*?)([^\W\d_]*)([\s_.\-]*)(\d{1,6})$", re.DOTALL)
-_WEAK_WORDS = "video vid v p film movie recording rec aufnahme track title seq sequence"
-_WEAK = frozenset(_WEAK_WORDS.split())
-_LETTER = re.compile(r"^(.*\d)[\s_.\-]?([a-h])$", re.IGNORECASE | re.DOTALL)
-_GOPRO = re.compile(r"(g[hxlsp])(\d\d)(\d{4})|(gopr)(\d{4})", re.IGNORECASE)
-_DVD = re.compile(r"vts_(\d\d)_(\d)", re.IGNORECASE)
-_CAMERA = re.compile(
-    r"(?:mvi|img|dscn?|dji|mov|m2u|cimg|pict|sdv|hdv|capture|rec)?[\s_\-]*(\d{1,8})", re.IGNORECASE
-)
-_UID = re.compile(r"\d+(?:\.\d+){3,}")  # names of DICOM files; their last number counts nothing
-_TAPELESS = frozenset((".mts", ".m2ts", ".m2t", ".mod", ".tod", ".vob"))
-ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +31,7 @@ class Part:
         counted: whether a number left out is a part that is missing (not so for times of day).
         from_one: whether the first part is number 1 or 0 (not so for a camera's own count).
         by_folder: whether the operation is told by the folder alone.
+        version: whether it is the same film as another file, as its name says ("copy", "720p").
     """
 
     path: Path
@@ -77,14 +42,23 @@ class Part:
     counted: bool = True
     from_one: bool = True
     by_folder: bool = False
+    version: bool = False
+
+
+_IN_HEX = re.compile(r"[0-9a-f]{6,}", re.IGNORECASE)  # names that are hashes
 
 
 def menu(path: Path) -> bool:
     """Whether a file is a DVD's menu, which shows no operation."""
-    match = _DVD.fullmatch(path.stem)
+    match = words.DVD.fullmatch(path.stem)
     return path.suffix.lower() == ".vob" and (
         path.stem.lower() == "video_ts" or bool(match and match[2] == "0")
     )
+
+
+def names_one_case(folder: str) -> bool:
+    """Whether a folder's name is a word for a patient or an operation, and a number."""
+    return bool(re.fullmatch(rf"(?:{words.OPERATION}|p)[\W_]*\d+[a-z]?", folder, re.IGNORECASE))
 
 
 def find_parts(videos: Sequence[Path]) -> dict[str, list[Part]]:
@@ -99,6 +73,7 @@ def find_parts(videos: Sequence[Path]) -> dict[str, list[Part]]:
         part = _part(path, alone=len(folders) == 1)
         if part is not None:
             groups.setdefault(part.operation.casefold(), []).append(part)
+    _regroup(groups)
     _add_restarting(videos, groups)
     _add_first(videos, groups)
     found = {}
@@ -111,114 +86,175 @@ def find_parts(videos: Sequence[Path]) -> dict[str, list[Part]]:
 
 
 def _by_letter(part: Part) -> bool:
-    return bool(_LETTER.match(part.path.stem)) and part.counted
+    return bool(words.LETTER.match(part.path.stem)) and part.counted
 
 
 def _part(path: Path, alone: bool) -> Part | None:
     """The part that a name tells by itself; `alone` when all videos lie in one folder."""
-    if _UID.fullmatch(path.name) or _UID.fullmatch(path.stem):
+    if words.UID.fullmatch(path.name) or words.UID.fullmatch(path.stem):
         return None
     stem, channel = unicodedata.normalize("NFC", path.stem), ""
     folder = "" if path.parent == Path(".") else path.parent.as_posix()
-    if match := _CHANNEL.search(stem):
-        channel = match[0].strip(" _.-")
+    version = False
+    while (match := words.VERSION.search(stem)) and _cut(stem, match).strip(words.TRIM):
+        stem, version = _cut(stem, match), True
+    if match := words.CHANNEL.search(stem):
+        channel = match[0].strip(words.TRIM)
         stem = _cut(stem, match)
 
     def part(operation: str, *order: int, **more) -> Part:
-        own = operation.strip(" _.-")
+        own = operation.strip(words.TRIM)
         named = safe_text("/".join(filter(None, (folder, own)))) or "recording"
-        return Part(path, named, order, channel, by_folder=not own, **more)
+        return Part(path, named, order, channel, by_folder=not own, version=version, **more)
 
-    if not stem.strip(" _.-"):
+    if not stem.strip(words.TRIM):
         return part("", 0, counted=False)
-    if match := _DVD.fullmatch(stem):
+    if match := words.DVD.fullmatch(stem):
         return part("", int(match[1]), int(match[2]), counted=False)
-    if match := _GOPRO.fullmatch(stem):
+    if match := words.GOPRO.fullmatch(stem):
         kind = "GOPR" if match[4] or match[1].lower() == "gp" else match[1].upper()
         recording, chapter = match[3] or match[5], int(match[2] or 0)
         if folder and not alone:
             return part("", int(recording), chapter, counted=False)
         return part(f"{kind} {recording}", int(recording), chapter)
-    if match := _OF.search(stem):
+    if match := words.OF.search(stem):
         return part(_cut(stem, match), int(match[1]), total=int(match[2]))
-    if match := _WORD.search(stem):
-        return part(_cut(stem, match), _number(match[1] or match[2]))
-    if match := _COPY.search(stem):
+    if match := words.WORD.search(stem) or words.WORD_BEHIND.search(stem):
+        return part(_cut(stem, match), words.number(next(filter(None, match.groups()))))
+    if match := words.PLACE.search(stem):
+        place = words.PLACES.get(match[1].lower())
+        number = words.ORDINALS[match[1].lower()] if place is None else place
+        return part(_cut(stem, match), number, counted=place is None)
+    if match := words.COPY.search(stem):
         return part(_cut(stem, match), int(match[1]))
-    if match := _CAMERA.fullmatch(stem):
-        counts = not stem[0].isdigit() or path.suffix.lower() in _TAPELESS
+    if match := words.CAMERA.fullmatch(stem):
+        counts = not stem[0].isdigit() or path.suffix.lower() in words.TAPELESS
         if counts or (folder and not alone):
             return part("", int(match[1]), counted=stem[0].isdigit(), from_one=False)
-        return part(stem, 0, counted=False) if channel else None
+        return part(stem, 0, counted=False) if channel or version else None
     numbered = _numbered(stem)
     if numbered is not None:
         operation, number, counted = numbered
         return part(operation, number, counted=counted)
-    return part(stem, 0, counted=False) if channel else None
+    return part(stem, 0, counted=False) if channel or version else None
 
 
 def _numbered(stem: str) -> tuple[str, int, bool] | None:
     """(operation, number, whether parts are counted) for a number at the end, behind another."""
-    if match := _MOMENT.search(stem):
-        moment = "".join(filter(None, (match[2], match[3], match[4] or "00")))
-        return stem[: match.end(1)], int(moment), False
-    if _ENDS_WITH_DATE.search(stem):
+    if match := words.MOMENT.search(stem):
+        return stem[: match.end(1)], _moment(match), False
+    if words.ENDS_WITH_DATE.search(stem):
         return None
-    if match := _LETTER.match(stem):
+    if match := words.LETTER.match(stem):
         return match[1], ord(match[2].lower()) - ord("a") + 1, True
-    match = _LAST.match(stem)
-    if not match:
-        return None
-    before, word, gap, number = match.groups()
-    known = _TECHNICAL.sub(" ", before + word)
-    if not re.search(r"\d", known):
-        return None
-    if word.lower() in _OPERATION.split("|"):  # a second operation of one patient is his too
-        return (before, int(number), True) if _names_patient(known) else None
-    if not word and gap:
-        return before, int(number), True
-    if word.lower() in _WEAK or (word and gap and _names_patient(known)):
-        return before, int(number), True
-    if word and gap:
-        return f"{before}{word}", int(number), True
+    match = words.LAST.match(stem)
+    before, word, gap, number = match.groups() if match else ("", "", "", "")
+    known = words.TECHNICAL.sub(" ", before + word)
+    if re.search(r"\d", known):
+        if word.lower() in words.OPERATION.split("|"):  # a patient's second operation is his too
+            if _names_patient(known):
+                return before, int(number), True
+        elif word and gap and not (word.lower() in words.WEAK or _names_patient(known)):
+            return f"{before}{word}", int(number), True
+        elif gap or word.lower() in words.WEAK or (len(word) == 1 and not _IN_HEX.fullmatch(stem)):
+            return before, int(number), True
+    if match := words.LEADING.fullmatch(stem):
+        return match[2], int(match[1]), True
     return None
+
+
+def _moment(match: re.Match) -> int:
+    """A time of day as hhmmss."""
+    hours = int(match[2])
+    if match[5]:
+        hours = hours % 12 + 12 * (match[5].lower() == "p")
+    return hours * 10_000 + int(match[3]) * 100 + int(match[4] or 0)
 
 
 def _names_patient(text: str) -> bool:
     return bool(re.search(r"(?<![^\W_])(?:patient|subject|pat|sub|pid)[\s_.\-]*\d", text, re.I))
 
 
+def _regroup(groups: dict[str, list[Part]]) -> None:
+    """Parts that only their like shows: `OP3_1_2`, `OP3_2_2`, and moments with a number behind."""
+    alone = [(key, members[0]) for key, members in groups.items() if len(members) == 1]
+    of_total: dict[tuple[str, int], dict[int, tuple[str, Part]]] = {}
+    for key, part in alone:
+        folder, _, stem = part.operation.rpartition("/")
+        if match := words.MOMENT.search(stem):
+            operation = "/".join(filter(None, (folder, stem[: match.end(1)])))
+            moved = dataclasses.replace(
+                part, operation=operation, order=(_moment(match), *part.order), counted=False
+            )
+            del groups[key]
+            groups.setdefault(operation.casefold(), []).append(moved)
+            continue
+        match = re.fullmatch(r"(.*\d.*?)[\W_]+(\d{1,2})", part.operation, re.DOTALL)
+        if match and part.counted and int(match[2]) <= part.order[-1]:
+            of_total.setdefault((match[1], part.order[-1]), {})[int(match[2])] = key, part
+    bases = [base for base, _ in of_total]
+    for (base, total), found in of_total.items():
+        if len(found) > 1 and bases.count(base) == 1:
+            for number, (key, part) in found.items():
+                del groups[key]
+                groups.setdefault(base.casefold(), []).append(
+                    dataclasses.replace(part, operation=base, order=(number,), total=total)
+                )
+
+
 def _add_restarting(videos: Sequence[Path], groups: dict[str, list[Part]]) -> None:
-    """`meier_1`, `meier_2`, `schulz_1`, `schulz_2`: the count begins again behind another name."""
+    """`meier_1`, `meier_2`, `schulz_1`: the count begins again before or behind another name."""
     known = {part.path for members in groups.values() for part in members}
     named: dict[Path, dict[str, list[Part]]] = {}  # folder -> operation -> parts
     for path in videos:
-        match = re.fullmatch(r"(.*[^\W\d_])[\s_.\-]+(\d{1,4})", path.stem, re.DOTALL)
-        if path in known or not match or re.search(r"\d", _TECHNICAL.sub(" ", match[1])):
+        name, number = _counted_name(path.stem)
+        if path in known or not name or re.search(r"\d", words.TECHNICAL.sub(" ", name)):
             continue
-        if re.search(rf"(?<![^\W\d_])(?:{_OPERATION}|video)$", match[1], re.I):
+        if re.search(rf"(?<![^\W\d_])(?:{words.OPERATION}|video)$", name, re.I):
             continue
-        operation = (path.parent / match[1]).as_posix()
+        operation = (path.parent / name).as_posix()
         of_folder = named.setdefault(path.parent, {})
-        of_folder.setdefault(operation.casefold(), []).append(
-            Part(path, operation, (int(match[2]),))
-        )
+        of_folder.setdefault(operation.casefold(), []).append(Part(path, operation, (number,)))
     for of_folder in named.values():
         several = {key: parts for key, parts in of_folder.items() if len(parts) > 1}
-        starts = [min(part.order for part in parts) for parts in several.values()]
-        if len(several) > 1 and len(set(starts)) < len(starts):
+        starts = [min(part.order for part in parts) for parts in of_folder.values()]
+        if len(set(starts)) < len(starts):
             groups.update(several)
 
 
+def _counted_name(stem: str) -> tuple[str, int]:
+    """The name and the number of `meier_2` and `02 - Meier`; ("", 0) where there is none."""
+    if match := re.fullmatch(r"(.*[^\W\d_])[\W_]+(\d{1,4})", stem, re.DOTALL):
+        return match[1], int(match[2])
+    if match := re.fullmatch(r"(\d{1,4})[\W_]+([^\W\d_].*)", stem, re.DOTALL):
+        return match[2], int(match[1])
+    return "", 0
+
+
 def _add_first(videos: Sequence[Path], groups: dict[str, list[Part]]) -> None:
-    """`op1.mp4` is the first part where there is an `op1 (1).mp4` or an `op1_part2.mp4`."""
+    """`op1.mp4` is the first part where there is an `op1 (1).mp4` or an `op1_part2.mp4`.
+
+    It is the same film where there is an `op1 - Copy.mp4` alone, or an `OP1.mov`.
+    """
     known = {part.path for members in groups.values() for part in members}
+    others: dict[str, list[Path]] = {}
     for path in videos:
-        members = groups.get(path.with_suffix("").as_posix().casefold())
-        if members and path not in known:
+        if path in known:
+            continue
+        own = unicodedata.normalize("NFC", path.with_suffix("").as_posix())
+        if members := groups.get(own.casefold()):
             first = min(part.order for part in members)
-            order = (*first[:-1], first[-1] - 1)
-            members.append(Part(path, members[0].operation, order))
+            same = all(part.version and not part.counted for part in members)
+            order = first if same else (*first[:-1], first[-1] - 1)
+            members.append(Part(path, members[0].operation, order, counted=not same))
+        else:
+            others.setdefault(own.casefold(), []).append(path)
+    for paths in others.values():
+        if len({path.stem for path in paths}) > 1:
+            operation = safe_text(paths[0].with_suffix("").as_posix())
+            groups[operation.casefold()] = [
+                Part(path, operation, (0,), counted=False, version=True) for path in paths
+            ]
 
 
 def missing(parts: Sequence[Part]) -> list[int]:
@@ -239,11 +275,6 @@ def missing(parts: Sequence[Part]) -> list[int]:
 
 def _cut(text: str, match: re.Match) -> str:
     """`text` without what matched, and without separators that then meet."""
-    left, right = text[: match.start()].rstrip(" _.-"), text[match.end() :].lstrip(" _.-")
+    left = text[: match.start()].rstrip(words.TRIM)
+    right = text[match.end() :].lstrip(words.TRIM)
     return f"{left}_{right}" if left and right else left + right
-
-
-def _number(text: str) -> int:
-    if text.isdigit():
-        return int(text)
-    return ROMAN.get(text.lower(), ord(text[0].lower()) - ord("a") + 1)

@@ -121,6 +121,7 @@ class _Reader:
         self._values: dict[str, dict[str, tuple[Path, int]]] = {}  # column -> class -> first place
         self._notes: list[str] = []
         self._mapped: set[str] = set()
+        self._cases: dict[str, str] = {}  # without capitals and leading zeros -> as first written
         self._columns: dict[str, None] = {}
 
     def read(self, file: Path) -> None:
@@ -157,7 +158,22 @@ class _Reader:
                 f"{field} is {value!r} here and {before!r} in an earlier row of this video",
                 line,
             )
+        if field == "case_id":
+            self._check_case(file, line, value)
         setattr(video, field, safe_text(value))
+
+    def _check_case(self, file: Path, line: int, value: str) -> None:
+        """Refuses one case in two spellings: `P1`, `p1` and `P01` would be three."""
+        plain = " ".join(value.casefold().split())
+        plain = re.sub(r"\d+", lambda digits: str(int(digits[0])), plain)
+        other = self._cases.setdefault(plain, value)
+        if other != value:
+            raise BadInput(
+                file,
+                f"case_id is {value!r} here and {other!r} before: one case or two? write one of "
+                "them throughout, or names that differ in more than capitals, spaces and zeros",
+                line,
+            )
 
     def _label(self, file: Path, label: Entry, name: str) -> None:
         video = self._videos.setdefault(name, VideoRows())
@@ -188,6 +204,8 @@ class _Reader:
 
     def table(self, path: Path) -> Table:
         options = self._options
+        if not self._videos:
+            raise BadInput(path, "says nothing of any video: it holds no rows, or no labels")
         if unknown := sorted((options.label_names or set()) - set(self._columns)):
             found = ", ".join(self._columns) or "none"
             raise BadInput(path, f"--label_columns {unknown[0]!r} is no column (found: {found})")
@@ -198,6 +216,8 @@ class _Reader:
             column: entry.one_spelling(column, classes, options.fold_classes)
             for column, classes in self._values.items()
         }
+        for column, names in stored.items():
+            self._notes += _several_in_one(column, set(names.values()))
         for video in self._videos.values():
             video.labels = {c: stored[c][value] for c, value in video.labels.items()}
         for (name, column), found in self._timed.items():
@@ -228,6 +248,18 @@ class _Reader:
             has_split=any(v.split for v in rows),
             notes=self._notes,
         )
+
+
+def _several_in_one(column: str, classes: Collection[str]) -> list[str]:
+    """A note where the cell of a row seems to list several classes."""
+    for name in sorted(classes):
+        listed = [part.strip() for part in re.split(r"[;,|+&]", name)]
+        if len(listed) > 1 and all(listed) and classes & set(listed):
+            return [
+                f"{column}: {name!r} is a class of its own; if it lists several that hold at a "
+                f"time, write a row for each and give --presence {column}"
+            ]
+    return []
 
 
 def _named(said: Entries) -> Iterator[tuple[int, str]]:

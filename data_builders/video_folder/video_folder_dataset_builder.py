@@ -17,16 +17,22 @@ from data_builders.common.source.builder import (
     VideoItem,
 )
 from data_builders.common.source.splits import split_by_hash
-from data_builders.common.video.dicom import patient_of
 from data_builders.video_folder import extents, options
+from data_builders.video_folder.cases import same_cases
 from data_builders.video_folder.folder import (
     case_of,
     check_stems,
     class_of,
     find_videos,
-    one_case_per_patient,
 )
-from data_builders.video_folder.joining import FolderVideo, arrange, check_torn, missing_parts
+from data_builders.video_folder.joining import (
+    FolderVideo,
+    arrange,
+    check_folders,
+    check_torn,
+    joined_parts,
+    missing_parts,
+)
 from data_builders.video_folder.options import NAME, VideoFolderConfig
 from data_builders.video_folder.private import pseudonym, read_key
 from data_builders.video_folder.table import Table, VideoRows, read_table
@@ -89,8 +95,7 @@ class Builder(VideoDatasetBuilder):
         self.skipped += self._passed_over
         config = self.builder_config
         self.remarks += table.notes if table else []
-        if config.join == "cases":
-            self.remarks += missing_parts(videos)
+        self.remarks += missing_parts(videos) if config.join == "cases" else joined_parts(videos)
         videos, rows = self._with_splits(manual_dir, videos, table)
         timed = {
             video.name: (own, tuple(manual_dir / file for file in video.files))
@@ -100,8 +105,10 @@ class Builder(VideoDatasetBuilder):
         measured = functools.partial(measure, decode_spec=config.decode)
         self.remarks += extents.fit(timed, config.trim_labels, measured)
         cases = self._cases(videos, rows)
-        if self._dicom:
-            cases = self._cases_of_dicom(manual_dir, videos, rows, cases)
+        ruled = config.case_from != "stem"
+        named = [ruled or bool(own.case_id or own.split) for own in rows]
+        cases, remarks = same_cases(manual_dir, videos, cases, named, self._dicom)
+        self.remarks += remarks
         items = [
             self._item(manual_dir, *listed) for listed in zip(videos, rows, cases, strict=True)
         ]
@@ -217,44 +224,27 @@ class Builder(VideoDatasetBuilder):
                 cases.append(found.pop())
         return cases
 
-    def _cases_of_dicom(self, manual_dir, videos, rows, cases: Sequence[str]) -> list[str]:
-        """`cases` with DICOM files of one patient in one case, unless the user named cases."""
-        case_of_file, named = {}, set()
-        for video, own, case in zip(videos, rows, cases, strict=True):
-            case_of_file |= dict.fromkeys(video.files, case)
-            if own.case_id or self.builder_config.case_from != "stem":
-                named |= set(video.files)
-        dicom = [file for file in case_of_file if file in self._dicom]
-        found, joined, apart = one_case_per_patient(
-            case_of_file, named, dicom, lambda file: patient_of(manual_dir / file)
-        )
-        if joined:
-            self.remarks.append(
-                f"{joined} DICOM file(s) name the patient of another in their headers, and were "
-                "put into its case (--case_from, or a case_id per video in --labels, decides)"
-            )
-        if apart:
-            self.remarks.append(
-                f"{apart} DICOM file(s) name the patient of another in their headers, and have a "
-                "case of their own by --case_from or --labels"
-            )
-        return [found[video.files[0]] for video in videos]
-
     def _check_cases(self, videos, rows, cases, table: Table | None) -> None:
         """Refuses cases told by names where names do not tell them."""
         config = self.builder_config
-        if config.case_from != "stem":
-            return
         unnamed = [
             (video, case, own.split)
             for video, own, case in zip(videos, rows, cases, strict=True)
             if not own.case_id
         ]
-        check_stems([video for video, _, _ in unnamed], config.join)
+        if not unnamed or config.case_from not in ("stem", "folder"):
+            return
+        own_videos, own_cases, splits = zip(*unnamed, strict=True)
         by_table = bool(table and table.has_split)
-        if unnamed and config.join is None and (by_table or config.split != (1.0, 0.0, 0.0)):
-            own_videos, own_cases, splits = zip(*unnamed, strict=True)
-            check_torn(own_videos, own_cases, splits if by_table else None)
+        splitting = by_table or config.split != (1.0, 0.0, 0.0)
+        if config.case_from == "stem":
+            check_stems(own_videos, config.join)
+            if config.join is None and splitting:
+                check_torn(own_videos, own_cases, splits if by_table else None)
+        if config.join != "none" and splitting:
+            check_folders(
+                own_videos, own_cases, config.case_from == "folder", splits if by_table else None
+            )
 
     def _scan(self, manual_dir: Path | None = None) -> tuple[list[FolderVideo], Table | None]:
         """The videos and the table, read once; TFDS asks early, for the classes."""

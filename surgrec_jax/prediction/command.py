@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--labels", type=Path, metavar="FILE", help="a table or export, or a folder of them")
     add("--manual_dir", type=Path, metavar="FOLDER", help="where the table's paths start")
     add("--time_unit", choices=UNITS, help="of time columns whose names give none (default: s)")
-    add("--first_frame", type=int, choices=(0, 1), default=0, help="of tables that count frames")
+    add("--first_frame", type=int, choices=(0, 1), help="of tables that count frames (default 0)")
     group = parser.add_argument_group("pictures (default: as the training data were stored)")
     add = group.add_argument
     add("--stored_fps", dest="fps", type=float, help="frames stored a second, at most")

@@ -142,7 +142,7 @@ def test_what_shares_a_case_with_a_dicom_file_goes_with_it(tmp_path):
     for name in ("IM0000", "IM0001"):
         write_dicom(root / name, jpegs(), uid.JPEGBaseline8Bit, CineRate=25)
     encode(root / "IM0001.mp4")  # the case IM0001 by its name
-    encode(root / "op2.mp4")
+    encode(root / "op2.mp4", numbers=range(20))
     assert run(root, tmp_path / "out", "--split", "none") == 0
     videos = stored(tmp_path / "out")["train"]
     assert {name: video.fields["case_id"] for name, video in videos.items()} == {

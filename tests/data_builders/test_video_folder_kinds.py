@@ -1,5 +1,6 @@
 """Which files of a folder are videos: by content, and everything else that might be is listed."""
 
+import shutil
 from fractions import Fraction
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from data_builders.common.commands.cli import main
 from data_builders.common.video.kinds import is_video
 from tests.data_builders.encoded import encode
-from tests.data_builders.fake_video import draw_number, read_number, write_images
+from tests.data_builders.fake_video import draw_number, read_number, write_images, write_video
 from tests.data_builders.video_folder_run import run, stored
 
 # ending, codec, container
@@ -157,3 +158,22 @@ def test_parts_with_pictures_of_two_sizes_are_refused_by_what_is_shown(tmp_path,
     assert run(root, tmp_path / "out", "--split", "none", "--join", "parts") == 1
     said = capsys.readouterr()
     assert "192 x 96 pixels, the first part of 128 x 96" in said.out + said.err
+
+
+def test_a_file_that_is_there_twice_is_one_case(tmp_path, capsys):
+    root = tmp_path / "in"
+    for k in range(6):
+        write_video(root / f"op{k}.mp4", 20 + k)
+    (root / "sub").mkdir()
+    shutil.copy(root / "op0.mp4", root / "sub" / "video_x.mp4")
+    (root / "$RECYCLE.BIN").mkdir()
+    shutil.copy(root / "op1.mp4", root / "$RECYCLE.BIN" / "$R1.mp4")
+    assert run(root, tmp_path / "out", "--fps", "1") == 0
+    assert "1 file(s) are the same as another, byte by byte" in capsys.readouterr().out
+    cases = {
+        name: video.fields["case_id"]
+        for split in stored(tmp_path / "out").values()
+        for name, video in split.items()
+    }
+    assert len(cases) == 7 and len(set(cases.values())) == 6
+    assert cases["sub/video_x.mp4"] == cases["op0.mp4"]

@@ -144,10 +144,14 @@ def presence(found: list[Span]) -> list[Span]:
 
 
 def spelling(value: str) -> str:
-    """A class name without case, spaces, `_` and `-`: names that are equal so are doubted."""
+    """A class name without case, spaces, `_`, `-` and what cannot be seen; a number without zeros.
+
+    Names that are equal so are doubted.
+    """
     if re.fullmatch(r"[+-]?\d+", value):
-        return value
-    return re.sub(r"[\s_\-]+", "", unicodedata.normalize("NFKC", value).casefold())
+        return str(int(value))
+    seen = "".join(c for c in value if unicodedata.category(c) != "Cf")
+    return re.sub(r"[\s_\-]+", "", unicodedata.normalize("NFKC", seen).casefold())
 
 
 def one_spelling(column: str, found: Mapping[str, tuple[Path, int]], fold: bool) -> dict[str, str]:

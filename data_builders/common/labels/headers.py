@@ -10,8 +10,14 @@ import difflib
 import re
 import unicodedata
 
-START = "start starts begin begins beginning beginn onset from von anfang debut depart tin"
-END = "end ends stop stops finish offset to bis fin ende until tout"
+START = (
+    "start starts begin begins beginning beginn onset from von anfang debut depart tin inicio "
+    "inizio poczatek zacatek pocatek 开始 開始 начало"
+)
+END = (
+    "end ends stop stops finish offset to bis fin ende until tout fine fim einde eind slut "
+    "koniec konec 结束 終了 конец"
+)
 INSTANT = "time timestamp zeit zeitpunkt zeitstempel temps frame frames timecode moment"
 DURATION = "duration dauer duree length"
 _UNITS = {
@@ -19,7 +25,7 @@ _UNITS = {
     "ms": "ms msec msecs millis millisecond milliseconds millisekunden",
     "min": "min mins minute minutes minuten",
     "frames": "frame frames frm bild bilder image images",
-    "clock": "hh mm ss hms hhmmss timecode tc smpte mmm",
+    "clock": "hh h mm m ss hms hhmmss timecode tc smpte mmm",
 }
 _FILLER = "t time times zeit temps point de du in at of the index idx nr no number num stamp video"
 UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words.split()}
@@ -36,7 +42,7 @@ _WORD = re.compile("|".join(sorted((w for w in _KNOWN if len(w) > 2), key=len, r
 PATH_WORDS = (
     "path file filename file_name filepath file_path video videos video_file video_name "
     "video_path videofile media media_file media_file_name media_file_path datei dateiname "
-    "fichier"
+    "fichier archivo fichero arquivo bestand plik fil soubor 视频 動画 файл видео"
 )
 PATH = frozenset(PATH_WORDS.split())
 CASE_FIELDS = ("case_id", "split", "domain")
@@ -53,10 +59,11 @@ _LABELS_WORDS = (
     "state states status stage step steps phase phases task tasks skill tool tools action actions "
     "event class label grade trial type instrument instruments activity gesture quality score "
     "rating level severity category anatomy organ difficulty expertise experience visibility "
-    "outcome diagnosis finding verb target triplet schritt aktion werkzeug etape"
+    "outcome diagnosis finding verb target triplet schritt aktion werkzeug etape fase "
+    "fas faza etapa"
 )
 _LABELS = frozenset(_LABELS_WORDS.split())
-_PRECEDENCE = ("s", "ms", None, "clock", "min", "frames")
+_PRECEDENCE = ("s", "ms", None, "clock", "hh:mm", "min", "frames")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +71,7 @@ class TimeName:
     """A column that holds a time.
 
     Its role is "start", "end", "instant" or "duration"; its unit a key of instants.UNITS, "clock",
-    or None where the name says nothing.
+    "hh:mm", or None where the name says nothing.
     """
 
     role: str
@@ -100,7 +107,8 @@ def time_name(name: str) -> TimeName | None:
         return None
     units = {UNIT_OF[word] for word in found if word in UNIT_OF}
     if "clock" in units:
-        units = {"clock"}  # "hh:mm:ss.ms", "ss.msec" of ELAN are told below
+        hours = found[-2:] in (["hh", "mm"], ["h", "mm"])
+        units = {"hh:mm" if hours else "clock"}  # "hh:mm:ss.ms"; "ss.msec" of ELAN below
     if found[-2:] == ["ss", "msec"]:
         units = {"s"}
     if len(units) > 1:

@@ -18,8 +18,10 @@ InstantClock = Literal["seconds", "frames", "timecode", "dropped timecode"]
 # Unit of a column -> seconds. Frames are counted, not measured.
 UNITS = {"s": 1.0, "ms": 1e-3, "min": 60.0, "frames": None}
 _NUMBER = re.compile(r"([+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?)\s*(s|sec|ms|min)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
 _CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d\d?)(?:[.,](\d{1,9}))?")
 _TIMECODE = re.compile(r"(\d{1,3}):(\d\d):(\d\d)([:;])(\d{1,3})")
+_SAID = {"clock": "hh:mm:ss", "hh:mm": "hh:mm"}
 _PACKED = 1000.0  # a timecode is held as seconds * 1000 + frames, which sorts as it runs
 
 
@@ -36,21 +38,23 @@ def read_instant(cell: str, unit: str | None = None) -> Instant:
 
     Args:
         cell: text without spaces at its ends.
-        unit: a key of UNITS or "clock", as the column's name says; None when it says nothing
-            (seconds).
+        unit: a key of UNITS, "clock" or "hh:mm" (two numbers are hours and minutes), as the
+            column's name says; None when it says nothing (seconds).
 
     Raises:
         ValueError: says what the cell is not; the caller names the place.
     """
     if match := _NUMBER.fullmatch(cell):
-        if unit == "clock":
-            raise ValueError(f"{cell!r} is a number, but its column's name says hh:mm:ss")
+        if unit in ("clock", "hh:mm"):
+            raise ValueError(f"{cell!r} is a number, but its column's name says {_SAID[unit]}")
         decimal = "," if "," in match[1] else "." if "." in match[1] else ""
         number = float(match[1].replace(",", "."))
         given = {"sec": "s"}.get(match[2] or "", match[2])
         if given and unit not in (None, given):
             raise ValueError(f"{cell!r} is in {given}, but its column counts in {unit}")
         unit = given or unit or "s"
+        if unit in ("frames", "ms") and _THOUSANDS.fullmatch(match[1]):
+            raise ValueError(f"{cell!r} may have a thousands separator; write it without")
         if not math.isfinite(number) or number < 0 or number > 1e12:
             raise ValueError(f"{cell!r} is not a number of 0 or more")
         if unit != "frames":
@@ -67,7 +71,9 @@ def read_instant(cell: str, unit: str | None = None) -> Instant:
         return Instant((3600 * hours + 60 * minutes + seconds) * _PACKED + frames, clock)
     if match := _CLOCK.fullmatch(cell):
         hours, minutes, seconds = int(match[1] or 0), int(match[2]), int(match[3])
-        if seconds > 59 or (match[1] and minutes > 59):
+        if unit == "hh:mm" and not match[1] and not match[4]:
+            hours, minutes, seconds = minutes, seconds, 0
+        if seconds > 59 or (minutes > 59 and (match[1] or unit == "hh:mm")):
             raise ValueError(f"{cell!r} has more than 59 minutes or seconds")
         _no_other_unit(cell, unit)
         fraction = float(f"0.{match[4] or 0}")
@@ -121,5 +127,5 @@ def show(value: float, clock: InstantClock) -> str:
 
 
 def _no_other_unit(cell: str, unit: str | None) -> None:
-    if unit not in (None, "s", "min", "clock"):
+    if unit not in (None, "s", "min", *_SAID):
         raise ValueError(f"{cell!r} is a clock time, but its column counts in {unit}")

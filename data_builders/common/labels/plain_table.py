@@ -44,11 +44,11 @@ def _squared(sheet: Sheet, header: Sequence[str]) -> tuple[list[str], list[tuple
     rows = []
     for line, cells in sheet.rows[1:]:
         if len(cells) > count and any(cells[count:]):
-            hint = (
-                "; a decimal comma where commas part cells? save the table with semicolons"
-                if sheet.delimiter == ","
-                else ""
-            )
+            hint = ""
+            if count == 1:
+                hint = "; is that a title? the names of the columns must be the first line"
+            elif sheet.delimiter == ",":
+                hint = "; a decimal comma where commas part cells? save the table with semicolons"
             raise BadInput(
                 sheet.path, f"has {len(cells)} cells, the header has {count}{hint}", line
             )
@@ -78,7 +78,7 @@ def _entries(path: Path, names, rows, columns: Columns, options, notes) -> Entri
         return found
 
     for line, cells in rows:
-        video = "" if columns.path is None else cells[columns.path]
+        video = _video(path, line, cells, names, columns)
         for field, k in columns.facts.items():
             if not nothing(cells[k]):
                 facts.append((line, video, field, cells[k]))
@@ -109,6 +109,8 @@ def _entries(path: Path, names, rows, columns: Columns, options, notes) -> Entri
             "them throughout, and no thousands separators",
             decimals[","],
         )
+    _check_first_frame(path, labels, options)
+    notes = (*notes, *_gaps_of_one(labels))
     ends = {key: _sampled_end(found) for key, found in instants.items()}
     labels = [_held(entry, ends) for entry in labels]
     if columns.unused:
@@ -118,9 +120,23 @@ def _entries(path: Path, names, rows, columns: Columns, options, notes) -> Entri
     return Entries(_whole_numbers(labels), facts, plain, notes)
 
 
+def _video(path: Path, line: int, cells, names, columns: Columns) -> str:
+    """What a row calls its video; "" in a table without such a column."""
+    if columns.path is None:
+        return ""
+    if nothing(cells[columns.path]):
+        raise BadInput(
+            path,
+            f"names no video in {names[columns.path]!r}: fill the cell in every row (of merged "
+            "cells the first alone is filled)",
+            line,
+        )
+    return cells[columns.path]
+
+
 def _interval(path, line, start: Instant, end: Instant | None, columns, options):
     """(start, end or None, clock) of a row; frames counted from 0, the end exclusive."""
-    shift = options.first_frame if start.clock == "frames" else 0
+    shift = (options.first_frame or 0) if start.clock == "frames" else 0
     if start.value < shift:
         raise BadInput(path, f"frame {start.value:.0f}, where frames count from {shift}", line)
     if end is None:
@@ -141,6 +157,37 @@ def _interval(path, line, start: Instant, end: Instant | None, columns, options)
             line,
         )
     return start.value - shift, last - shift, start.clock
+
+
+def _check_first_frame(path: Path, labels: Sequence[Entry], options: TableOptions) -> None:
+    """Refuses frame numbers that begin at 1 where nobody said which number the first frame has."""
+    counted = [label for label in labels if label.clock == "frames" and label.start is not None]
+    if options.first_frame is None and counted and min(e.start for e in counted) == 1:
+        line = next(label.line for label in counted if label.start == 1)
+        raise BadInput(
+            path,
+            "frames begin at 1 in this table: give --first_frame 1 if that is the first frame of a "
+            "video, or --first_frame 0 if it is the second",
+            line,
+        )
+
+
+def _gaps_of_one(labels: Sequence[Entry]) -> list[str]:
+    """A note where whole seconds seem to be the last of their labels, not their ends."""
+    gaps, before = [], {}
+    for label in labels:
+        if label.clock == "seconds" and label.start is not None and label.end is not None:
+            key = label.video, label.column
+            if key in before:
+                gaps.append(label.start - before[key])
+            before[key] = label.end
+    if len(gaps) < 2 or set(gaps) != {1.0}:
+        return []
+    return [
+        "every label begins one second after the end of the one before, and that second is "
+        "unlabelled: if an end is the last second of its label, add 1 to the ends; if these are "
+        "frame numbers, give --time_unit frames"
+    ]
 
 
 def _sampled_end(found: list[float]) -> tuple[float, float] | None:

@@ -130,5 +130,6 @@ def _rows(path: Path, text: str, delimiter: str, skipped: int) -> list[tuple[int
             if reader.line_num > skipped and any(cells):
                 rows.append((reader.line_num, cells))
     except csv.Error as error:
-        raise BadInput(path, str(error), reader.line_num) from error
+        reason = f"{error} (a quotation mark out of place?)"
+        raise BadInput(path, reason, reader.line_num) from error
     return rows

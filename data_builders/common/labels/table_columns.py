@@ -24,14 +24,15 @@ class TableOptions:
     Attributes:
         label_columns: the columns that are labels, or None for those that clearly are.
         time_unit: of time columns whose names give none: "s", "ms", "min" or "frames".
-        first_frame: the number of a video's first frame, 0 or 1.
+        first_frame: the number of a video's first frame, 0 or 1; None is 0, and refuses tables
+            whose first label begins at frame 1.
         fold_classes: see `entries.one_spelling`.
         presence: columns whose classes become tracks of their own, absent or present.
     """
 
     label_columns: tuple[str, ...] | None = None
     time_unit: str | None = None
-    first_frame: int = 0
+    first_frame: int | None = None
     fold_classes: bool = False
     presence: tuple[str, ...] = ()
 

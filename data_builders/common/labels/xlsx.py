@@ -19,6 +19,7 @@ MAX_UNPACKED = 4 * MAX_BYTES
 MAX_COLUMNS = 256
 MAX_ROWS = 2**20  # Excel's own bound; a row may claim any number, and those before it are made up
 _NO_XML = ("xl/media/", "xl/printerSettings/", "docProps/thumbnail")
+_NO_VALUE = re.compile(rb"(?:</f>|<f/>)\s*(?:<v\s*/>|<v>\s*</v>)?\s*</c>")
 _DAY_0 = datetime.datetime(1899, 12, 30)
 
 
@@ -66,6 +67,8 @@ def _check(path: Path, archive: zipfile.ZipFile, name: str) -> int:
     # Entities could grow without bound; Excel writes none, and always UTF-8.
     if b"\0" in data or b"<!" in data.replace(b"<!--", b""):
         raise BadInput(path, f"{name} holds a document type, which no workbook needs")
+    if name.startswith("xl/worksheets/") and _NO_VALUE.search(data):
+        raise BadInput(path, "holds formulas without their values; open and save it in Excel")
     return len(data)
 
 

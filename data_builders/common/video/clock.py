@@ -30,6 +30,7 @@ class FrameClock:
         start: the raw stamp of frame 0, for a file whose first frames are lost; None takes `zero`.
         close_jumps: jumps of the stamps that are longer than this are no pauses, but a clock that
             was set anew: the frame follows the previous one.
+        late: a first stamp that comes this many seconds after `zero`, or fewer, is 0 seconds.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class FrameClock:
         zero: float | None = None,
         start: float | None = None,
         close_jumps: float = math.inf,
+        late: float = 0.0,
     ):
         self._header_fps = header_fps if 0.1 <= header_fps <= 1000 else 0.0
         self._zero, self._start, self._close = zero, start, close_jumps
+        self._late = late
         self._intervals: list[float] = []
         self._recent: list[float] = []
         self._origin = 0.0
@@ -151,6 +154,8 @@ class FrameClock:
         zero = self._zero
         if zero is None:
             zero = 0.0 if self._damaged else raw
+        if not self._damaged and raw - zero <= self._late:
+            zero = raw
         self._origin = min(raw, zero)
         self._raw = raw
         self._time = self.first = self._stamped = raw - self._origin
@@ -197,6 +202,23 @@ class FrameClock:
         Infinite until there is something to go by.
         """
         return max(self._recent) if len(self._recent) >= 2 else math.inf
+
+    @property
+    def origin(self) -> float:
+        """The raw stamp of 0 seconds, as the latest frames have it."""
+        return self._origin
+
+    @property
+    def counted(self) -> int:
+        """One more than the number of the last frame."""
+        return self._number + 1
+
+    @property
+    def lost_at_end(self) -> int:
+        """Frames that are missing among the latest ones, and not counted in their numbers."""
+        if self._damaged:
+            return 0
+        return sum(max(0, round(interval * self.fps) - 1) for interval in self._recent)
 
     @property
     def end(self) -> float:

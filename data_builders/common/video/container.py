@@ -98,7 +98,13 @@ class OpenedFile:
     @property
     def uncertain(self) -> bool:
         """Whether frames lost in a damaged place move what follows: there are no time stamps."""
-        return self.bare or self.container.format.name == "avi"
+        return self.bare or self.container.format.name in ("avi", "dv")
+
+    @property
+    def late_frames(self) -> int:
+        """Frames that the first stamp may be late: an AVI with B-frames stamps by decoding time."""
+        reordered = self.container.format.name == "avi" and self.stream.codec_context.has_b_frames
+        return 4 if reordered else 0
 
     @property
     def tells_its_end(self) -> bool:
@@ -225,7 +231,8 @@ def _chosen(path, container, tracks, spec: DecodeSpec) -> av.VideoStream:
         stream = tracks[spec.picture_track]
     else:
         default = av.stream.Disposition.default
-        stream = next((track for track in tracks if track.disposition & default), tracks[0])
+        moving = [track for track in tracks if track.frames != 1] or tracks  # no preview picture
+        stream = next((track for track in moving if track.disposition & default), moving[0])
     context = stream.codec_context
     if context is None:
         raise BadInput(path, "has pictures in a codec that FFmpeg does not know")

@@ -89,7 +89,9 @@ def _frames(file: OpenedFile, faults: Faults) -> Iterator[Decoded]:
     failing, damaged = False, False  # since the last frame: an error, or at least a message
     dts, restarted = -math.inf, False
     waiting, has_pts = False, False  # waiting for a key frame
+    told = 0  # messages so far; those that come with a packet are the container's
     for packet in _packets(file, faults):
+        damaged |= faults.messages > told
         frames: list[av.VideoFrame] = []
         failed = packet is None or packet.is_corrupt
         if packet is not None and packet.dts is not None:
@@ -106,6 +108,7 @@ def _frames(file: OpenedFile, faults: Faults) -> Iterator[Decoded]:
                 except (av.FFmpegError, ValueError):
                     failed = True
             damaged |= faults.take(logs)
+        told = faults.messages
         if failed and not failing:
             failing = damaged = True
             faults.places += 1

@@ -1,6 +1,7 @@
 """A decoded frame, and the report of what reading a video found."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -33,6 +34,11 @@ class ReadReport:
             the picture's end); 0 where it claims nothing.
         frames_read, frames_kept: decoded frames, and those given to the caller.
         duration: seconds from the start to the end of the last decoded frame.
+        counted: frames, those lost in damaged places included; 0 where unknown.
+        lost_at_end: frames that are missing among the last ones, beyond `counted`.
+        begins: seconds of the first decoded frame.
+        origin: the raw stamp of 0 seconds, in containers whose clock goes on from file to file
+            (MPEG streams); NaN in others.
         damaged: places where decoding failed and went on later.
         interlaced: frames that were flagged as interlaced.
         problems: sentences for the build's report; empty for a sound file.
@@ -51,6 +57,10 @@ class ReadReport:
     frames_read: int = 0
     frames_kept: int = 0
     duration: float = 0.0
+    counted: int = 0
+    lost_at_end: int = 0
+    begins: float = 0.0
+    origin: float = math.nan
     damaged: int = 0
     interlaced: int = 0
     problems: list[str] = dataclasses.field(default_factory=list)

@@ -1,7 +1,12 @@
-"""Several files read as one video: a part begins where the part before it ended."""
+"""Several files read as one video: a part begins where the part before it ended.
+
+Recorders cut long MPEG streams into files anywhere. Then the stamps of a part go on from those of
+the part before, and say when its first whole picture is shown; its sound may begin much earlier.
+"""
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +19,8 @@ _SUMMED = (
     *("header_frames", "header_seconds", "frames_read", "frames_kept", "duration", "damaged"),
     "interlaced",
 )
+
+_PAUSE_S = 2.0  # at most so much later the stamps of a part go on from the part before
 
 
 def read_joined(
@@ -34,22 +41,33 @@ def read_joined(
         return
     pictures = {name: options.get(name) for name in ("image_fps", "image_start")}
     _check_sizes(paths, decode_spec=decode_spec, **pictures)
-    seconds, number = 0.0, 0
+    seconds, number, lost = 0.0, 0, 0
+    ended = math.nan  # the raw stamp at which a part ended
     for path in paths:
         if options.get("maps"):
             options["maps"] = dataclasses.replace(options["maps"], start=number)
         part, before = ReadReport(), dataclasses.replace(report, problems=[], notes=[])
+        first = None
         try:
             for frame in read_video(path, report=part, decode_spec=decode_spec, **options):
                 _add(report, before, part)
-                last = frame.number
+                if first is None:
+                    first = frame
+                    shift = part.origin - ended
+                    if -0.01 <= shift + part.begins <= _PAUSE_S:
+                        seconds += shift
+                        number += (
+                            lost + round((shift + frame.time) * part.native_fps) - frame.number
+                        )
                 yield frame._replace(time=seconds + frame.time, number=number + frame.number)
         finally:
             _add(report, before, part)
             for told, of_part in ((report.problems, part.problems), (report.notes, part.notes)):
                 told += [f"{safe_text(path.name)}: {text}" for text in of_part]
-        seconds += part.duration
-        number += max(round(part.duration * part.native_fps), last + 1)
+        seconds, ended = seconds + part.duration, part.origin + part.duration
+        report.duration = seconds
+        lost = part.lost_at_end
+        number += part.counted or round(part.duration * part.native_fps)
 
 
 def _check_sizes(paths: Sequence[Path], **options) -> None:

@@ -208,6 +208,8 @@ def _read_file(path: Path, fps: float, report: ReadReport, spec: DecodeSpec) -> 
                 continue
             time, number = tick
             report.native_fps = clock.fps
+            report.begins = clock.first
+            report.origin = clock.origin if file.restarting else math.nan
             if picker.passed(time) and held is not None:
                 yield held
                 held = None
@@ -228,7 +230,8 @@ def _read_file(path: Path, fps: float, report: ReadReport, spec: DecodeSpec) -> 
             picker.retrieved()
         if held is not None and picker.passed(held.time + clock.typical_interval):
             yield held
-        report.duration = clock.end
+        report.duration, report.counted = clock.end, clock.counted
+        report.lost_at_end = clock.lost_at_end
         report.damaged = faults.places
         report.interlaced = deinterlacer.frames if deinterlacer else 0
         report.problems += sentences.problems(report, clock, faults, file)
@@ -246,4 +249,5 @@ def _clock(path: Path, file: OpenedFile, spec: DecodeSpec) -> FrameClock:
             )
         return FrameClock(rate)
     close = CLOSED_JUMP_S if file.restarting else math.inf
-    return FrameClock(file.fps, file.zero, file.start, close)
+    late = (file.late_frames + 0.5) / file.fps if file.late_frames and file.fps else 0.0
+    return FrameClock(file.fps, file.zero, file.start, close, late)

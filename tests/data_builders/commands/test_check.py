@@ -154,7 +154,7 @@ def test_other_folders_and_sources(tmp_path, capsys):
     assert "no configuration 'huge'; there are default" in capsys.readouterr().err
     # A source's own options are known to check as to build.
     write_video(tmp_path / "mine" / "a" / "x.mp4", 8, fps=8)
-    write_video(tmp_path / "mine" / "b" / "y.mp4", 8, fps=8)
+    write_video(tmp_path / "mine" / "b" / "y.mp4", 9, fps=8)
     mine = ["check", "video_folder", "--manual_dir", str(tmp_path / "mine")]
     assert main([*mine, "--class_from", "subfolder", "--split", "none"]) == 0
     out = capsys.readouterr().out

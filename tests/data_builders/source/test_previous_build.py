@@ -8,16 +8,21 @@ import pytest
 from data_builders.common.commands.cli import main
 from data_builders.common.source.splits import split_by_case
 from surgrec_jax.records.prepared import choose_prepared, read_videos
-from tests.data_builders.fake_video import write_video
+from tests.data_builders.fake_video import draw_number, write_video
 
 FRACTIONS = {"train": 0.5, "val": 0.2, "test": 0.3}
+
+
+def pictures(video):
+    """Four pictures that no other video has."""
+    return [draw_number(4 * video + k) for k in range(4)]
 
 
 @pytest.fixture
 def corpus(tmp_path):
     """Ten operations; `build` builds what is there, into DATA."""
     for k in range(10):
-        write_video(tmp_path / "in" / f"op{k:02}.mp4", 4, fps=8)
+        write_video(tmp_path / "in" / f"op{k:02}.mp4", pictures(k), fps=8)
     return tmp_path
 
 
@@ -39,7 +44,7 @@ def note(corpus):
 
 def grow(corpus, count=14):
     for k in range(count):
-        write_video(corpus / "in" / f"new{k:02}.mp4", 4, fps=8)
+        write_video(corpus / "in" / f"new{k:02}.mp4", pictures(100 + k), fps=8)
 
 
 def test_cases_stay_when_a_corpus_grows(corpus, capsys):

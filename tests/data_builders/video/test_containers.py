@@ -14,7 +14,7 @@ from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.reading import read_video
 from surgrec_jax.records.errors import BadInput
 from tests.data_builders.encoded import FPS, encode
-from tests.data_builders.fake_video import draw_number, read_number
+from tests.data_builders.fake_video import damage, draw_number, read_number
 
 
 def read(path, **spec):
@@ -69,6 +69,26 @@ def test_a_second_picture_track_is_named_and_can_be_chosen(tmp_path, cover):
         read(path, picture_track=2)
 
 
+def test_a_track_of_one_picture_is_a_preview(tmp_path):
+    path = tmp_path / "a.mov"
+    with av.open(path, "w") as file:
+        preview, film = (file.add_stream(codec, rate=FPS) for codec in ("mjpeg", "libx264"))
+        for track, pixels in ((preview, "yuvj420p"), (film, "yuv420p")):
+            track.width, track.height, track.pix_fmt = 128, 96, pixels
+        preview.codec_context.color_range = 2
+        frames = [av.VideoFrame.from_ndarray(draw_number(k), "bgr24") for k in range(10)]
+        still = av.VideoFrame.from_ndarray(draw_number(999), "bgr24")
+        still = still.reformat(format="yuvj420p", dst_color_range=2)
+        for packet in (*preview.encode(still), *preview.encode(None)):
+            file.mux(packet)
+        for frame in (*frames, None):
+            for packet in film.encode(frame):
+                file.mux(packet)
+    frames, report = read(path)
+    assert [read_number(frame.picture) for frame in frames] == list(range(10))
+    assert "track 1 was read" in report.notes[0]
+
+
 # Clocks.
 
 
@@ -86,6 +106,25 @@ def test_a_bare_stream_without_a_rate_needs_one(tmp_path):
 def test_a_bare_stream_keeps_its_own_rate(tmp_path):
     path = encode(tmp_path / "a.h264")
     assert read(path)[1].native_fps == FPS
+
+
+def test_frames_of_an_avi_are_not_late_by_what_b_frames_need(tmp_path):
+    """An AVI stamps frames by when they are decoded, and so the first one after the start."""
+    path = encode(tmp_path / "a.avi", options={"bf": "3", "b_strategy": "0"})
+    frames, _ = read(path)
+    assert [read_number(frame.picture) for frame in frames] == list(range(30))
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(30) / FPS, atol=2e-3)
+
+
+def test_frames_lost_in_a_container_are_counted(tmp_path):
+    """Matroska goes on behind a damaged place without an error; numbers count what was in it."""
+    path = encode(tmp_path / "a.mkv", codec="libvpx", numbers=range(80), options={"g": "10"})
+    damage(path, 0.4, 0.5)
+    frames, report = read(path)
+    assert len(frames) < 75 and report.problems
+    after = frames[-10:]
+    assert [read_number(frame.picture) for frame in after] == [frame.number for frame in after]
+    assert after[-1].number == 79 and after[-1].time == pytest.approx(79 / FPS, abs=2e-3)
 
 
 def test_the_option_changes_no_file_with_time_stamps(tmp_path):

@@ -62,7 +62,9 @@ def write_folder(root):
             writer = cv2.VideoWriter(str(root / name), cv2.VideoWriter_fourcc(*"mp4v"), 8, (64, 48))
             for number in range(32):
                 shade = np.array(colour) // (1 if number < 16 else 2)
-                writer.write(np.full((48, 64, 3), shade, np.uint8))
+                picture = np.full((48, 64, 3), shade, np.uint8)
+                picture[:2, : 2 * k] = 0  # no two files are the same
+                writer.write(picture)
             writer.release()
             rows += [f"{name},{split},0,2,prep", f"{name},{split},2,4,closure"]
     (root / "cases.csv").write_text("\n".join(rows))
