@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         help="workdir of a fine-tuning run, or of an encoder with a kept head")  # fmt: skip
     add("--head", type=Path, metavar="FILE", help="that probe --config.keep_heads has written")
     add("--out", type=Path, metavar="DIR", help="folder of the answers")
-    add("--rate", type=float, default=1.0, help="answers per second (default: 1)")
+    add("--rate", type=float, help="answers per second (default: 1, or what the head has learnt)")
     add("--smoothing", default="mean:5", help="none, or mean:SECONDS (default: mean:5)")
     add("--offline", action="store_true", help="smoothing may look ahead")
     add("--overlay", action="store_true", help="a copy of each video with its answers below")
@@ -89,10 +89,9 @@ def run(args: argparse.Namespace) -> int:
         UserError: an argument that cannot be used; nothing is written then.
     """
     paths.check_arguments(vars(args), allowed=("checkpoint",))
-    if not 0.001 <= args.rate <= 1000:
-        raise ConfigError(f"--rate={args.rate:g}: give 0.001 to 1000 answers per second")
     args.checkpoint = cache.workdir_of(args.checkpoint, "--checkpoint")
     model = open_model(args.checkpoint, args.head)
+    rate = model.rate(args.rate)
     changed = {"fps": args.fps, "short_side": args.short_side, "jpeg_quality": args.jpeg_quality}
     model = model.stored_as(**{key: value for key, value in changed.items() if value is not None})
     decode = DecodeSpec(**decoding(args))
@@ -107,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         return live.run(
             args.videos[0],
             model,
-            args.rate,
+            rate,
             decode,
             raw=raw,
             speed=args.speed,
@@ -131,9 +130,7 @@ def run(args: argparse.Namespace) -> int:
             "not play",
             file=sys.stderr,
         )
-    job = Job(
-        model, args.rate, smoothing, decode, args.out, annotated, args.checkpoint, args.overlay
-    )
+    job = Job(model, rate, smoothing, decode, args.out, annotated, args.checkpoint, args.overlay)
     done = 0
     for path, name in zip(videos, names, strict=True):
         try:
