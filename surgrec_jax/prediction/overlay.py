@@ -114,10 +114,11 @@ def _rows(path: Path) -> list[list[str]]:
 def write(
     path: Path, video: Path, told: Told, decode: DecodeSpec, encoder: str | None = None
 ) -> None:
-    """Writes the overlay of a video, whole or not at all; memory is that of some frames.
+    """Writes the overlay of a video, whole or not at all.
 
     The pictures are those of the builders' reader at their own times, made smaller where their
-    short side has more than SHORT_SIDE pixels. There is no sound.
+    short side has more than SHORT_SIDE pixels. There is no sound. Memory is that
+    of some frames and of MP4's index, about 100 bytes a frame.
 
     Args:
         path: of the overlay.
