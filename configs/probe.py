@@ -27,5 +27,5 @@ def get_config(variant: str = "default") -> ConfigDict:
     config.source = ""  # a data set, or name/config; "": the one that the checkpoint was trained on
     config.task = ""  # one task; instead of tasks
     config.cache = True  # keep features in <out>/features
-    config.keep_heads = False  # linear heads and calibrations as files, for surgrec_jax.predict
+    config.keep_heads = False  # heads and calibrations as files, for surgrec_jax.predict
     return config

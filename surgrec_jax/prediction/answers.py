@@ -115,7 +115,7 @@ def answer_video(
     Raises:
         BadInput: the video cannot be read.
     """
-    side = model.clip.size
+    model, side = model.begin(), model.clip.size
     pictures = pictures_of(path, side, model.storing, report, decode)
     found = list(_compact(model, moments(pictures, model.clip, rate, model.frame)))
     times, shown, numbers, rows, thumbnails = zip(*found, strict=True)

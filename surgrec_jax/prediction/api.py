@@ -112,7 +112,7 @@ def predict(
     model: str | os.PathLike | Classifier,
     *,
     head: str | os.PathLike | None = None,
-    rate: float = 1.0,
+    rate: float | None = None,
     smoothing: str = "mean:5",
     offline: bool = False,
     native_fps: float | None = None,
@@ -123,7 +123,7 @@ def predict(
         path: a video file, or a folder of pictures (then give `native_fps`).
         model: a workdir, or what `load_classifier` gives.
         head: of a workdir's encoder or classifier, a file that a probe has kept.
-        rate: answers per second.
+        rate: answers per second; None for 1, or what a temporal head has learnt.
         smoothing: "none", or "mean:SECONDS"; of the segments, not of the scores.
         offline: whether smoothing may look ahead.
         native_fps: pictures per second of what names none.
@@ -137,7 +137,7 @@ def predict(
     smooth = Smoothing.parse(smoothing, opened.online and not offline)
     report = ReadReport()
     answers = answer_video(
-        Path(path), opened, _checked(rate), report, DecodeSpec(native_fps=native_fps)
+        Path(path), opened, opened.rate(rate), report, DecodeSpec(native_fps=native_fps)
     )
     smoothed = smooth(answers.times, answers.scores)
     return Prediction(

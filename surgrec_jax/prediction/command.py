@@ -3,7 +3,8 @@
     python -m surgrec_jax.predict --checkpoint=RUN VIDEO... --out DIR
 
 Into DIR/<video> come predictions.csv (time, class, probability of every class), segments.csv and
-index.html. A video that is done stays; the same command goes on with the others.
+index.html, with --overlay also overlay.mp4. A video that is done stays; the same command goes on
+with the others.
 
     python -m surgrec_jax.predict --checkpoint=RUN SOURCE --live
 
@@ -12,6 +13,7 @@ stdin (--raw=WIDTHxHEIGHT@FPS), or a file at its own speed.
 """
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ from data_builders.common.labels.instants import UNITS
 from data_builders.common.labels.table_columns import TableOptions
 from data_builders.common.video.container import DecodeSpec
 from surgrec_jax.convert import cache
-from surgrec_jax.prediction import live
+from surgrec_jax.prediction import live, overlay
 from surgrec_jax.prediction.answers import Smoothing
 from surgrec_jax.prediction.frames import video_names
 from surgrec_jax.prediction.job import Job
@@ -31,6 +33,7 @@ from surgrec_jax.prediction.truth import read_truth
 from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import ConfigError, UserError, run_command, tell
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk, or a user's share of it
 _STOPPED = "predict: stopped; finished videos are kept, and the same command goes on"
 
 
@@ -53,9 +56,10 @@ def _parser() -> argparse.ArgumentParser:
         help="workdir of a fine-tuning run, or of an encoder with a kept head")  # fmt: skip
     add("--head", type=Path, metavar="FILE", help="that probe --config.keep_heads has written")
     add("--out", type=Path, metavar="DIR", help="folder of the answers")
-    add("--rate", type=float, default=1.0, help="answers per second (default: 1)")
+    add("--rate", type=float, help="answers per second (default: 1, or what the head has learnt)")
     add("--smoothing", default="mean:5", help="none, or mean:SECONDS (default: mean:5)")
     add("--offline", action="store_true", help="smoothing may look ahead")
+    add("--overlay", action="store_true", help="a copy of each video with its answers below")
     group = parser.add_argument_group("live")
     add = group.add_argument
     add("--live", action="store_true", help="answer while the source runs")
@@ -85,10 +89,9 @@ def run(args: argparse.Namespace) -> int:
         UserError: an argument that cannot be used; nothing is written then.
     """
     paths.check_arguments(vars(args), allowed=("checkpoint",))
-    if not 0.001 <= args.rate <= 1000:
-        raise ConfigError(f"--rate={args.rate:g}: give 0.001 to 1000 answers per second")
     args.checkpoint = cache.workdir_of(args.checkpoint, "--checkpoint")
     model = open_model(args.checkpoint, args.head)
+    rate = model.rate(args.rate)
     changed = {"fps": args.fps, "short_side": args.short_side, "jpeg_quality": args.jpeg_quality}
     model = model.stored_as(**{key: value for key, value in changed.items() if value is not None})
     decode = DecodeSpec(**decoding(args))
@@ -97,11 +100,13 @@ def run(args: argparse.Namespace) -> int:
     if args.live:
         if len(args.videos) > 1:
             raise ConfigError("--live answers one source; start the command once for each")
+        if args.overlay:
+            raise ConfigError("--overlay is of files: leave it out, or --live")
         raw = None if args.raw is None else RawFrames.parse(args.raw)
         return live.run(
             args.videos[0],
             model,
-            args.rate,
+            rate,
             decode,
             raw=raw,
             speed=args.speed,
@@ -119,18 +124,27 @@ def run(args: argparse.Namespace) -> int:
     if args.labels is not None and there:
         options = TableOptions(time_unit=args.time_unit, first_frame=args.first_frame)
         annotated = read_truth(args.labels, there, model, options, args.manual_dir, decode)
-    job = Job(model, args.rate, smoothing, decode, args.out, annotated, args.checkpoint)
-    failed = 0
+    if args.overlay and (encoder := overlay.find_encoder()) not in overlay.H264:
+        print(
+            f"predict: FFmpeg has no H.264 encoder here; overlays are {encoder}, which browsers do "
+            "not play",
+            file=sys.stderr,
+        )
+    job = Job(model, rate, smoothing, decode, args.out, annotated, args.checkpoint, args.overlay)
+    done = 0
     for path, name in zip(videos, names, strict=True):
         try:
             print(job.predict(path, name), flush=True)
+            done += 1
         except (UserError, OSError) as error:
             tell("predict", error)
-            failed += 1
+            if getattr(error, "errno", None) in FULL:  # nor would there be room for the others
+                break
+    failed = len(names) - done
     if failed:
         print(
-            f"predict: {failed} of {len(names)} videos have no answer; the same command tries "
-            "them again",
+            f"predict: {failed} of {len(names)} videos have not all that was asked; the same "
+            "command tries them again",
             file=sys.stderr,
         )
     return 1 if failed else 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.frames import ReadReport
-from surgrec_jax.prediction import page, tables, truth
+from surgrec_jax.prediction import overlay, page, tables, truth
 from surgrec_jax.prediction.answers import Answers, Smoothing, answer_video, segments_of
 from surgrec_jax.prediction.model import Model
 from surgrec_jax.records.errors import BadInput
@@ -29,6 +29,7 @@ class Job:
         out: the folder of the answers, one folder per video in it.
         annotated: annotations to show and score beside, or None.
         checkpoint: where the model came from, a text for the page.
+        overlay: whether a copy of each video with its answers is written, see `overlay`.
     """
 
     model: Model
@@ -38,14 +39,23 @@ class Job:
     out: Path
     annotated: truth.Truth | None = None
     checkpoint: str = ""
+    overlay: bool = False
 
     def predict(self, path: Path, name: str) -> str:
-        """Writes the answers to a video, unless they are there; returns a line about it.
+        """Writes what is asked of a video, unless it is there; returns a line about it.
 
         Raises:
             BadInput: the video cannot be read.
             OSError: the answers cannot be written.
         """
+        line, film = self._answer(path, name), self.out / name / overlay.NAME
+        if self.overlay and not film.is_file():
+            told = overlay.read_tables(film.parent, self.model.classes)
+            overlay.write(film, path, told, self.decode)
+        return line
+
+    def _answer(self, path: Path, name: str) -> str:
+        """Writes the answers to a video, unless they are there; returns a line about them."""
         folder = self.out / name
         key = self._key(path)
         if (before := _done(folder, key)) is not None:
@@ -60,7 +70,8 @@ class Job:
         notes += _far(answers, self.model)
         if self.annotated is not None and labels is None:
             notes.append("no label of it in the given annotations")
-        (folder / DONE).unlink(missing_ok=True)
+        for old in (DONE, overlay.NAME):
+            (folder / old).unlink(missing_ok=True)
         classes, several = self.model.classes, self.model.multi_label
         rows = tables.predictions(answers, classes, several, labels)
         files.write_text(folder / "predictions.csv", rows)

@@ -239,12 +239,13 @@ def run(
     """
     if not 0 <= speed <= 1000 or not 0 < stall <= 86400:
         raise ConfigError(f"--speed={speed:g}, --stall={stall:g}: give 0 to 1000, and seconds")
+    unused, model = model.begin(), model.begin()
     model = streamed(model, rate) if stream else model
     report = ReadReport()
     file = source != "-" and not source.isdigit()
     pictures = open_source(source, model, raw, decode, report)
     model.encoder.batch_size = 1  # an answer is not to wait for others
-    model.rows(np.zeros((1, model.clip.frames, *2 * (model.clip.size,), 3), np.uint8))  # compiles
+    unused.rows(np.zeros((1, model.clip.frames, *2 * (model.clip.size,), 3), np.uint8))  # compiles
     feed = Feed(pictures, speed if file or speed == 0 else math.inf, stall)
 
     def say(value: dict[str, Any]) -> None:

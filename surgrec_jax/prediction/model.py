@@ -13,7 +13,7 @@ from surgrec_jax.frozen.classifier import Classifier, load_fitting
 from surgrec_jax.frozen.encoder import Encoder
 from surgrec_jax.prediction.frames import Storing, clip_of, storing_of
 from surgrec_jax.safety import untrusted
-from surgrec_jax.safety.errors import DataError, MissingError
+from surgrec_jax.safety.errors import ConfigError, DataError, MissingError
 
 HEADS = ("probe", "heads")  # where a probe keeps heads, in the workdir of its checkpoint
 
@@ -37,6 +37,7 @@ class Model:
         head: the kept head or calibration, or None.
         of_features: the rows of the encoder's features float32 [B, D] instead of clips; None where
             a head takes tokens.
+        interval: seconds between the clips that a temporal head looks along; None of others.
     """
 
     name: str
@@ -51,6 +52,34 @@ class Model:
     notes: tuple[str, ...] = ()
     head: kept.KeptHead | None = None
     of_features: Callable[[np.ndarray], np.ndarray] | None = None
+    interval: float | None = None
+
+    def begin(self) -> "Model":
+        """This model before the first clip of a video; only a temporal head remembers clips."""
+        if self.interval is None:
+            return self
+        of_features = _head_rows(self.head, self.head.begin())
+        encode = self.encoder.features
+        return dataclasses.replace(
+            self, rows=lambda video: of_features(encode(video)), of_features=of_features
+        )
+
+    def rate(self, asked: float | None) -> float:
+        """Answers per second: as asked, else 1, or what a temporal head has learnt.
+
+        Raises:
+            ConfigError: a rate that is not possible, or not that of a temporal head.
+        """
+        own = 1.0 if self.interval is None else 1 / self.interval
+        rate = own if asked is None else asked
+        if not 0.001 <= rate <= 1000:
+            raise ConfigError(f"--rate={rate:g}: give 0.001 to 1000 answers per second")
+        if self.interval is not None and abs(rate / own - 1) > 0.01:
+            raise ConfigError(
+                f"--rate={rate:g}: the temporal head has learnt from clips {self.interval:.4g} s "
+                "apart; leave --rate out"
+            )
+        return rate
 
     @property
     def clip(self) -> ClipSpec:
@@ -132,17 +161,20 @@ def _with_head(
     facts = head.facts
     storing, notes = storing_of({"sources": [{"stored": facts["stored"], "directory": ""}]})
 
-    def both(features: np.ndarray, given: np.ndarray) -> np.ndarray:
-        distance = head.near.distance(features).astype(np.float32)
-        return np.concatenate([head.probabilities(given), distance[:, None]], 1)
+    of_head = _head_rows(head, head.probabilities)
 
     def rows(video: np.ndarray) -> np.ndarray:
-        features = encoder.features(video)
-        return both(features, features if classifier is None else classifier.probabilities(video))
+        if classifier is not None:
+            return of_head(encoder.features(video), classifier.probabilities(video))
+        if head.tokens:
+            tokens = kept.rounded(encoder.tokens(video))
+            return of_head(tokens.mean(1), tokens)
+        return of_head(encoder.features(video))
 
     def of_features(features: np.ndarray) -> np.ndarray:
-        return both(features, features if classifier is None else classifier.of_features(features))
+        return of_head(features, None if classifier is None else classifier.of_features(features))
 
+    pooled = not head.tokens and (classifier is None or classifier.takes_features)
     digest = hashlib.sha256(untrusted.read_bytes(path, 2**30)).hexdigest()[:16]
     return Model(
         name=f"{encoder.name}, {facts['kind']} head of task {facts['task']}",
@@ -156,8 +188,20 @@ def _with_head(
         storing=storing,
         notes=tuple(notes),
         head=head,
-        of_features=of_features if classifier is None or classifier.takes_features else None,
+        of_features=of_features if pooled else None,
+        interval=facts["interval"],
     )
+
+
+def _head_rows(head: kept.KeptHead, probabilities: Callable[[np.ndarray], np.ndarray]) -> Callable:
+    """Rows of clips' features [B, D], and of what the head takes, where that is something else."""
+
+    def rows(features: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
+        distance = head.near.distance(features).astype(np.float32)
+        scores = probabilities(features if given is None else given)
+        return np.concatenate([scores, distance[:, None]], 1)
+
+    return rows
 
 
 def _only_head(workdir: Path) -> Path:

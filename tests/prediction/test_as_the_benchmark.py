@@ -20,6 +20,7 @@ from surgrec_jax.evaluation.benchmark.columns import Candidate
 from surgrec_jax.evaluation.features.clips import labelled_clips
 from surgrec_jax.evaluation.heads import kept
 from surgrec_jax.evaluation.heads.rules import Settings
+from surgrec_jax.evaluation.metrics.calibration import with_temperature
 from surgrec_jax.evaluation.tasks.task import Task
 from surgrec_jax.frozen.classifier import load_classifier
 from surgrec_jax.prediction.command import main
@@ -82,21 +83,26 @@ def test_the_scores_of_unseen_patients_files_are_the_benchmarks(data, tmp_path):
     assert main([*command, *map(str, files.values())]) == 0
     clip, answers = clip_of(one.encoder.clip), {}
     for video, path in files.items():
-        with open(tmp_path / "out" / path.stem / "predictions.csv", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        times = [float(row["time"]) for row in rows]
-        columns = [[row[name] for name in one.classes] for row in rows]
-        answers[video] = np.array(times), np.array(columns, np.float32)
+        answers[video] = read(tmp_path / "out" / path.stem, one.classes)
 
-    # Row by row: the clips that the benchmark cut from records, and those that end at that time.
-    compared, row, span = 0, 0, (clip.frames - 1) / clip.fps
     test = splits["test"]
     labels = predicted["phase/labels"]
+    assert compare(test, clip, settings.clips_per_record, answers, labels, scores) > 0.6
+    assert len(np.unique(scores.argmax(1))) > 1 and np.ptp(scores, 0).max() > 0.1
+
+
+def compare(test, clip, views, answers, labels, scores):
+    """Holds answers (video -> times, scores) to the benchmark's, row by row, to the last digit.
+
+    These are the clips that the benchmark cut from records, and those that end at that time.
+    Returns the share of the rows that could be compared.
+    """
+    compared, row, span = 0, 0, (clip.frames - 1) / clip.fps
     for index in range(len(test)):
         record = test.record(index)
         count = num_starts(record.times, clip)
-        for view in range(settings.clips_per_record):
-            start = int((view + 0.5) * count / settings.clips_per_record)
+        for view in range(views):
+            start = int((view + 0.5) * count / views)
             shown = frame_indices(record.times, start, clip)
             label = record.labels["phase"][shown[-1]]
             if label < 0:
@@ -111,49 +117,111 @@ def test_the_scores_of_unseen_patients_files_are_the_benchmarks(data, tmp_path):
                 np.testing.assert_array_equal(found[at], scores[row])
                 compared += 1
             row += 1
-    assert row == len(scores) and compared > 0.6 * row
-    assert len(np.unique(scores.argmax(1))) > 1 and np.ptp(scores, 0).max() > 0.1
+    assert row == len(scores)
+    return compared / row
 
 
-@pytest.mark.slow
-def test_a_kept_head_answers_files_as_the_probe_scored_them(data, tmp_path, capsys):
+def probed(tmp_path, data, heads):
+    """A workdir with kept heads, row -> (head, its file, its test scores), and the test labels."""
     run = save_classifier(tmp_path / "run", pretrained=True)
     config = runpy.run_path(str(ROOT / "configs/probe.py"))["get_config"]("tiny")
     config.update(data_dir=str(data), checkpoint=str(run), source="phantom_surgery/small")
-    config.update(task="workflow", heads="linear", seeds=2, init_seeds=1, resamples=20)
+    config.update(task="workflow", heads=heads, seeds=2, init_seeds=1, resamples=20)
     config.keep_heads = True
     results = json.loads(probe.run(config).read_text())
-    (entry,) = results["kept"]
-    assert entry["row"] == "linear" and 0.05 <= entry["temperature"] <= 20
-    assert entry["error"]["after"] < 1
-    head = kept.load(run / "probe/heads" / entry["file"])
-    scores = np.load(run / "probe/predictions.npz")[f"workflow/linear/{entry['column']}"]
+    found, scores = {}, np.load(run / "probe/predictions.npz")
+    for entry in results["kept"]:
+        path, row = run / "probe/heads" / entry["file"], entry["row"]
+        assert 0.05 <= entry["temperature"] <= 20 and entry["error"]["after"] < 1
+        found[row] = kept.load(path), path, scores[f"workflow/{row}/{entry['column']}"][0]
+    return run, found, scores["workflow/labels"]
 
-    # The head alone, on the same clips; then its calibration, which keeps the order.
-    test = open_source(data, "phantom_surgery", split="test")
-    encoder = load_encoder(run)
-    clip = clip_of(encoder.clip)
-    batches = list(labelled_clips(test, clip, 2))
-    known = np.concatenate([b["labels"]["phase@last"] >= 0 for b in batches])
-    features = np.concatenate([encoder.features(b["video"]) for b in batches])[known]
-    plain = dataclasses.replace(head, facts=head.facts | {"temperature": 1.0})
-    np.testing.assert_allclose(plain.probabilities(features), scores[0], atol=1e-6)
-    np.testing.assert_array_equal(
-        head.probabilities(features).argmax(1), plain.probabilities(features).argmax(1)
-    )
 
-    # The command finds it, and its page shows how far it can be believed.
-    path = next(iter(files_of_test_patients(tmp_path).values()))
-    assert main([f"--checkpoint={run}", f"--out={tmp_path / 'out'}", str(path)]) == 0
-    page = (tmp_path / "out" / path.stem / "index.html").read_text()
-    assert "How far confidence can be believed" in page and "linear head" in page
-    other = save_classifier(tmp_path / "other", pretrained=True, seed=5)
-    file = run / "probe/heads" / entry["file"]
+def clips_of_test(data, encoder, views, take):
+    """What a head takes of the labelled clips of the test split, with their videos and times."""
+    test, parts = open_source(data, "phantom_surgery", split="test"), {}
+    for batch in labelled_clips(test, clip_of(encoder.clip), views):
+        known = batch["labels"]["phase@last"] >= 0
+        values = {"given": take(batch["video"]), "time": batch["time"]}
+        for key, value in (values | {"video": batch["video_id"]}).items():
+            parts.setdefault(key, []).append(value[known])
+    return (np.concatenate(parts[key]) for key in ("given", "video", "time"))
+
+
+@pytest.mark.slow
+def test_kept_heads_answer_files_as_the_probe_scored_them(data, tmp_path, capsys):
+    run, found, labels = probed(tmp_path, data, "linear,attentive,temporal")
+    encoder, views = load_encoder(run), 2
+    assert set(found) == {"linear", "attentive", "temporal"}
+
+    # Each head alone, on the same clips: as in the table, where the others of its grid were too.
+    head, linear_file, scores = found["linear"]
+    features, video, time = clips_of_test(data, encoder, views, encoder.features)
+    np.testing.assert_allclose(head.models.scores(features, 0), scores[:, head.taught], atol=1e-6)
+    order = head.probabilities(features)
+    np.testing.assert_array_equal(order.argmax(1), scores.argmax(1))
+
+    head, attentive_file, scores = found["attentive"]
+    tokens, *_ = clips_of_test(data, encoder, views, lambda v: kept.rounded(encoder.tokens(v)))
+    np.testing.assert_array_equal(head.models.begin()(tokens), scores[:, head.taught])
+
+    head, temporal_file, scores = found["temporal"]
+    assert head.facts["interval"] > 0.5
+    for name in np.unique(video):
+        here = np.flatnonzero(video == name)
+        here, follow = here[np.argsort(time[here], kind="stable")], head.models.begin()
+        half = len(here) // 2
+        one = np.concatenate([follow(features[here[:half]]), follow(features[here[half:]])])
+        np.testing.assert_allclose(one, scores[here][:, head.taught], atol=1e-6)
+
+    # The patients' files, by the command: the attentive head's calibrated scores, digit by digit.
+    files = files_of_test_patients(tmp_path)
+    out, test = tmp_path / "out", open_source(data, "phantom_surgery", split="test")
+    command = [f"--checkpoint={run}", f"--out={out}", *map(str, files.values())]
+    assert main([*command, f"--head={attentive_file}", "--rate=50"]) == 0
+    head, _, scores = found["attentive"]
+    facts = head.facts
+    wanted = with_temperature(scores, facts["temperature"], False).astype(np.float32)
+    answers = {name: read(out / path.stem, facts["classes"]) for name, path in files.items()}
+    assert compare(test, clip_of(encoder.clip), views, answers, labels, wanted) > 0.5
+    page = (out / path_of_one(files).stem / "index.html").read_text()
+    assert "How far confidence can be believed" in page and "attentive head" in page
+
+    # The temporal head answers at the distance that it learnt, anew in every video.
+    assert main([*command, f"--head={temporal_file}"]) == 0
+    times, _ = read(out / path_of_one(files).stem, facts["classes"])
+    assert np.diff(times) == pytest.approx(found["temporal"][0].facts["interval"], abs=2e-3)
+    alone = [command[0], f"--out={tmp_path / 'alone'}", str(list(files.values())[-1])]
+    assert main([*alone, f"--head={temporal_file}"]) == 0
+    last = list(files.values())[-1].stem
+    assert (out / last / "predictions.csv").read_bytes() == (
+        tmp_path / "alone" / last / "predictions.csv"
+    ).read_bytes()
     capsys.readouterr()
-    assert main([f"--checkpoint={other}", f"--head={file}", "--out=out", str(path)]) == 1
+    assert main([*alone, f"--head={temporal_file}", "--rate=9"]) == 1
+    assert "the temporal head has learnt from clips" in capsys.readouterr().err
+
+    # Which of several is to be said, and it is to be the encoder's own.
+    assert main(alone) == 1
+    assert "choose one with --head" in capsys.readouterr().err
+    other = save_classifier(tmp_path / "other", pretrained=True, seed=5)
+    one = [f"--checkpoint={other}", "--out=out", str(path_of_one(files))]
+    assert main([*one, f"--head={linear_file}"]) == 1
     assert "keep one of its own" in capsys.readouterr().err
-    assert main([f"--checkpoint={other}", "--out=out", str(path)]) == 1
+    assert main(one) == 1
     assert "keep a head (python -m surgrec_jax.probe" in capsys.readouterr().err
+
+
+def path_of_one(files):
+    return next(iter(files.values()))
+
+
+def read(folder, classes):
+    """Times, and scores float32 [n, C], of predictions.csv."""
+    with open(folder / "predictions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = [[row[name] for name in classes] for row in rows]
+    return np.array([float(row["time"]) for row in rows]), np.array(columns, np.float32)
 
 
 @pytest.mark.slow

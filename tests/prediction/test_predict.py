@@ -91,7 +91,7 @@ def test_a_bad_video_costs_itself_alone(run, videos, tmp_path, capsys):
     assert predict(run, tmp_path / "out", *given, videos / "two.mp4") == 1
     told = capsys.readouterr()
     assert "bad.mp4: not a video" in told.err and "gone.mp4: cannot be read" in told.err
-    assert "Traceback" not in told.err and "2 of 4 videos have no answer" in told.err
+    assert "Traceback" not in told.err and "2 of 4 videos have not all that was asked" in told.err
     assert "shorter than the model's clip" in told.out
     assert len(rows_of(tmp_path / "out/two_frames/predictions.csv")) == 1
     assert len(rows_of(tmp_path / "out/two/predictions.csv")) == 20

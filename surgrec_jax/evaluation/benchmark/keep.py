@@ -1,8 +1,8 @@
-"""Keeps what a probe chose as files: linear heads, and the calibration of classifiers.
+"""Keeps what a probe chose as files: its heads, and the calibration of classifiers.
 
-A kept head is the one that the table scored for probe seed 0: the same training examples, and the
-penalty that validation cases chose. Its temperature and its threshold of what is far off come from
-validation cases, its calibration error from test cases.
+A kept head is the one that the table scored for probe seed 0, trained once more: the same training
+examples and, of the same grid, the point that validation cases chose. Its temperature and its
+threshold of what is far off come from validation cases, its calibration error from test cases.
 """
 
 import dataclasses
@@ -12,18 +12,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from surgrec_jax.evaluation.benchmark import columns
 from surgrec_jax.evaluation.benchmark.cells import Cell
-from surgrec_jax.evaluation.benchmark.columns import FINE_TUNED, PROBABILITIES, Group
+from surgrec_jax.evaluation.benchmark.columns import FINE_TUNED, PROBABILITIES, TOKENS, Group
 from surgrec_jax.evaluation.features.clips import class_names
-from surgrec_jax.evaluation.features.extraction import Features
+from surgrec_jax.evaluation.features.extraction import Features, TokenRows
 from surgrec_jax.evaluation.heads import kept, linear
-from surgrec_jax.evaluation.heads.kept import KeptHead
-from surgrec_jax.evaluation.heads.registry import taught_classes
+from surgrec_jax.evaluation.heads.attentive import read_tokens
+from surgrec_jax.evaluation.heads.kept import KeptHead, Network
+from surgrec_jax.evaluation.heads.registry import HEADS, Rows, taught_classes
 from surgrec_jax.evaluation.heads.rules import Settings
 from surgrec_jax.evaluation.metrics import calibration
 from surgrec_jax.evaluation.tasks.labelled_task import (
     LabelledTask,
+    Split,
     label_task,
     one_hot,
     train_weights,
@@ -31,8 +36,11 @@ from surgrec_jax.evaluation.tasks.labelled_task import (
 from surgrec_jax.evaluation.tasks.task import Task
 from surgrec_jax.records.info import stored_as
 from surgrec_jax.records.source import Source
+from surgrec_jax.safety.errors import DataError
 
-ROWS = {"linear": kept.LINEAR, FINE_TUNED: kept.CLASSIFIER}  # the rows that can be kept
+_CLIPS = 256  # that are read at a time
+# The rows that can be kept, and the kinds of what is kept.
+ROWS = {name: name for name in (kept.LINEAR, *kept.NETWORKS)} | {FINE_TUNED: kept.CLASSIFIER}
 
 
 def keep_heads(
@@ -76,8 +84,11 @@ def _keep(cell, column, group, task, sources, settings, features, folder):
     asked = settings.task(task)
     labelled = label_task(asked, names, splits, clean=settings.rules.clean)
     for row in (row for row in cell.heads if row in ROWS):
-        head = _head(row, cell.heads[row]["chosen"], labelled, splits, settings)
+        suffix = TOKENS if row in HEADS and HEADS[row].tokens else ""
         given = splits
+        if suffix:
+            given = {split: named[column.name + suffix] for split, named in features.items()}
+        head = _head(row, cell.heads[row]["chosen"], labelled, given, settings)
         if row == FINE_TUNED:
             given = {split: named[column.name + PROBABILITIES] for split, named in features.items()}
         head = _calibrated(head, labelled, given)
@@ -118,25 +129,58 @@ def _head(
     """The head before its calibration, with what is near to its training features."""
     train, validation, _ = (splits[split].features for split in labelled.task.splits)
     near = calibration.neighbourhood(
-        train[labelled.train.rows],
+        _pooled(train[labelled.train.rows]),
         labelled.train.case_id,
-        validation[labelled.validation.rows],
+        _pooled(validation[labelled.validation.rows]),
         labelled.validation.case_id,
     )
+    facts: dict[str, Any] = {"chosen": "", "interval": None}
     if row == FINE_TUNED:
-        return KeptHead({"chosen": "", "temperature": 1.0, "multi_label": False}, near)
+        return KeptHead(facts | {"temperature": 1.0, "multi_label": False}, near)
     weights = train_weights(labelled, 0, settings.train_resample)
     targets = one_hot(labelled, labelled.train.labels)
     several = labelled.task.multi_label
     taught = taught_classes(targets, weights, several)
-    models = linear.fit_logistic(
-        train[labelled.train.rows], targets[:, taught], multi_label=several, weights=weights, seed=0
-    )
-    at = linear.L2_GRID.index(chosen[0])
-    one = dataclasses.replace(
-        models, kernel=models.kernel[at : at + 1], bias=models.bias[at : at + 1]
-    )
-    return KeptHead({"chosen": f"l2 {chosen[0]:g}"}, near, one, taught)
+    targets, own = targets[:, taught], train[labelled.train.rows]
+    if row == kept.LINEAR:
+        models = linear.fit_logistic(own, targets, multi_label=several, weights=weights, seed=0)
+        at = linear.L2_GRID.index(chosen[0])
+        facts["chosen"] = f"l2 {chosen[0]:g}"
+        one = dataclasses.replace(
+            models, kernel=models.kernel[at : at + 1], bias=models.bias[at : at + 1]
+        )
+        return KeptHead(facts, near, one, taught)
+    head, rows = HEADS[row].train, Rows(own, labelled.train.video_id, labelled.train.time)
+    mean, std, params = head.fit(rows, targets, weights, several, 0)
+    at = head.settings.names.index(chosen[0])
+    params = jax.tree.map(lambda leaf: np.asarray(leaf[at : at + 1]), params)
+    if row == kept.TEMPORAL:
+        facts["interval"] = _interval(labelled.train.video_id, labelled.train.time)
+    facts["chosen"] = chosen[0]
+    network = Network(row, targets.shape[1], several, params, mean, std)
+    return KeptHead(facts, near, network, taught)
+
+
+def _pooled(features: np.ndarray | TokenRows) -> np.ndarray:
+    """Features [n, D], or the mean of each clip's tokens."""
+    if len(features.shape) == 2:
+        return features
+    starts = range(0, len(features), _CLIPS)
+    parts = (read_tokens(features, np.arange(s, min(s + _CLIPS, len(features)))) for s in starts)
+    return np.concatenate([part.mean(1) for part in parts])
+
+
+def _interval(video_id: np.ndarray, time: np.ndarray) -> float:
+    """The median seconds between neighbouring clips of a video.
+
+    Raises:
+        DataError: no video has two.
+    """
+    order = np.lexsort((time, video_id))
+    apart = np.diff(time[order].astype(np.float64))[video_id[order][1:] == video_id[order][:-1]]
+    if not len(apart) or not np.median(apart) > 0:
+        raise DataError("a temporal head cannot be kept: no training video has two clips")
+    return float(np.median(apart))
 
 
 def _calibrated(head: KeptHead, labelled: LabelledTask, splits: Mapping[str, Features]) -> KeptHead:
@@ -148,7 +192,8 @@ def _calibrated(head: KeptHead, labelled: LabelledTask, splits: Mapping[str, Fea
     scores, labels = {}, {}
     for role, split in zip(roles, labelled.task.splits[1:], strict=True):
         part = getattr(labelled, role)
-        scores[role] = plain.probabilities(splits[split].features[part.rows])
+        count = len(labelled.classes)
+        scores[role] = _along_videos(plain, splits[split].features[part.rows], part, count)
         labels[role] = part.labels
     temperature = calibration.fit_temperature(scores["validation"], labels["validation"])
     mended = calibration.with_temperature(scores["test"], temperature, several)
@@ -160,3 +205,17 @@ def _calibrated(head: KeptHead, labelled: LabelledTask, splits: Mapping[str, Fea
         "reliability": after.as_dict(),
     }
     return dataclasses.replace(head, facts=facts)
+
+
+def _along_videos(
+    head: KeptHead, given: np.ndarray | TokenRows, part: Split, classes: int
+) -> np.ndarray:
+    """Probabilities [n, C] of the clips of a split, video by video in order of time."""
+    scores = np.zeros((len(part.rows), classes), np.float32)
+    for video in np.unique(part.video_id):
+        here = np.flatnonzero(part.video_id == video)
+        here, follow = here[np.argsort(part.time[here], kind="stable")], head.begin()
+        for start in range(0, len(here), _CLIPS):
+            rows = here[start : start + _CLIPS]
+            scores[rows] = follow(read_tokens(given, rows) if head.tokens else given[rows])
+    return scores

@@ -4,6 +4,7 @@ The attentive probe is V-JEPA's (`models.heads.AttentiveClassifier`): 0 to 3 sel
 then one learned query that attends to all tokens.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -55,16 +56,21 @@ def attentive_config(width: int, classes: int, depth: int) -> HeadConfig:
     return HeadConfig("attentive", classes, depth, heads, mlp_dim=4 * width)
 
 
-def _train(head, read, train, targets, weights, queries, multi_label, seed, settings: Grid):
+def _fit(head, read, train, targets, weights, seed, settings: Grid) -> Params:
+    """The heads of a grid, stacked."""
     targets = np.asarray(targets, np.float32)
     batches = (
         (read(train.features, rows), targets[rows])
         for rows in grid.weighted_batches(weights, settings, seed)
     )
     steps = settings.steps(len(targets))
-    params = grid.fit(
+    return grid.fit(
         head.init(seed), head.loss, batches, points=settings.points, steps=steps, seed=seed
     )
+
+
+def _scores(head, read, params, queries, multi_label, settings: Grid):
+    """The names of the grid's points, and their probabilities [G, M, C]."""
     size = min(settings.batch_size, len(queries))
     stretches = (np.arange(s, min(s + size, len(queries))) for s in range(0, len(queries), size))
     chunks = (read(queries.features, rows) for rows in stretches)
@@ -72,25 +78,43 @@ def _train(head, read, train, targets, weights, queries, multi_label, seed, sett
     return grid.drop_diverged(settings.names, scores)
 
 
-def attentive(depth: int, settings: Grid = GRID) -> Callable:
+def read_tokens(tokens: np.ndarray | TokenRows, rows: np.ndarray) -> np.ndarray:
+    """Tokens [b, N, D] of some rows, as float32.
+
+    Raises:
+        DataError: NaN or infinity.
+    """
+    values = tokens.read(rows) if isinstance(tokens, TokenRows) else tokens[rows]
+    if not np.isfinite(values).all():
+        raise DataError("tokens contain NaN or infinity")
+    return np.asarray(values, np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Attentive:
     """A `heads.Head.train` function: attentive probes with `depth` self-attention blocks."""
 
-    def read(tokens: np.ndarray | TokenRows, rows: np.ndarray) -> np.ndarray:
-        values = tokens.read(rows) if isinstance(tokens, TokenRows) else tokens[rows]
-        if not np.isfinite(values).all():
-            raise DataError("tokens contain NaN or infinity")
-        return np.asarray(values, np.float32)
+    depth: int
+    settings: Grid = GRID
 
-    def train(train, targets, weights, queries, multi_label, seed):
+    def module(self, width: int, classes: int, multi_label: bool) -> Module:
+        """The probe of tokens of a width."""
+        return module(attentive_config(width, classes, self.depth), width, multi_label)
+
+    def fit(self, train, targets, weights, multi_label, seed):
+        """The probes of the grid, stacked, after a mean and a deviation that they do not have."""
         if len(train.features.shape) != 3:
             raise ValueError(
                 f"an attentive head takes tokens [n, N, D], not {train.features.shape}"
             )
-        config = attentive_config(train.features.shape[-1], targets.shape[1], depth)
-        shaped = module(config, train.features.shape[-1], multi_label)
-        return _train(shaped, read, train, targets, weights, queries, multi_label, seed, settings)
+        head = self.module(train.features.shape[-1], targets.shape[1], multi_label)
+        params = _fit(head, read_tokens, train, targets, weights, seed, self.settings)
+        return np.zeros(0), np.zeros(0), params
 
-    return train
+    def __call__(self, train, targets, weights, queries, multi_label, seed):
+        *_, params = self.fit(train, targets, weights, multi_label, seed)
+        head = self.module(train.features.shape[-1], targets.shape[1], multi_label)
+        return _scores(head, read_tokens, params, queries, multi_label, self.settings)
 
 
 def linear_adamw(settings: Grid = GRID) -> Callable:
@@ -105,7 +129,8 @@ def linear_adamw(settings: Grid = GRID) -> Callable:
         if not np.isfinite(queries.features).all():
             raise DataError("features contain NaN or infinity")
         shaped = module(HeadConfig("linear", targets.shape[1]), len(mean), multi_label)
-        return _train(shaped, read, train, targets, weights, queries, multi_label, seed, settings)
+        params = _fit(shaped, read, train, targets, weights, seed, settings)
+        return _scores(shaped, read, params, queries, multi_label, settings)
 
     return train
 

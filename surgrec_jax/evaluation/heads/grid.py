@@ -130,11 +130,19 @@ def _step(loss, state, batch, points, progress, key):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(apply, params, batch):
-    return jax.vmap(apply, (0, None))(params, batch)
+    """Logits of every head and row, [G, b, ...], each computed by itself."""
+
+    def rows_of(one):
+        return jax.lax.map(lambda row: apply(one, row[None])[0], batch)
+
+    return jax.lax.map(rows_of, params)
 
 
 def predict(apply: Callable, params: Params, batches: Iterable[Any], multi_label: bool):
     """Probabilities of every head: float32 [G, M, C].
+
+    A row's are the same to the last digit whatever rows and heads are beside it, so that a head
+    that is kept alone answers as it did in its grid.
 
     Args:
         apply: (params of one head, batch) -> logits [b, C].

@@ -9,7 +9,6 @@ scores of a clip depend on it and on the clips before it, so they could have bee
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +60,11 @@ class TCN:
                 y = jnp.where(mask, y / (1 - self.dropout), 0)
             x = x + y
         return _dense(params["leave"], x)
+
+    @property
+    def reach(self) -> int:
+        """How many clips a score depends on: its own and those before it."""
+        return 1 + self.stages * sum(2 * 2**i for i in range(self.layers))
 
     def last(self, params: Params, features: jax.Array) -> jax.Array:
         """Logits of the last stage [V, L, C]."""
@@ -143,31 +147,32 @@ def sequences(video_id: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.nd
 _tcn = functools.lru_cache(maxsize=16)(TCN)
 
 
-def temporal(settings: Grid = GRID, **sizes: int) -> Callable:
+@dataclasses.dataclass(frozen=True)
+class Temporal:
     """A `heads.Head.train` function: causal MS-TCNs over the labelled clips of every video.
 
-    Args:
-        sizes: fields of `TCN`.
+    Attributes:
+        sizes: (name, value) of fields of `TCN`.
     """
 
-    def train(train, targets, weights, queries, multi_label, seed):
+    settings: Grid = GRID
+    sizes: tuple[tuple[str, int], ...] = ()
+
+    def tcn(self, classes: int, multi_label: bool) -> TCN:
+        """The network for some classes."""
+        return _tcn(classes, multi_label, **dict(self.sizes))
+
+    def fit(self, train, targets, weights, multi_label, seed):
+        """Mean and deviation [D] of training features, and the networks of the grid, stacked."""
         mean, std = standardiser(train.features, weights)
-        if not np.isfinite(queries.features).all():
-            raise DataError("features contain NaN or infinity")
-        tcn = _tcn(targets.shape[1], multi_label, **sizes)
-
-        def read(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-            return ((features[rows] - mean) / std).astype(np.float32)
-
         rows, real = sequences(train.video_id, train.time)
-        size = min(settings.batch_size, len(rows))
-        plan = dataclasses.replace(settings, batch_size=size)
+        tcn, plan = self.tcn(targets.shape[1], multi_label), self._plan(rows)
         known = np.asarray(targets, np.float32)
         each = np.where(real, np.asarray(weights, np.float32)[rows], 0)  # [V, L]
         # A video none of whose clips counts is not drawn.
         drawn = (each.sum(1) > 0).astype(np.float64)
         batches = (
-            (read(train.features, rows[v]), known[rows[v]], each[v])
+            (standard(train.features[rows[v]], mean, std), known[rows[v]], each[v])
             for v in grid.weighted_batches(drawn, plan, seed)
         )
         params = grid.fit(
@@ -178,11 +183,62 @@ def temporal(settings: Grid = GRID, **sizes: int) -> Callable:
             steps=plan.steps(len(rows)),
             seed=seed,
         )
+        return mean, std, params
+
+    def _plan(self, rows: np.ndarray) -> Grid:
+        """The settings for sequences `rows`, of which there may be fewer than a batch."""
+        size = min(self.settings.batch_size, len(rows))
+        return dataclasses.replace(self.settings, batch_size=size)
+
+    def __call__(self, train, targets, weights, queries, multi_label, seed):
+        if not np.isfinite(queries.features).all():
+            raise DataError("features contain NaN or infinity")
+        mean, std, params = self.fit(train, targets, weights, multi_label, seed)
+        tcn, size = self.tcn(targets.shape[1], multi_label), self.settings.batch_size
         order, there = sequences(queries.video_id, queries.time)
-        chunks = (read(queries.features, order[v : v + size]) for v in range(0, len(order), size))
+        chunks = (
+            standard(queries.features[order[v : v + size]], mean, std)
+            for v in range(0, len(order), size)
+        )
         predicted = grid.predict(tcn.last, params, chunks, multi_label)  # [G, V, L, C]
         scores = np.empty((len(predicted), len(queries), predicted.shape[-1]), predicted.dtype)
         scores[:, order[there]] = predicted[:, there]
-        return grid.drop_diverged(plan.names, scores)
+        return grid.drop_diverged(self.settings.names, scores)
 
-    return train
+
+def standard(features: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Standardised features [..., D], float32."""
+    return ((features - mean) / std).astype(np.float32)
+
+
+class Follower:
+    """The probabilities of a network along one video whose clips come one after another.
+
+    As many features are kept as a score depends on. Where a video has no more clips than that its
+    scores are those of the whole sequence, and later ones too, since nothing older reaches them.
+
+    Args:
+        params: of one network, stacked alone [1, ...].
+    """
+
+    def __init__(self, tcn: TCN, mean: np.ndarray, std: np.ndarray, params: Params):
+        self._tcn, self._mean, self._std, self._params = tcn, mean, std, params
+        self._length = -(-tcn.reach // LENGTH_STEP) * LENGTH_STEP
+        self._seen: list[np.ndarray] = []
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Probabilities [b, C] of the next clips' features [b, D].
+
+        Raises:
+            DataError: features with NaN or infinity.
+        """
+        if not np.isfinite(features).all():
+            raise DataError("features contain NaN or infinity")
+        found = []
+        for row in standard(features, self._mean, self._std):
+            self._seen = [*self._seen, row][-self._length :]
+            window = np.zeros((1, self._length, len(row)), np.float32)
+            window[0, : len(self._seen)] = self._seen
+            (scores,) = grid.predict(self._tcn.last, self._params, [window], self._tcn.multi_label)
+            found.append(scores[0, len(self._seen) - 1])
+        return np.array(found).reshape(len(features), self._tcn.classes)

@@ -1,5 +1,6 @@
 """SVG of one task: confusion matrices, and ribbons of classes along videos."""
 
+import colorsys
 from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation.report.svg import clip_text, escape, ticks
@@ -9,9 +10,22 @@ def class_colour(k: int, classes: int) -> str:
     """A colour of class k that stands apart from its neighbours', in light and dark pages."""
     if k >= classes:
         return "#8a8f94"  # no answer
+    turn, light = _hue(k, classes)
+    return f"hsl({turn:.0f} 52% {light}%)"
+
+
+def class_rgb(k: int, classes: int) -> tuple[int, int, int]:
+    """The colour of class k as red, green and blue of 0 to 255."""
+    turn, light = _hue(k, classes)
+    red, green, blue = colorsys.hls_to_rgb(round(turn) / 360, light / 100, 0.52)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _hue(k: int, classes: int) -> tuple[float, int]:
+    """The hue of class k in degrees, and its lightness in percent."""
     turn = (k * 360 / classes) if classes <= 8 else (k * 137.508) % 360
     light = (52, 62, 44)[(k // 8) % 3] if classes > 8 else 56
-    return f"hsl({(turn + 205) % 360:.0f} 52% {light}%)"
+    return (turn + 205) % 360, light
 
 
 def class_legend(classes: Sequence[str], used: Sequence[int]) -> str:

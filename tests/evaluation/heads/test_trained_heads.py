@@ -18,11 +18,11 @@ HEADS = {
     "ridge": registry.HEADS["ridge"],
     "knn": registry.HEADS["knn"],
     "linear_adamw": Head(attentive.linear_adamw(QUICK)),
-    "attentive": Head(attentive.attentive(0, LONGER), tokens=True),
-    "attentive_1": Head(attentive.attentive(1, LONGER), tokens=True),
-    "attentive_2": Head(attentive.attentive(2, LONGER), tokens=True),
-    "attentive_3": Head(attentive.attentive(3, LONGER), tokens=True),
-    "temporal": Head(temporal.temporal(VIDEOS, **SMALL)),
+    "attentive": Head(attentive.Attentive(0, LONGER), tokens=True),
+    "attentive_1": Head(attentive.Attentive(1, LONGER), tokens=True),
+    "attentive_2": Head(attentive.Attentive(2, LONGER), tokens=True),
+    "attentive_3": Head(attentive.Attentive(3, LONGER), tokens=True),
+    "temporal": Head(temporal.Temporal(VIDEOS, tuple(SMALL.items()))),
     "published": registry.HEADS["published"],
 }
 DEEP = ("attentive_1", "attentive_2", "attentive_3")
