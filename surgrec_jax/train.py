@@ -104,8 +104,10 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
         f"{setup.parameters / 1e6:.1f} M parameters, "
         f"{mesh.size} {jax.devices()[0].platform} device(s), workdir {workdir}"
     )
-    images = {"clips": config.images.clips, "folder": workdir / "images"}
-    watch = Watch(setup.objective, mesh, seed=config.seed, **images)
+    for probe in probes:
+        log.event(first, probe.chance())
+    clips = inputs.pictured(config, sources, mixture, question)
+    watch = Watch(setup.objective, mesh, seed=config.seed, clips=clips, folder=workdir / "images")
     meta = _meta(setup, seen, mixture) | inherited
     run = _Run(setup, probes, checkpoints, meta, watch, health, log)
 
@@ -117,9 +119,8 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
     if done < config.steps:
         log.say(f"stopped and saved at step {done} of {config.steps}; the same command continues")
     else:
-        saved = workdir / "checkpoints" / str(done)
         following = after_training(str(workdir), question is not None, bool(probes))
-        log.say(f"complete: {setup.name}, {saved}\nnext: {following}")
+        log.say(f"complete: {setup.name}, {workdir / 'checkpoints' / str(done)}\nnext: {following}")
     log.close()
     return done >= config.steps
 
@@ -247,7 +248,7 @@ def _look_and_save(
     if drawing:
         log.event(step, run.health.collapse(step, run.watch.collapse(state, batch)))
         try:
-            log.picture(step, run.watch.draw(state, batch, step))
+            log.picture(step, run.watch.draw(state, step))
         except OSError as error:  # a picture is not worth the end of a run
             logging.warning("no picture of step %d: %s", step, error)
     if saving:
