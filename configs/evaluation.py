@@ -9,6 +9,7 @@ def evaluation() -> ConfigDict:
     config.out = ""  # folder of cells/, features/ and the results
     config.data_dir = "data"
     config.protocol = "v2"  # v2, v1 (as published, faults included), few-shot, fine-tune
+    config.folds = 0  # over cases, for small sets: every case is tested once; 0: the splits
     config.tasks = "all"  # by name, with commas; see surgrec_jax/evaluation/tasks/task_list.py
     config.clip = ""  # FRAMESxSIDE@FPS that every encoder must take; empty = each its own
     config.resize = ""  # interpolate or extend: positions of encoders of another clip; "" = refuse

@@ -11,7 +11,7 @@ began=$SECONDS
 train() { # OBJECTIVE STEPS
   $python -m surgrec_jax.main --config=configs/"$1".py:tiny --workdir="$out/$1" --config.steps="$2" \
     --config.data.sources=$corpus --config.probe.sources=$corpus --config.checkpoint.every="$2" \
-    --config.probe.every="$2" --config.images.every="$2"
+    --config.probe.every="$2" --config.images.every="$(($2 / 4))"
 }
 $python -m data_builders build phantom_surgery --config trial --data_dir data
 train mae 800

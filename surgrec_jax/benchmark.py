@@ -117,6 +117,11 @@ def run(config) -> pathlib.Path:
     tasks = _tasks(offered, items(config.tasks))
     encoders = encoders or candidates(config.checkpoints)
     asker = None
+    if config.vlm.name and settings.folds:
+        raise ConfigError(
+            f"folds={settings.folds} with vlm.name={config.vlm.name!r}: a vision-language model "
+            "learns nothing to cross-validate; leave one of them out"
+        )
     if config.vlm.name:
         asker = column.from_config(config.vlm, settings, encoders[0].encoder.clip)
     sources, missing = _open(config.data_dir, tasks)
@@ -130,7 +135,8 @@ def run(config) -> pathlib.Path:
     measured, _ = compare(encoders, tasks, sources, settings, out, asker=asker, train=train)
     measured |= {"missing": missing, "notes": sentences + measured["notes"]}
     metas = {one.name: one.encoder.meta for one in encoders}
-    measured |= audits.facts(metas, sources, out / "audits", config.data_dir)
+    everyone = settings.folds > 0
+    measured |= audits.facts(metas, sources, out / "audits", config.data_dir, everyone)
     if config.frames_in_report:
         frames.add_frames(measured, sources, out / "frames")
     files.write_json(out / "results.json", measured)

@@ -175,15 +175,18 @@ def training_batches(
     manifest: Manifest | None = None,
     workdir: Path | None = None,
     question: Question | None = None,
+    alone: bool = False,
 ) -> pipeline.Batches:
     """Opens this process's part of the batches of steps `first` to `last`, to be closed.
+
+    With `alone` its part is the whole, whatever other processes there are.
 
     Records are drawn as the manifest says; without one sources are drawn by their weights, or as
     records ** temperature where none has a weight. Records that cannot be used are replaced and
     counted in `.bad`, up to data.max_bad_share of a source, and listed in the workdir.
     """
     data = config.data
-    process = jax.process_index()
+    process, processes = (0, 1) if alone else (jax.process_index(), jax.process_count())
     path = workdir and workdir / (f"process{process}-{faults.FILE}" if process else faults.FILE)
     bad = faults.BadRecords({s.label: len(s) for s in sources}, data.max_bad_share, path)
     weights = [name.weight for name in parse_sources(data.sources)]
@@ -203,7 +206,7 @@ def training_batches(
         num_steps=last,
         repeats=data.repeats,
         process_index=process,
-        process_count=jax.process_count(),
+        process_count=processes,
         num_workers=data.num_workers,
         num_threads=data.num_threads,
         bad=bad,
@@ -211,6 +214,21 @@ def training_batches(
         labels=() if question is None else question.tracks,
         label_frame="centre" if question is None else question.frame,
     )
+
+
+def pictured(
+    config: ConfigDict, sources: list[Source], manifest: Manifest | None, question: Question | None
+) -> np.ndarray | None:
+    """Decodes the clips of a run's pictures, uint8 [n, T, S, S, 3]: those of its first draws.
+
+    They are the same in every process, and when a run goes on; None for a run without pictures.
+    """
+    if not config.images.every:
+        return None
+    config = config.copy_and_resolve_references()
+    config.batch_size, config.data.repeats, config.data.num_workers = config.images.clips, 1, 0
+    with training_batches(config, sources, 0, 1, manifest, None, question, True) as batches:
+        return next(batches)["video"]
 
 
 def take_shown(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

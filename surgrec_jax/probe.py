@@ -55,6 +55,11 @@ def predictions(cells: Sequence[Cell], of_groups: Sequence[Group]) -> dict[str, 
 def run(config) -> pathlib.Path:
     """Runs the probe that a config describes, prints the table, returns the results file."""
     settings = settings_of(config)
+    if config.keep_heads and settings.folds:
+        raise ConfigError(
+            f"folds={settings.folds} with keep_heads: each fold has heads of its own, none is the "
+            "one to keep; leave one of them out"
+        )
     encoders = candidates(config.checkpoint, "checkpoint") if not config.source else None
     named = config.source or sources_of(encoders, config.data_dir, "source")
     source, *more = wanted_sources(items(named), settings.rules.published)
@@ -74,7 +79,8 @@ def run(config) -> pathlib.Path:
     tables = {source: tasks}, {source: splits}
     measured, cells = compare(encoders, *tables, settings, out, cache=config.cache)
     metas = {one.name: one.encoder.meta for one in encoders}
-    measured |= audits.facts(metas, {source: splits}, out / "audits", config.data_dir)
+    everyone, tests = settings.folds > 0, {source: splits}
+    measured |= audits.facts(metas, tests, out / "audits", config.data_dir, everyone)
     measured |= {"notes": measured["notes"] + sentences, "source": splits[tasks[0].splits[0]].name}
     measured["data"] = measured["data"][source]
     if config.keep_heads:

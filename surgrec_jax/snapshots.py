@@ -18,12 +18,20 @@ class Watch:
     """Functions compiled once for a run; every process takes part and gets the same results.
 
     Args:
-        clips: number of clips in a picture.
+        clips: the clips of the pictures, uint8 [n, T, H, W, 3]; None where none are drawn.
         folder: folder of the pictures.
     """
 
-    def __init__(self, objective: Objective, mesh: Mesh, *, seed: int, clips: int, folder: Path):
-        self._folder = folder
+    def __init__(
+        self,
+        objective: Objective,
+        mesh: Mesh,
+        *,
+        seed: int,
+        clips: np.ndarray | None = None,
+        folder: Path,
+    ):
+        self._folder, self._clips, self._rows = folder, clips, objective.rows
         everywhere = sharding.replicated(mesh)
 
         def features(encoder_params, video):
@@ -36,7 +44,7 @@ class Watch:
 
         def pictures(params, target_params, video):
             key = jax.random.fold_in(jax.random.key(seed), _IMAGE_STREAM)
-            return objective.images(params, {"video": video[:clips]}, key, target_params)
+            return objective.images(params, {"video": video}, key, target_params)
 
         self._features = jax.jit(features, out_shardings=everywhere)
         self._watched = jax.jit(objective.watched, out_shardings=everywhere)
@@ -55,15 +63,15 @@ class Watch:
             scores |= probe(lambda video: np.asarray(self._watched(params, video)))
         return scores
 
-    def draw(self, state: State, batch: dict[str, jax.Array], step: int) -> Path | None:
-        """Writes the objective's pictures of the batch's first clips as <folder>/<step>.png."""
-        rows = self._pictures(state["params"], state.get("target_params"), batch["video"])
+    def draw(self, state: State, step: int) -> Path | None:
+        """Writes the objective's pictures of the clips as <folder>/<step>.png."""
+        rows = self._pictures(state["params"], state.get("target_params"), self._clips)
         if jax.process_index():
             return None
         path = self._folder / f"{step:08d}.png"
-        images.write_png(path, images.contact_sheet(np.asarray(rows)))
+        images.write_png(path, images.contact_sheet(np.asarray(rows), self._rows))
         return path
 
 
-# Pictures are masked alike at every step, so that they can be compared.
+# Pictures are of the same clips, masked alike, at every step, so that they can be compared.
 _IMAGE_STREAM = 2

@@ -106,8 +106,10 @@ def _train(config: ConfigDict, workdir: Path, mesh: Mesh, warm: WarmStart) -> bo
         f"{setup.parameters / 1e6:.1f} M parameters, "
         f"{mesh.size} {jax.devices()[0].platform} device(s), workdir {workdir}"
     )
-    images = {"clips": config.images.clips, "folder": workdir / "images"}
-    watch = Watch(setup.objective, mesh, seed=config.seed, **images)
+    for probe in probes:
+        log.event(first, probe.chance())
+    clips = inputs.pictured(config, sources, mixture, question)
+    watch = Watch(setup.objective, mesh, seed=config.seed, clips=clips, folder=workdir / "images")
     meta = _meta(setup, seen, mixture) | inherited
     run = _Run(setup, probes, checkpoints, meta, watch, health, log)
 
@@ -248,7 +250,7 @@ def _look_and_save(
     if drawing:
         log.event(step, run.health.collapse(step, run.watch.collapse(state, batch)))
         try:
-            log.picture(step, run.watch.draw(state, batch, step))
+            log.picture(step, run.watch.draw(state, step))
         except OSError as error:  # a picture is not worth the end of a run
             logging.warning("no picture of step %d: %s", step, error)
     if saving:

@@ -5,8 +5,10 @@ import json
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from surgrec_jax import inputs
 from surgrec_jax.bench.synthetic import write_synthetic
 from surgrec_jax.config.build import build_objective
 from surgrec_jax.config.values import check_numbers
@@ -58,6 +60,25 @@ def data_dir(tmp_path_factory):
 
 def tiny(path):
     return runpy.run_path(str(Path(__file__).parents[1] / path))["get_config"]("tiny")
+
+
+def test_pictures_are_of_the_first_draws_in_every_process_and_after_any_resume(
+    data_dir, monkeypatch
+):
+    config = tiny("configs/mae.py")
+    values = {"data_dir": str(data_dir), "sources": "synthetic", "num_threads": 0}
+    config.update({"data": values, "batch_size": 8, "model": {"image_size": 32}})
+    sources = inputs.open_sources(config)
+    with inputs.training_batches(config, sources, 0, 1) as batches:
+        first = next(batches)["video"]
+    assert len(np.unique(first.reshape(8, -1), axis=0)) > 4  # crops differ
+    clips = inputs.pictured(config, sources, None, None)
+    np.testing.assert_array_equal(clips, first[: config.images.clips])
+    monkeypatch.setattr(inputs.jax, "process_index", lambda: 1)
+    monkeypatch.setattr(inputs.jax, "process_count", lambda: 2)
+    np.testing.assert_array_equal(inputs.pictured(config, sources, None, None), clips)
+    config.images.every = 0
+    assert inputs.pictured(config, sources, None, None) is None
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_the_collapse_monitor_never_holds_all_tokens_of_a_batch(tmp_path):
     params = jax.jit(objective.init)(jax.random.key(0))
     whole = jax.jit(objective.encode)(params["encoder"], clips)
     with jax.set_mesh(mesh):
-        watch = Watch(objective, mesh, seed=0, clips=2, folder=tmp_path)
+        watch = Watch(objective, mesh, seed=0, folder=tmp_path)
         state, batch = {"params": params}, sharding.put_batch({"video": clips}, mesh)
         program = watch._features.lower(params["encoder"], batch["video"]).compile()
         found = watch.collapse(state, batch)

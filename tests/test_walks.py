@@ -95,9 +95,7 @@ def test_the_tutorial_from_videos_to_a_page(tmp_path):
     said = walk("docs/tutorial.md", tmp_path)
     text = "\n".join(said.values())
     assert "data: my_hospital, as runs/mine has them" in text
-    assert re.search(
-        r"learns phase \(3 classes: .*\) at the centre frame of a clip, of my_hos", text
-    )
+    assert re.search(r"learns phase \(3 classes: .*\) at the last frame of a clip, of my_hos", text)
     assert re.search(r"step 40: my_hospital/phase/balanced_accuracy \d", text)
     for line, words in said.items():
         if not {"check", "report", "predict"} & set(re.split(r"[ .]", line)):

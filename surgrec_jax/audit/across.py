@@ -112,7 +112,7 @@ def _by_recordings(
     seen = looked = None
     if tests and split in used.splits and used.prepared and data.prepared:
         looked = content.compare(
-            _described_tests(data.prepared), described_videos(used.prepared, [split])
+            _described(data.prepared, data.tested), described_videos(used.prepared, [split])
         )
         seen = {v: c for v, c in looked.seen.items() if c not in known}
         alike = {v: c for v, c in looked.alike.items() if c not in known}
@@ -146,8 +146,8 @@ def _by_recordings(
 
 
 @functools.lru_cache(maxsize=2)
-def _described_tests(prepared: Prepared) -> list[DescribedVideo]:
-    return list(described_videos(prepared, ["test"]))
+def _described(prepared: Prepared, splits: tuple[str, ...]) -> list[DescribedVideo]:
+    return list(described_videos(prepared, list(splits)))
 
 
 def _same_data_set(first: Audited, second: Audited) -> bool:

@@ -40,12 +40,15 @@ class Audits:
 
         return self._cached(f"verdict {source.directory} {source.fingerprint}", make)
 
-    def overlap(self, meta: Mapping[str, Any], source: Source) -> dict[str, str]:
+    def overlap(
+        self, meta: Mapping[str, Any], source: Source, everyone: bool = False
+    ) -> dict[str, str]:
         """Tells whether an encoder was pretrained on test cases of a data set.
 
         Args:
             meta: JSON values of its checkpoint, with the "sources" of `lineage`.
             source: any split of the data set.
+            everyone: whether the cases of all its splits are tested.
 
         Returns:
             "status": "none", "found", "possible" or "unknown"; "text": a sentence.
@@ -64,7 +67,8 @@ class Audits:
                 (self._used(entry, at), entry["split"])
                 for entry, at in zip(recorded, found_at, strict=True)
             ]
-            tests = [self._audited(source.directory)]
+            data = self._audited(source.directory)
+            tests = [data.all_tested() if everyone else data]
             findings = across.pretraining_on_test(used, tests)
             names = ", ".join(
                 dict.fromkeys(f"{pretraining.title(e)}@{e['split']}" for e in recorded)
@@ -83,7 +87,9 @@ class Audits:
 
         where = [str(at and at.directory) for at in found_at]
         return self._cached(
-            f"overlap {json.dumps([recorded, where])} {source.directory} {source.fingerprint}", make
+            f"overlap {json.dumps([recorded, where])} {source.directory} {source.fingerprint}"
+            + " everyone" * everyone,
+            make,
         )
 
     def _audited(self, directory: pathlib.Path) -> rules.Audited:
@@ -117,6 +123,7 @@ def facts(
     sources: Mapping[str, Mapping[str, Source]],
     folder: str | os.PathLike,
     data_dir: str | os.PathLike,
+    everyone: bool = False,
 ) -> dict[str, dict]:
     """The parts of a comparison's results that audits give.
 
@@ -124,6 +131,7 @@ def facts(
         metas: meta of its checkpoint by encoder.
         sources: source by data set and split.
         folder, data_dir: arguments of `Audits`.
+        everyone: whether the cases of all splits are tested.
 
     Returns:
         "audit": data set -> verdict; "overlap": encoder -> data set -> overlap.
@@ -133,7 +141,7 @@ def facts(
     return {
         "audit": {name: audits.verdict(first) for name, first in firsts.items()},
         "overlap": {
-            model: {name: audits.overlap(meta, first) for name, first in firsts.items()}
+            model: {name: audits.overlap(meta, first, everyone) for name, first in firsts.items()}
             for model, meta in metas.items()
         },
     }

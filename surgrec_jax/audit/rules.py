@@ -84,6 +84,7 @@ class Audited:
         source: name of the source, for overlaps.
         splits, classes: clips in order by split, and class names by label name.
         prepared: the data set with its pictures; None for split files and mere names.
+        tested: the splits as stored whose clips stand in "test".
     """
 
     name: str
@@ -92,6 +93,12 @@ class Audited:
     classes: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     published: surgrec_v1.Published | None = None
     prepared: Prepared | None = None
+    tested: tuple[str, ...] = ("test",)
+
+    def all_tested(self) -> "Audited":
+        """The same data set with all its clips as test."""
+        every = [clip for clips in self.splits.values() for clip in clips]
+        return dataclasses.replace(self, splits={"test": every}, tested=tuple(self.splits))
 
 
 def from_split_files(folder: str, files: Mapping[str, Path]) -> Audited:

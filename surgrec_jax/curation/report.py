@@ -170,13 +170,12 @@ def _often(manifest: Manifest, plan: Plan) -> str:
     rank = np.arange(1, len(draws) + 1)
     charts = [
         card(
-            f"<h3>draws per record, log10</h3>"
-            f"{curves([Curve('draws, log10', rank, np.log10(np.maximum(draws, 1e-9)), 'm0')])}"
+            f"<h3>draws per record</h3>{curves([Curve('draws', rank, draws, 'm0')], log=True)}"
             "<p class='soft small'>records from the most to the least often drawn</p>"
         ),
         card(
             "<h3>records per leaf</h3>"
-            f"{curves([Curve('records', np.arange(1, len(sizes) + 1), sizes, 'm1')])}"
+            f"{curves([Curve('records', np.arange(1, len(sizes) + 1), sizes, 'm1')], log=True)}"
             "<p class='soft small'>leaves from the largest to the smallest</p>"
         ),
     ]

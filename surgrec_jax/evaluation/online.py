@@ -75,6 +75,10 @@ def encode_batches(
     return np.concatenate(parts)
 
 
+def _constant(metric: str, labels: np.ndarray, classes: int) -> float:
+    return float(registry.score(metric, labels, np.zeros((len(labels), classes))))
+
+
 class OnlineProbe:
     """Scores features of a fixed labelled set; the same features give the same scores.
 
@@ -118,6 +122,14 @@ class OnlineProbe:
     def describe(self) -> str:
         """What is scored, for a line at the start of a run."""
         return f"{', '.join(self.num_classes)} of {self.source}, by a frozen probe"
+
+    def chance(self) -> dict[str, float]:
+        """{"chance/<source>/<track>": what a constant answer would score}."""
+        return {
+            f"chance/{self.source}/{track}": _constant("balanced_accuracy", labels[labels >= 0], n)
+            for track, n in self.num_classes.items()
+            for labels in (self.validation.labels[track],)
+        }
 
     def __call__(self, features: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
         """Balanced accuracy on the validation clips.
@@ -177,6 +189,11 @@ class OnlineScore:
     def describe(self) -> str:
         """What is scored, for a line at the start of a run."""
         return f"{self._metric.replace('_', ' ')} on {len(self._labels)} validation clips"
+
+    def chance(self) -> dict[str, float]:
+        """{"chance/<source>/<track>": what a constant answer would score}."""
+        key = self._key.replace("probe/", "chance/", 1).rpartition("/")[0]
+        return {key: _constant(self._metric, self._labels, self.num_classes)}
 
     def __call__(self, probabilities: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
         """{"probe/<source>/<track>/<metric>": float} of probabilities [B, C] of clips."""

@@ -19,7 +19,7 @@ import numpy as np
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.frames import Frame, ReadReport
 from data_builders.common.video.reading import read_video
-from surgrec_jax.evaluation.report.svg_tasks import class_rgb
+from surgrec_jax.evaluation.report.svg_tasks import palette
 from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import ConfigError
 
@@ -202,6 +202,7 @@ class Band:
         width, told = self.size[0], self._told
         band = np.empty((self._height, width, 3), np.uint8)
         band[:] = _PAPER
+        colours = palette(len(told.classes))
         used = sorted({k for _, _, k in told.segments})
         starts = [first for first, _, _ in told.segments]
         ends = [last for _, last, _ in told.segments]
@@ -210,7 +211,7 @@ class Band:
             row, rows = (used.index(k), len(used)) if several else (0, 1)
             top, bottom = (self._ribbon_height * r // rows for r in (row, row + 1))
             left, right = (round(width * t / told.end) for t in (first, last))
-            band[top:bottom, left : max(left + 1, right)] = class_rgb(k, len(told.classes))[::-1]
+            band[top:bottom, left : max(left + 1, right)] = colours[k][::-1]
         return band
 
     def _write(self, words: str) -> None:

@@ -118,6 +118,16 @@ def test_contact_sheet_lays_time_from_left_to_right(tmp_path):
     assert (back == (255, 0, 1)).all(-1).sum() == 96 * 144
 
 
+def test_rows_of_a_contact_sheet_carry_what_they_show():
+    rows = np.full((2, 2, 3, 96, 96, 3), 9, np.uint8)
+    bare, sheet = (images.contact_sheet(rows, names) for names in ((), ("the clip", "its mask")))
+    margin = sheet.shape[1] - bare.shape[1]
+    np.testing.assert_array_equal(sheet[:, margin:], bare)
+    for top in range(0, sheet.shape[0] - 96, 100):
+        ink = (sheet[top : top + 98, :margin] < 128).any(-1)
+        assert ink.any() and not ink[:, margin - 4 :].any()  # written, and within the margin
+
+
 def test_tensorboard_has_sections_and_pictures(tmp_path, monkeypatch):
     tags = {"lr": "optimizer/lr", "data_wait": "speed/data_wait", "loss": "objective/loss"}
     tags |= {"collapsed": "health/collapsed", "probe/own/phase/knn": "probe/own/phase/knn"}

@@ -9,10 +9,12 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation.benchmark.columns import FINE_TUNED, PROBABILITIES, TOKENS, Column
+from surgrec_jax.evaluation.features.baselines import fit_pca
 from surgrec_jax.evaluation.features.extraction import Features
 from surgrec_jax.evaluation.heads.registry import HEADS
 from surgrec_jax.evaluation.heads.rules import Settings
-from surgrec_jax.evaluation.heads.run_head import Answer, majority, run_head
+from surgrec_jax.evaluation.heads.run_head import Answer, majority, run_head, stitched
+from surgrec_jax.evaluation.tasks.folds import ALL
 from surgrec_jax.evaluation.tasks.labelled_task import LabelledTask
 from surgrec_jax.evaluation.tasks.task import RefusedTaskError, Task
 
@@ -43,18 +45,29 @@ def answer_task(
     for row, head, share in settings.rows(labelled.task):
         suffix = TOKENS if HEADS[head].tokens else ""
         parts = [
-            run_head(
-                head,
-                labelled,
-                {split: features[split][name + suffix].features for split in labelled.task.splits},
-                seeds=range(settings.seeds),
-                resample=settings.train_resample,
-                share=share,
-            )
+            _run_head(head, labelled, column, name + suffix, features, settings, share)
             for name in column.encoders
         ]
         answers[row] = functools.reduce(Answer.joined, parts)
     return answers
+
+
+def _run_head(head, labelled, column, name, features, settings, share) -> Answer:
+    """A head's answer; under cross-validation those of its folds together."""
+    options = {"seeds": range(settings.seeds), "resample": settings.train_resample, "share": share}
+    if not labelled.folds:
+        rows = {split: features[split][name].features for split in labelled.task.splits}
+        return run_head(head, labelled, rows, **options)
+    answers = []
+    for fold in labelled.folds:
+        if column.kind == "pixels":  # whose components are of the fold's training clips alone
+            pixels = features[ALL][name.removesuffix(TOKENS)].features
+            rows = fit_pca(pixels[fold.train.rows])(pixels)
+            rows = rows[:, None] if name.endswith(TOKENS) else rows
+        else:
+            rows = features[ALL][name].features
+        answers.append(run_head(head, fold, {ALL: rows}, **options))
+    return stitched(labelled, answers)
 
 
 def unfit(column: Column, task: Task, classes: Sequence[str]) -> str:
@@ -93,7 +106,7 @@ def _classify(
 ) -> dict[str, Answer]:
     """The answer of the column's classifier, where it fits the task."""
     task = labelled.task
-    if not _learnt(column, task) or unfit(column, task, labelled.classes):
+    if labelled.folds or not _learnt(column, task) or unfit(column, task, labelled.classes):
         return {}  # the encoder is probed all the same, and the notes say why
     probabilities = features[task.splits[-1]][column.name + PROBABILITIES]
     scores = labelled.pool(labelled.test, probabilities.features[labelled.test.rows])

@@ -223,7 +223,7 @@ def extract(
         )
     train = next(iter(sources))
     for column in columns:
-        if column.kind == "pixels":
+        if column.kind == "pixels" and not settings.folds:
             project_pixels(features, column.name, train)
     return features
 

@@ -76,7 +76,7 @@ def compare(
         outcomes,
         columns.ordered(groups) + ([asker.column] if asker else []),
         settings,
-        protocol={**dataclasses.asdict(settings), "title": settings.rules.title},
+        protocol={**dataclasses.asdict(settings), "title": settings.title},
         environment=notes.environment(),
         notes=notes.notes(tests, groups, settings, scored.items()),
         data={

@@ -39,6 +39,17 @@ def notes(
         sentences.append(
             "Encoders with another clip are scored on their own clips of the same cases."
         )
+    if settings.folds:
+        sentences.append(
+            f"Cross-validation over cases in {settings.folds} folds: every case is tested once, by "
+            "heads that were trained on other folds and chosen on the next one. ± and intervals "
+            "leave out that folds share training cases."
+        )
+        for name in (column.name for column in ordered(groups) if column.classifier):
+            sentences.append(
+                f"{name}'s classifier is not asked: it was trained on cases that are tested here."
+            )
+        tasks = ()
     for column, (task, classes) in itertools.product(ordered(groups), tasks):
         if why := unfit(column, task, classes):
             sentences.append(f"{why}.")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from surgrec_jax.evaluation.benchmark.cells import Cell
-from surgrec_jax.evaluation.benchmark.columns import Column
+from surgrec_jax.evaluation.benchmark.columns import FINE_TUNED, Column
 from surgrec_jax.evaluation.metrics import maps, registry
 from surgrec_jax.evaluation.metrics.videos import segments
 
@@ -42,7 +42,12 @@ def of_task(cells: Mapping[str, Cell], columns: Sequence[Column], row: str) -> d
                 for name, scores in named.items()
             }
         if cell.task["unit"] == "frame":
-            facts["ribbons"] = _ribbons(cells, named, leader)
+            classifiers = {
+                f"{name}, {FINE_TUNED}": _scores(cell, FINE_TUNED)
+                for name, cell in cells.items()
+                if FINE_TUNED in cell.heads and row != FINE_TUNED and name in named
+            }
+            facts["ribbons"] = _ribbons(cells, named | classifiers, leader)
     pixels = cell.task["unit"] == "pixel"
     facts["hardest"] = _hardest_maps(cell, row) if pixels else _hardest(cell, named[leader])
     return facts
@@ -87,7 +92,7 @@ def _ribbons(cells: Mapping[str, Cell], named: Mapping[str, np.ndarray], leader:
         video, times = str(arrays["video_id"][rows[0]]), arrays["time"][rows]
         predictions = {}
         for name, scores in named.items():
-            own = cells[name].arrays
+            own = cells[name.removesuffix(f", {FINE_TUNED}")].arrays
             mine = np.flatnonzero(own["video_id"] == video)
             mine = mine[np.argsort(own["time"][mine], kind="stable")]
             if len(mine):

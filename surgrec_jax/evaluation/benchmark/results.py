@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from surgrec_jax.evaluation.benchmark.names import fitted
 from surgrec_jax.evaluation.heads.rules import RULES
 from surgrec_jax.evaluation.heads.run_head import Answer
 from surgrec_jax.evaluation.metrics import bootstrap, maps, registry
@@ -129,6 +130,7 @@ def describe_task(labelled: LabelledTask) -> dict:
         "track": task.track,
         **{key: getattr(task, key) for key in ("metric", "unit", "kind", "domain")},
         "splits": list(task.splits),
+        **({"folds": len(labelled.folds)} if labelled.folds else {}),
         "classes": list(labelled.classes),
         "counts": counts,
         "unseen_test_classes": list(labelled.unseen),
@@ -137,12 +139,7 @@ def describe_task(labelled: LabelledTask) -> dict:
 
 
 def read_json(path: str | os.PathLike) -> dict:
-    """Reads results.json.
-
-    Raises:
-        DataError: the file is of another version.
-        FileNotFoundError: there is none; the message has the remedy.
-    """
+    """Reads results.json; raises DataError for another version, MissingError where it is not."""
     path = pathlib.Path(path)
     if not path.exists():
         raise MissingError(f"no probe results at {path}; run python -m surgrec_jax.probe")
@@ -282,7 +279,7 @@ def markdown(results: Mapping) -> str:
 
 def table(results: Mapping) -> str:
     """Scores, intervals and differences to random; columns that do not fit stand below."""
-    rows = lines(results)
+    rows = fitted(lines(results))
     widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
     blocks, text = [[0, 1]], []
     for column in range(2, len(widths)):
@@ -295,4 +292,5 @@ def table(results: Mapping) -> str:
             if i == 0 or (i % 3 == 0 and i < len(rows) - 1):
                 text.append("-" * (sum(widths[k] for k in block) - 2))
         text.append("")
-    return "\n".join([*text, textwrap.fill(caption(results), WIDTH), *results["notes"]])
+    below = [caption(results), *results["notes"]]
+    return "\n".join(text + [textwrap.fill(sentence, WIDTH) for sentence in below])

@@ -15,6 +15,7 @@ from surgrec_jax.evaluation.features.clips import class_names
 from surgrec_jax.evaluation.features.extraction import Features
 from surgrec_jax.evaluation.features.maps import Maps
 from surgrec_jax.evaluation.heads.rules import Settings
+from surgrec_jax.evaluation.tasks import folds
 from surgrec_jax.evaluation.tasks.labelled_maps import label_maps
 from surgrec_jax.evaluation.tasks.labelled_task import LabelledTask, label_task
 from surgrec_jax.evaluation.tasks.task import RefusedTaskError, Task
@@ -221,7 +222,8 @@ class _Stage:
     def _features(self, drawn: Sequence[Column]) -> dict[str, dict[str, Features]]:
         """Split -> feature name -> features of some columns."""
         settings, cache = self.table.settings, self.table.cache
-        return columns.extract(self.group, drawn, self.sources, settings, cache)
+        features = columns.extract(self.group, drawn, self.sources, settings, cache)
+        return folds.pooled(features) if settings.folds else features
 
     def _label(
         self, task: Task, features: Mapping[str, Mapping[str, Features]]
@@ -230,9 +232,10 @@ class _Stage:
         any_features = {split: next(iter(named.values())) for split, named in features.items()}
         classes, settings = class_names(self.sources[task.splits[0]]), self.table.settings
         try:
-            return label_task(
-                settings.task(task), classes, any_features, clean=settings.rules.clean
-            )
+            task = settings.task(task)
+            if settings.folds:
+                return folds.label_folds(task, classes, any_features[folds.ALL], settings.folds)
+            return label_task(task, classes, any_features, clean=settings.rules.clean)
         except RefusedTaskError as error:
             return Refusal(task.source, task.name, str(error))
 
@@ -271,6 +274,8 @@ class _MapStage(_Stage):
     def run(self) -> Iterator[Cell | Refusal | Failure]:
         (task,) = self.tasks
         try:
+            if self.table.settings.folds:
+                raise RefusedTaskError("label maps are not cross-validated: leave --config.folds=0")
             _ = self._maps
         except RefusedTaskError as error:
             refusal = Refusal(task.source, task.name, str(error))

@@ -100,6 +100,7 @@ class Settings:
             so.
         shares: of the training cases; see few-shot.
         map_heads, map_side, maps_per_record: of tasks about label maps only.
+        folds: of cross-validation over cases (`tasks.folds`); 0 for the splits of the data set.
     """
 
     heads: tuple[str, ...] = ("linear", "knn")
@@ -118,6 +119,7 @@ class Settings:
     map_heads: tuple[str, ...] = ("dense_linear",)
     map_side: int = 112
     maps_per_record: int = 8
+    folds: int = 0
 
     def __post_init__(self):
         if self.protocol not in RULES:
@@ -143,6 +145,11 @@ class Settings:
                 f"resize={self.resize!r}: choose from {METHODS}, and give the clip as well, for "
                 "example --config.clip=32x96@8"
             )
+        if self.folds and (self.folds < 3 or self.protocol != "v2"):
+            raise ConfigError(
+                f"folds={self.folds} with protocol={self.protocol!r}: cross-validation is of "
+                "protocol v2, with at least 3 folds; 0 takes the splits"
+            )
         if not 0.5 <= self.level < 1:
             raise ConfigError(f"level={self.level}: must be in [0.5, 1), for example 0.95")
         if not self.shares or not all(0 < share <= 1 for share in self.shares):
@@ -151,6 +158,12 @@ class Settings:
     @property
     def rules(self) -> Rules:
         return RULES[self.protocol]
+
+    @property
+    def title(self) -> str:
+        """What the protocol is called in reports."""
+        folds = f", cross-validated over cases in {self.folds} folds" if self.folds else ""
+        return self.rules.title + folds
 
     def under(self, protocol: str) -> "Settings":
         """These settings with the values that a protocol fixes."""
@@ -175,7 +188,9 @@ class Settings:
     def of_task(self, task: Task) -> dict:
         """The values that a task's cells depend on."""
         values, maps = dataclasses.asdict(self), ("map_heads", "map_side", "maps_per_record")
-        return {k: v for k, v in values.items() if task.unit == "pixel" or k not in maps}
+        left_out = () if task.unit == "pixel" else maps
+        left_out += () if self.folds else ("folds",)
+        return {k: v for k, v in values.items() if k not in left_out}
 
     def rows(self, task: Task | None = None) -> list[tuple[str, str, float]]:
         """(table row, head, share of the training cases); none where encoders are trained whole."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from surgrec_jax.evaluation.features import baselines
 from surgrec_jax.evaluation.heads.registry import HEADS, Rows
+from surgrec_jax.evaluation.tasks.folds import places
 from surgrec_jax.evaluation.tasks.labelled_task import (
     LabelledTask,
     Split,
@@ -131,11 +132,29 @@ def run_head(
     return functools.reduce(Answer.joined, answers)
 
 
+def stitched(labelled: LabelledTask, answers: Sequence[Answer]) -> Answer:
+    """The answers to the folds of a task as one: each unit by heads that never saw its case."""
+    seeds, _, columns = answers[0].scores.shape
+    units, _ = labelled.units(labelled.test)
+    scores = np.full((seeds, len(units), columns), np.nan)
+    for fold, answer in zip(labelled.folds, answers, strict=True):
+        scores[:, places(labelled, fold)] = answer.scores
+    return dataclasses.replace(functools.reduce(_chosen_of_both, answers), scores=scores)
+
+
+def _chosen_of_both(first: Answer, second: Answer) -> Answer:
+    fields = ("chosen", "validation", "missing", "train_cases")
+    both = {name: getattr(first, name) + getattr(second, name) for name in fields}
+    return dataclasses.replace(first, **both)
+
+
 def majority(labelled: LabelledTask) -> Answer:
     """The majority class (or the labels' rates) of the training split's units, as answer.
 
     Where videos are scored they count once each, however long they are.
     """
+    if labelled.folds:
+        return stitched(labelled, [majority(fold) for fold in labelled.folds])
     (training, _), (labels, _) = labelled.units(labelled.train), labelled.units(labelled.test)
     row = baselines.majority_scores(
         training, len(labels), len(labelled.classes), labelled.task.multi_label

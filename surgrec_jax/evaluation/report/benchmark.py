@@ -4,18 +4,21 @@ import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from surgrec_jax.evaluation.benchmark.names import clip_text
 from surgrec_jax.evaluation.benchmark.results import caption, not_scored
 from surgrec_jax.evaluation.report.page import card, details, html_table, page, pairs
 from surgrec_jax.evaluation.report.results import (
+    bars_of,
     colours,
     findings,
+    models_first,
     percent,
-    score_cell,
+    score_cells,
     span,
     task_cell,
     verdict,
 )
-from surgrec_jax.evaluation.report.svg import Bar, bars, clip_text, escape
+from surgrec_jax.evaluation.report.svg import Bar, escape
 from surgrec_jax.evaluation.report.tasks import task_section
 
 
@@ -26,8 +29,7 @@ def build(results: Mapping, frames: pathlib.Path) -> str:
         results: as plain data; all text in it is escaped here.
         frames: folder of the pictures that `details["hardest"]` names.
     """
-    names = [model["name"] for model in results["models"]]
-    css = colours(results["models"])
+    names, css = models_first(results["models"]), colours(results["models"])
     protocol = results["protocol"]
     body = [
         "<h1>Video encoders on surgical tasks</h1>",
@@ -38,7 +40,7 @@ def build(results: Mapping, frames: pathlib.Path) -> str:
         "".join(f'<p><span class="badge">{escape(note)}</span></p>' for note in results["notes"]),
         _findings(results),
         _domains(results, css),
-        _tables(results, names),
+        _tables(results, names, css),
         _not_scored(results),
         _overlap(results),
         _language(results, names),
@@ -65,8 +67,9 @@ def verdicts(results: Mapping) -> str:
         if found:
             better, worse = found.count("better"), found.count("worse")
             shown = "" if better else "not shown to be "
-            count = f"{better} of {len(found)}" if better else f"any of {len(found)}"
-            said.append(f"{name} is {shown}better than a random encoder on {count} tasks")
+            count = f"{better} of {len(found)} tasks" if better else f"any of {len(found)} tasks"
+            count = count if len(found) > 1 else "the only task"
+            said.append(f"{name} is {shown}better than a random encoder on {count}")
             said[-1] += f", and worse on {worse}" if worse else ""
     return f"{'; '.join(said)}." if said else ""
 
@@ -104,7 +107,7 @@ def _domains(results: Mapping, css: Mapping[str, str]) -> str:
         if entry["domain"] != "all" and not several:
             continue  # the same as all
         head = f'<h3>{escape(title)}</h3><span class="sub">mean of {count}</span>'
-        panels.append(card(head + bars(rows, None)))
+        panels.append(card(head + bars_of(rows)))
     return (
         f"<h2>{'By domain' if several else 'Over all tasks'}</h2>"
         f'<p class="soft small">{escape(first)} row. Mean of the headline scores, with the '
@@ -119,7 +122,7 @@ def _hundred(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _tables(results: Mapping, names: Sequence[str]) -> str:
+def _tables(results: Mapping, names: Sequence[str], css: Mapping[str, str]) -> str:
     parts = [f'<h2>All scores</h2><p class="soft">{escape(caption(results))}</p>']
     rows = list(dict.fromkeys(row for task in results["tasks"] for row in task["heads"]))
     several = len({task["source"] for task in results["tasks"]}) > 1
@@ -130,8 +133,7 @@ def _tables(results: Mapping, names: Sequence[str]) -> str:
             if entries is None:
                 continue
             source = f'<span class="sub">{escape(task["source"])}</span>' if several else ""
-            cells = [score_cell(entries[n]) if n in entries else "-" for n in names]
-            lines.append([source + task_cell(task), *cells])
+            lines.append([source + task_cell(task), *score_cells(entries, names, css)])
         block = card(html_table([row, *names], lines))
         parts.append(
             f'<div style="margin-top:14px">{block}</div>' if number == 0 else details(row, block)
@@ -232,7 +234,8 @@ def _pairs(results: Mapping) -> str:
 
 def _legend(results: Mapping, css: Mapping[str, str]) -> str:
     entries = "".join(
-        f'<span class="{css[m["name"]]}">{escape(m["name"])}</span>' for m in results["models"]
+        f'<span class="{css[name]}">{escape(name)}</span>'
+        for name in models_first(results["models"])
     )
     return f'<div class="legend">{entries}</div>'
 

@@ -26,7 +26,7 @@ def add_frames(
     folder.mkdir(parents=True, exist_ok=True)
     for task in measured["tasks"]:
         sources = opened.get(task["source"])
-        if sources is None:
+        if sources is None or task.get("folds"):  # whose records are those of several splits
             continue
         source = sources[task["splits"][2]]
         for case in task["details"]["hardest"]:

@@ -46,7 +46,14 @@ ul.findings li { margin: 4px 0; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin-top: 8px; font-size: 13px; }
 .legend span::before { content: ""; display: inline-block; width: 11px; height: 11px;
   border-radius: 2px; margin-right: 6px; background: var(--c); vertical-align: -1px; }
+.meter { display: block; position: relative; height: 4px; margin: 4px 0 2px auto; width: 96px;
+  background: var(--line); border-radius: 2px; }
+.meter b { display: block; height: 4px; max-width: 100%; background: var(--c);
+  border-radius: 2px; }
+.meter i { position: absolute; top: -3px; height: 10px; border-left: 2px solid var(--fg); }
 svg { display: block; width: 100%; height: auto; }
+svg.bars, svg.confusion { max-width: 500px; }
+svg .band { fill: var(--soft); opacity: .16; }
 svg text { fill: var(--fg); font-size: 12px; }
 svg.ribbons, .wide svg { min-width: 860px; }
 svg .tick { fill: var(--soft); font-size: 11px; }
@@ -97,6 +104,10 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 16px; margi
   font-size: 13px; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
+@media (max-width: 600px) { .pictures img { max-width: none; width: 560px; }
+  main { padding: 20px 12px 40px; } .card { padding: 12px; }
+  h2 { margin-top: 32px; } th:first-child, td:first-child { position: sticky; left: -12px;
+  background: var(--card); padding-left: 12px; } }
 @media print { .card { break-inside: avoid; } }
 """
 

@@ -23,6 +23,30 @@ def colours(models: Sequence[Mapping]) -> dict[str, str]:
     }  # fmt: skip
 
 
+BASELINES = ("majority", "pixels", "random")
+
+
+def models_first(models: Sequence[Mapping]) -> list[str]:
+    """The names of a results file's columns, encoders before baselines."""
+    return [m["name"] for m in sorted(models, key=lambda m: m["kind"] in BASELINES)]
+
+
+def bars_of(rows: Sequence[Bar]) -> str:
+    """Bars of the models, with the baselines as one band behind them, and what the band is."""
+    behind = [row for row in rows if row.css in BASELINES]
+    models = [row for row in rows if row.css not in BASELINES]
+    if not models:  # nothing for the band to stand behind
+        models, behind = behind, []
+    floor = next((row.value for row in rows if row.css == "majority"), None)
+    named = ", ".join(f"{row.label} {_in_hundred(row.value)}" for row in behind)
+    band = f'<span class="sub">Band: {escape(named)}.</span>' if named else ""
+    return bars(models, floor, behind=behind) + band
+
+
+def _in_hundred(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.1f} %"
+
+
 def metric_name(task: Mapping) -> str:
     return escape(task["metric"].replace("_", " "))
 
@@ -40,13 +64,13 @@ def label_measure(task: Mapping) -> str:
 def _value(metric: str, value: float | None) -> str:
     """A score in percent, an error of depths in its own unit."""
     if metric not in maps.ERRORS or value is None:
-        return percent(value)
+        return percent(value, unit=" %")
     return f"{value:.2f} mm" if "mm" in metric else f"{value:.3f}"
 
 
-def percent(value: float | None, sign: str = "") -> str:
+def percent(value: float | None, sign: str = "", unit: str = "") -> str:
     """In percent with one digit; what rounds to zero has no minus before it."""
-    return "undefined" if value is None else f"{100 * value:{sign}z.1f}"
+    return "undefined" if value is None else f"{100 * value:{sign}z.1f}{unit}"
 
 
 def span(interval: Mapping, sign: str = "") -> str:
@@ -140,9 +164,19 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def score_cell(entry: Mapping) -> str:
+def score_cells(entries: Mapping[str, Mapping], names: Sequence[str], css: Mapping) -> list[str]:
+    """The cells of a row of the table: scores with intervals, and the majority's as chance."""
+    chance = next((entries[n]["mean"] for n in entries if css[n] == "majority"), None)
+    return [_score_cell(entries[n], css[n], chance) if n in entries else "-" for n in names]
+
+
+def _score_cell(entry: Mapping, css: str, chance: float | None) -> str:
     spread = "" if entry["std"] is None else f" ± {percent(entry['std'])}"
-    cell = f"<b>{percent(entry['mean'])}</b>{spread}"
+    cell = f"<b>{percent(entry['mean'], unit=' %')}</b>{spread}"
+    if entry["mean"] is not None and css != "majority":
+        at = "" if chance is None else f'<i style="left:{100 * chance:.1f}%" title="chance"></i>'
+        filled = f'<b style="width:{100 * max(entry["mean"], 0):.1f}%"></b>'
+        cell += f'<span class="meter {css}">{filled}{at}</span>'
     cell += f'<span class="sub">{span(entry["interval"])}</span>'
     difference = entry.get("minus_random")
     if difference is not None and difference["value"] is not None:
@@ -170,8 +204,7 @@ def task_cell(task: Mapping) -> str:
 
 def results_section(results: Mapping) -> str:
     """The table, what it says in words, bars with intervals, and details per task."""
-    names = [model["name"] for model in results["models"]]
-    css = colours(results["models"])
+    names, css = models_first(results["models"]), colours(results["models"])
     heads = list(dict.fromkeys(head for task in results["tasks"] for head in task["heads"]))
     what = "fine-tuned" if RULES[results["protocol"]["protocol"]].finetune else "frozen"
     parts = [f"<h2>What the {what} encoders know</h2>"]
@@ -181,16 +214,12 @@ def results_section(results: Mapping) -> str:
         f'<p class="soft">Held-out cases of {escape(sources)}. {escape(caption(results))}</p>'
     )
     sentences = findings(results, heads[0])
-    parts.append(f"<p><b>{escape(in_words(results))}</b></p>")
     if sentences:
         items = "".join(f"<li>{escape(line)}</li>" for line in sentences)
         parts.append(f'<ul class="findings">{items}</ul>')
     for head in heads:
         rows = [
-            [
-                task_cell(task),
-                *(score_cell(entries[n]) if n in entries else "-" for n in names),
-            ]
+            [task_cell(task), *score_cells(entries, names, css)]
             for task in results["tasks"]
             if (entries := task["heads"].get(head))
         ]
@@ -200,13 +229,13 @@ def results_section(results: Mapping) -> str:
     for task in results["tasks"]:
         entries = task["heads"][heads[0]]
         rows = [score_bar(name, entries[name], css[name]) for name in names if name in entries]
-        floor = next((row.value for row in rows if row.css == "majority"), None)
-        title = f'<h3>{escape(task["name"])}</h3><span class="sub">{metric_name(task)}, %</span>'
-        panels.append(card(title + bars(rows, floor)))
+        title = f'<h3>{escape(task["name"])}</h3><span class="sub">{metric_name(task)}</span>'
+        panels.append(card(title + bars_of(rows)))
     parts.append(f'<div class="fixed">{"".join(panels)}</div>')
     parts.append(
         f'<p class="soft small">{escape(heads[0])} probe. Whiskers: interval over test cases. '
-        "Dots: single seeds. Dashed: majority class.</p>"
+        "Dots: single seeds. Dashed: majority class. "
+        "Band: from the lowest to the highest baseline.</p>"
     )
     parts += [task_details(task, names) for task in results["tasks"]]
     return "".join(parts)
@@ -254,7 +283,7 @@ def task_details(task: Mapping, all_names: Sequence[str]) -> str:
             each = [entries[n]["per_class"][label] for n in names]
             rows.append([
                 f"{escape(measure.replace('_', ' '))} of {escape(label)} ({each[0]['support']:d})",
-                *("-" if e[measure] is None else percent(e[measure]) for e in each),
+                *("-" if e[measure] is None else percent(e[measure], unit=" %") for e in each),
             ])  # fmt: skip
         blocks.append(html_table([head, *names], rows))
     return details(f"{task['name']}: all metrics and classes", card("<br>".join(blocks)))

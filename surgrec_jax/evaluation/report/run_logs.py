@@ -6,12 +6,17 @@ import math
 import os
 import pathlib
 import re
+import struct
 import sys
+
+import cv2
+import numpy as np
 
 from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import MissingError, UserError
 
-MAX_IMAGE_BYTES = 4 << 20
+MAX_IMAGE_BYTES, MAX_PIXELS = 32 << 20, 64 << 20
+SHOWN, WIDTH, QUALITY = 4, 1000, 88  # pictures of a kind, and how they are embedded
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
@@ -89,7 +94,7 @@ def read_curves(path: pathlib.Path, notes: list[str]) -> dict[str, tuple[list[fl
 
 
 def read_pictures(folder: pathlib.Path, notes: list[str]) -> list[Picture]:
-    """Pictures of a folder, ready to embed: first and last of names that differ in the step."""
+    """Pictures of a folder, ready to embed: SHOWN of many steps, from the first to the last."""
     groups: dict[str, list[tuple[int, pathlib.Path]]] = {}
     for path in sorted(folder.glob("*")) if folder.is_dir() else ():
         if path.suffix.lower() in (".png", ".jpg", ".jpeg") and path.is_file():
@@ -99,7 +104,10 @@ def read_pictures(folder: pathlib.Path, notes: list[str]) -> list[Picture]:
     pictures = []
     for kind, files in sorted(groups.items()):
         files.sort()
-        for step, path in files if len(files) < 2 else (files[0], files[-1]):
+        last = len(files) - 1
+        for step, path in (
+            files[i] for i in sorted({last * k // (SHOWN - 1) for k in range(SHOWN)})
+        ):
             if path.stat().st_size > MAX_IMAGE_BYTES:
                 notes.append(f"image {path.name} left out: larger than {MAX_IMAGE_BYTES >> 20} MiB")
                 continue
@@ -108,9 +116,25 @@ def read_pictures(folder: pathlib.Path, notes: list[str]) -> list[Picture]:
             if mime is None:
                 notes.append(f"image {path.name} left out: neither PNG nor JPEG inside")
                 continue
+            if mime == "image/png" and (small := _smaller(data)):
+                mime, data = "image/jpeg", small
             uri = f"data:{mime};base64,{base64.b64encode(data).decode()}"
             pictures.append(Picture(kind.replace("_", " "), step, uri))
     return pictures
+
+
+def _smaller(png: bytes) -> bytes | None:
+    """A PNG as a JPEG at most WIDTH wide; None for one that is too large or cannot be decoded."""
+    width, height = struct.unpack(">II", png[16:24].ljust(8, b"\0"))  # of its first chunk, IHDR
+    if not 0 < width * height <= MAX_PIXELS:
+        return None
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        return None
+    if width > WIDTH:
+        size = WIDTH, max(1, height * WIDTH // width)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
 
 def read_run(folder: str | os.PathLike) -> RunLog:

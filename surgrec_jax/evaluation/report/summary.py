@@ -20,6 +20,8 @@ from surgrec_jax.safety import files, paths, untrusted
 from surgrec_jax.safety.errors import run_command
 from surgrec_jax.safety.terminal import escape_output
 
+LOGARITHMIC = ("grad_norm",)  # of values that differ by factors
+PERCENT = ("probe/", "data_wait")  # prefixes of keys whose values are shares
 # (title, keys of metrics.jsonl, one chart per run instead of all runs in one)
 _CURVES = (
     ("training loss", "loss", True),
@@ -38,9 +40,17 @@ def curves_section(runs: Sequence[RunLog]) -> str:
     css = {run.name: f"m{i % MODEL_COLOURS}" for i, run in enumerate(runs)}
 
     def chart(title: str, key: str, chosen: Sequence[RunLog]) -> str:
-        drawn = curves(
-            [Curve(r.name, *r.curves[key], css[r.name]) for r in chosen if key in r.curves]
-        )
+        factor, unit = (100, " %") if key.startswith(PERCENT) else (1, "")
+        lines = [
+            Curve(r.name, steps, [factor * value for value in values], css[r.name])
+            for r in chosen
+            if key in r.curves
+            for steps, values in (r.curves[key],)
+        ]
+        # A probe is named probe/SOURCE/TRACK/HEAD, what chance scores chance/SOURCE/TRACK.
+        floors = "chance/" + key.removeprefix("probe/").rpartition("/")[0]
+        floor = next((100 * r.curves[floors][1][-1] for r in chosen if floors in r.curves), None)
+        drawn = curves(lines, log=key in LOGARITHMIC, reference=floor, unit=unit)
         return card(f"<h3>{escape(title)}</h3>{drawn}") if drawn else ""
 
     panels = []
@@ -58,7 +68,8 @@ def curves_section(runs: Sequence[RunLog]) -> str:
     probe_note = (
         '<p class="soft small">The charts named after a task are online probes: balanced accuracy '
         'on validation cases with '
-        "fixed hyper-parameters, made during training.</p>" if probes else ""
+        "fixed hyper-parameters, made during training. Dashed: chance, a constant answer.</p>"
+        if probes else ""
     )  # fmt: skip
     return (
         f'<h2>Training</h2><div class="legend">{legend}</div><p class="soft small">Over training '
@@ -68,22 +79,28 @@ def curves_section(runs: Sequence[RunLog]) -> str:
 
 
 def pictures_section(runs: Sequence[RunLog]) -> str:
-    """Images the runs wrote (reconstructions, feature maps): first and last of each kind."""
-    figures = []
+    """Images the runs wrote (reconstructions, feature maps), a row of steps per run."""
+    parts = []
     for run in runs:
         objective = OBJECTIVES.get(str((run.config or {}).get("objective")))
         rows = ", ".join(objective.rows) if objective else ""
+        figures = []
         for picture in run.pictures:
-            step = f", step {picture.step}" if picture.step >= 0 else ""
-            what = picture.name or rows
-            text = escape(f"{run.name}{step}{': ' if what else ''}{what}")
+            step = f"step {picture.step:,}" if picture.step >= 0 else ""
+            text = escape(", ".join(filter(None, [step, picture.name])) or run.name)
             figures.append(
                 card(
-                    f'<figure><img src="{picture.uri}" '
-                    f'alt="{text}"><figcaption>{text}</figcaption></figure>'
+                    f'<figure><figcaption><b>{text}</b></figcaption><img src="{picture.uri}" '
+                    f'alt="{text}"></figure>'
                 )
             )
-    return f'<h2>What they see</h2><div class="grid2">{"".join(figures)}</div>' if figures else ""
+        if figures:
+            about = f": {escape(rows)}" if rows else ""
+            parts.append(
+                f'<p class="soft"><b>{escape(run.name)}</b>{about}. The same clips at every step.'
+                f'</p><div class="fixed pictures">{"".join(figures)}</div>'
+            )
+    return f"<h2>What they see</h2>{''.join(parts)}" if parts else ""
 
 
 def runs_section(runs: Sequence[RunLog], results: Mapping | None, facts: Mapping) -> str:
@@ -134,8 +151,9 @@ def build_report(
     """
     body = [f"<h1>{escape(title)}</h1>"]
     if lead:
-        body.append(f'<p class="soft">{escape(lead)}</p>')
+        body.append(f"<p>{escape(lead)}</p>")
     if results is not None:
+        body.append(f"<p><b>{escape(in_words(results))}</b></p>")
         body.append(results_section(results))
     body += [pictures_section(runs), curves_section(runs), runs_section(runs, results, facts)]
     return page(title, "\n".join(part for part in body if part))

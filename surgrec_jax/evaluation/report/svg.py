@@ -9,6 +9,8 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from surgrec_jax.evaluation.benchmark.names import clip_names
+
 
 def escape(value: object) -> str:
     """Text for HTML or SVG, attribute values included."""
@@ -36,9 +38,13 @@ def short(value: float) -> str:
     return f"{value:.4g}"
 
 
-def clip_text(text: str, length: int) -> str:
-    """The text, cut with an ellipsis where it is longer than `length`."""
-    return text if len(text) <= length else text[: length - 1] + "…"
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten within low..high, with 2 and 5 times them where there are few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    powers = range(first, last + 1, -(-(last - first) // 7) or 1)
+    steps = (1, 2, 5) if high / low <= 100 else (1,)
+    found = [float(f"{m}e{power}") for power in powers for m in steps]
+    return [tick for tick in found if low <= tick <= high]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +59,16 @@ class Bar:
     css: str
 
 
-def bars(rows: Sequence[Bar], reference: float | None, width: int = 460) -> str:
-    """Horizontal bars from 0 to 100 % with whiskers; a dashed line at `reference`."""
-    left, right, top, pitch = 118, 52, 6, 30
+def bars(
+    rows: Sequence[Bar], reference: float | None, width: int = 400, behind: Sequence[Bar] = ()
+) -> str:
+    """Horizontal bars from 0 to 100 % with whiskers; a dashed line at `reference`.
+
+    Args:
+        behind: bars that are drawn as one band behind the others, from the lowest to the highest
+            of their values, with a line at each.
+    """
+    left, right, top, pitch = 118, 58, 6, 30
     height = top + pitch * len(rows) + 24
     bottom = top + pitch * len(rows)
 
@@ -67,14 +80,27 @@ def bars(rows: Sequence[Bar], reference: float | None, width: int = 460) -> str:
         parts.append(
             f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{bottom}"/>'
             f'<text class="tick" x="{x(tick):.1f}" y="{bottom + 15}" '
-            f'text-anchor="middle">{tick}</text>'
+            f'text-anchor="middle">{tick}{" %" if tick == 100 else ""}</text>'
         )
+    known = [bar for bar in behind if bar.value is not None]
+    if known:
+        first, last = (x(f(bar.value for bar in known)) for f in (min, max))
+        parts.append(
+            f'<rect class="band" x="{first:.1f}" y="{top}" width="{max(2.0, last - first):.1f}" '
+            f'height="{bottom - top}"/>'
+        )
+    for bar in known:
+        parts.append(
+            f'<g class="{escape(bar.css)}"><title>{escape(_bar_title(bar))}</title><path '
+            f'class="line" d="M{x(bar.value):.1f} {top}V{bottom}"/></g>'
+        )
+    names = clip_names([row.label for row in rows], 17)
     for i, row in enumerate(rows):
         middle = top + pitch * (i + 0.5)
         parts.append(f'<g class="{escape(row.css)}"><title>{escape(_bar_title(row))}</title>')
         parts.append(
             f'<text class="name" x="{left - 8}" y="{middle + 4:.1f}" text-anchor="end">'
-            f"{escape(clip_text(row.label, 17))}</text>"
+            f"{escape(names[i])}</text>"
         )
         if row.value is None:
             parts.append(
@@ -97,7 +123,7 @@ def bars(rows: Sequence[Bar], reference: float | None, width: int = 460) -> str:
             )
         parts.append(
             f'<text class="value" x="{x(end) + 6:.1f}" '
-            f'y="{middle + 4:.1f}">{row.value:.1f}</text></g>'
+            f'y="{middle + 4:.1f}">{row.value:.1f} %</text></g>'
         )
     if reference is not None:
         at = x(reference)
@@ -136,14 +162,31 @@ def _thin(curve: Curve, limit: int = 300) -> tuple[list[float], list[float]]:
     return tuple([sum(v[a:b]) / (b - a) for a, b in spans] for v in (curve.x, curve.y))
 
 
-def curves(series: Sequence[Curve], width: int = 360, height: int = 190) -> str:
-    """Line chart over steps, with y in the range of the data; empty text if there is no point."""
+def curves(
+    series: Sequence[Curve],
+    width: int = 360,
+    height: int = 190,
+    *,
+    log: bool = False,
+    reference: float | None = None,
+    unit: str = "",
+) -> str:
+    """Line chart over steps, with y in the range of the data; empty text if there is no point.
+
+    Args:
+        log: y grows by factors; only where every value is above 0.
+        reference: y of a dashed line.
+        unit: follows the numbers of y.
+    """
     series = [curve for curve in series if len(curve.x)]
     if not series:
         return ""
     lines = [(curve, *_thin(curve)) for curve in series]
     xs, ys = [v for _, x, _ in lines for v in x], [v for _, _, y in lines for v in y]
-    x_low, x_high, y_low, y_high = min(xs), max(xs), min(ys), max(ys)
+    ys += [] if reference is None else [reference]
+    log = log and min(ys) > 0
+    scaled = math.log10 if log else float
+    x_low, x_high, y_low, y_high = min(xs), max(xs), scaled(min(ys)), scaled(max(ys))
     if x_high == x_low:
         x_low, x_high = x_low - 1, x_high + 1
     pad = 0.06 * (y_high - y_low) or 0.1 * abs(y_high) or 1.0
@@ -153,19 +196,22 @@ def curves(series: Sequence[Curve], width: int = 360, height: int = 190) -> str:
     def at(x: float, y: float) -> tuple[float, float]:
         return (
             left + (right - left) * (x - x_low) / (x_high - x_low),
-            bottom - (bottom - top) * (y - y_low) / (y_high - y_low),
+            bottom - (bottom - top) * (scaled(y) - y_low) / (y_high - y_low),
         )
 
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" class="curves">']
-    for tick in ticks(y_low, y_high, 4):
+    for tick in log_ticks(10**y_low, 10**y_high) if log else ticks(y_low, y_high, 4):
         y = at(x_low, tick)[1]
         parts.append(
             f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<text class="tick" x="{left - 6}" y="{y + 4:.1f}" '
-            f'text-anchor="end">{short(tick)}</text>'
+            f'text-anchor="end">{short(tick)}{unit}</text>'
         )
+    if reference is not None:
+        y = at(x_low, reference)[1]
+        parts.append(f'<path class="reference" d="M{left} {y:.1f}H{right}"/>')
     for tick in ticks(x_low, x_high, 4):
-        x = at(tick, y_low)[0]
+        x = left + (right - left) * (tick - x_low) / (x_high - x_low)
         anchor = "end" if x > right - 12 else "middle"
         parts.append(
             f'<text class="tick" x="{x:.1f}" y="{height - 6}" '

@@ -1,39 +1,64 @@
 """SVG of one task: confusion matrices, and ribbons of classes along videos."""
 
-import colorsys
 from collections.abc import Mapping, Sequence
 
-from surgrec_jax.evaluation.report.svg import clip_text, escape, ticks
+from surgrec_jax.evaluation.benchmark.names import clip_names
+from surgrec_jax.evaluation.report.svg import escape, ticks
+
+# Six stops of matplotlib's viridis (CC0): its lightness rises, so it is told apart without colours.
+VIRIDIS = (
+    (68, 1, 84),
+    (65, 68, 135),
+    (42, 120, 142),
+    (34, 168, 132),
+    (122, 209, 81),
+    (253, 231, 37),
+)
+NO_ANSWER = (138, 143, 148)
+MANY = 8  # from so many classes on every second one is paler, so that neighbours stay apart
 
 
-def class_colour(k: int, classes: int) -> str:
-    """A colour of class k that stands apart from its neighbours', in light and dark pages."""
-    if k >= classes:
-        return "#8a8f94"  # no answer
-    turn, light = _hue(k, classes)
-    return f"hsl({turn:.0f} 52% {light}%)"
+def palette(classes: int, order: Sequence[int] = ()) -> list[tuple[int, int, int]]:
+    """A colour (red, green, blue) per class, then that of no answer.
+
+    Args:
+        order: classes as they follow each other along the operation, whose colours run from dark
+            to light; those that it lacks come last.
+    """
+    places = [*dict.fromkeys(order), *(k for k in range(classes) if k not in order)]
+    table = [NO_ANSWER] * (classes + 1)
+    for place, k in enumerate(places):
+        at = (len(VIRIDIS) - 1) * (0.06 + 0.88 * place / max(1, classes - 1))
+        stop = min(int(at), len(VIRIDIS) - 2)
+        pale = 0.35 if classes > MANY and place % 2 else 0.0
+        mixed = [
+            (a + (b - a) * (at - stop)) * (1 - pale) + 255 * pale
+            for a, b in zip(VIRIDIS[stop], VIRIDIS[stop + 1], strict=True)
+        ]
+        table[k] = tuple(map(round, mixed))
+    return table
 
 
-def class_rgb(k: int, classes: int) -> tuple[int, int, int]:
-    """The colour of class k as red, green and blue of 0 to 255."""
-    turn, light = _hue(k, classes)
-    red, green, blue = colorsys.hls_to_rgb(round(turn) / 360, light / 100, 0.52)
-    return round(255 * red), round(255 * green), round(255 * blue)
+def along(truth: Sequence[Sequence[Sequence[float]]]) -> list[int]:
+    """The classes of annotated spans of videos, by where in a video they lie on average."""
+    places: dict[int, list[float]] = {}
+    for spans in truth:
+        start, length = spans[0][1], max(spans[-1][2] - spans[0][1], 1e-9)
+        for k, first, last, *_ in spans:
+            places.setdefault(int(k), []).append(((first + last) / 2 - start) / length)
+    return sorted(places, key=lambda k: sum(places[k]) / len(places[k]))
 
 
-def _hue(k: int, classes: int) -> tuple[float, int]:
-    """The hue of class k in degrees, and its lightness in percent."""
-    turn = (k * 360 / classes) if classes <= 8 else (k * 137.508) % 360
-    light = (52, 62, 44)[(k // 8) % 3] if classes > 8 else 56
-    return (turn + 205) % 360, light
+def _css(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
-def class_legend(classes: Sequence[str], used: Sequence[int]) -> str:
-    """HTML: names of the used classes beside their colours."""
-    names = [*classes, "no answer"]
+def class_legend(classes: Sequence[str], used: Sequence[int], order: Sequence[int] = ()) -> str:
+    """HTML: names of the used classes beside their colours, in the order of `palette`."""
+    names, colours = [*classes, "no answer"], palette(len(classes), order)
+    shown = sorted(set(used), key=lambda k: (k not in order, order.index(k) if k in order else k))
     return '<div class="legend">' + "".join(
-        f'<span style="--c:{class_colour(k, len(classes))}">{escape(names[k])}</span>'
-        for k in sorted(set(used))
+        f'<span style="--c:{_css(colours[k])}">{escape(names[k])}</span>' for k in shown
     ) + "</div>"  # fmt: skip
 
 
@@ -46,6 +71,7 @@ def confusion(counts: Sequence[Sequence[float]], classes: Sequence[str], width: 
     left, top = 150, 26
     size = min(46.0, (width - left - 8) / max(1, len(names)))
     height = top + size * len(classes) + 6
+    shown = clip_names(classes, 17)
     parts = [f'<svg viewBox="0 0 {width} {height:.0f}" role="img" class="confusion">']
     for j, name in enumerate(names):
         label = str(j + 1) if j < len(classes) else "?"
@@ -58,7 +84,7 @@ def confusion(counts: Sequence[Sequence[float]], classes: Sequence[str], width: 
         middle = top + size * (i + 0.5) + 4
         parts.append(
             f'<text x="{left - 8}" y="{middle:.1f}" text-anchor="end">'
-            f"{escape(clip_text(classes[i], 17))} {i + 1}</text>"
+            f"{escape(shown[i])} {i + 1}<title>{escape(classes[i])}</title></text>"
         )
         for j, count in enumerate(row):
             share = count / total if total else 0.0
@@ -83,11 +109,13 @@ def ribbons(
     truth: Sequence[Sequence[float]],
     predictions: Mapping[str, Sequence[Sequence[float]]],
     classes: Sequence[str],
+    order: Sequence[int] = (),
     width: int = 1060,
 ) -> str:
     """The annotated classes along a video, where there are any, and each column's predictions.
 
     Spans are [class, first second, last second], or with a fourth number, how opaque they are.
+    Colours are those of `palette`; an annotated span that has room for its name carries it.
     """
     left, right, high, low = 130, 8, 20 if truth else -4, 12
     every = [span for row in (truth, *predictions.values()) for span in row]
@@ -95,39 +123,48 @@ def ribbons(
     end = max(end, start + 1e-6)
     minutes = end - start > 300
     bottom = 4 + high + 4 + (low + 3) * len(predictions)
-    names = [*classes, "no answer"]
+    names, colours = [*classes, "no answer"], palette(len(classes), order)
 
     def x(second: float) -> float:
         inside = min(max(second, start), end)
         return left + (width - left - right) * (inside - start) / (end - start)
 
-    def spans(row, y: float, height: float) -> str:
+    def spans(row, y: float, height: float, named: bool = False) -> str:
         drawn = []
         for k, first, last, *opaque in row:
-            title = f"{names[int(k)]}: {first:.1f} to {last:.1f} s"
+            colour, name = colours[int(k)], names[int(k)]
+            title = f"{name}: {first:.1f} to {last:.1f} s"
             faint = f' fill-opacity="{opaque[0]:.2f}"' if opaque else ""
             drawn.append(
                 f'<rect x="{x(first):.1f}" y="{y}" width="{max(0.6, x(last) - x(first)):.1f}" '
-                f'height="{height}" fill="{class_colour(int(k), len(classes))}"{faint}>'
+                f'height="{height}" fill="{_css(colour)}"{faint}>'
                 f"<title>{escape(title)}</title></rect>"
             )
+            if named and x(last) - x(first) > 7 * len(name) + 8:
+                ink = "#1d2226" if sum(colour) > 330 else "#ffffff"
+                drawn.append(
+                    f'<text x="{(x(first) + x(last)) / 2:.1f}" y="{y + 14}" text-anchor="middle" '
+                    f'style="fill:{ink}">{escape(name)}</text>'
+                )
         return "".join(drawn)
 
     parts = [f'<svg viewBox="0 0 {width} {bottom + 20}" role="img" class="ribbons">']
     if truth:
         at = f'x="{left - 8}" y="19" text-anchor="end"'
         parts.append(f'<text class="value" {at}>annotated</text>')
-        parts.append(spans(truth, 4, high))
+        parts.append(spans(truth, 4, high, named=True))
+    shown = clip_names(list(predictions), 18)
     for n, (name, row) in enumerate(predictions.items()):
         y = 4 + high + 4 + (low + 3) * n
         parts.append(
             f'<text x="{left - 8}" y="{y + 10}" text-anchor="end">'
-            f"{escape(clip_text(name, 18))}</text>{spans(row, y, low)}"
+            f"{escape(shown[n])}<title>{escape(name)}</title></text>{spans(row, y, low)}"
         )
     scale = 60 if minutes else 1
     for tick in ticks(start / scale, end / scale, 8):
+        anchor = "end" if x(tick * scale) > width - right - 16 else "middle"
         parts.append(
             f'<text class="tick" x="{x(tick * scale):.1f}" y="{bottom + 14}" '
-            f'text-anchor="middle">{tick:g} {"min" if minutes else "s"}</text>'
+            f'text-anchor="{anchor}">{tick:g} {"min" if minutes else "s"}</text>'
         )
     return "".join([*parts, "</svg>"])

@@ -1,20 +1,28 @@
 """The report's part about one task: bars, audit, confusion, ribbons, hardest cases, all metrics."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from surgrec_jax.evaluation.benchmark.columns import FINE_TUNED
 from surgrec_jax.evaluation.report.frames import data_uri
 from surgrec_jax.evaluation.report.page import card
-from surgrec_jax.evaluation.report.results import label_measure, percent, score_bar, task_details
-from surgrec_jax.evaluation.report.svg import bars, escape
-from surgrec_jax.evaluation.report.svg_tasks import class_legend, confusion, ribbons
+from surgrec_jax.evaluation.report.results import (
+    bars_of,
+    label_measure,
+    models_first,
+    percent,
+    score_bar,
+    task_details,
+)
+from surgrec_jax.evaluation.report.svg import escape
+from surgrec_jax.evaluation.report.svg_tasks import along, class_legend, confusion, ribbons
 
 
 def task_section(
     task: Mapping, results: Mapping, css: Mapping[str, str], frames: pathlib.Path
 ) -> str:
     """All about one task as HTML."""
-    names = [model["name"] for model in results["models"]]
+    names, order = models_first(results["models"]), along_videos(task)
     title = f"{task['source']}: {task['name']}"
     test = task["counts"]["test"]
     about = (
@@ -25,8 +33,9 @@ def task_section(
     return (
         f'<section><h3>{escape(title)}</h3><span class="sub">{escape(about)}</span>'
         f"{_chips(task, results)}"
-        f'<div class="grid2">{_bars(task, names, css)}{_confusion(task)}</div>'
-        f"{_ribbons(task)}{_hardest(task, frames)}{task_details(task, names)}</section>"
+        f'<div class="grid2">{_bars(task, names, css)}{_confusion(task, order)}</div>'
+        f"{_ribbons(task, order, names)}{_hardest(task, frames)}"
+        f"{task_details(task, names)}</section>"
     )
 
 
@@ -64,25 +73,30 @@ def _chips(task: Mapping, results: Mapping) -> str:
 
 def _bars(task: Mapping, names, css: Mapping[str, str]) -> str:
     row, entries = next(iter(task["heads"].items()))
-    shown = [name for name in names if name in entries]
-    drawn = [score_bar(name, entries[name], css[name]) for name in shown]
-    floor = entries.get("majority", {}).get("mean")
+    drawn = [score_bar(name, entries[name], css[name]) for name in names if name in entries]
     metric = escape(task["metric"].replace("_", " "))
     text = "Whiskers: interval over test cases. Dots: seeds. Dashed: majority class."
     return card(
-        f'<b class="small">{escape(row)}, {metric}, %</b>'
-        f"{bars(drawn, None if floor is None else 100 * floor)}"
+        f'<b class="small">{escape(row)}, {metric}</b>{bars_of(drawn)}'
         f'<span class="sub">{text}</span>'
     )
 
 
-def _confusion(task: Mapping) -> str:
+def along_videos(task: Mapping) -> list[int]:
+    """The classes of a task in their order along its annotated videos, then the others."""
+    seen = along([entry["truth"] for entry in task["details"]["ribbons"] if entry["truth"]])
+    return [*seen, *(k for k in range(len(task["classes"])) if k not in seen)]
+
+
+def _confusion(task: Mapping, order: Sequence[int]) -> str:
     matrices, leader = task["details"]["confusion"], task["details"]["leader"]
     if leader not in matrices:
         return _per_label(task)
+    columns = [*order, *range(len(order), len(matrices[leader][0]))]  # no answer comes last
+    counts = [[matrices[leader][i][j] for j in columns] for i in order]
     return card(
         f'<b class="small">{escape(leader)}: rows true, columns predicted, % of the row</b>'
-        f"{confusion(matrices[leader], task['classes'])}"
+        f"{confusion(counts, [task['classes'][k] for k in order])}"
     )
 
 
@@ -101,7 +115,7 @@ def _per_label(task: Mapping) -> str:
     return card(f"<table><thead>{head}</thead><tbody>{lines}</tbody></table>")
 
 
-def _ribbons(task: Mapping) -> str:
+def _ribbons(task: Mapping, order: Sequence[int], names: Sequence[str]) -> str:
     entries = task["details"]["ribbons"]
     if not entries:
         return ""
@@ -111,18 +125,26 @@ def _ribbons(task: Mapping) -> str:
         title = (
             f"{entry['video']} ({task['details']['leader']}: {percent(entry['accuracy'])} % right)"
         )
-        chart = ribbons(entry["truth"], entry["predictions"], task["classes"])
+        given = entry["predictions"]
+        rows = {n: given[n] for n in sorted(given, key=lambda n: _place(n, names))}
+        rows.pop("majority", None)  # one colour throughout
+        chart = ribbons(entry["truth"], rows, task["classes"], order)
         drawn.append(f'<p class="small soft">{escape(title)}</p>{chart}')
     return (
         '<div style="margin-top:14px">'
         + card(
             f'<b class="small">Along test videos, from the worst to the best of '
             f"{escape(task['details']['leader'])}, first seed</b>"
-            + class_legend(task["classes"], used)
+            + class_legend(task["classes"], used, order)
             + "".join(drawn)
         )
         + "</div>"
     )
+
+
+def _place(row: str, names: Sequence[str]) -> int:
+    """The place of a ribbon: that of its column, also of the column's own classifier."""
+    return next(i for i, n in enumerate(names) if row in (n, f"{n}, {FINE_TUNED}"))
 
 
 def _hardest(task: Mapping, frames: pathlib.Path) -> str:

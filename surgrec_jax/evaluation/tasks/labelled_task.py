@@ -45,6 +45,11 @@ class Split:
     unlabelled_clips: int = 0
     unlabelled_videos: int = 0
 
+    def where(self, chosen: np.ndarray) -> "Split":
+        """The clips of a mask bool [n]."""
+        arrays = ("rows", "labels", "case_id", "video_id", "record", "view", "time")
+        return dataclasses.replace(self, **{name: getattr(self, name)[chosen] for name in arrays})
+
 
 @dataclasses.dataclass(frozen=True)
 class LabelledTask:
@@ -53,6 +58,7 @@ class LabelledTask:
     Attributes:
         leaks: a sentence for each two splits that share cases; empty unless the protocol takes
             splits as they are.
+        folds: under cross-validation a task for each; the test is then of all cases.
     """
 
     task: Task
@@ -61,10 +67,14 @@ class LabelledTask:
     validation: Split
     test: Split
     leaks: tuple[str, ...] = ()
+    folds: tuple["LabelledTask", ...] = dataclasses.field(default=(), kw_only=True)
 
     @property
     def unseen(self) -> tuple[str, ...]:
         """Classes of the test split without a training example; they stay, and count as errors."""
+        if self.folds:
+            lacking = {name for fold in self.folds for name in fold.unseen}
+            return tuple(name for name in self.classes if name in lacking)
         if self.task.multi_label:
             in_train = (self.train.labels == 1).any(0)
             in_test = (self.test.labels == 1).any(0)
@@ -127,27 +137,32 @@ def label_task(
         RefusedTaskError: no such label, a split without a labelled clip, a label that changes
             within a video of a task with that unit, or a training split with one class.
     """
-    tracks = task.tracks(available)
-    parts = []
-    for name in task.splits:
-        clips = splits[name]
-        columns = task.columns(clips.labels, tracks)  # [M, K]
-        rows = np.flatnonzero((columns >= 0).any(1))
-        labels = columns[rows] if task.multi_label else columns[rows, 0]
-        fields = (clips.case_id, clips.video_id, clips.record, clips.view, clips.time)
-        unlabelled_videos = len(np.unique(clips.video_id)) - len(np.unique(clips.video_id[rows]))
-        columns_of_rows = (field[rows] for field in fields)
-        parts.append(
-            Split(rows, labels, *columns_of_rows, len(clips) - len(rows), unlabelled_videos)
-        )
+    parts = [label_split(task, available, splits[name]) for name in task.splits]
     cases = {name: part.case_id for name, part in zip(task.splits, parts, strict=True)}
     (check_splits if clean else check_empty)(task, cases)
     labelled = LabelledTask(task, task.classes(available), *parts, tuple(leaks(task, cases)))
     for part in parts:
         labelled.units(part)  # finds a label that changes within a unit before any training
+    check_classes(labelled)
+    return labelled
+
+
+def label_split(task: Task, available: Mapping[str, Sequence[str]], clips: Features) -> Split:
+    """The labelled clips of a split; raises RefusedTaskError where it has no such label."""
+    columns = task.columns(clips.labels, task.tracks(available))  # [M, K]
+    rows = np.flatnonzero((columns >= 0).any(1))
+    labels = columns[rows] if task.multi_label else columns[rows, 0]
+    fields = (clips.case_id, clips.video_id, clips.record, clips.view, clips.time)
+    unlabelled_videos = len(np.unique(clips.video_id)) - len(np.unique(clips.video_id[rows]))
+    columns_of_rows = (field[rows] for field in fields)
+    return Split(rows, labels, *columns_of_rows, len(clips) - len(rows), unlabelled_videos)
+
+
+def check_classes(labelled: LabelledTask) -> None:
+    """Refuses a task whose training has one class only."""
+    task = labelled.task
     if not task.multi_label and len(np.unique(labelled.train.labels)) < 2:
         raise RefusedTaskError(f"task {task.name} refused: the training split has one class only")
-    return labelled
 
 
 def one_hot(labelled: LabelledTask, labels: np.ndarray) -> np.ndarray:

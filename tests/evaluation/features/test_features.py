@@ -204,6 +204,7 @@ def test_online_probe_is_right_deterministic_and_refuses_leaks():
     probe = OnlineProbe("phantom", train, held, {"phase": 2}, batch_size=16)
     scores = probe(encode)
     assert scores == {"probe/phantom/phase/knn": 1.0, "probe/phantom/phase/linear": 1.0}
+    assert probe.chance() == {"chance/phantom/phase": 0.5}
     assert set(shapes) == {(16, 2, 6, 6, 3)}  # one shape, so a jitted encoder compiles once
 
     noise = np.random.default_rng([0]).standard_normal((256, 3)).astype(np.float32)

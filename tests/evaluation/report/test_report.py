@@ -12,7 +12,7 @@ from surgrec_jax.evaluation.benchmark import results
 from surgrec_jax.evaluation.metrics import bootstrap
 from surgrec_jax.evaluation.report import benchmark as report_benchmark
 from surgrec_jax.evaluation.report import results as results_page
-from surgrec_jax.evaluation.report import run_logs, summary, svg
+from surgrec_jax.evaluation.report import run_logs, summary
 from surgrec_jax.safety import files
 
 HOSTILE = "<script>alert('x')</script>\"'&"
@@ -125,8 +125,8 @@ def test_report_escapes_hostile_text_and_loads_nothing(tmp_path):
     checker.feed(text)
     assert checker.open == []
     assert not checker.tags & {"script", "link", "iframe", "object", "form"}
-    assert len(checker.links) == 2 and all(
-        v.startswith("data:image/png;base64,") for v in checker.links
+    assert len(checker.links) == 3 and all(
+        v.startswith("data:image/jpeg;base64,") for v in checker.links
     )
     assert "<script" not in text and "<img src=x" not in text
     assert "&lt;script&gt;alert" in text
@@ -141,7 +141,8 @@ def test_report_says_what_was_measured(tmp_path):
         "weak: no difference shown on phase (+1.0 [-1.0, +3.0], within the seeds&#x27; spread)."
         in text
     )
-    assert "<b>60.0</b> ± 1.0" in text and "[55.0, 65.0]" in text
+    assert "<b>60.0 %</b> ± 1.0" in text and "[55.0, 65.0]" in text
+    assert '<b style="width:60.0%"></b><i style="left:' in text  # with chance as a line
     assert "8 test cases" in text
 
 
@@ -184,9 +185,10 @@ def test_a_probe_of_fine_tuned_encoders_has_no_other_baseline_than_the_majority(
     found["tasks"][0]["heads"] = {"fine-tuned": row}
     text = summary.build_report([], found, title="t")
     assert "What the fine-tuned encoders know" in text and "random-initialised" not in text
-    assert text.count('<rect class="bar"') == 2 and 'class="reference"' in text
+    assert text.count('<rect class="bar"') == 1 and 'class="reference"' in text
+    assert text.count('<rect class="band"') == 1 and "Band: majority " in text
     assert "random-initialised" not in results.table(found)
-    benchmark = report_benchmark._tables(found, list(row))
+    benchmark = report_benchmark._tables(found, list(row), results_page.colours(found["models"]))
     assert "one training run each" in benchmark
     assert "random-initialised" not in benchmark and "Hyper-parameters" not in benchmark
 
@@ -214,7 +216,7 @@ def test_run_log_is_tolerant_and_counts_what_it_left_out(tmp_path):
     assert run.curves["loss"] == ([1.0, 2.0], [1.0, 0.4])
     assert run.curves["probe/phantom_surgery/phase/knn"] == ([2.0], [0.3])
     assert "note" not in run.curves
-    assert [picture.step for picture in run.pictures] == [10, 200]
+    assert [picture.step for picture in run.pictures] == [10, 30, 200]
     assert set(run.notes) == {
         "2 unreadable lines in metrics.jsonl left out",
         "1 non-finite values in metrics.jsonl left out",
@@ -222,7 +224,8 @@ def test_run_log_is_tolerant_and_counts_what_it_left_out(tmp_path):
         "image fake.png left out: neither PNG nor JPEG inside",
     }
     (tmp_path / "empty").mkdir()
-    assert "mae, step 200: the clip, what the encoder sees of it" in summary.pictures_section([run])
+    shown = summary.pictures_section([run])
+    assert "<b>mae</b>: the clip, what the encoder" in shown and "<b>step 200</b>" in shown
     bare = run_logs.read_run(tmp_path / "empty")
     assert "<html" in summary.build_report([bare], None, title="t") and not bare.curves
 
@@ -233,19 +236,6 @@ def test_results_refuse_nan_and_the_table_shows_every_number(tmp_path):
     text = results.table(measured("MAE"))
     assert "60.0 ± 1.0" in text and "+20.0 [+18.0, +22.0]" in text and "8 test cases" in text
     assert "Phantom data, not clinical" in text
-
-
-def test_charts_place_what_they_show():
-    row = svg.Bar("a", 50.0, 25.0, 75.0, (), "m0")
-    drawn = svg.bars([row], None, width=270)  # 100 pixels for 100 percent, from x = 118
-    assert 'width="50.0"' in drawn and "M143.0 21.0H193.0" in drawn
-    drawn = svg.curves([svg.Curve("c", [0, 10], [5.0, 5.0], "m0")])
-    assert 'd="M50.0 88.0L350.0 88.0"' in drawn  # a constant lies in the middle
-    assert svg.curves([svg.Curve("c", [], [], "m0")]) == ""
-    long = svg.Curve("c", list(range(10_000)), [1.0] * 9_999 + [2.0], "m0")
-    assert svg.curves([long]).count("L") < 310
-    np.testing.assert_allclose(svg.ticks(0, 1, 5), [0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    np.testing.assert_allclose(svg.ticks(-3, 11, 4), [0, 5, 10])
 
 
 def leaves(value, path=()):
@@ -279,9 +269,12 @@ def test_a_text_where_a_number_was_is_refused_or_escaped():
 def test_the_table_of_many_models_fits_a_terminal():
     found = measured("MAE")
     entry = found["tasks"][0]["heads"]["linear"]["MAE"]
+    found["tasks"][0]["name"] = "phase " * 20
+    found["notes"] = ["A sentence of many words. " * 12]
     for k in range(9):
-        found["models"].append({"name": f"model {k}", "kind": "encoder"})
-        found["tasks"][0]["heads"]["linear"][f"model {k}"] = entry
+        for name in (f"model {k}", f"{'long ' * 20}{k}"):
+            found["models"].append({"name": name, "kind": "encoder"})
+            found["tasks"][0]["heads"]["linear"][name] = entry
     rows = results.table(found).splitlines()
     blocks = [row for row in rows if row.startswith("task")]
     assert len(blocks) > 1 and max(map(len, rows)) <= 100
@@ -290,6 +283,6 @@ def test_the_table_of_many_models_fits_a_terminal():
 
 def test_the_benchmark_page_begins_with_a_verdict():
     assert report_benchmark.verdicts(measured("MAE")).startswith(
-        "MAE is better than a random encoder on 1 of 1 tasks; weak is not shown to be better than "
+        "MAE is better than a random encoder on the only task; weak is not shown to be better than "
     )
     assert report_benchmark.verdicts({**measured("MAE"), "tasks": []}) == ""
