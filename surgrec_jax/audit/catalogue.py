@@ -100,6 +100,9 @@ CATALOGUE: dict[str, SourceInfo] = {
                              "https://datasets.simula.no/kvasir-seg/", patients=False),
     "cvc_clinicdb": SourceInfo("endoscopy", "polyp (a map)", 29, 29, 2, None, LOCAL, "open",
                                "https://polyp.grand-challenge.org/CVCClinicDB/", patients=False),
+    "endovis2017": SourceInfo("robotic", "instruments and their parts (maps)", 8, 8, 8, None,
+                              LOCAL, "registration", "https://endovissub2017-"
+                              "roboticinstrumentsegmentation.grand-challenge.org", patients=False),
     "endovis2018": SourceInfo("robotic", "scene (a map)", 16, 16, 12, None, LOCAL, "registration",
                               "https://endovissub2018-roboticscenesegmentation.grand-challenge.org"),
     "c3vd": SourceInfo("endoscopy", "depth (a map; phantom colons)", 22, 11, None, _BY_NC_SA,

@@ -65,6 +65,7 @@ MAY_OVERLAP: tuple[tuple[str, str, str], ...] = (
     ("cataracts", "cadis", "CaDIS is inside the CATARACTS training videos"),
     ("lemon", "gensurgery", "470 of GenSurgery's 3,180 video ids are in LEMON's labels.json"),
     ("lemon", "surgenet_youtube", "both from YouTube: compare video ids"),
+    ("endovis2017", "endovis2018", "one group's operations on pigs; unknown"),
     ("kvasir_seg", "hyper_kvasir", "one clinic's polyps; no map is published"),
     ("lemon", "avos", "both from YouTube: compare video ids"),
     ("gensurgery", "surgenet_youtube", "both from YouTube: compare video ids"),

@@ -93,6 +93,8 @@ _DECLARED: tuple[Task, ...] = (
     _along("grasp", "step", _ROB, "step"),
     # Label maps.
     _map("cholecseg8k", "scene", _LAP),
+    _map("endovis2017", "instrument", _ROB),
+    _map("endovis2017", "part", _ROB),
     _map("endovis2018", "scene", _ROB),
     _map("kvasir_seg", "polyp", _ENDO),
     _map("cvc_clinicdb", "polyp", _ENDO),
