@@ -81,7 +81,8 @@ def patient_key(source: str, case: str, video: str | None = None) -> str:
         video: a video of that case, if it tells more than the case id.
     """
     number = None
-    if source in _NUMBERED and (match := _NUMBER.search(case)):
+    # Clips of AutoLaparo have numbers too, but not those of its videos.
+    if source in _NUMBERED and not case.startswith("clip") and (match := _NUMBER.search(case)):
         number = int(match[1])
     if source in _CHOLEC and number is not None:
         return f"cholec80:{number}"

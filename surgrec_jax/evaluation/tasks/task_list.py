@@ -92,6 +92,7 @@ _DECLARED: tuple[Task, ...] = (
     _along("grasp", "phase", _ROB, "phase"),
     _along("grasp", "step", _ROB, "step"),
     # Label maps.
+    _map("autolaparo/scene", "scene", _LAP),
     _map("cholecseg8k", "scene", _LAP),
     _map("endovis2017", "instrument", _ROB),
     _map("endovis2017", "part", _ROB),
