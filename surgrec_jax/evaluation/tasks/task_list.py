@@ -91,9 +91,11 @@ _DECLARED: tuple[Task, ...] = (
     _present("heichole", "instrument_*", _LAP),
     _along("grasp", "phase", _ROB, "phase"),
     _along("grasp", "step", _ROB, "step"),
+    Task("critical_view", "endoscapes", "cvs_*", "mean_average_precision", "frame", domain=_LAP),
     # Label maps.
     _map("autolaparo/scene", "scene", _LAP),
     _map("cholecseg8k", "scene", _LAP),
+    _map("endoscapes", "anatomy", _LAP),
     _map("endovis2017", "instrument", _ROB),
     _map("endovis2017", "part", _ROB),
     _map("endovis2018", "scene", _ROB),
