@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import signal
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -23,6 +21,7 @@ from surgrec_jax.data.sampling.manifest import Manifest
 from surgrec_jax.default_data import say
 from surgrec_jax.frozen import architecture, lineage
 from surgrec_jax.hosts import config_agreement, workdir_lock
+from surgrec_jax.hosts.stop_signal import StopSignal
 from surgrec_jax.next_commands import after_training
 from surgrec_jax.online_probes import open_probes
 from surgrec_jax.records.source import Source
@@ -205,7 +204,7 @@ class _Run(NamedTuple):
 
 
 def _take_steps(
-    run: _Run, state: State, steps: range, batches: Batches, profile: Profile, stop: "StopSignal"
+    run: _Run, state: State, steps: range, batches: Batches, profile: Profile, stop: StopSignal
 ) -> State:
     """The state after the steps, or after fewer where a signal asks to stop."""
     setup, log, bad_records = run.setup, run.log, 0
@@ -263,40 +262,3 @@ def _look_and_save(
 
 def _due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
-
-
-class StopSignal:
-    """Lets SIGTERM or Ctrl-C save and stop the run; a second one ends the process at once.
-
-    With several processes JAX watches SIGTERM itself and lets all of them agree on a step; from
-    then on a further one ends the process at once.
-    """
-
-    def __init__(self):
-        self._requested = False
-        self._together = jax.process_count() > 1
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopSignal":
-        if not self._together:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: Any) -> None:
-        del frame
-        self._requested = True
-        signal.signal(number, signal.SIG_DFL)
-
-    def reached(self, step: int) -> bool:
-        """Whether to stop after this step; the same answer on every process."""
-        if self._together:
-            reached = multihost_utils.reached_preemption_sync_point(step)
-            if reached:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            return reached
-        return self._requested

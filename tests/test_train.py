@@ -14,7 +14,7 @@ import pytest
 
 from surgrec_jax import main
 from surgrec_jax.bench.synthetic import write_synthetic
-from surgrec_jax.train import StopSignal
+from surgrec_jax.hosts.stop_signal import StopSignal
 
 ROOT = Path(__file__).resolve().parents[1]
 # A run of seconds: two layers on 8 frames of 32 pixels.

@@ -1,12 +1,14 @@
-"""AutoLaparo, task 1: 21 hysterectomies with seven phases."""
+"""AutoLaparo: 21 hysterectomies with seven phases (task 1), pictures with masks (task 3)."""
 
 from pathlib import Path
 from typing import ClassVar
 
+from data_builders.autolaparo.scene import SceneConfig
 from data_builders.common.labels.annotations import by_number, frame_table
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.source.download import find_files, in_split, needed
 from data_builders.common.video.reading import check_rate
+from surgrec_jax.records.schema import RecordSpec
 
 PHASES = (  # numbered from 1 on disk
     "Preparation",
@@ -25,9 +27,17 @@ class Builder(VideoDatasetBuilder):
     """AutoLaparo (task 1): 21 hysterectomies, seven phases; 1-10 train, 11-14 val, 15-21 test."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "It must hold the folders videos/ and labels/ of AutoLaparo's task 1; access: "
-        "https://autolaparo.github.io"
+        "It must hold the folders videos/ and labels/ of AutoLaparo's task 1, with --config scene "
+        "imgs/ and masks/ of task 3; access: https://autolaparo.github.io"
     )
+    BUILDER_CONFIGS: ClassVar = [
+        *VideoDatasetBuilder.BUILDER_CONFIGS,
+        SceneConfig(
+            name="scene",
+            description="Task 3: six pictures of each of 300 clips.",
+            record=RecordSpec(fps=FPS),
+        ),
+    ]
     DOMAIN = "laparoscopy"
     TRACKS: ClassVar = {"phase": PHASES}
 

@@ -1,4 +1,4 @@
-"""SAR-RARP50: suturing in 50 robot-assisted prostatectomies with eight actions."""
+"""SAR-RARP50: suturing in 50 robot-assisted prostatectomies with eight actions and masks."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -8,6 +8,8 @@ import numpy as np
 from data_builders.common.labels.annotations import by_number, frame_table, interval_table
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.source.download import find_files, in_split, needed
+from data_builders.common.source.paired import numbered_files
+from data_builders.common.video.maps import MapFiles, by_value
 from data_builders.common.video.reading import check_rate
 
 ACTIONS = (
@@ -20,12 +22,16 @@ ACTIONS = (
     "cutting the suture",
     "returning/dropping the needle",
 )
+SCENE = (  # grey values 0 to 9 of the masks, one a second
+    *("background", "tool_clasper", "tool_wrist", "tool_shaft", "suturing_needle", "thread"),
+    *("suction_tool", "needle_holder", "clamps", "catheter"),
+)
 SPLITS = {"train": range(1, 41), "test": range(41, 51)}
 FPS = 60  # that annotations count frames in
 
 
 class Builder(VideoDatasetBuilder):
-    """SAR-RARP50: 50 prostatectomies, eight actions; cases 1-40 train, 41-50 test."""
+    """SAR-RARP50: 50 prostatectomies, 8 actions, 10 classes of pixels; 1-40 train, 41-50 test."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "It must hold the unpacked folders video_NN/ of SAR-RARP50, in any tree (train1/, train2/, "
@@ -33,6 +39,7 @@ class Builder(VideoDatasetBuilder):
     )
     DOMAIN = "robotic"
     TRACKS: ClassVar = {"action": ACTIONS}
+    MAPS: ClassVar = {"scene": SCENE}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         folder = r"video_(\d{2}(?:_\d)?)/"
@@ -43,6 +50,7 @@ class Builder(VideoDatasetBuilder):
             annotations={
                 "action": folder + r"action_continues\.txt",  # spelled this way
                 "discrete": folder + r"action_discrete\.txt",
+                "masks": folder + "segmentation/",
             },
             strays=r"[^/]*\.avi",
         )
@@ -52,7 +60,7 @@ class Builder(VideoDatasetBuilder):
                 path,
                 split,
                 case=f"video_{key[:2]}",  # some operations come in two parts: 11_1 and 11_2
-                **{kind: found[kind].get(key) for kind in ("action", "discrete")},
+                **{kind: found[kind].get(key) for kind in ("action", "discrete", "masks")},
             )
             for key, path, split in in_split(self, found["video"], SPLITS, lambda key: int(key[:2]))
         ]
@@ -75,4 +83,11 @@ class Builder(VideoDatasetBuilder):
                     f"first {table.numbers[wrong[0]]}; {path.name} was taken"
                 )
                 problems.append(str(table.error(wrong[0], reason)))
-        return OpenedVideo(item.path, {"action": track}, extents=[extent], problems=problems)
+        maps = {}
+        if item.extra["masks"] is not None:
+            files = numbered_files(item.extra["masks"], r"(\d{9})\.png")
+            maps["scene"] = MapFiles(files, by_value({k: k for k in range(len(SCENE))}))
+        extents = [extent]
+        return OpenedVideo(
+            item.path, {"action": track}, extents=extents, problems=problems, maps=maps
+        )

@@ -27,8 +27,8 @@ _YOUTUBE_ID = re.compile(r"(?:watch\?v=)?([A-Za-z0-9_-]{11})(?:[?&][^.]*)?(?:\..
 _STUDENT = re.compile(r"[A-Z]\d\d[A-Z]")
 _CLIP = re.compile(r"(\d{2}_\d{2})(?:\.mp4)?$")
 _FOLDER = re.compile(r"(?:images_)?(\d+)")
-# Endoscapes' public numbers of patients that Cholec80 has.
-_ENDOSCAPES = {121: 66, 1: 67, 2: 68, 3: 70, 4: 71, 7: 72}
+# Endoscapes' public numbers of patients that Cholec80 or CholecT50 has.
+_ENDOSCAPES = {121: 66, 1: 67, 2: 68, 3: 70, 4: 71, 7: 72, 10: 96, 127: 103, 33: 110}
 
 # Pairs of data sets, with the fact that is known of them.
 EXACT: tuple[tuple[str, str, str], ...] = (
@@ -38,7 +38,8 @@ EXACT: tuple[tuple[str, str, str], ...] = (
     ("cholec80", "cholecseg8k", "17 videos, same numbers"),
     ("cholec80", "cholectrack20", "15 videos, same numbers"),
     ("cholec80", "cholecinstanceseg", "80 videos, same numbers"),
-    ("cholec80", "endoscapes", "6 patients"),
+    ("cholec80", "endoscapes", "6 patients: 66, 67, 68, 70, 71, 72"),
+    ("cholect50", "endoscapes", "6 patients: VID66, 68, 70, 96, 103, 110"),
     ("multibypass140", "bernbypass70", "its half of Bern"),
     ("multibypass140", "strasbypass70", "its half of Strasbourg"),
     ("grasp", "psi_ava", "PSI-AVA is inside GraSP, same case numbers"),
@@ -46,7 +47,6 @@ EXACT: tuple[tuple[str, str, str], ...] = (
 MAY_OVERLAP: tuple[tuple[str, str, str], ...] = (
     ("cholec80", "m2cai16_workflow", "Cholec80 extends its Strasbourg part; no map is published"),
     ("cholec80", "m2cai16_tool", "M2CAI16-tool is made of its videos 61, 62 and 64 to 76"),
-    ("cholect50", "endoscapes", "6 patients: VID66, 68, 70, 96, 103, 110"),
     *(
         (source, "surgenetxl", "SurgeNetXL holds pictures of it")
         for source in (
@@ -65,6 +65,7 @@ MAY_OVERLAP: tuple[tuple[str, str, str], ...] = (
     ("cataracts", "cadis", "CaDIS is inside the CATARACTS training videos"),
     ("lemon", "gensurgery", "470 of GenSurgery's 3,180 video ids are in LEMON's labels.json"),
     ("lemon", "surgenet_youtube", "both from YouTube: compare video ids"),
+    ("endovis2017", "endovis2018", "one group's operations on pigs; unknown"),
     ("kvasir_seg", "hyper_kvasir", "one clinic's polyps; no map is published"),
     ("lemon", "avos", "both from YouTube: compare video ids"),
     ("gensurgery", "surgenet_youtube", "both from YouTube: compare video ids"),
@@ -80,7 +81,8 @@ def patient_key(source: str, case: str, video: str | None = None) -> str:
         video: a video of that case, if it tells more than the case id.
     """
     number = None
-    if source in _NUMBERED and (match := _NUMBER.search(case)):
+    # Clips of AutoLaparo have numbers too, but not those of its videos.
+    if source in _NUMBERED and not case.startswith("clip") and (match := _NUMBER.search(case)):
         number = int(match[1])
     if source in _CHOLEC and number is not None:
         return f"cholec80:{number}"

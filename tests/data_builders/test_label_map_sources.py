@@ -1,11 +1,9 @@
 """The sources of label maps, each on a small fake of its files with a known fault."""
 
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
-import tensorflow_datasets as tfds
 
 from data_builders.c3vd.c3vd_dataset_builder import MILLIMETRES
 from data_builders.cholecseg8k.cholecseg8k_dataset_builder import VALUES
@@ -14,28 +12,7 @@ from data_builders.endovis2018.endovis2018_dataset_builder import COLOURS
 from surgrec_jax.audit.patients import known_overlap, patient_key
 from surgrec_jax.records.maps import VOID
 from tests.data_builders.fake_download import assert_reported, built, cases
-
-HEIGHT, WIDTH = 24, 32
-
-
-def write(path: Path, picture: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), picture)
-
-
-def photo(seed: int) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), np.uint8)
-    return cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
-
-
-def stored(summary, split: str) -> dict[str, dict]:
-    """Video -> its record of a split, each of one record."""
-    source = tfds.builder_from_directory(summary.directory).as_data_source(split)
-    return {record["video_id"].decode(): record for record in source}
-
-
-def ids_of(record: dict, name: str, k: int = 0) -> np.ndarray:
-    return record["maps"][name]["images"][k][..., 0]
+from tests.data_builders.map_files import HEIGHT, WIDTH, ids_of, photo, stored, write
 
 
 def test_cholecseg8k(tmp_path):
@@ -133,7 +110,7 @@ def test_endovis2018(tmp_path):
                              (("train", "seq_1"), ("val", "seq_4"), ("test", "seq_9"))}  # fmt: skip
     np.testing.assert_array_equal(ids_of(stored(summary, "train")["seq_1"], "scene"), ids)
     assert_reported(summary.skipped, [("seq_20", "case 20 is in no split of endovis2018")])
-    assert_reported(summary.partial, [("seq_9", "frame001.png: a scene map without a picture")])
+    assert_reported(summary.partial, [("seq_9", "frame001.png: scene map without a picture")])
 
 
 def test_c3vd(tmp_path):

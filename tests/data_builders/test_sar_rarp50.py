@@ -1,6 +1,8 @@
 """SAR-RARP50: two-part operations, inclusive intervals, a second label file that may disagree."""
 
-from data_builders.sar_rarp50.sar_rarp50_dataset_builder import ACTIONS
+import numpy as np
+
+from data_builders.sar_rarp50.sar_rarp50_dataset_builder import ACTIONS, SCENE
 from tests.data_builders.fake_download import (
     assert_frames,
     assert_labels,
@@ -10,7 +12,7 @@ from tests.data_builders.fake_download import (
     small_video,
     write_lines,
 )
-from tests.data_builders.fake_video import write_images
+from tests.data_builders.map_files import ids_of, stored, write
 
 FRAMES = 240
 SPANS = ((0, 64, 0), (65, 81, 1), (82, 200, 3), (201, 239, 7))
@@ -30,7 +32,12 @@ def make(folder, spans=SPANS, discrete_from=0, frames=FRAMES, fps=60, change=Non
 
 def test_labels_cases_and_splits(tmp_path):
     make(tmp_path / "SAR/train1/video_01")
-    write_images(tmp_path / "SAR/train1/video_01/segmentation", [0, 60], name="{:09d}.png")
+    scene = np.arange(72 * 96, dtype=np.uint8).reshape(72, 96) % len(SCENE)
+    for number in (0, 60, 180):
+        mask = np.stack([scene] * 3, -1) if number else scene
+        write(tmp_path / f"SAR/train1/video_01/segmentation/{number:09d}.png", mask)
+    write(tmp_path / "SAR/train1/video_11_1/segmentation/000000120.png", scene + 1)
+    write(tmp_path / "SAR/train1/video_11_1/segmentation/000000240.png", scene)
     make(tmp_path / "SAR/train1/video_11_1", discrete_from=120)  # begins late: joined by number
     make(tmp_path / "SAR/train2/video_11_2", change={12: 5})
     make(tmp_path / "SAR/test/video_41")
@@ -44,13 +51,19 @@ def test_labels_cases_and_splits(tmp_path):
         assert_labels(video, "action", action_of)
         assert video.fields["domain"] == "robotic"
     assert not summary.skipped
+    record = stored(summary, "train")["video_01"]
+    assert list(record["maps"]["scene"]["frames"]) == [0, 8, 24]  # stored at 8 a second
+    for k in range(3):
+        np.testing.assert_array_equal(ids_of(record, "scene", k), scene)
+    assert not len(stored(summary, "train")["video_11_1"]["maps"]["scene"]["frames"])
     assert_reported(
         summary.partial,
         [
+            ("video_11_1", "000000240.png: scene map without a frame: the video has 240"),
             (
                 "video_11_2",
                 "action_discrete.txt:3: disagrees with action_continues.txt about 1 of 40",
-            )
+            ),
         ],
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_builders.common.video.container import DEFAULT
-from surgrec_jax.evaluation.report.svg_tasks import class_rgb
+from surgrec_jax.evaluation.report.svg_tasks import palette
 from surgrec_jax.prediction import overlay
 from surgrec_jax.prediction.command import main
 from tests.data_builders.encoded import encode
@@ -38,7 +38,7 @@ def told(**change):
 
 
 def near(pixel, k):
-    return np.abs(pixel.astype(int) - class_rgb(k, 3)[::-1]).max() < 20
+    return np.abs(pixel.astype(int) - palette(3)[k][::-1]).max() < 20
 
 
 def test_pictures_keep_their_clock_above_a_band_with_the_ribbon(tmp_path):

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import functools
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,6 @@ from data_builders.common.source.examples import (
     checked_ids,
     example_of,
     map_examples,
-    without_frame,
 )
 from data_builders.common.source.items import OpenedVideo, VideoConfig, VideoItem, check_listed
 from data_builders.common.source.published import NAME as PUBLISHED
@@ -233,6 +233,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             check_scales(item, opened.maps, maps)
             for name, track in opened.tracks.items():
                 checked_ids(item, name, track.ids(), tracks[name])
+            along = FrameMaps(opened.maps)
             whole = {
                 name: checked_ids(item, name, np.asarray(opened.video_labels.get(name, -1)), names)
                 for name, names in video_labels.items()
@@ -248,7 +249,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 outside=out_of_body(opened.tracks, out_of_body_classes(tracks)),
                 blank=getattr(self.builder_config, "blank", ()),
                 decode_spec=self.builder_config.decode,
-                maps=FrameMaps(opened.maps) if opened.maps else None,
+                maps=along if opened.maps else None,
             )
             native_fps = None  # one value for the whole video, whatever is measured later
             for segment in segments:
@@ -271,8 +272,8 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 yield f"{item.split}/{item.video_id}/{segment.index:06d}", example
             label_counts.add_video(report.labels, whole)
             report.problems += opened.problems
-            report.problems += without_frame(opened.maps, report)
             length = report.native_fps, report.duration
+            report.problems += along.left(max(report.frames_read, round(math.prod(length))))
             report.problems += filter(None, (ext.misfit(*length) for ext in opened.extents))
 
     # The TFDS way: `tfds build`, `download_and_prepare`.

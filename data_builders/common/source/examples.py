@@ -1,7 +1,7 @@
 """Labels and label maps of a video on their way into its records: checked, then stored."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,11 +80,3 @@ def map_examples(
         if classes is None:  # a video without maps of depths has any scale
             examples[name]["millimetres"] = given[name].millimetres if name in given else 1.0
     return examples
-
-
-def without_frame(given: Mapping[str, LabelMaps], report: ReadReport) -> Iterator[str]:
-    """Sentences about maps whose frames come after the end of the video."""
-    frames = max(report.frames_read, round(report.duration * report.native_fps))
-    for name, of_video in given.items():
-        for where in of_video.beyond(frames):
-            yield f"{where}: a {name} map without a frame: the video has {frames}"

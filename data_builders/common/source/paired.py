@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data_builders.common.source.builder import OpenedVideo
-from data_builders.common.video.maps import MapFiles
+from data_builders.common.video.maps import Layers, MapFiles
 from surgrec_jax.records.errors import BadInput, check_inside, safe_text
 
 
@@ -33,11 +33,17 @@ def numbered_files(folder: Path, pattern: str) -> dict[int, Path]:
 
 
 def open_paired(
-    pictures: Mapping[int, Path], scratch_dir: Path, image_fps: float, **maps: MapFiles
+    pictures: Mapping[int, Path],
+    scratch_dir: Path,
+    image_fps: float,
+    *,
+    sparse: bool = False,
+    **maps: MapFiles | Layers,
 ) -> OpenedVideo:
     """A video of pictures by number, with label maps whose files are numbered as the pictures are.
 
-    A picture without a map, and a map without a picture, are listed in the build's report.
+    A picture without a map, and a map without a picture, are listed in the build's report; the
+    former not where maps are `sparse`.
 
     Raises:
         BadInput: no picture.
@@ -48,17 +54,20 @@ def open_paired(
     for number, path in pictures.items():
         (scratch_dir / f"{number}{path.suffix}").symlink_to(path.resolve())
     for name, of_name in maps.items():
-        lacking = sorted(pictures.keys() - of_name.files.keys())
-        lonely = sorted(of_name.files.keys() - pictures.keys())
+        lacking = () if sparse else sorted(pictures.keys() - of_name.numbers)
+        lonely = sorted(of_name.numbers - pictures.keys())
         problems += [f"{safe_text(pictures[n])}: has no {name} map" for n in lacking]
-        for path in (of_name.files[n] for n in lonely):
-            problems.append(f"{safe_text(path)}: a {name} map without a picture")
-    placed = {
-        name: dataclasses.replace(
-            of_name, files={n - start: p for n, p in of_name.files.items() if n in pictures}
-        )
-        for name, of_name in maps.items()
-    }
+        problems += [f"{of_name.where(n)}: {name} map without a picture" for n in lonely]
+    placed = {name: _placed(of_name, start, pictures) for name, of_name in maps.items()}
     return OpenedVideo(
         scratch_dir, image_fps=image_fps, image_start=start, problems=problems, maps=placed
     )
+
+
+def _placed(maps: MapFiles | Layers, start: int, pictures: Mapping[int, Path]) -> MapFiles | Layers:
+    """Maps whose numbers count from the first picture; those without a picture are left out."""
+    if isinstance(maps, Layers):
+        layers = [_placed(layer, start, pictures) for layer in maps.layers]
+        return dataclasses.replace(maps, layers=layers)
+    files = {n - start: path for n, path in maps.files.items() if n in pictures}
+    return dataclasses.replace(maps, files=files)

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -18,13 +18,24 @@ MAX_BYTES = 256 * 2**20
 _LAST_NUMBER = re.compile(r"(\d{1,12})\D*$")
 
 
+def none(number: int) -> bool:
+    """For a video no frame of which is preferred."""
+    return False
+
+
 def read_images(
-    folder: Path, fps: float, image_fps: float | None, image_start: int | None, report: ReadReport
+    folder: Path,
+    fps: float,
+    image_fps: float | None,
+    image_start: int | None,
+    report: ReadReport,
+    preferred: Callable[[int], bool] = none,
 ) -> Iterator[Frame]:
     """Yields the pictures of `folder` to store, in the order of the last number in their names.
 
     The picture with number n is frame n - image_start, at (n - image_start) / image_fps seconds: a
     missing picture leaves a gap and shifts nothing. None as image_start takes the lowest number.
+    `preferred`: as in `reading.read_video`.
 
     Raises:
         BadInput: no rate given, a name without a number, or a number that stands twice.
@@ -60,9 +71,13 @@ def read_images(
         report.frames_read += 1
         if picker.passed(time) and held is not None:
             yield held
-        held = Frame(time, frame_number, picture)
-    if held is not None and picker.passed(held.time + 1 / image_fps):
-        yield held
+            held = None
+        if held is None or preferred(frame_number) or not preferred(held.number):
+            held = Frame(time, frame_number, picture)
+    if held is not None:
+        end = report.duration if preferred(held.number) else held.time + 1 / image_fps
+        if picker.passed(end):
+            yield held
     if unreadable:
         report.damaged = len(unreadable)
         report.problems.append(f"{len(unreadable)} unreadable picture(s), first {unreadable[0]}")

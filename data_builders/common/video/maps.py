@@ -5,7 +5,7 @@ A map is uint8 [H, W], ids of classes or VOID, or uint16 [H, W], counts of depth
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -26,18 +26,19 @@ class LabelMaps(Protocol):
 
     Attributes:
         millimetres: of one count of depths; 0 for classes.
+        numbers: of the frames that have one.
     """
 
     millimetres: float
+
+    @property
+    def numbers(self) -> Collection[int]: ...
 
     def at(self, number: int) -> np.ndarray | None:
         """The map of a frame, None where it has none; raises BadInput for one that is no map."""
 
     def where(self, number: int) -> str:
         """Where the map of a frame lies, printable."""
-
-    def beyond(self, frames: int) -> Iterable[str]:
-        """Where the maps lie whose numbers are not below `frames`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,10 @@ class MapFiles:
     files: Mapping[int, Path]
     decode: Decode
     millimetres: float = 0.0
+
+    @property
+    def numbers(self) -> Collection[int]:
+        return self.files.keys()
 
     def at(self, number: int) -> np.ndarray | None:
         path = self.files.get(number)
@@ -75,8 +80,37 @@ class MapFiles:
     def where(self, number: int) -> str:
         return safe_text(self.files[number])
 
-    def beyond(self, frames: int) -> Iterable[str]:
-        return [safe_text(path) for n, path in sorted(self.files.items()) if n >= frames]
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """Maps of several files a frame, each with one kind of thing; background is 0 in all.
+
+    What two layers claim for two classes is unlabelled.
+    """
+
+    layers: Sequence[MapFiles]
+    millimetres: float = 0.0
+
+    @property
+    def numbers(self) -> Collection[int]:
+        return frozenset().union(*(layer.numbers for layer in self.layers))
+
+    def at(self, number: int) -> np.ndarray | None:
+        if number not in self.numbers:
+            return None
+        whole = None
+        for layer in self.layers:
+            values = layer.at(number)
+            if values is None or (whole is not None and values.shape != whole.shape):
+                lacking = "lacks a layer" if values is None else "has layers of two sizes"
+                raise BadInput(self.where(number), lacking)
+            whole = values if whole is None else whole
+            clash = (whole > 0) & (values > 0) & (whole != values)
+            whole = np.where(clash, np.uint8(VOID), np.maximum(whole, values))
+        return whole
+
+    def where(self, number: int) -> str:
+        return next(layer.where(number) for layer in self.layers if number in layer.numbers)
 
 
 def by_value(ids: Mapping[int, int]) -> Decode:
@@ -123,14 +157,14 @@ def _refuse(strange: Sequence) -> None:
         raise ValueError(f"holds values that are no class: {some}")
 
 
-def above(threshold: int) -> Decode:
-    """Maps of two classes from pictures that compression has blurred: 1 from `threshold` on."""
+def above(threshold: int, value: int = 1) -> Decode:
+    """Maps of 0 and `value`, this from `threshold` on, from pictures that may be blurred."""
 
     def decode(stored: np.ndarray) -> np.ndarray:
         if stored.dtype != np.uint8:
             raise ValueError("is no picture of 8 bits")
         grey = stored if stored.ndim == 2 else stored[..., :3].max(-1)
-        return (grey >= threshold).astype(np.uint8)
+        return (grey >= threshold).astype(np.uint8) * np.uint8(value)
 
     return decode
 
@@ -150,15 +184,27 @@ def _one_channel(stored: np.ndarray, dtype: type) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class FrameMaps:
-    """All maps along a video; `start` is the number of its first frame, for one in parts."""
+    """All maps along a video.
+
+    Attributes:
+        maps: by name.
+        start: number of the first frame, for a video in parts.
+        met: name -> numbers of the maps whose frames were asked for.
+    """
 
     maps: Mapping[str, LabelMaps]
     start: int = 0
+    met: dict[str, set[int]] = dataclasses.field(default_factory=dict)
+
+    def on(self, number: int) -> bool:
+        """Whether a frame has any map; among the frames of an instant such a one is stored."""
+        return any(number + self.start in maps.numbers for maps in self.maps.values())
 
     def of(self, number: int, size: tuple[int, int], report: ReadReport) -> dict[str, np.ndarray]:
         """The maps of a frame of `size` (height, width); those at fault are reported instead."""
         found = {}
         for name, maps in self.maps.items():
+            self.met.setdefault(name, set()).add(number + self.start)
             try:
                 values = maps.at(number + self.start)
             except BadInput as error:
@@ -172,6 +218,20 @@ class FrameMaps:
             elif values is not None:
                 found[name] = values
         return found
+
+    def left(self, frames: int) -> Iterator[str]:
+        """Sentences about the maps that no stored frame of a video of `frames` frames has."""
+        for name, maps in self.maps.items():
+            left = sorted(set(maps.numbers) - self.met.get(name, set()))
+            between = [number for number in left if number < frames]
+            if between:
+                yield (
+                    f"{maps.where(between[0])}: its frame is not stored, nor are those of "
+                    f"{len(between) - 1} more {name} maps; a higher --fps stores them"
+                )
+            for number in left[len(between) :]:
+                where = maps.where(number)
+                yield f"{where}: {name} map without a frame: the video has {frames}"
 
 
 def like_picture(

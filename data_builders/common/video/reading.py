@@ -7,7 +7,7 @@ the decoding, through PyAV (`container`, `decoder`, `upright`).
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -25,7 +25,7 @@ from data_builders.common.video.container import (
 )
 from data_builders.common.video.decoder import Faults, decode
 from data_builders.common.video.frames import Frame, ReadReport
-from data_builders.common.video.images import read_images
+from data_builders.common.video.images import none, read_images
 from data_builders.common.video.maps import FrameMaps, like_picture
 from data_builders.common.video.upright import Converter, Deinterlacer
 from surgrec_jax.records.errors import BadInput
@@ -52,7 +52,8 @@ def read_video(
     Args:
         path: a video file, or a folder of numbered pictures (then see `images.read_images`).
         fps: upper bound of the rate: for every k the frame at or last before k / fps seconds is
-            taken, and none twice.
+            taken, and none twice; of the frames since (k - 1) / fps one that has a label map goes
+            before those without.
         short_side: upper bound of the shorter side in pixels; larger pictures are shrunk.
         report: filled along the way.
         image_fps, image_start: for a folder of pictures only.
@@ -70,10 +71,11 @@ def read_video(
         BadInput: not a readable video, too large a picture, or not one frame could be decoded.
     """
     report = ReadReport() if report is None else report
+    preferred = maps.on if maps else none
     if Path(path).is_dir():
-        frames = read_images(path, fps, image_fps, image_start, report)
+        frames = read_images(path, fps, image_fps, image_start, report, preferred)
     else:
-        frames = _read_file(Path(path), fps, report, decode_spec)
+        frames = _read_file(Path(path), fps, report, decode_spec, preferred)
     size = None
     for frame in frames:
         height, width = frame.picture.shape[:2]
@@ -180,7 +182,13 @@ def check_rate(path: Path, fps: float) -> None:
         )
 
 
-def _read_file(path: Path, fps: float, report: ReadReport, spec: DecodeSpec) -> Iterator[Frame]:
+def _read_file(
+    path: Path,
+    fps: float,
+    report: ReadReport,
+    spec: DecodeSpec,
+    preferred: Callable[[int], bool] = none,
+) -> Iterator[Frame]:
     with open_file(path, spec) as file:
         report.header_frames, report.header_fps = file.frames, file.fps
         report.header_seconds = file.seconds
@@ -213,7 +221,9 @@ def _read_file(path: Path, fps: float, report: ReadReport, spec: DecodeSpec) -> 
             if picker.passed(time) and held is not None:
                 yield held
                 held = None
-            if not picker.wanted(time, clock.longest_interval):
+            if held is not None and preferred(held.number) and not preferred(number):
+                continue
+            if not (preferred(number) or picker.wanted(time, clock.longest_interval)):
                 held = None  # this frame is nearer to the next instant, and is not needed
                 continue
             try:
@@ -228,8 +238,10 @@ def _read_file(path: Path, fps: float, report: ReadReport, spec: DecodeSpec) -> 
                 yield held
                 held = None
             picker.retrieved()
-        if held is not None and picker.passed(held.time + clock.typical_interval):
-            yield held
+        if held is not None:
+            after = held.time + clock.typical_interval
+            if picker.passed(clock.end if preferred(held.number) else after):
+                yield held
         report.duration, report.counted = clock.end, clock.counted
         report.lost_at_end = clock.lost_at_end
         report.damaged = faults.places

@@ -109,6 +109,12 @@ LOWER = [
     ("cholect50", ["videos/VID01/000000.png", "labels/VID01.json"], "videos"),
     ("colonoscopic", ["Adenoma/adenoma_01/videos/NBI.mp4"], "Adenoma"),
     ("cvc_clinicdb", ["PNG/Original/1.png", "PNG/Ground Truth/1.png"], "PNG"),
+    (
+        "endoscapes",
+        ["e/train/1_29375.jpg", "e/val/121_14850.jpg", "e/all_metadata.csv"],
+        "e/train",
+    ),
+    ("endovis2017", ["train/instrument_dataset_1/left_frames/frame000.png"], "train"),
     ("endovis2018", ["train/seq_1/left_frames/frame000.png", "train/seq_1/labels/x.png"], "train"),
     ("gensurgery", ["videos/-bCdEfGhIj_.A. title.mp4"], "videos"),
     ("gensurgery", [f"frames/one/{k:03}.png" for k in range(60)], "frames"),

@@ -1,5 +1,6 @@
 """Label maps from files to records: on their frames, sparse, the same bytes, faults listed."""
 
+import math
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +13,9 @@ from data_builders.common.build.build import build
 from data_builders.common.source.builder import VideoConfig, VideoDatasetBuilder, VideoItem
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.filters import FilterSpec
-from data_builders.common.video.maps import MapFiles, above, by_colour, by_value, depths
+from data_builders.common.video.frames import ReadReport
+from data_builders.common.video.maps import FrameMaps, MapFiles, above, by_colour, by_value, depths
+from data_builders.common.video.reading import read_video
 from surgrec_jax.data.loading.clips import ClipSpec, pick_box
 from surgrec_jax.data.loading.pipeline import clips_up_to
 from surgrec_jax.data.loading.transforms import crop_resize_flip, crop_resize_flip_map
@@ -22,7 +25,7 @@ from surgrec_jax.records.maps import VOID
 from surgrec_jax.records.schema import RecordSpec, record_features
 from surgrec_jax.records.source import DamagedRecordError, open_source
 from tests.data_builders.contract import read_back
-from tests.data_builders.fake_video import draw_number
+from tests.data_builders.fake_video import draw_number, read_number, write_video
 
 SIZE = 128, 96  # (width, height)
 EDGE = 30  # black columns left and right of the picture, in those that have them
@@ -46,6 +49,8 @@ class MiniScene(VideoDatasetBuilder, skip_registration=True):
             record=RecordSpec(frames=16, fps=25, short_side=72),
             filters=FilterSpec(crop_borders=True),
         ),
+        VideoConfig(name="slow", record=RecordSpec(frames=16, fps=8, short_side=72)),
+        VideoConfig(name="slowest", record=RecordSpec(frames=16, fps=2, short_side=72)),
     ]
     MAPS: ClassVar = {"blocks": ("background", "block"), "depth": None}
     MILLIMETRES: ClassVar = MILLIMETRES
@@ -189,13 +194,42 @@ def test_faults_are_listed_by_file(tmp_path):
         "5_mask.png: measures 128 x 95, its frame 128 x 96; its frame has no map",
         "8_mask.png: holds values that are no class: 51; its frame has no map",
         "11_mask.png: is no readable picture; its frame has no map",
-        "14_mask.png: a blocks map without a picture",
+        "14_mask.png: blocks map without a picture",
         "17_depth.png: is no grey picture of 16 bits; its frame has no map",
     ):
         assert fault in told, told
     source = open_source(tmp_path / "out", "mini_scene", "default", "train")
     assert read_maps(source, "blocks", 8).ends.tolist()[:2] == [[0, 11], [0, 14]]
     assert len(read_back(summary.directory)["train"]["v0"].pictures) == 29
+
+
+def test_a_frame_with_a_map_goes_before_its_neighbours(tmp_path):
+    """At 8 of 25 frames a second frames 25 and 28 are near an instant, 24 and 27 have maps."""
+    write_scene(tmp_path / "in" / "v0")
+    slow = run(tmp_path / "in", tmp_path / "out", config="slow")
+    stored = read_back(slow.directory)["train"]["v0"]
+    assert stored.numbers == list(LABELLED)
+    assert "not stored" not in slow.partial[0][1]
+    slowest = run(tmp_path / "in", tmp_path / "out", config="slowest")
+    assert read_back(slowest.directory)["train"]["v0"].numbers == [0, 12, 24]
+    told = slowest.partial[0][1]
+    assert "/8_mask.png: its frame is not stored, nor are those of 6 more blocks maps" in told
+
+
+@pytest.mark.parametrize("fps", [60, 59.94])
+def test_maps_by_the_second_of_a_video_are_stored(tmp_path, fps):
+    """At 59.94 frames a second every 60th frame comes a little after its second."""
+    video = write_video(tmp_path / "v.mp4", 250, fps=fps, size=(96, 72))
+    white = tmp_path / "white.png"
+    cv2.imwrite(str(white), np.full((72, 96), 1, np.uint8))
+    numbers = [0, 60, 120, 180, 240]
+    maps = FrameMaps({"blocks": MapFiles(dict.fromkeys(numbers, white), by_value({1: 1}))})
+    report = ReadReport()
+    frames = list(read_video(video, fps=8, report=report, maps=maps))
+    assert [frame.number for frame in frames if frame.maps] == numbers
+    assert len(frames) == math.ceil(report.duration * 8)
+    assert all(read_number(frame.picture) == frame.number for frame in frames)
+    assert not list(maps.left(250))
 
 
 class NoScale(MiniScene, skip_registration=True):

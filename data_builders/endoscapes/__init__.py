@@ -1,0 +1,1 @@
+"""Endoscapes2023: cholecystectomies before the first clip, the critical view of safety."""
