@@ -19,6 +19,7 @@ class Tissue:
 
     density: float  # canvas pixels per unit
     albedo: np.ndarray  # uint8 [S, S, 3] RGB
+    relief: np.ndarray  # float32 [S, S]: height towards the camera, canvas units
     slope: np.ndarray  # float32 [S, S, 2]: x and y derivative of the relief, for light
     rough: np.ndarray  # float32 [S, S]: noise, standard deviation 1 (edges of blood and of smoke)
     veil: (
@@ -57,6 +58,7 @@ def make_tissue(domain: str, rng: np.random.Generator, density: float) -> Tissue
     return Tissue(
         density=density,
         albedo=albedo,
+        relief=relief,
         slope=_slope(relief, density),
         rough=canvas.noise(22, 3),
         veil=veil,

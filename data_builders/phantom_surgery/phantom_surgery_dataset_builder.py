@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import cv2
+import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.common.labels.tracks import Sampled, presence_classes
@@ -17,18 +18,19 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.video.maps import MapFiles, by_value
+from data_builders.common.video.maps import MapFiles, by_value, depths
 from data_builders.phantom_surgery.corpus import DOMAINS, CorpusSpec, VideoPlan, plan_corpus
 from data_builders.phantom_surgery.editions import EDITIONS, INSTRUMENTS, SECOND, Edition
+from data_builders.phantom_surgery.maps import LAYERS, MILLIMETRES, draw_depth, draw_layers
 from data_builders.phantom_surgery.render import (
     DRAWING,
-    LAYERS,
     Scene,
     Truth,
     frame_times,
     render_video,
 )
 from data_builders.phantom_surgery.script import SKILLS
+from surgrec_jax.records.maps import Kind
 from surgrec_jax.records.schema import RecordSpec
 
 
@@ -41,7 +43,7 @@ class PhantomConfig(VideoConfig):
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class DenseConfig(PhantomConfig):
-    """A configuration with label maps: every `map_every`-th frame has one."""
+    """A configuration with maps of layers and depths: every `map_every`-th frame has one."""
 
     map_every: int = 32  # two in a record of 64 frames
 
@@ -111,7 +113,7 @@ def _configs() -> list[PhantomConfig]:
     return [
         (DenseConfig if corpus is DENSE else PhantomConfig)(
             name=name,
-            version=f"{corpus.edition}.0.0",
+            version="2.1.0" if corpus is DENSE else f"{corpus.edition}.0.0",
             description=text,
             record=LARGE_RECORDS if name.endswith("default") else SMALL_RECORDS,
             corpus=corpus,
@@ -136,17 +138,18 @@ class Builder(VideoDatasetBuilder):
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
         "1.0.0": "First edition.",
         "2.0.0": "Second edition: actions that differ by motion alone, rare phases and tools.",
+        "2.1.0": "Second edition, configuration dense: depths beside the layers.",
     }
     BUILDER_CONFIGS: ClassVar[list[PhantomConfig]] = _configs()
     TRACKS: ClassVar[dict[str, tuple[str, ...]]] = _tracks(SECOND)
-    MAPS: ClassVar[dict[str, tuple[str, ...]]] = {"layers": LAYERS}
+    MAPS: ClassVar[dict[str, Kind]] = {"layers": LAYERS, "depth": None}
     # The domain stands here too, so that a probe can be asked for it like for any other label.
     VIDEO_LABELS: ClassVar[dict[str, tuple[str, ...]]] = {"skill": SKILLS, "domain": DOMAINS}
 
     def tracks(self) -> dict[str, tuple[str, ...]]:
         return _tracks(EDITIONS[self.builder_config.corpus.edition])
 
-    def maps(self) -> dict[str, tuple[str, ...]]:
+    def maps(self) -> dict[str, Kind]:
         return self.MAPS if isinstance(self.builder_config, DenseConfig) else {}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
@@ -174,19 +177,25 @@ class Builder(VideoDatasetBuilder):
             path=path,
             tracks=truth_tracks(truth),
             video_labels={"skill": SKILLS.index(plan.skill), "domain": DOMAINS.index(plan.domain)},
-            maps={name: self._layers(plan, scratch_dir) for name in self.maps()},
+            maps=self._draw_maps(plan, scratch_dir) if self.maps() else {},
         )
 
-    def _layers(self, plan: VideoPlan, scratch_dir: Path) -> MapFiles:
-        """Draws the map of the last of every `map_every` frames into `scratch_dir`."""
-        files, scene = {}, Scene(plan)
+    def _draw_maps(self, plan: VideoPlan, scratch_dir: Path) -> dict[str, MapFiles]:
+        """Draws the maps of the last of every `map_every` frames into `scratch_dir`."""
+        layers, depth, scene = {}, {}, Scene(plan)
         every = self.builder_config.map_every
         for number, t in list(enumerate(frame_times(plan)))[every - 1 :: every]:
-            layers = scene.layers(float(t))
-            if layers is not None:
-                files[number] = scratch_dir / f"{plan.video_id}_{number}.png"
-                files[number].write_bytes(cv2.imencode(".png", layers)[1].tobytes())
-        return MapFiles(files, by_value({k: k for k in range(len(LAYERS))}))
+            ids, deep = draw_layers(scene, float(t)), draw_depth(scene, float(t))
+            if ids is None:
+                continue
+            counts = np.round(deep / MILLIMETRES).astype(np.uint16)
+            for name, files, values in (("layers", layers, ids), ("depth", depth, counts)):
+                files[number] = scratch_dir / f"{plan.video_id}_{number}_{name}.png"
+                files[number].write_bytes(cv2.imencode(".png", values)[1].tobytes())
+        return {
+            "layers": MapFiles(layers, by_value({k: k for k in range(len(LAYERS))})),
+            "depth": MapFiles(depth, depths, MILLIMETRES),
+        }
 
 
 def truth_tracks(truth: Truth) -> dict[str, Sampled]:

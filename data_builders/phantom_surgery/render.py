@@ -23,7 +23,6 @@ from surgrec_jax.safety.errors import UserError
 
 # A tool that covers less of the visible picture than this is neither drawn nor labelled as present.
 SMALLEST_PRESENCE = 0.01
-LAYERS = ("background", "organ", "instrument_shaft", "instrument_tip")
 _PUFF_EVERY, _PUFF_LIFE = 0.4, 3.2  # seconds
 # Raise it whenever any picture or label changes, so that half-built data sets are not finished with
 # other pictures.
@@ -82,12 +81,12 @@ class Scene:
     def frame(self, t: float, hidden: frozenset[str] = frozenset()) -> Frame:
         """Draws the picture at t seconds without instruments in `hidden`; their effects stay."""
         flicker = np.random.default_rng([self.plan.video_seed, round(t * 1000)])
-        if bool(inside(self.script.out_of_body, np.array([t]))[0]):
+        if self.outside(t):
             image = self.sensor.develop(self.room.view(t), t, np.zeros(2), auto=0.6)
             return Frame(image, frozenset(), True)
         tools = self.motion.at(t)
         touches = [touch for _, touch in tools if touch is not None]
-        u, v = self._look(t, touches)
+        u, v = self.look(t, touches)
         image, rough = self._light(u, v, t)
         self._thread(image, tools, t)
         drawn = self._tools(image, [pose for pose, _ in tools if pose.tool not in hidden])
@@ -101,30 +100,16 @@ class Scene:
         effects.smoke(image, self._puffs(t), self.sensor.x, self.sensor.y, rough)
         return Frame(self.sensor.develop(image, t, self.camera.speed(t)), drawn, False)
 
-    def layers(self, t: float) -> np.ndarray | None:
-        """What frame(t) shows, uint8 [H, W] ids of LAYERS; None out of the body.
+    def outside(self, t: float) -> bool:
+        """Whether the camera is out of the body."""
+        return bool(inside(self.script.out_of_body, np.array([t]))[0])
 
-        Marks, blood, water and smoke are what they lie on; the black border is background.
-        """
-        if bool(inside(self.script.out_of_body, np.array([t]))[0]):
-            return None
-        tools = self.motion.at(t)
-        u, v = self._look(t, [touch for _, touch in tools if touch is not None])
-        edge = {"interpolation": cv2.INTER_NEAREST, "borderMode": cv2.BORDER_REFLECT_101}
-        ids = cv2.remap(self.state.organ(t), *self._texels(u, v), **edge)
-        for parts in self._seen([pose for pose, _ in tools])[0].values():
-            for points, shade in parts:
-                part = "instrument_shaft" if shade.startswith("shaft") else "instrument_tip"
-                cv2.fillPoly(ids, [np.round(points).astype(np.int32)], LAYERS.index(part))
-        ids[self.sensor.aperture < 0.5] = 0
-        return ids
-
-    def _texels(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def texels(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Canvas units -> pixels of the tissue's textures."""
         density = self.tissue.density
         return (u + EXTENT) * density - 0.5, (v + EXTENT) * density - 0.5
 
-    def _look(self, t: float, touches: list[Touch]) -> tuple[np.ndarray, np.ndarray]:
+    def look(self, t: float, touches: list[Touch]) -> tuple[np.ndarray, np.ndarray]:
         """Canvas coordinates seen by each pixel, [H, W] each; pulled tissue follows the tools."""
         centre, zoom, roll = self.camera.at(t)
         c, s = np.float32(np.cos(roll) / zoom), np.float32(np.sin(roll) / zoom)
@@ -151,7 +136,7 @@ class Scene:
         Returns (float RGB, roughness).
         """
         tissue, x, y = self.tissue, self.sensor.x, self.sensor.y
-        du, dv = self._texels(u, v)
+        du, dv = self.texels(u, v)
         edge = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT_101}
         albedo, slope = self.state.at(t)
         image = cv2.remap(albedo, du, dv, **edge).astype(np.float32)
@@ -176,7 +161,7 @@ class Scene:
 
     def _tools(self, image: np.ndarray, poses: list[Pose]) -> frozenset[str]:
         """Draws shadows and tools in place; returns those that are visible."""
-        placed, owner = self._seen(poses)
+        placed, owner = self.seen(poses)
         if not placed:
             return frozenset()
         cast = (owner > 0).astype(np.float32)
@@ -190,7 +175,7 @@ class Scene:
         image *= np.where(owner > 0, self.sensor.falloff, np.float32(1.0))[..., None]
         return frozenset(placed)
 
-    def _seen(self, poses: list[Pose]) -> tuple[dict[str, list[Part]], np.ndarray]:
+    def seen(self, poses: list[Pose]) -> tuple[dict[str, list[Part]], np.ndarray]:
         """The parts of the visible tools, and whose each pixel is, uint8 [H, W], 0 = nobody's."""
         owner = np.zeros(self.sensor.x.shape, np.uint8)
         placed = {

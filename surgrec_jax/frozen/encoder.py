@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from surgrec_jax import checkpoint, sharding
 from surgrec_jax.frozen.architecture import config_from_meta
 from surgrec_jax.models import resize
+from surgrec_jax.models.levels import encode_levels
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.streaming import Stream
 from surgrec_jax.models.vit import encode, extract_features, init_encoder
@@ -90,6 +91,15 @@ class Encoder:
             ValueError: no array, or clips of another shape or dtype than the encoder takes.
         """
         return self.batched(_tokens, video)
+
+    def levels(self, video: np.ndarray) -> np.ndarray:
+        """Tokens of four layers side by side, normed, float32 [B, N, 4 D], of clips as `tokens`.
+
+        Raises:
+            ConfigError: an encoder of fewer layers.
+            ValueError: as `tokens`.
+        """
+        return self.batched(_levels, video)
 
     def features(self, video: np.ndarray) -> np.ndarray:
         """Features of uint8 clips [B, T, H, W, 3]: float32 [B, D].
@@ -169,6 +179,11 @@ class Encoder:
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _tokens(config: ViTConfig, compute: Compute, params: Params, video: jax.Array) -> jax.Array:
     return encode(config, compute, params, video).astype(jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _levels(config: ViTConfig, compute: Compute, params: Params, video: jax.Array) -> jax.Array:
+    return encode_levels(config, compute, params, video).astype(jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

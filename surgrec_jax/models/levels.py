@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,8 @@ from flax import nnx
 
 from surgrec_jax.models.elementwise import layer_norm
 from surgrec_jax.models.layers import Segments
-from surgrec_jax.models.presets import ViTConfig
-from surgrec_jax.models.vit import VideoViT
+from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.models.vit import VideoViT, encoder_graph, patchify
 from surgrec_jax.safety.errors import ConfigError
 
 COUNT = 4
@@ -62,3 +63,17 @@ def norms_graph(encoder: ViTConfig) -> nnx.GraphDef:
 def side_by_side(levels: Sequence[jax.Array]) -> jax.Array:
     """[B, n, D] of every level -> [B, n, levels * D]."""
     return jnp.concatenate(levels, -1)
+
+
+def encode_levels(
+    config: ViTConfig, compute: Compute, params: dict[str, Any], video: jax.Array
+) -> jax.Array:
+    """Tokens [B, N, levels * D] of whole uint8 clips [B, T, H, W, 3], levels side by side.
+
+    Earlier levels are normed without weights, since an encoder keeps none for them.
+
+    Raises:
+        ConfigError: fewer layers than levels.
+    """
+    encoder = nnx.merge(encoder_graph(config, compute), params)
+    return side_by_side(LevelNorms(config)(encoder, patchify(video, config)))

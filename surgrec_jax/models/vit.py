@@ -128,13 +128,9 @@ class VideoViT(nnx.Module):
         """
         (x,) = self._outputs(tubelets, ids, (self.config.depth - 1,), segments, keep)
         x = self.last_norm(x)
-        config = self.config
         if not with_prefix:
-            x = x[:, config.prefix_tokens :]
-        if config.frames_apart:
-            x = x.reshape(len(tubelets), -1, *x.shape[1:])
-            return x if with_prefix else x.reshape(len(tubelets), -1, config.width)
-        return x
+            return self._patches(x, len(tubelets))
+        return x.reshape(len(tubelets), -1, *x.shape[1:]) if self.config.frames_apart else x
 
     def layers(
         self,
@@ -150,12 +146,14 @@ class VideoViT(nnx.Module):
             layers: their numbers, from 0, ascending.
 
         Raises:
-            ValueError: as a call; an encoder that takes frames apart.
+            ValueError: as a call.
         """
-        if self.config.frames_apart:
-            raise ValueError("layers of an encoder that takes frames apart are not given")
         given = self._outputs(tubelets, ids, layers, segments)
-        return [x[:, self.config.prefix_tokens :] for x in given]
+        return [self._patches(x, len(tubelets)) for x in given]
+
+    def _patches(self, x: jax.Array, clips: int) -> jax.Array:
+        """Tokens [clips, n, D] without the prefix, of clips or of their frames."""
+        return x[:, self.config.prefix_tokens :].reshape(clips, -1, self.config.width)
 
     def last_norm(self, x: jax.Array) -> jax.Array:
         """The norm of the last layer's tokens; x itself where they have none."""

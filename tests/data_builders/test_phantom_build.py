@@ -9,11 +9,13 @@ from data_builders.common.build.build import build
 from data_builders.common.video.maps import nearest
 from data_builders.phantom_surgery import corpus
 from data_builders.phantom_surgery.editions import INSTRUMENTS
+from data_builders.phantom_surgery.maps import draw_depth, draw_layers
 from data_builders.phantom_surgery.phantom_surgery_dataset_builder import Builder, DenseConfig
 from data_builders.phantom_surgery.render import Scene
 from data_builders.phantom_surgery.script import SKILLS, label_at
 from surgrec_jax.records.schema import DOMAINS, RecordSpec
 
+MAPS = ("layers", "depth")
 SPEC = corpus.CorpusSpec(
     seed=7,
     patients=(6, 6, 6, 6),
@@ -112,14 +114,18 @@ def test_stored_maps_are_a_fresh_drawing_of_their_frames(built):
     for _, example in _records(data_dir):
         if example["video_id"].decode() not in scenes:
             continue
-        plan, stored = plans[example["video_id"].decode()], example["maps"]["layers"]
+        plan, stored, deep = plans[example["video_id"].decode()], *map(example["maps"].get, MAPS)
         scene, size = scenes[plan.video_id], example["frames"][0].shape[1::-1]
         frames, maps = frames + len(example["times"]), maps + len(stored["frames"])
-        for k, image in zip(stored["frames"], stored["images"], strict=True):
+        assert deep["millimetres"] == np.float32(0.01)
+        for k, image, depth in zip(stored["frames"], stored["images"], deep["images"], strict=True):
             number = round(float(example["times"][k]) * plan.fps)
             assert number % 8 == 7
-            drawn = nearest(scene.layers(number / plan.fps), size)
+            drawn = nearest(draw_layers(scene, number / plan.fps), size)
             np.testing.assert_array_equal(image[..., 0], drawn)
+            millimetres = nearest(draw_depth(scene, number / plan.fps), size)
+            np.testing.assert_allclose(0.01 * depth[..., 0], millimetres, atol=0.0051)
+        np.testing.assert_array_equal(deep["frames"], stored["frames"])
     assert 0.7 * frames < 8 * maps <= frames
 
 
@@ -130,10 +136,10 @@ def test_configurations_are_listed():
         edition[name.removeprefix("first_")] = config
     assert list(second) == ["tiny", "trial", "default", "imbalanced", "balanced", "dense"]
     assert list(first) == ["tiny", "default", "imbalanced", "balanced"]
-    assert {str(c.version) for c in second.values()} == {"2.0.0"}
+    assert {str(c.version) for c in second.values()} == {"2.0.0", "2.1.0"}
     assert {str(c.version) for c in first.values()} == {"1.0.0"}
     dense = [name for name, c in Builder.builder_configs.items() if isinstance(c, DenseConfig)]
-    assert dense == ["dense"]
+    assert dense == ["dense"] and str(second["dense"].version) == "2.1.0"
     tiny, default = second["tiny"], second["default"]
     assert default.corpus.minutes >= 5 * tiny.corpus.minutes
     assert default.record.short_side == 256

@@ -10,7 +10,7 @@ import pytest
 
 from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.reading import read_video
-from data_builders.phantom_surgery import corpus, preview, render
+from data_builders.phantom_surgery import corpus, maps, preview, render
 from data_builders.phantom_surgery.editions import INSTRUMENTS
 from data_builders.phantom_surgery.script import label_at
 
@@ -35,7 +35,8 @@ def test_a_frame_is_a_function_of_its_time(domain):
         np.testing.assert_array_equal(a.image, b.image)
         assert a.present == b.present
     for t in times:
-        np.testing.assert_array_equal(one.layers(t), two.layers(t))
+        for draw in (maps.draw_layers, maps.draw_depth):
+            np.testing.assert_array_equal(draw(one, t), draw(two, t))
     other = render.Scene(dataclasses.replace(plan, video_seed=plan.video_seed + 1))
     assert not np.array_equal(other.frame(3.0).image, ahead[0].image)
 
@@ -169,13 +170,13 @@ def test_layers_are_where_they_are_drawn(domain):
     Blood, smoke, water and light hide some of the organ.
     """
     plan = _plan(domain, seconds=30.0)
-    for k, layer in enumerate(render.LAYERS[1:], 1):
+    for k, layer in enumerate(maps.LAYERS[1:], 1):
         one, two = (
             _recoloured(plan, layer, c) for c in ((10.0, 200.0, 10.0), (200.0, 10.0, 200.0))
         )
         found = np.zeros(4)
         for t in np.arange(1.0, 30.0, 2.3):
-            ids, frame = one.layers(float(t)), one.frame(float(t))
+            ids, frame = maps.draw_layers(one, float(t)), one.frame(float(t))
             assert (ids is None) == frame.out_of_body
             if ids is None:
                 continue
@@ -187,3 +188,33 @@ def test_layers_are_where_they_are_drawn(domain):
         inside, layer_pixels, beyond, all_changed = found
         assert inside > (0.5 if layer == "organ" else 0.95) * layer_pixels > 400, layer
         assert beyond < 0.01 * all_changed, layer
+
+
+@pytest.mark.parametrize("domain", corpus.DOMAINS)
+def test_depths_are_of_what_is_drawn(domain):
+    """Tools lie before the tissue and change nothing else; a lumen is the farthest place."""
+    scene = render.Scene(_plan(domain, seconds=30.0))
+    tools, x, y = scene.motion.at, scene.sensor.x, scene.sensor.y
+    seen = scene.sensor.aperture >= 0.5
+    nearer = pixels = 0
+    for t in np.arange(1.0, 30.0, 2.3).tolist():
+        scene.motion.at = lambda t: [(pose, None) for pose, _ in tools(t)]  # nothing is pulled
+        deep, ids = maps.draw_depth(scene, t), maps.draw_layers(scene, t)
+        scene.motion.at = lambda t: []
+        bare = maps.draw_depth(scene, t)
+        assert (deep is None) == scene.outside(t)
+        if deep is None:
+            continue
+        assert (deep[seen] > 1).all() and not deep[~seen].any()
+        here = ids >= 2
+        np.testing.assert_array_equal(deep[~here], bare[~here])
+        assert (deep <= bare).all()
+        nearer, pixels = nearer + (deep < bare)[here].sum(), pixels + here.sum()
+        if scene.tissue.lumen is not None:
+            lumen = scene.camera.to_view(np.array(scene.tissue.lumen), t)
+            away = np.where(seen, np.hypot(x - lumen[0], y - lumen[1]), np.inf)
+            if away.min() < 0.02:
+                assert away.flat[bare.argmax()] < 0.05
+    assert pixels > 400 and nearer > (0.05 if domain == "endoscopy" else 0.9) * pixels
+    inside, around = (scene.tissue.relief[m].mean() for m in (scene.tissue.organ, slice(None)))
+    assert inside > around + 0.005

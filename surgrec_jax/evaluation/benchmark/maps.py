@@ -14,6 +14,7 @@ from surgrec_jax.evaluation.benchmark.columns import Column, Group, identity
 from surgrec_jax.evaluation.features.cache import cached_extract
 from surgrec_jax.evaluation.features.extraction import Encode, Features
 from surgrec_jax.evaluation.features.maps import Maps, read_maps
+from surgrec_jax.evaluation.heads.map_heads import MAP_HEADS
 from surgrec_jax.evaluation.heads.rules import Settings
 from surgrec_jax.evaluation.heads.run_head import Answer
 from surgrec_jax.evaluation.heads.run_map_head import constant_map, run_map_head
@@ -23,6 +24,7 @@ from surgrec_jax.frozen.encoder import Encoder
 from surgrec_jax.records.source import Source
 from surgrec_jax.safety.errors import DataError
 
+LEVELS = " levels"  # after a column's name: the tokens of several of its layers
 PIXEL_GRID = 28  # side of the grid of colours and places, the tokens of the pixels column
 
 
@@ -54,16 +56,20 @@ def extract(
     columns: Sequence[Column],
     sources: Mapping[str, Source],
     maps: Mapping[str, Maps],
+    settings: Settings,
     cache: str | os.PathLike | None,
 ) -> dict[str, dict[str, Features]]:
     """Split -> feature name -> tokens [n, h w, D] of the frames that have a map.
 
-    A frame is shown as the last one of a clip; an encoder's tokens are those of the last tubelet.
+    A frame is shown as the last one of a clip; an encoder's tokens are those of the last tubelet,
+    and where a head takes them those of several layers [n, h w, levels D], by the name + LEVELS.
     """
     frames, size, fps = group.clip
     clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
-    outputs = {name: e for column in columns for name, e in _outputs(column).items()}
-    texts = {name: text for column in columns for name, text in _identities(column).items()}
+    kinds = {MAP_HEADS[head].levels for head in settings.map_heads}
+    given = [one for column in columns for levels in kinds for one in _outputs(column, levels)]
+    outputs = {name: encode for name, encode, _ in given}
+    texts = {name: text for name, _, text in given}
     features = {}
     for split, of_split in maps.items():
         view = dataclasses.asdict(clip) | {"squeezed": True, "ends": _digest(of_split.ends)}
@@ -102,7 +108,10 @@ def answer_maps(
             run_map_head(
                 head,
                 labelled,
-                {split: features[split][name].features for split in labelled.task.splits},
+                {
+                    split: features[split][_name(name, column, MAP_HEADS[head].levels)].features
+                    for split in labelled.task.splits
+                },
                 _grid(encode),
                 seeds=range(settings.seeds),
                 resample=settings.train_resample,
@@ -114,10 +123,10 @@ def answer_maps(
     return answers
 
 
-def last_tokens(encoder: Encoder, video: np.ndarray) -> np.ndarray:
-    """Tokens of the last tubelet of clips, float32 [B, h w, D]."""
+def last_tokens(encoder: Encoder, video: np.ndarray, levels: bool = False) -> np.ndarray:
+    """Tokens of the last tubelet of clips, float32 [B, h w, D], or [B, h w, levels D] of levels."""
     _, h, w = encoder.config.grid
-    return encoder.tokens(video)[:, -h * w :]
+    return (encoder.levels if levels else encoder.tokens)(video)[:, -h * w :]
 
 
 def colours_and_places(video: np.ndarray) -> np.ndarray:
@@ -134,16 +143,21 @@ def colours_and_places(video: np.ndarray) -> np.ndarray:
     return tokens.reshape(len(video), -1, 5)
 
 
-def _outputs(column: Column) -> dict[str, Encode]:
-    if column.kind == "pixels":
-        return dict.fromkeys(column.encoders, colours_and_places)
-    return {n: functools.partial(last_tokens, e.__self__) for n, e in column.encoders.items()}
+def _outputs(column: Column, levels: bool) -> Iterator[tuple[str, Encode, str]]:
+    """Of each encoder of a column: name of its tokens, the function to them, what identifies it."""
+    for name, encode in column.encoders.items():
+        key = _name(name, column, levels)
+        if column.kind == "pixels":
+            yield key, colours_and_places, f"colours and places {PIXEL_GRID}"
+        else:
+            function = functools.partial(last_tokens, encode.__self__, levels=levels)
+            what = "last tokens of levels" if levels else "last tokens"
+            yield key, function, f"{identity(encode)}, {what}"
 
 
-def _identities(column: Column) -> dict[str, str]:
-    if column.kind == "pixels":
-        return dict.fromkeys(column.encoders, f"colours and places {PIXEL_GRID}")
-    return {name: f"{identity(e)}, last tokens" for name, e in column.encoders.items()}
+def _name(encoder: str, column: Column, levels: bool) -> str:
+    """The name of an encoder's tokens; the pixels have no layers, so theirs are always the same."""
+    return encoder + LEVELS if levels and column.kind != "pixels" else encoder
 
 
 def _grid(encode: Encode) -> tuple[int, int]:

@@ -286,7 +286,8 @@ class _MapStage(_Stage):
             yield from super().run()
 
     def _features(self, drawn: Sequence[Column]) -> dict[str, dict[str, Features]]:
-        return maps.extract(self.group, drawn, self.sources, self._maps, self.table.cache)
+        settings, cache = self.table.settings, self.table.cache
+        return maps.extract(self.group, drawn, self.sources, self._maps, settings, cache)
 
     def _label(
         self, task: Task, features: Mapping[str, Mapping[str, Features]]

@@ -1,16 +1,12 @@
-"""Heads that answer for every pixel, on the frozen tokens of a frame, a grid of rates at once.
+"""Trains the heads of MAP_HEADS on the frozen tokens of frames, a grid of rates at once.
 
-`dense_linear` is a 1 x 1 convolution of the tokens whose answers are enlarged bilinearly.
-`dense_conv` narrows the tokens, looks at their neighbours by two 3 x 3 convolutions, the second one
-at twice the size, and answers as the linear one does. Tokens are standardised first.
-
-A training step looks at every STRIDE-th row and column of a map, from a corner drawn anew: the
-gradient is that of all pixels on average, at a sixteenth of the cost.
+Tokens are standardised first, answers are enlarged bilinearly to the size of the maps. A training
+step looks at every STRIDE-th row and column of a map, from a corner drawn anew: the gradient is
+that of all pixels on average, at a sixteenth of the cost.
 """
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -22,71 +18,15 @@ from surgrec_jax.evaluation.features.extraction import TokenRows
 from surgrec_jax.evaluation.heads import grid
 from surgrec_jax.evaluation.heads.attentive import standardiser
 from surgrec_jax.evaluation.heads.grid import Grid, Params
+from surgrec_jax.evaluation.heads.map_heads import MAP_HEADS
 from surgrec_jax.evaluation.tasks.labelled_maps import LabelledMaps
 from surgrec_jax.records.maps import VOID
 from surgrec_jax.safety.errors import DataError
 
 STEPS = 500  # of a training, about
 STRIDE = 4
-WIDTH = 32  # channels of the convolutional head
 _SAMPLE = 256  # frames that the tokens' mean and deviation are measured on
 GRID = Grid(lr=(3e-2, 1e-2, 3e-3, 1e-3), weight_decay=(0.01, 0.1), batch_size=16)
-
-# (key, width of tokens, answers) -> parameters; (parameters, tokens [b, h, w, D]) -> [b, h', w', C]
-Init = Callable[[jax.Array, int, int], Params]
-Apply = Callable[[Params, jax.Array], jax.Array]
-
-
-def _layer(key: jax.Array, fan_in: int, out: int) -> Params:
-    kernel = jax.random.normal(key, (fan_in, out)) / math.sqrt(fan_in)
-    return {"kernel": kernel, "bias": jnp.zeros(out)}
-
-
-def _silent(fan_in: int, out: int) -> Params:
-    """A layer of zeros: a head that learns too slowly is no random answer, which may be lucky."""
-    return {"kernel": jnp.zeros((fan_in, out)), "bias": jnp.zeros(out)}
-
-
-def _affine(layer: Params, x: jax.Array) -> jax.Array:
-    return x @ layer["kernel"] + layer["bias"]
-
-
-def _linear_init(key: jax.Array, width: int, answers: int) -> Params:
-    del key
-    return {"answer": _silent(width, answers)}
-
-
-def _linear(params: Params, tokens: jax.Array) -> jax.Array:
-    return _affine(params["answer"], tokens)
-
-
-def _conv_init(key: jax.Array, width: int, answers: int) -> Params:
-    sizes = {"narrow": (width, WIDTH), "first": (9 * WIDTH, WIDTH), "second": (9 * WIDTH, WIDTH)}
-    keys = jax.random.split(key, len(sizes))
-    layers = {n: _layer(k, *size) for k, (n, size) in zip(keys, sizes.items(), strict=True)}
-    return layers | {"answer": _silent(WIDTH, answers)}
-
-
-def _conv(params: Params, tokens: jax.Array) -> jax.Array:
-    x = jax.nn.gelu(_affine(params["narrow"], tokens))
-    x = jax.nn.gelu(_affine(params["first"], _neighbours(x)))
-    b, h, w, c = x.shape
-    x = jax.image.resize(x, (b, 2 * h, 2 * w, c), "bilinear")
-    x = jax.nn.gelu(_affine(params["second"], _neighbours(x)))
-    return _affine(params["answer"], x)
-
-
-def _neighbours(x: jax.Array) -> jax.Array:
-    """Every place with its eight neighbours: [b, h, w, c] -> [b, h, w, 9 c]; zeros outside."""
-    h, w = x.shape[1:3]
-    wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return jnp.concatenate([wide[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], -1)
-
-
-MAP_HEADS: dict[str, tuple[Init, Apply]] = {
-    "dense_linear": (_linear_init, _linear),
-    "dense_conv": (_conv_init, _conv),
-}
 
 
 def enlarging(small: int, large: int) -> np.ndarray:
@@ -118,13 +58,17 @@ class Shape:
     def answers(self, params: Params, tokens, rows, columns) -> jax.Array:
         """Answers [b, r, c, C] at the map's rows [r, h'] and columns [c, w'] (`enlarging`)."""
         grid_of = tokens.reshape(len(tokens), *self.tokens, -1)
-        small = MAP_HEADS[self.head][1](params, grid_of)
+        small = MAP_HEADS[self.head].apply(params, grid_of, self.factor)
         return jnp.einsum("rh,bhwk,cw->brck", rows, small, columns)
+
+    @property
+    def factor(self) -> int:
+        """How much larger than the grid of tokens the head's answers are."""
+        return 2 if MAP_HEADS[self.head].enlarges and max(self.tokens) < self.side / STRIDE else 1
 
     def axes(self) -> tuple[np.ndarray, np.ndarray]:
         """The enlargement of rows and of columns, of answers as large as the head gives them."""
-        factor = 2 if self.head == "dense_conv" else 1
-        return tuple(enlarging(factor * size, self.side) for size in self.tokens)
+        return tuple(enlarging(self.factor * size, self.side) for size in self.tokens)
 
     def loss(self, params: Params, batch: tuple, key: jax.Array) -> jax.Array:
         """Cross-entropy of the known pixels, or the mean absolute error of scaled log depths."""
@@ -244,7 +188,7 @@ def fit(
             inputs = read_tokens(features, rows, mean, std)
             yield inputs, truth, axes[0][y::STRIDE], axes[1][x::STRIDE]
 
-    init = MAP_HEADS[head][0](jax.random.key(seed), raw.shape[-1], classes)
+    init = MAP_HEADS[head].init(jax.random.key(seed), raw.shape[-1], classes)
     points, steps = settings.points, settings.steps(len(weights))
     loss = _functions(shape)[0]
     params = grid.fit(init, loss, batches(), points=points, steps=steps, seed=seed)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from surgrec_jax.evaluation.heads.dense import MAP_HEADS
+from surgrec_jax.evaluation.heads.map_heads import MAP_HEADS
 from surgrec_jax.evaluation.heads.registry import HEADS
 from surgrec_jax.evaluation.tasks.labelled_task import RESAMPLE
 from surgrec_jax.evaluation.tasks.task import RefusedTaskError, Task

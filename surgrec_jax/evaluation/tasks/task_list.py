@@ -104,6 +104,7 @@ _DECLARED: tuple[Task, ...] = (
     _map("cvc_clinicdb", "polyp", _ENDO),
     _depth("c3vd", "depth", _ENDO),
     _map(f"{_PHANTOM}/dense", "layers", "any"),
+    _depth(f"{_PHANTOM}/dense", "depth", "any"),
 )
 
 PUBLISHED = "surgrec_v1"  # the builders' configuration of the published clips

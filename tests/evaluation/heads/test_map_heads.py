@@ -10,6 +10,7 @@ import pytest
 from surgrec_jax.evaluation.features.maps import Maps
 from surgrec_jax.evaluation.heads import dense
 from surgrec_jax.evaluation.heads.grid import Grid
+from surgrec_jax.evaluation.heads.map_heads import MAP_HEADS
 from surgrec_jax.evaluation.heads.run_map_head import constant_map, run_map_head
 from surgrec_jax.evaluation.tasks.labelled_maps import label_maps
 from surgrec_jax.evaluation.tasks.task import LeakedSplitError, RefusedTaskError, Task
@@ -88,10 +89,10 @@ def run(labelled, features, head):
     return run_map_head(head, labelled, features, (CELLS, CELLS), seeds=(0,))
 
 
-@pytest.mark.parametrize("head", dense.MAP_HEADS)
+@pytest.mark.parametrize("head", MAP_HEADS)
 def test_features_that_hold_the_mask_give_its_dice(head, monkeypatch):
-    if head == "dense_conv":  # it takes longer
-        monkeypatch.setattr(dense, "STEPS", 24)
+    if head != "dense_linear":  # they take longer
+        monkeypatch.setattr(dense, "STEPS", 32)
     labelled, features = made(TASK)
     up = dense.enlarging(CELLS, SIDE)
     shares = features["test"].reshape(-1, CELLS, CELLS, 6)[..., :3]
@@ -104,7 +105,7 @@ def test_features_that_hold_the_mask_give_its_dice(head, monkeypatch):
     units, predicted = answer.shown
     assert len(units) == 6 and predicted.shape == (6, SIDE, SIDE)  # two frames of three cases
     np.testing.assert_array_equal(labelled.parts("test", units, predicted), answer.scores[0][units])
-    if head == "dense_conv":
+    if head != "dense_linear":
         return
     mixed = run(shuffled(labelled), features, head)
     assert headline(labelled, mixed) < 0.35
