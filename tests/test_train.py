@@ -250,19 +250,27 @@ def start_together(name, data_dir, workdir, count, devices, *more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "count"), [("jepa", 2), ("jepa", 4), ("levjepa", 2)])
-def test_processes_give_the_losses_of_one_and_share_checkpoints(name, count, data_dir, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "count", "teacher"),
+    [("jepa", 2, ""), ("jepa", 4, ""), ("jepa", 2, "mae"), ("levjepa", 2, "")],
+)
+def test_processes_give_the_losses_of_one_and_share_checkpoints(
+    name, count, teacher, data_dir, tmp_path
+):
     """Four devices in two or four processes, then one process or two go on."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    short = "--config.steps=10"
-    assert train(name, data_dir, whole, short).returncode == 0
-    split = (short, "--config.mesh.fsdp=2")
+    short = ["--config.steps=10"]
+    if teacher:
+        assert train(teacher, data_dir, tmp_path / "teacher", "--config.steps=3").returncode == 0
+        short += ["--config.jepa.target=frozen", f"--config.jepa.teacher={tmp_path / 'teacher'}"]
+    assert train(name, data_dir, whole, *short).returncode == 0
+    split = (*short, "--config.mesh.fsdp=2")
     for code, error in start_together(
         name, data_dir, parts, count, 4 // count, *split, "--config.stop_after=5"
     ):
         assert code == main.STOPPED, error
     if count == 2:
-        assert train(name, data_dir, parts, short).returncode == 0
+        assert train(name, data_dir, parts, *short).returncode == 0
     else:
         for code, error in start_together(name, data_dir, parts, 2, 1, *split):
             assert code == 0, error

@@ -90,10 +90,11 @@ def _measure(setup: Setup, args: argparse.Namespace, torch_device: str) -> dict[
             waits.append(waited)
             spent = time.process_time() - cpu
             work.append((spent, *timed(other)[1:]))
-    seconds, waits = np.array(seconds[2:]), np.array(waits[2:])
+    seconds, waits, work = np.array(seconds[2:]), np.array(waits[2:]), np.array(work[2:])
     figures = _figures(setup, compiled, seconds, waits, compile_s, args)
+    figures["step_cpu_s_median"] = float(np.median(work[:, 0]))
     if args.compare:
-        figures |= _comparison(seconds, np.array(work[2:]), described)
+        figures |= _comparison(seconds, work, described)
     return figures
 
 
@@ -119,7 +120,6 @@ def _comparison(seconds: np.ndarray, work: np.ndarray, described: dict) -> dict[
     pairs = {"cpu": ours / other, "time": seconds / other_seconds}
     quantiles = {k: [float(q) for q in np.quantile(v, (0.5, 0.05, 0.95))] for k, v in pairs.items()}
     return {
-        "step_cpu_s_median": float(np.median(ours)),
         "torch": {
             **described,
             "step_ms_median": 1e3 * float(np.median(other_seconds)),
