@@ -17,7 +17,7 @@ def evaluation() -> ConfigDict:
     config.crops = 1  # squares along the long side of every clip; 3 is VideoMAE's test
 
     config.heads = "linear,knn"  # see surgrec_jax/evaluation/heads/registry.py; the first one leads
-    config.map_heads = "dense_linear"  # of label maps; dense_conv is slow on the pixels column
+    config.map_heads = "dense_linear"  # of label maps; also dense_conv and dense_levels
     config.map_side = 112  # rows and columns of the square that maps are trained and scored at
     config.maps_per_record = 8  # evenly spaced frames that have one; 0 for all
     config.seeds = 3  # probe seeds: which training cases are drawn, initial values

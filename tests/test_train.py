@@ -251,23 +251,19 @@ def start_together(name, data_dir, workdir, count, devices, *more):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "count", "teacher"),
-    [("jepa", 2, ""), ("jepa", 4, ""), ("jepa", 2, "mae"), ("levjepa", 2, "")],
+    ("name", "count"), [("jepa", 2), ("jepa", 4), ("frozen", 2), ("levjepa", 2)]
 )
-def test_processes_give_the_losses_of_one_and_share_checkpoints(
-    name, count, teacher, data_dir, tmp_path
-):
+def test_processes_give_the_losses_of_one_and_share_checkpoints(name, count, data_dir, tmp_path):
     """Four devices in two or four processes, then one process or two go on."""
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    short = ["--config.steps=10"]
-    if teacher:
-        assert train(teacher, data_dir, tmp_path / "teacher", "--config.steps=3").returncode == 0
-        short += ["--config.jepa.target=frozen", f"--config.jepa.teacher={tmp_path / 'teacher'}"]
+    whole, parts, short = tmp_path / "whole", tmp_path / "parts", ["--config.steps=10"]
+    if name == "frozen":
+        name, teacher = "jepa", tmp_path / "teacher"
+        assert train("mae", data_dir, teacher, "--config.steps=3").returncode == 0
+        short += ["--config.jepa.target=frozen", f"--config.jepa.teacher={teacher}"]
     assert train(name, data_dir, whole, *short).returncode == 0
     split = (*short, "--config.mesh.fsdp=2")
-    for code, error in start_together(
-        name, data_dir, parts, count, 4 // count, *split, "--config.stop_after=5"
-    ):
+    half = (*split, "--config.stop_after=5")
+    for code, error in start_together(name, data_dir, parts, count, 4 // count, *half):
         assert code == main.STOPPED, error
     if count == 2:
         assert train(name, data_dir, parts, *short).returncode == 0
@@ -287,13 +283,10 @@ def test_processes_with_different_data_are_refused(data_dir, tmp_path):
     write_synthetic(other, records=9, short_side=40)
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
+        together = f"--coordinator=localhost:{free.getsockname()[1]}", "--num_processes=2"
     processes = [
         subprocess.Popen(
-            command(
-                *("mae", folder, tmp_path / "run", f"--coordinator={address}"),
-                *("--num_processes=2", f"--process_id={i}"),
-            ),
+            command("mae", folder, tmp_path / "run", *together, f"--process_id={i}"),
             cwd=ROOT,
             env=environment(1) | {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"},
             stderr=subprocess.PIPE,

@@ -11,7 +11,7 @@ from data_builders.phantom_surgery import corpus
 from data_builders.phantom_surgery.editions import INSTRUMENTS
 from data_builders.phantom_surgery.maps import draw_depth, draw_layers
 from data_builders.phantom_surgery.phantom_surgery_dataset_builder import Builder, DenseConfig
-from data_builders.phantom_surgery.render import Scene
+from data_builders.phantom_surgery.render import Scene, frame_times
 from data_builders.phantom_surgery.script import SKILLS, label_at
 from surgrec_jax.records.schema import DOMAINS, RecordSpec
 
@@ -110,13 +110,13 @@ def test_stored_maps_are_a_fresh_drawing_of_their_frames(built):
     assert not summary.noted and not summary.partial
     plans = {p.video_id: p for p in corpus.plan_corpus(SPEC)}
     scenes = {name: Scene(plan) for name, plan in list(plans.items())[::5]}
-    frames = maps = 0
+    maps = 0
     for _, example in _records(data_dir):
         if example["video_id"].decode() not in scenes:
             continue
         plan, stored, deep = plans[example["video_id"].decode()], *map(example["maps"].get, MAPS)
         scene, size = scenes[plan.video_id], example["frames"][0].shape[1::-1]
-        frames, maps = frames + len(example["times"]), maps + len(stored["frames"])
+        maps += len(stored["frames"])
         assert deep["millimetres"] == np.float32(0.01)
         for k, image, depth in zip(stored["frames"], stored["images"], deep["images"], strict=True):
             number = round(float(example["times"][k]) * plan.fps)
@@ -126,7 +126,7 @@ def test_stored_maps_are_a_fresh_drawing_of_their_frames(built):
             millimetres = nearest(draw_depth(scene, number / plan.fps), size)
             np.testing.assert_allclose(0.01 * depth[..., 0], millimetres, atol=0.0051)
         np.testing.assert_array_equal(deep["frames"], stored["frames"])
-    assert 0.7 * frames < 8 * maps <= frames
+    assert maps == sum(len(frame_times(plans[name])) // 8 for name in scenes)
 
 
 def test_configurations_are_listed():

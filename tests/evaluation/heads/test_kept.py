@@ -26,6 +26,7 @@ FACTS = {
     "reliability": {"count": [1.0], "confidence": [0.5], "accuracy": [0.5]},
     "stored": None,
     "chosen": "l2 0.1",
+    "interval": None,
 }
 
 
