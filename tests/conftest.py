@@ -3,11 +3,29 @@
 import os
 import signal
 
+from tests import one_device
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 # Not safe with several CPU devices: sharding.make_mesh.
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+one_device.make_folder()
 # Tests interrupt what they start; what a shell runs in its background would ignore that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Files of long tests begin first, so that no worker is left with one when the others are done.
+LONG = (
+    "test_walks.py",
+    "test_train_state.py",
+    "test_open_benchmark.py",
+    "test_processes.py",
+    "test_train.py",
+    "test_as_the_benchmark.py",
+    "test_hub_benchmark.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONG)

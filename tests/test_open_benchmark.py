@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from data_builders.surgical_actions160.surgical_actions160_dataset_builder import ACTIONS
+from tests import one_device
 from tests.data_builders.fake_video import write_video
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,8 +73,8 @@ def test_small_files_go_all_the_way_and_on_after_a_stop(tmp_path):
     os.unlink(repository / "launch")
     shutil.copytree(ROOT / "launch", repository / "launch")
     words = ["bash", "launch/open_benchmark.sh", str(tmp_path / "in"), str(tmp_path / "out")]
-    small = {"MODEL": "tiny", "STEPS": "20", "LEVELS": "4,2", "JAX_PLATFORMS": "cpu"}
-    options = {"cwd": repository, "env": os.environ | small, "text": True}
+    small = one_device.environment(MODEL="tiny", STEPS="20", LEVELS="4,2")
+    options = {"cwd": repository, "env": small, "text": True}
     with open(tmp_path / "log", "w") as log:
         first = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True, **options)
         try:

@@ -12,6 +12,7 @@ from data_builders.common.video.container import DEFAULT
 from surgrec_jax.evaluation.report.svg_tasks import palette
 from surgrec_jax.prediction import overlay
 from surgrec_jax.prediction.command import main
+from tests import one_device
 from tests.data_builders.encoded import encode
 from tests.data_builders.fake_video import draw_number, read_number
 from tests.prediction.workdirs import CLASSES
@@ -126,7 +127,8 @@ def test_a_full_disk_costs_the_overlay_alone_and_the_same_command_goes_on(run, v
         given = [videos / "one.mp4", noisy(tmp_path / "noisy.mp4", 200), videos / "two.mp4"]
         command = [sys.executable, "-m", "surgrec_jax.predict", f"--checkpoint={run}", "--overlay"]
         command += [f"--out={disk}", *map(str, given)]
-        one = subprocess.run(command, capture_output=True, text=True)
+        environment = one_device.environment()
+        one = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert one.returncode == 1 and "Traceback" not in one.stderr, one.stderr
         assert f"{disk}/noisy/overlay.mp4: No space left on device" in one.stderr
         assert "2 of 3 videos have not all that was asked; the same command" in one.stderr
@@ -136,7 +138,7 @@ def test_a_full_disk_costs_the_overlay_alone_and_the_same_command_goes_on(run, v
                                 "one/overlay.mp4"])  # fmt: skip
         first = (disk / "one/overlay.mp4").read_bytes()
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        two = subprocess.run(command, capture_output=True, text=True)
+        two = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert two.returncode == 0, two.stderr
         assert two.stdout.count("kept") == 2  # only two.mp4 is answered
         assert (disk / "one/overlay.mp4").read_bytes() == first
