@@ -6,7 +6,7 @@ BIN := .venv/bin
 # That compilation leaves LLVM's optimiser out, which takes longer than the programs of tests run.
 PYTEST := XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --max-worker-restart=0
 
-.PHONY: quickstart test test-slow test-beam lint bench faults clean
+.PHONY: quickstart test test-slow test-beam lint docs bench faults clean
 
 quickstart: .venv/runtime
 	bash launch/quickstart.sh
@@ -23,6 +23,10 @@ test-beam: .venv-beam/ready
 lint: .venv/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The pages as a site, in site/; a link or an anchor that leads nowhere ends it.
+docs: .venv/development
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/development
 	$(BIN)/python -m surgrec_jax.bench builder
@@ -42,7 +46,7 @@ faults: .venv/development
 	$(BIN)/python -m tests.faults.fuzz --kind=saved --count=500
 
 clean:
-	rm -rf .venv .venv-beam data runs
+	rm -rf .venv .venv-beam data runs site
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "surgrec_jax needs Python >= 3.11")'
