@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Their order is tests/conftest.py's: the files of the longest tests begin.
 PYTEST := XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
-.PHONY: quickstart test test-slow test-beam lint bench faults clean
+.PHONY: quickstart test test-slow test-beam lint docs bench faults clean
 
 quickstart: .venv/runtime
 	bash launch/quickstart.sh
@@ -24,6 +24,10 @@ test-beam: .venv-beam/ready
 lint: .venv/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The pages as a site, in site/; a link or an anchor that leads nowhere ends it.
+docs: .venv/development
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/development
 	$(BIN)/python -m surgrec_jax.bench builder
@@ -43,7 +47,7 @@ faults: .venv/development
 	$(BIN)/python -m tests.faults.fuzz --kind=saved --count=500
 
 clean:
-	rm -rf .venv .venv-beam data runs
+	rm -rf .venv .venv-beam data runs site
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "surgrec_jax needs Python >= 3.11")'

@@ -26,6 +26,7 @@ from surgrec_jax.evaluation.tasks.task import Task
 from surgrec_jax.evaluation.tasks.task_list import offered_tasks, select_tasks, wanted_sources
 from surgrec_jax.evaluation.vlm import column
 from surgrec_jax.frozen.classifier import load_fitting
+from surgrec_jax.next_commands import look_at, say
 from surgrec_jax.records.locate import build_command
 from surgrec_jax.records.source import Source, open_source
 from surgrec_jax.safety import files
@@ -147,7 +148,7 @@ def run(config) -> pathlib.Path:
     print(
         f"\nWritten in {measured['seconds']:.0f} s: {out / 'results.json'}, results.md, {written}"
     )
-    print(f"next: open {written} in a browser")
+    say(look_at(written))
     return out / "results.json"
 
 

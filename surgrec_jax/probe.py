@@ -26,7 +26,7 @@ from surgrec_jax.evaluation.benchmark.columns import MAJORITY, Group, groups
 from surgrec_jax.evaluation.benchmark.compare import compare
 from surgrec_jax.evaluation.benchmark.keep import keep_heads
 from surgrec_jax.evaluation.tasks.task_list import offered_tasks, select_tasks, wanted_sources
-from surgrec_jax.next_commands import after_probe
+from surgrec_jax.next_commands import after_probe, say
 from surgrec_jax.safety import files
 from surgrec_jax.safety.errors import ConfigError, UserError
 
@@ -98,7 +98,7 @@ def run(config) -> pathlib.Path:
             f"expected calibration error on test cases {after:.1f} %, without it {before:.1f} %"
         )
     one = encoders[0]
-    print(f"next: {after_probe(one.checkpoint, one.classifier is not None, source)}")
+    say(after_probe(one.checkpoint, one.classifier is not None, source))
     if not {cell.column for cell in cells} & {encoder.name for encoder in encoders}:
         reasons = [entry["reason"] for entry in measured["refused"] + measured["failed"]]
         raise UserError(f"no encoder has a score: {reasons[0]}")

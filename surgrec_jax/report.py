@@ -16,6 +16,7 @@ from pathlib import Path
 from surgrec_jax.evaluation.benchmark.results import read_json
 from surgrec_jax.evaluation.report.run_logs import RunLog, read_run
 from surgrec_jax.evaluation.report.summary import build_report, write_report
+from surgrec_jax.next_commands import look_at, say
 from surgrec_jax.safety import paths, untrusted
 from surgrec_jax.safety.errors import ConfigError, run_command
 from surgrec_jax.safety.terminal import escape_output
@@ -87,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.watch:
             write(args.runs, out)  # complete: it need not be loaded again
         print(f"page {out}")
+        say(look_at(out))
         return 0
 
     return run_command("surgrec_jax.report", work, interrupted="report: stopped; the page stays")

@@ -37,7 +37,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
             ),
             *("benchmark", "heads", "tasks", "report", "vlm"),
             *("audit", "curation", "convert", "sharding"),
-            *("prediction", "builder commands", "labels", "video"),
+            *("prediction", "builder commands", "labels", "video", "next commands"),
         ),
     ),
     "prediction": (
@@ -46,6 +46,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         (
             *("report", "heads", "metrics", "tasks", "frozen", "loading", "records"),
             *("builders", "builder commands", "builds", "video", "labels", "curation"),
+            "next commands",
         ),
     ),
     "bench": (
@@ -82,13 +83,13 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
             f"surgrec_jax.{name}"
             for name in (
                 *("train", "train_state", "setup", "inputs", "warm_start", "snapshots", "teacher"),
-                *("default_data", "online_probes", "next_commands"),
+                *("default_data", "online_probes"),
             )
         ),
         (
             *("config", "optim", "hosts", "runlog", "checkpoint", "frozen", "objectives"),
             *("models", "sharding", "records", "sampling", "loading", "online", "tasks"),
-            *("features", "builds"),
+            *("features", "builds", "next commands"),
         ),
     ),
     "config": (
@@ -149,6 +150,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     ),
     "objectives": ("MAE, JEPA, fine-tuning", ("surgrec_jax.objectives",), ("models",)),
     "models": ("transformers and their parts", ("surgrec_jax.models",), ("sharding",)),
+    "next commands": ("the last line of a command", ("surgrec_jax.next_commands",), ()),
     "optim": ("AdamW and its schedules", ("surgrec_jax.optim",), ()),
     "sharding": ("mesh and placement", ("surgrec_jax.sharding",), ()),
     "checkpoint": ("saves, checksums, restores", ("surgrec_jax.checkpoint",), ()),
@@ -169,7 +171,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "builder commands": (
         "build, check, list, audit",
         ("data_builders.common.commands", "data_builders.__main__"),
-        ("builds", "sources", "video", "audit", "records"),
+        ("builds", "sources", "video", "audit", "records", "next commands"),
     ),
     "builds": (
         "jobs, shards, summary",

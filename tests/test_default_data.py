@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from surgrec_jax import default_data, next_commands
+from surgrec_jax import default_data
 from surgrec_jax.online_probes import open_probes
 from surgrec_jax.safety.errors import ConfigError
 from tests.data.small_corpus import example, write_source
@@ -85,10 +85,3 @@ def test_data_that_cannot_be_scored_are_said_to_be_left_out(data, capsys):
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.py")))
 def test_no_config_names_phantom_surgery(config):
     assert '"phantom_surgery' not in config.read_text()
-
-
-def test_what_comes_next():
-    assert next_commands.after_training("r", False, True).startswith("python -m surgrec_jax.probe")
-    assert next_commands.after_training("r", False, False).split()[2] == "surgrec_jax.curation"
-    assert next_commands.after_training("r", True, True).split()[2] == "surgrec_jax.predict"
-    assert "--config.init_from=r " in next_commands.after_probe("r", False, "mine")

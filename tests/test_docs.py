@@ -65,6 +65,29 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+def test_the_site_has_every_page_in_the_order_of_the_index():
+    linked = re.findall(r"\]\(([^)#:\s]+\.md)\)", (ROOT / "docs/index.md").read_text())
+    order = [re.sub(r"\.\./data_builders/(\w+)/README", r"builders/\1", name) for name in linked]
+    nav = re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2])
+    assert nav == ["index.md", "pages.md", *order, "contributing.md", "changes.md"]
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert pages == {name for name in order if "/" not in name}
+
+
+def test_links_of_the_repository_become_links_of_the_site():
+    site = runpy.run_path(str(ROOT / "docs/site.py"))
+    text = "[a](../data_builders/lemon/README.md#x) [b](../tests/rooms.py) ![d](images/mae.jpg)"
+    names = site["sources"]()
+    assert site["rewritten"](text, "docs/sources.md", names) == (
+        "[a](builders/lemon.md#x) b ![d](images/mae.jpg)"
+    )
+    home = site["rewritten"]("[p](docs/index.md)\n- one", "README.md", names)
+    assert home == "[p](pages.md)\n\n- one"
+    assert site["rewritten"]("[d](../../docs/data.md)", "data_builders/lemon/README.md", names) == (
+        "[d](../data.md)"
+    )
+
+
 def test_targets_of_make_exist():
     made = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
     for page in (*PAGES, ROOT / "pyproject.toml"):

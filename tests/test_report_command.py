@@ -21,7 +21,8 @@ def test_the_page_says_how_far_a_run_is(tmp_path, capsys):
     sentence = "mine: step 2 of 4, loss 1 to 0.5; own phase knn 10.0% to 20.0%."
     assert report.verdict(read_run(run)) == sentence
     assert report.main([str(run)]) == 0
-    assert capsys.readouterr().out == f"page {run / 'index.html'}\n"
+    page = run / "index.html"
+    assert capsys.readouterr().out == f"page {page}\nnext: open {page} in a browser\n"
     text = (run / "index.html").read_text()
     assert sentence in text and 'http-equiv="refresh"' not in text
 

@@ -25,6 +25,7 @@ from surgrec_jax.convert.exporter import FORMATS
 from surgrec_jax.convert.families import ALIASES, FAMILIES, recognise
 from surgrec_jax.convert.files import open_file
 from surgrec_jax.convert.strict import count
+from surgrec_jax.next_commands import after_export, after_import, after_inspecting, say
 from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
 from surgrec_jax.safety.terminal import escape_output
@@ -92,10 +93,11 @@ def _inspect(args: argparse.Namespace) -> None:
     file = open_file(args.file)
     shapes = file.shapes()
     try:
-        family = recognise(shapes) or "of no family known here"
+        family = recognise(shapes)
+        print(f"{args.file}: {family or 'of no family known here'}")
     except ConvertError as error:
-        family = str(error)
-    print(f"{args.file}: {family}")
+        family = None
+        print(f"{args.file}: {error}")
     print(f"{len(shapes)} tensors, {count(shapes):,} numbers, {', '.join(sorted(file.dtypes()))}")
     groups: dict[str, list[str]] = {}
     for key in shapes:
@@ -103,6 +105,8 @@ def _inspect(args: argparse.Namespace) -> None:
     for pattern, keys in groups.items():
         times = f" x {len(keys)}" if len(keys) > 1 else ""
         print(f"  {pattern} {list(shapes[keys[0]])}{times}")
+    if family:
+        say(after_inspecting(args.file))
 
 
 def _import(args: argparse.Namespace) -> None:
@@ -113,10 +117,7 @@ def _import(args: argparse.Namespace) -> None:
     )
     print(f"{args.file} -> {args.out}")
     print(json.dumps({k: meta[k] for k in ("encoder", "fps", "parts", "import")}, indent=1))
-    print(
-        "next: python -m surgrec_jax.probe --config=configs/probe.py "
-        f"--config.checkpoint={args.out} --config.source=NAME"
-    )
+    say(after_import(args.out))
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -129,6 +130,7 @@ def _export(args: argparse.Namespace) -> None:
         whole=args.whole,
     )
     print("\n".join(map(str, written)))
+    say(after_export(args.out))
 
 
 def _zoo(args: argparse.Namespace) -> None:

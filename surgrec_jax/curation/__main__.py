@@ -15,7 +15,7 @@ from absl import flags
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from surgrec_jax import checkpoint, commands, inputs, sharding
+from surgrec_jax import checkpoint, commands, inputs, next_commands, sharding
 from surgrec_jax.commands import CONFIG, quiet
 from surgrec_jax.config.values import check_numbers, flatten
 from surgrec_jax.curation import cluster, mixing, report
@@ -64,14 +64,14 @@ def run(config: ConfigDict) -> Path:
     check_numbers(config, LEAST)
     settings, balance, lloyd = _settings(config, say)
     encoder = load_encoder(config.checkpoint)
-    named = config.sources or lineage.trained_on(encoder.meta)
-    if not named:
+    sources_text = config.sources or lineage.trained_on(encoder.meta)
+    if not sources_text:
         raise ConfigError(
             f"{config.checkpoint} does not say what data it was trained on: name yours by "
             "--config.sources=NAME"
         )
-    say(f"data: {named}")
-    names = parse_sources(named)
+    say(f"data: {sources_text}")
+    names = parse_sources(sources_text)
     sources = [inputs.open_named(name, config.data_dir) for name in names]
     named = [Named(name.text, source) for name, source in zip(names, sources, strict=True)]
     config_agreement.check_same("data", [[n.name, n.source.fingerprint] for n in named])
@@ -80,7 +80,7 @@ def run(config: ConfigDict) -> Path:
     mixing.read_weights(balance, explicit, records)
     if settings.levels and settings.levels[0] > records:
         raise ConfigError(
-            f"cluster.levels={config.cluster.levels}: {named} has {records} records, "
+            f"cluster.levels={config.cluster.levels}: {sources_text} has {records} records, "
             f"fewer than {settings.levels[0]} clusters; lower it or add sources"
         )
 
@@ -107,6 +107,8 @@ def run(config: ConfigDict) -> Path:
         )
     if lead:
         _write(config, out, embeddings, tree, balance, explicit, sources, say)
+        manifest = out / "manifest.json"
+        next_commands.say(next_commands.after_curation(sources_text, config.data_dir, manifest))
     multihost_utils.sync_global_devices("the first process has written everything")
     return out / "manifest.json"
 
@@ -136,7 +138,6 @@ def _write(config, out, embeddings, tree, balance, source_weights, sources, say)
         **config.report,
     )
     say(f"report {page}")
-    print(f"train on it with --config.data.manifest={manifest.path}")
 
 
 def _settings(

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from jax.sharding import Mesh
 
 from surgrec_jax import checkpoint, sharding
 from surgrec_jax.frozen.architecture import config_from_meta
-from surgrec_jax.models import resize
+from surgrec_jax.models import inside, resize
 from surgrec_jax.models.levels import encode_levels
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.streaming import Stream
@@ -84,13 +85,21 @@ class Encoder:
             digest.update(np.ascontiguousarray(leaf).tobytes())
         return digest.hexdigest()[:16]
 
-    def tokens(self, video: np.ndarray) -> np.ndarray:
+    def tokens(self, video: np.ndarray, layers: Sequence[int] | None = None) -> np.ndarray:
         """Tokens after the final norm, float32 [B, N, D], of uint8 clips [B, T, H, W, 3].
+
+        Args:
+            layers: numbers from 0, or from the end as in a list: theirs, [B, layers, N, D], normed
+                as `models.inside.encode_layers` says.
 
         Raises:
             ValueError: no array, or clips of another shape or dtype than the encoder takes.
+            ConfigError: a layer that there is not.
         """
-        return self.batched(_tokens, video)
+        if layers is None:
+            return self.batched(_tokens, video)
+        numbers = inside.numbered(layers, self.config.depth)
+        return self.batched(functools.partial(_layer_tokens, layers=numbers), video)
 
     def levels(self, video: np.ndarray) -> np.ndarray:
         """Tokens of four layers side by side, normed, float32 [B, N, 4 D], of clips as `tokens`.
@@ -101,15 +110,40 @@ class Encoder:
         """
         return self.batched(_levels, video)
 
-    def features(self, video: np.ndarray) -> np.ndarray:
+    def features(self, video: np.ndarray, layers: Sequence[int] | None = None) -> np.ndarray:
         """Features of uint8 clips [B, T, H, W, 3]: float32 [B, D].
 
         They are the mean over tokens, or the CLS token where `ViTConfig.pooling` says so.
 
+        Args:
+            layers: as of `tokens`: the features of each, [B, layers, D].
+
         Raises:
-            ValueError: as `tokens`.
+            ValueError, ConfigError: as `tokens`.
         """
-        return self.batched(_features, video)
+        if layers is None:
+            return self.batched(_features, video)
+        numbers = inside.numbered(layers, self.config.depth)
+        return self.batched(functools.partial(_layer_features, layers=numbers), video)
+
+    def attention(
+        self, video: np.ndarray, layer: int = -1, queries: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Where a layer looks: softmax weights, float32 [B, heads, Q, n], of clips as `tokens`.
+
+        n are the prefix tokens (CLS, registers), then the N patches in raster order (time, row,
+        column). An encoder that takes frames apart has [B, frames, heads, Q, n]. All of n x n are
+        4 heads n^2 bytes a clip: 157 MB for a ViT-L of 16 x 224, 4.3 GB of 64 x 256.
+
+        Args:
+            queries: numbers of the tokens that look; None for all.
+
+        Raises:
+            ValueError: as `tokens`. ConfigError: a layer or token that there is not.
+        """
+        (number,) = inside.numbered((layer,), self.config.depth)
+        rows = None if queries is None else inside.rows(queries, self.config)
+        return self.batched(functools.partial(_attention, layer=number, queries=rows), video)
 
     def resized(self, frames: int, side: int, fps: float, method: str) -> "Encoder":
         """The same weights for another clip; `meta["resized"]` records from which, and how.
@@ -191,6 +225,11 @@ def _features(config: ViTConfig, compute: Compute, params: Params, video: jax.Ar
     return extract_features(config, compute, params, video)
 
 
+_layer_tokens = jax.jit(inside.encode_layers, static_argnums=(0, 1), static_argnames="layers")
+_layer_features = jax.jit(inside.layer_features, static_argnums=(0, 1), static_argnames="layers")
+_attention = jax.jit(
+    inside.attention_weights, static_argnums=(0, 1), static_argnames=("layer", "queries")
+)
 _init = functools.partial(jax.jit, static_argnums=0)(init_encoder)
 
 

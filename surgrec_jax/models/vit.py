@@ -169,17 +169,30 @@ class VideoViT(nnx.Module):
     ) -> list[jax.Array]:
         """What layers give, prefix tokens first; with frames apart, each frame is a clip."""
         config = self.config
-        grid, batch = config.grid, len(tubelets)
         if segments and config.prefix_tokens:
             raise ValueError("an encoder with prefix tokens takes one view of a clip at a time")
         if config.frames_apart:
             if ids is not None or segments:
                 raise ValueError("an encoder that takes frames apart takes all of a clip's tokens")
-            tubelets = tubelets.reshape(batch * grid[0], grid[1] * grid[2], -1)
-            grid, keep = (1, *grid[1:]), None if keep is None else jnp.repeat(keep, grid[0], -1)
-        positions = self.positions(grid)
-        x, rope = self._with_prefix(self.embed(tubelets, ids, grid), positions.rotary(ids))
+            keep = None if keep is None else jnp.repeat(keep, config.grid[0], -1)
+        x, rope = self.entering(tubelets, ids)
         return self.blocks.outputs(x, layers, rope, segments, keep, times(config, ids))
+
+    def entering(self, tubelets: jax.Array, ids: jax.Array | None = None):
+        """What enters the first block; with frames apart, each frame is a clip.
+
+        Args:
+            tubelets, ids: as of a call.
+
+        Returns:
+            Tokens [B, prefix + n, D], and their rotary tables or None.
+        """
+        grid = self.config.grid
+        if self.config.frames_apart:
+            tubelets = tubelets.reshape(len(tubelets) * grid[0], grid[1] * grid[2], -1)
+            grid = (1, *grid[1:])
+        rope = self.positions(grid).rotary(ids)
+        return self._with_prefix(self.embed(tubelets, ids, grid), rope)
 
     def positions(self, grid: tuple[int, int, int] | None = None) -> Positions:
         """Positions on a grid, the encoder's where it is None."""

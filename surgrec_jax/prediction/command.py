@@ -23,6 +23,7 @@ from data_builders.common.labels.instants import UNITS
 from data_builders.common.labels.table_columns import TableOptions
 from data_builders.common.video.container import DecodeSpec
 from surgrec_jax.convert import cache
+from surgrec_jax.next_commands import look_at, say
 from surgrec_jax.prediction import live, overlay
 from surgrec_jax.prediction.answers import Smoothing
 from surgrec_jax.prediction.frames import video_names
@@ -131,20 +132,22 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     job = Job(model, rate, smoothing, decode, args.out, annotated, args.checkpoint, args.overlay)
-    done = 0
+    done: list[Path] = []
     for path, name in zip(videos, names, strict=True):
         try:
             print(job.predict(path, name), flush=True)
-            done += 1
+            done.append(args.out / name / "index.html")
         except (UserError, OSError) as error:
             tell("predict", error)
             if getattr(error, "errno", None) in FULL:  # nor would there be room for the others
                 break
-    failed = len(names) - done
+    failed = len(names) - len(done)
     if failed:
         print(
             f"predict: {failed} of {len(names)} videos have not all that was asked; the same "
             "command tries them again",
             file=sys.stderr,
         )
+    if done:
+        say(look_at(done[0]))
     return 1 if failed else 0

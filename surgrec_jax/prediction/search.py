@@ -25,6 +25,7 @@ from surgrec_jax.curation.sheets import contact_sheet
 from surgrec_jax.evaluation.report.page import card, page, pairs
 from surgrec_jax.evaluation.report.svg import escape
 from surgrec_jax.frozen.encoder import Encoder, load_encoder
+from surgrec_jax.next_commands import look_at, say
 from surgrec_jax.prediction.answers import answer_moments
 from surgrec_jax.prediction.frames import clip_of, moments, pictures_of, storing_of
 from surgrec_jax.prediction.page import clock
@@ -114,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
     for hit in hits[:5]:
         print(f"{hit.cosine:.3f}  {_place(hit, sources, embeddings)}")
     print(f"{len(hits)} records in {args.out}")
+    say(look_at(args.out))
     return 0
 
 

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_builders.common.commands.settings import write_json
 from data_builders.common.source import registry
 from surgrec_jax.audit import patients, pretraining, surgrec_v1
 from surgrec_jax.audit import rules as audit
@@ -11,9 +12,10 @@ from surgrec_jax.audit.across import UNKNOWN, across, pretraining_on_test
 from surgrec_jax.audit.duplicates import find_duplicates
 from surgrec_jax.audit.published_scores import MODELS, SCORES, equal_to
 from surgrec_jax.audit.published_scores import means as published_means
+from surgrec_jax.next_commands import after_audit, say
 from surgrec_jax.records.errors import BuildError, safe_text
 from surgrec_jax.records.prepared import choose_prepared
-from surgrec_jax.safety import files, untrusted
+from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import UserError
 
 FORMAT = 1
@@ -82,12 +84,11 @@ def _audit(args: argparse.Namespace) -> int:
             "rules": sorted(chosen),
             "broken": broken,
         }
-        try:
-            files.write_json(Path(args.json), everything)
-        except OSError as error:
-            raise BuildError(f"cannot write {safe_text(args.json)}: {error.strerror}.") from error
+        write_json(args.json, everything)
     if broken:
         print(f"broken: {', '.join(broken)}")
+    if sets:
+        say(after_audit(sets[0].name, args.data_dir, len(findings)))
     return 1 if broken else 0
 
 

@@ -8,6 +8,7 @@ import argparse
 import collections
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 import tempfile
@@ -19,7 +20,7 @@ import numpy as np
 
 from data_builders.common.build.pool import one_thread_and_quiet
 from data_builders.common.build.summary import human_bytes
-from data_builders.common.commands.settings import add_decoding, decoding, with_settings
+from data_builders.common.commands import settings
 from data_builders.common.source import registry
 from data_builders.common.source.builder import VideoDatasetBuilder
 from data_builders.common.source.items import OpenedVideo, VideoItem
@@ -28,9 +29,9 @@ from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.images import IMAGE_SUFFIXES
 from data_builders.common.video.joined import read_joined
 from data_builders.common.video.reading import probe
-from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+from surgrec_jax.next_commands import after_check, say
+from surgrec_jax.records.errors import BadInput, safe_text
 from surgrec_jax.records.schema import UNLABELLED
-from surgrec_jax.safety import files
 
 # kind -> (must be mended, what to do)
 KINDS = {
@@ -275,16 +276,16 @@ def add_check(commands, argv: Sequence[str]) -> None:
     parser.add_argument("--decode", action="store_true", help="read every frame (slow)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 for any finding")
     parser.add_argument("--json", metavar="FILE", help="write the report there as JSON")
-    add_decoding(parser)
-    parser.set_defaults(run=_check)
+    settings.add_decoding(parser)
+    parser.set_defaults(run=functools.partial(_check, argv))
     if len(argv) > 1 and argv[0] == "check" and not argv[1].startswith("-"):
         registry.builder_class(argv[1]).add_arguments(parser.add_argument_group(argv[1]))
 
 
-def _check(args: argparse.Namespace) -> int:
+def _check(argv: Sequence[str], args: argparse.Namespace) -> int:
     builder_cls = registry.builder_class(args.name)
     config = builder_cls.config_from_arguments(args)
-    config = with_settings(builder_cls, config, decode=decoding(args))
+    config = settings.with_settings(builder_cls, config, decode=settings.decoding(args))
     manual_dir = None if args.manual_dir is None else Path(os.path.abspath(args.manual_dir))
     with tempfile.TemporaryDirectory(prefix="surgrec_") as nowhere:
         builder = builder_cls(data_dir=nowhere, config=config, manual_dir=manual_dir)
@@ -292,8 +293,7 @@ def _check(args: argparse.Namespace) -> int:
             report = check(builder, decode=args.decode)
     print(report.text())
     if args.json:
-        try:
-            files.write_json(Path(args.json), dataclasses.asdict(report))
-        except OSError as error:
-            raise BuildError(f"cannot write {safe_text(args.json)}: {error.strerror}.") from error
-    return 1 if report.to_mend(args.strict) else 0
+        settings.write_json(args.json, dataclasses.asdict(report))
+    to_mend = report.to_mend(args.strict)
+    say(after_check(argv, to_mend))
+    return 1 if to_mend else 0

@@ -12,6 +12,7 @@ from data_builders.common.commands.check import add_check
 from data_builders.common.commands.list import add_list
 from data_builders.common.commands.settings import add_decoding, decoding, with_settings
 from data_builders.common.source import registry
+from surgrec_jax.next_commands import after_build, say
 from surgrec_jax.records.errors import BuildError
 from surgrec_jax.records.schema import RecordSpec
 from surgrec_jax.safety import paths
@@ -141,11 +142,7 @@ def _build(args: argparse.Namespace) -> int:
         print("already built; nothing to do.")
     print(summary.text())
     source = summary.name.rpartition("/")[0].removesuffix("/default")  # without the version
-    elsewhere = "" if args.data_dir == "data" else f" --config.data.data_dir={args.data_dir}"
-    print(
-        f"next: python -m surgrec_jax.main --config=configs/mae.py:tiny --workdir=runs/"
-        f"{source.partition('/')[0]} --config.data.sources={source}{elsewhere}"
-    )
+    say(after_build(source, args.data_dir))
     return 0
 
 

@@ -3,11 +3,13 @@
 import argparse
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from data_builders.common.source.builder import VideoConfig
-from surgrec_jax.records.errors import BuildError
+from surgrec_jax.records.errors import BuildError, safe_text
+from surgrec_jax.safety import files
 
 DECODING = ("interlaced", "picture_track", "native_fps")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -71,3 +73,15 @@ def with_settings(
         decode=dataclasses.replace(config.decode, **decode),
         duplicates=duplicates,
     )
+
+
+def write_json(path: str, report: Any) -> None:
+    """Writes what --json asks for.
+
+    Raises:
+        BuildError: the file cannot be written.
+    """
+    try:
+        files.write_json(Path(path), report)
+    except OSError as error:
+        raise BuildError(f"cannot write {safe_text(path)}: {error.strerror}.") from error
