@@ -94,7 +94,7 @@ def begun(tmp_path_factory):
     """A folder in which all was run that README and tutorial have in common, before they part."""
     folder = tmp_path_factory.mktemp("walk")
     write_videos(folder / "MYVIDEOS")
-    shell = walk.Shell(folder, tmp_path_factory.mktemp("compiled"))
+    shell = walk.Shell(folder)
     both = [line for line in walk.commands("README.md") if line in walk.commands(TUTORIAL)]
     assert len(both) > 2
     go(shell, [line for line in both if "runs/phase" not in line])
@@ -106,7 +106,7 @@ def shell(begun, tmp_path):
     """A copy of that folder to go on in."""
     folder = tmp_path / "copy"
     shutil.copytree(begun.folder, folder)
-    copy = walk.Shell(folder, begun.compiled)
+    copy = walk.Shell(folder)
     copy.said |= begun.said
     return copy
 
@@ -163,7 +163,7 @@ def compiled_for(line, capfd):
 @pytest.mark.slow
 def test_a_pod_by_dry_runs(tmp_path, capfd):
     """Scripts say what they would do, values are those of configs, what needs no pod runs."""
-    shell, runs, asked = walk.Shell(tmp_path, tmp_path / "compiled"), [], []
+    shell, runs, asked = walk.Shell(tmp_path), [], []
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for line in walk.lines("docs/scaling.md"):
         words = shlex.split(line, comments=True)

@@ -1,26 +1,12 @@
-"""Runs commands of the pages as a user's shell would, in processes that share their imports.
+"""The commands of the pages, and a user's shell that runs them (tests/forked.py)."""
 
-Every command is a process of its own, forked from one that has imported what all of them need: most
-of a small command is imports. What XLA compiled for one command, the others read from a folder.
-"""
-
-import multiprocessing
-import os
 import re
-import runpy
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests import forked
+
 ROOT = Path(__file__).resolve().parents[1]
-# Not the modules that are run: Python warns of those that are imported already.
-PRELOADED = [
-    "surgrec_jax.train",
-    "surgrec_jax.evaluation.benchmark.compare",
-    "surgrec_jax.evaluation.report.benchmark",
-    "surgrec_jax.prediction.job",
-    "data_builders.common.commands.cli",
-]
 LIMIT = 1500  # seconds of a command
 
 
@@ -38,17 +24,10 @@ def commands(page: str) -> list[str]:
 
 
 class Shell:
-    """Runs modules in a folder; `said` is what each command line printed.
+    """Runs modules in a folder; `said` is what each command line printed."""
 
-    Args:
-        folder: where commands run.
-        compiled: a folder for XLA's programs.
-    """
-
-    def __init__(self, folder: Path, compiled: Path):
-        self.folder, self.compiled, self.said = folder, compiled, {}
-        self.processes = multiprocessing.get_context("forkserver")
-        self.processes.set_forkserver_preload(PRELOADED)
+    def __init__(self, folder: Path):
+        self.folder, self.said = folder, {}
 
     def run(self, line: str, words: Sequence[str]) -> str:
         """Runs `python -m MODULE ARGUMENTS` of the words; what it printed, kept by its line.
@@ -56,29 +35,8 @@ class Shell:
         Raises:
             AssertionError: it ends with another code than 0.
         """
-        log = self.folder / "said.log"
-        given = (list(words[2:]), self.folder, self.compiled, log)
-        process = self.processes.Process(target=_run, args=given)
-        process.start()
-        process.join(LIMIT)
-        text = log.read_text()
-        assert process.exitcode == 0, f"{line}: {process.exitcode}\n{text[-4000:]}"
+        done = forked.run(words[2:], self.folder, LIMIT, TQDM_DISABLE="1")
+        text = done.stderr + done.stdout
+        assert done.returncode == 0, f"{line}: {done.returncode}\n{text[-4000:]}"
         self.said[line] = text
         return text
-
-
-def _run(words: Sequence[str], folder: Path, compiled: Path, log: Path) -> None:
-    """Becomes the command: its folder, its arguments, its output."""
-    import jax
-
-    with log.open("w") as out:
-        for number in (1, 2):
-            os.dup2(out.fileno(), number)
-    os.chdir(folder)
-    os.environ["TQDM_DISABLE"] = "1"
-    # One device, as a user's machine has; LLVM's optimiser takes longer than such programs run.
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-    jax.config.update("jax_compilation_cache_dir", str(compiled))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    sys.argv = [words[0], *words[1:]]
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)

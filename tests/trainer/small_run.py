@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import one_device
+from tests import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 # A run of seconds: two layers on 8 frames of 32 pixels.
@@ -53,14 +53,11 @@ def environment(devices):
 
 
 def train(name, data_dir, workdir, *more, devices=1):
-    return subprocess.run(
-        command(name, data_dir, workdir, *more),
-        cwd=ROOT,
-        env=environment(devices) if devices > 1 else one_device.environment(),
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    words = command(name, data_dir, workdir, *more)
+    if devices == 1:
+        return forked.run(words[2:], ROOT, timeout=400)
+    options = {"cwd": ROOT, "env": environment(devices), "timeout": 400}
+    return subprocess.run(words, capture_output=True, text=True, **options)
 
 
 def losses(workdir):

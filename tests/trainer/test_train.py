@@ -5,14 +5,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
 from surgrec_jax import main
 from surgrec_jax.hosts.stop_signal import StopSignal
-from tests import one_device
+from tests import forked, one_device
 from tests.trainer.small_run import ROOT, command, losses, train
 
 
@@ -147,13 +146,7 @@ def test_a_workdir_of_another_config_is_left_alone(data_dir, tmp_path):
     ],
 )
 def test_wrong_command_lines_end_in_one_sentence(argv, message):
-    done = subprocess.run(
-        [sys.executable, "-m", "surgrec_jax.main", *argv],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = forked.run(["surgrec_jax.main", *argv], ROOT, timeout=60)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
