@@ -82,7 +82,7 @@ def run_log(folder):
     )
 
 
-def test_a_run_that_waits_for_data_says_what_to_raise(tmp_path, capfd):
+def test_a_run_that_waits_for_data_says_what_to_raise(tmp_path, capsys):
     log = run_log(tmp_path)
     for step, waited in ((11, 100.0), (20, 0.0)):
         log.clock.waited(waited)
@@ -91,7 +91,7 @@ def test_a_run_that_waits_for_data_says_what_to_raise(tmp_path, capfd):
     log.close()
     slow, last = metrics.read_lines(tmp_path / metrics.FILE)
     assert (slow["data_wait"], last["data_wait"]) == (1, 0)
-    said, after = capfd.readouterr().err.splitlines()
+    said, after = capsys.readouterr().err.splitlines()
     assert said.endswith("data wait 100%  0s left  ! the loader is slow: raise data.num_threads")
     assert "!" not in after
 
