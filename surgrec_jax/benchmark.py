@@ -111,6 +111,11 @@ def print_results(measured: Mapping) -> None:
 def run(config) -> pathlib.Path:
     """Runs the benchmark that a config describes; returns the results file."""
     settings = settings_of(config)
+    if config.vlm.name and settings.folds:
+        raise ConfigError(
+            f"folds={settings.folds} with vlm.name={config.vlm.name!r}: a vision-language model "
+            "learns nothing to cross-validate; leave one of them out"
+        )
     encoders = candidates(config.checkpoints) if not config.sources else None
     named = config.sources or sources_of(encoders, config.data_dir, "sources")
     names = wanted_sources(items(named), settings.rules.published)
@@ -118,11 +123,6 @@ def run(config) -> pathlib.Path:
     tasks = _tasks(offered, items(config.tasks))
     encoders = encoders or candidates(config.checkpoints)
     asker = None
-    if config.vlm.name and settings.folds:
-        raise ConfigError(
-            f"folds={settings.folds} with vlm.name={config.vlm.name!r}: a vision-language model "
-            "learns nothing to cross-validate; leave one of them out"
-        )
     if config.vlm.name:
         asker = column.from_config(config.vlm, settings, encoders[0].encoder.clip)
     sources, missing = _open(config.data_dir, tasks)

@@ -164,14 +164,15 @@ def show(figures: dict[str, Any], indent: str = "") -> None:
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             print(f"{indent}{key}")
             for one in value:
-                print(f"{indent}  " + "  ".join(f"{k} {_text(v)}" for k, v in one.items()))
+                print(f"{indent}  " + "  ".join(f"{k} {text_of(v)}" for k, v in one.items()))
         else:
-            print(f"{indent}{key:<{width}}  {_text(value)}")
+            print(f"{indent}{key:<{width}}  {text_of(value)}")
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A figure as it is shown: floats in three digits, none as a dash."""
     if isinstance(value, float):
         return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
     if isinstance(value, list | tuple):
-        return " to ".join(_text(v) for v in value)
+        return " to ".join(text_of(v) for v in value)
     return "-" if value is None else str(value)

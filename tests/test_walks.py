@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PHASES = {"preparation": (60, 70, 180), "dissection": (50, 60, 120), "closure": (80, 110, 160)}
 # What is appended to a command that has these words.
 SMALLER = {
-    "configs/mae.py:tiny": "steps=60 probe.every=30 images.every=30 checkpoint.every=30",
+    "configs/mae.py:tiny": "steps=60 optim.warmup_steps=5 probe.every=30 images.every=30 "
+    "checkpoint.every=30",
     "configs/finetune.py:tiny": "steps=40 probe.every=20 images.every=20 checkpoint.every=20",
     "configs/mae.py ": "steps=4 batch_size=4 optim.warmup_steps=1 model.preset=Ti model.depth=1 "
     "model.num_frames=4 model.image_size=32 mae.decoder_depth=1 mae.decoder_width=24 "

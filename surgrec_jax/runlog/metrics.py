@@ -168,9 +168,9 @@ class Clock:
 class ProgressLine:
     """A line that is rewritten on a terminal, or added to a log file every LOG_EVERY_S seconds."""
 
-    def __init__(self, total: int, name: str, *, stream: IO[str] = sys.stderr):
-        self.total, self.name, self._stream = total, name, stream
-        self._terminal = stream.isatty()
+    def __init__(self, total: int, name: str, *, stream: IO[str] | None = None):
+        self.total, self.name, self._stream = total, name, stream or sys.stderr
+        self._terminal = self._stream.isatty()
         self._last = -math.inf
 
     def show(

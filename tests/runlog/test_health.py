@@ -68,11 +68,9 @@ def test_the_progress_line_says_what_is_wrong():
     assert stream.getvalue().rstrip().endswith("1s left  ! 2 failed save(s)")
 
 
-def test_schedules_are_logged_where_the_optimizer_stands(tmp_path):
-    """Steps that were skipped, before this start and since, are no updates."""
-    health = Health(tmp_path, max_nonfinite=1)
-    log = RunLog(
-        tmp_path,
+def run_log(folder):
+    return RunLog(
+        folder,
         name="run",
         first=10,
         skipped=2,
@@ -80,8 +78,27 @@ def test_schedules_are_logged_where_the_optimizer_stands(tmp_path):
         batch_size=1,
         every=1,
         schedules={"lr": lambda updates: updates},
-        health=health,
+        health=Health(folder, max_nonfinite=1),
     )
+
+
+def test_a_run_that_waits_for_data_says_what_to_raise(tmp_path, capsys):
+    log = run_log(tmp_path)
+    for step, waited in ((11, 100.0), (20, 0.0)):
+        log.clock.waited(waited)
+        log.add(step, {"loss": 1.0, "finite": True}, IDS)
+        log.flush()
+    log.close()
+    slow, last = metrics.read_lines(tmp_path / metrics.FILE)
+    assert (slow["data_wait"], last["data_wait"]) == (1, 0)
+    said, after = capsys.readouterr().err.splitlines()
+    assert said.endswith("data wait 100%  0s left  ! the loader is slow: raise data.num_threads")
+    assert "!" not in after
+
+
+def test_schedules_are_logged_where_the_optimizer_stands(tmp_path):
+    """Steps that were skipped, before this start and since, are no updates."""
+    log = run_log(tmp_path)
     for step, broken in ((11, False), (12, True), (13, False)):
         log.add(step, {**(BROKEN if broken else {"loss": 1.0}), "finite": not broken}, IDS)
     log.flush()

@@ -1,10 +1,13 @@
 """Cross-validation over cases: every case is tested once, and never by heads that saw it."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from surgrec_jax import benchmark, probe
+from surgrec_jax.commands import load_config
 from surgrec_jax.evaluation.benchmark import cells
 from surgrec_jax.evaluation.benchmark.answers import answer_task
 from surgrec_jax.evaluation.benchmark.columns import MAJORITY, Column
@@ -14,6 +17,7 @@ from surgrec_jax.evaluation.tasks import folds
 from surgrec_jax.evaluation.tasks.task import RefusedTaskError, Task
 from surgrec_jax.safety.errors import ConfigError
 
+ROOT = Path(__file__).resolve().parents[3]
 TRACKS = {"phase": ("a", "b"), "class": ("a", "b")}
 FOLDS = 4
 
@@ -93,6 +97,17 @@ def test_answers_of_folds_make_one_cell_with_its_interval(clips):
         assert cell.task["folds"] == FOLDS and cell.task["counts"]["test"]["cases"] == 11
         if column.name == "mine":
             assert len(entry["chosen"]) == 2 * FOLDS  # one per seed and fold
+
+
+def test_commands_refuse_what_folds_cannot_have_before_anything_is_read():
+    for program, value, says in (
+        (probe, "keep_heads=true", "folds=5 with keep_heads: each fold has heads of its own"),
+        (benchmark, "vlm.name=qwen", "folds=5 with vlm.name='qwen': a vision-language model lear"),
+    ):
+        name = program.__name__.rpartition(".")[2]
+        config = load_config(f"{ROOT}/configs/{name}.py:tiny", ["folds=5", value])
+        with pytest.raises(ConfigError, match=says):
+            program.run(config)
 
 
 def test_what_does_not_go_together_is_refused(clips):
