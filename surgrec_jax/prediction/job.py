@@ -140,8 +140,8 @@ def _identity(path: Path) -> list:
         BadInput: there is no such file.
     """
     try:
-        parts = sorted(path.iterdir()) if path.is_dir() else [path]
-        return [[p.name, (s := p.stat()).st_size, s.st_mtime_ns] for p in parts]
+        files_in = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+        return [[p.name, (s := p.stat()).st_size, s.st_mtime_ns] for p in files_in]
     except OSError as error:
         raise BadInput(path, f"cannot be read: {error.strerror}") from error
 
