@@ -127,7 +127,8 @@ def pictures_of(
     """
     if path.is_dir() and decode.native_fps is None:
         raise BadInput(
-            path, "is a folder of pictures; give their number per second with --native_fps"
+            path,
+            "is a folder; if it is of pictures, give their number per second with --native_fps",
         )
     segments = cut_video(
         path,
