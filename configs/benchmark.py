@@ -4,9 +4,11 @@
         --config.checkpoints=MAE=runs/mae,JEPA=runs/jepa --config.data_dir=DATA
     python -m surgrec_jax.benchmark --config=configs/benchmark.py:tiny --config.out=runs/benchmark \
         --config.checkpoints=MAE=runs/mae_tiny,JEPA=runs/jepa_tiny
+    python -m surgrec_jax.benchmark --config=configs/benchmark.py:zoo --config.sources=MY_DATA
 
 Variants: "default" asks the sixteen sets of the benchmark (those that are not prepared are listed
-as missing), "tiny" the labelled data that the checkpoints were trained on, as in the quickstart.
+as missing), "tiny" the labelled data that the checkpoints were trained on, as in the quickstart,
+and "zoo" compares public encoders, fetched from the hub, on a labelled data set of one's own.
 
 Ends in results.json, results.md and index.html in --config.out. The same command goes on where it
 was stopped; a cell is computed again only if what it depends on has changed.
@@ -16,7 +18,18 @@ from ml_collections import ConfigDict
 
 from configs.evaluation import evaluation
 
-VARIANTS = ("default", "tiny")
+VARIANTS = ("default", "tiny", "zoo")
+# Those that `python -m surgrec_jax.convert zoo` lists and anyone may fetch, which are imported
+# without being told anything. Another choice is given as --config.checkpoints.
+ZOO = (
+    "videomae-b=hf://MCG-NJU/videomae-base",
+    "videomae2-b=hf://OpenGVLab/VideoMAEv2-Base",
+    "surgrec-mae=hf://SichengLu/SurgRec:surgrec_mae.pth",
+    "videomae-l=hf://MCG-NJU/videomae-large",
+    "surgrec-jepa=hf://SichengLu/SurgRec:surgrec_jepa.pt",
+    "vjepa2-l=hf://facebook/vjepa2-vitl-fpc64-256",
+    "levjepa-l=hf://galilai-group/LeVJEPA-VideoMix-Large",
+)
 
 
 def get_config(variant: str = "default") -> ConfigDict:
@@ -47,4 +60,9 @@ def get_config(variant: str = "default") -> ConfigDict:
     if variant == "tiny":
         config.sources = ""
         config.finetune = "configs/finetune.py:tiny"
+    if variant == "zoo":
+        config.checkpoints = ",".join(ZOO)
+        config.sources = ""  # is to be given: what is published says nothing of the data
+        config.heads = "attentive,linear,knn"  # JEPA's features are meant for attentive ones
+        config.out = "runs/zoo/benchmark"
     return config

@@ -16,7 +16,7 @@ from absl import flags
 from surgrec_jax import checkpoint, commands, default_data
 from surgrec_jax.audit import audits
 from surgrec_jax.commands import CONFIG, items
-from surgrec_jax.convert import cache
+from surgrec_jax.convert import cache, hub
 from surgrec_jax.evaluation.benchmark import finetuned, results
 from surgrec_jax.evaluation.benchmark.columns import Candidate
 from surgrec_jax.evaluation.benchmark.compare import compare
@@ -115,6 +115,11 @@ def run(config) -> pathlib.Path:
         raise ConfigError(
             f"folds={settings.folds} with vlm.name={config.vlm.name!r}: a vision-language model "
             "learns nothing to cross-validate; leave one of them out"
+        )
+    if not config.sources and hub.SCHEME in config.checkpoints:  # before anything is fetched
+        raise ConfigError(
+            "encoders of the hub do not say which data they are to be compared on; name yours by "
+            "--config.sources=NAME"
         )
     encoders = candidates(config.checkpoints) if not config.sources else None
     named = config.sources or sources_of(encoders, config.data_dir, "sources")

@@ -97,6 +97,13 @@ def run(config) -> pathlib.Path:
             f"kept {out / 'heads' / entry['file']}: temperature {entry['temperature']:.2f}, "
             f"expected calibration error on test cases {after:.1f} %, without it {before:.1f} %"
         )
+        if (far := entry["far"])["training_cases"]:
+            print(
+                f"  {far['validation_cases']} validation cases are too few to say what is far from "
+                f"the training data in 5 % of cases: alone they vouch for "
+                f"{100 * far['expected_by_validation']:.0f} %; {far['training_cases']} training "
+                "cases helped"
+            )
     one = encoders[0]
     say(after_probe(one.checkpoint, one.classifier is not None, source))
     if not {cell.column for cell in cells} & {encoder.name for encoder in encoders}:

@@ -64,7 +64,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
             ),
             *("frozen", "records", "sampling", "loading", "features", "heads", "metrics"),
             *("tasks", "benchmark"),
-            *("curation", "convert", "audit", "builders", "builds", "video"),
+            *("curation", "convert", "audit", "builders", "builds", "video", "prediction"),
         ),
     ),
     "compile_report": (

@@ -16,7 +16,7 @@ from surgrec_jax.safety.errors import run_command
 NAMES = (
     *("step", "stream", "loader", "sampler", "convert", "builder", "content"),
     *("checkpoint", "cluster", "purity", "ablation", "probe", "ceilings", "power", "recipes"),
-    *("far", "sizing"),
+    *("far", "live", "sizing"),
 )
 
 

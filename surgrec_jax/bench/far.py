@@ -46,7 +46,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if len(np.unique(val["case_id"])) < args.cases:
             continue
         near = neighbourhood(*(of[key] for of in (train, val) for key in ("features", "case_id")))
-        others: dict[str, Any] = {"expected of its own, %": 100 * near.rate}
+        others: dict[str, Any] = {
+            "validation cases": near.validation_cases,
+            "training cases that helped": near.training_cases,
+            "expected of its own, at most %": 100 * near.rate,
+            "by validation cases alone, at most %": 100 * near.rate_of_validation,
+        }
         for other, title in enumerate(DOMAINS):
             splits = ("test",) if other == number else ("train", "val", "test")
             flags = [

@@ -150,6 +150,6 @@ def compare_command(entries: Sequence[Entry]) -> str:
     """The shell command that compares imported entries on one's own labelled data set."""
     columns = ",".join(f"{entry.name}={FOLDER}/{entry.name}" for entry in entries)
     return (
-        f"python -m surgrec_jax.benchmark --config=configs/benchmark.py --config.sources=MY_DATA "
-        f"--config.out={FOLDER}/benchmark --config.checkpoints={columns}"
+        "python -m surgrec_jax.benchmark --config=configs/benchmark.py:zoo "
+        f"--config.sources=MY_DATA --config.checkpoints={columns}"
     )

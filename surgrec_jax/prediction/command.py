@@ -1,4 +1,4 @@
-"""Predicts videos: any file that the builders read, or folder of pictures, without a build.
+"""Predicts videos: any file that the builders read, or folder of pictures or videos, unbuilt.
 
     python -m surgrec_jax.predict --checkpoint=RUN VIDEO... --out DIR
 
@@ -14,6 +14,7 @@ stdin (--raw=WIDTHxHEIGHT@FPS), or a file at its own speed.
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,13 +25,13 @@ from data_builders.common.labels.table_columns import TableOptions
 from data_builders.common.video.container import DecodeSpec
 from surgrec_jax.convert import cache
 from surgrec_jax.next_commands import look_at, say
-from surgrec_jax.prediction import live, overlay
+from surgrec_jax.prediction import given, live, overlay
 from surgrec_jax.prediction.answers import Smoothing
-from surgrec_jax.prediction.frames import video_names
 from surgrec_jax.prediction.job import Job
 from surgrec_jax.prediction.live import RawFrames
-from surgrec_jax.prediction.model import open_model
+from surgrec_jax.prediction.model import Model, open_model
 from surgrec_jax.prediction.truth import read_truth
+from surgrec_jax.records.errors import safe_text
 from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import ConfigError, UserError, run_command, tell
 
@@ -40,7 +41,7 @@ _STOPPED = "predict: stopped; finished videos are kept, and the same command goe
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Predicts; returns 0, or 1 where a video or an argument cannot be used."""
-    args = _parser().parse_args(argv)
+    args = _parser().parse_intermixed_args(argv)  # videos may stand between options
 
     def work() -> int:
         return run(args)
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m surgrec_jax.predict", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("videos", nargs="+", metavar="VIDEO", help="a file, or a folder of pictures")
+    add("videos", nargs="+", metavar="VIDEO", help="a file, or a folder of videos or of pictures")
     add("--checkpoint", "--config.checkpoint", required=True, metavar="RUN", dest="checkpoint",
         help="workdir of a fine-tuning run, or of an encoder with a kept head")  # fmt: skip
     add("--head", type=Path, metavar="FILE", help="that probe --config.keep_heads has written")
@@ -93,8 +94,7 @@ def run(args: argparse.Namespace) -> int:
     args.checkpoint = cache.workdir_of(args.checkpoint, "--checkpoint")
     model = open_model(args.checkpoint, args.head)
     rate = model.rate(args.rate)
-    changed = {"fps": args.fps, "short_side": args.short_side, "jpeg_quality": args.jpeg_quality}
-    model = model.stored_as(**{key: value for key, value in changed.items() if value is not None})
+    model = _stored_as(model, args)
     decode = DecodeSpec(**decoding(args))
     for note in model.notes:
         print(f"predict: {note}", file=sys.stderr)
@@ -116,11 +116,17 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.stream:
         raise ConfigError("--stream is of --live: a file's answers are those of whole clips")
-    if args.out is None:
-        raise ConfigError("--out is missing; give a folder for the answers, e.g. --out=answers")
+    _check_out(args.out)
     smoothing = Smoothing.parse(args.smoothing, model.online and not args.offline)
-    videos = [Path(video) for video in args.videos]
-    names = video_names(videos)
+    videos, wrong = given.find(
+        [Path(video) for video in args.videos],
+        lambda path, why: print(f"predict: {safe_text(path)} {why}", file=sys.stderr),
+        picture_fps=decode.native_fps,
+        without=args.out,
+    )
+    for error in wrong:
+        tell("predict", error)
+    names = given.video_names(videos)
     there, annotated = [path for path in videos if path.exists()], None
     if args.labels is not None and there:
         options = TableOptions(time_unit=args.time_unit, first_frame=args.first_frame)
@@ -141,13 +147,33 @@ def run(args: argparse.Namespace) -> int:
             tell("predict", error)
             if getattr(error, "errno", None) in FULL:  # nor would there be room for the others
                 break
-    failed = len(names) - len(done)
+    failed, count = len(names) - len(done) + len(wrong), len(names) + len(wrong)
     if failed:
         print(
-            f"predict: {failed} of {len(names)} videos have not all that was asked; the same "
+            f"predict: {failed} of {count} videos have not all that was asked; the same "
             "command tries them again",
             file=sys.stderr,
         )
     if done:
         say(look_at(done[0]))
     return 1 if failed else 0
+
+
+def _stored_as(model: Model, args: argparse.Namespace) -> Model:
+    """The model with the way of storing pictures that the arguments name, if they do."""
+    flags = {"fps": "stored_fps", "short_side": "short_side", "jpeg_quality": "jpeg_quality"}
+    changed = {key: getattr(args, key) for key in flags if getattr(args, key) is not None}
+    try:
+        return model.stored_as(**changed)
+    except UserError as error:
+        given = ", ".join(f"--{flags[key]}={value:g}" for key, value in changed.items())
+        raise ConfigError(f"{given}: {error}") from error
+
+
+def _check_out(out: Path | None) -> None:
+    """Raises ConfigError for a folder of answers that could not be made or written to."""
+    if out is None:
+        raise ConfigError("--out is missing; give a folder for the answers, e.g. --out=answers")
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"--out={out}: {there} is no folder that can be written to")

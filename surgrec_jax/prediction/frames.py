@@ -8,7 +8,7 @@ as `data.loading.clips` finds it. So a score does not depend on whether a video 
 import collections
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from surgrec_jax.records.errors import BadInput
 from surgrec_jax.records.info import stored_as
 from surgrec_jax.records.schema import RecordSpec
 from surgrec_jax.safety import untrusted
-from surgrec_jax.safety.errors import DataError
 
 THUMB_HEIGHT = 112
 _THUMB_QUALITY = 80
@@ -128,7 +127,8 @@ def pictures_of(
     """
     if path.is_dir() and decode.native_fps is None:
         raise BadInput(
-            path, "is a folder of pictures; give their number per second with --native_fps"
+            path,
+            "is a folder; if it is of pictures, give their number per second with --native_fps",
         )
     segments = cut_video(
         path,
@@ -271,25 +271,3 @@ def clip_of(encoder_clip: tuple[int, int, float]) -> ClipSpec:
     """The clip (frames, side, fps) of an encoder, as evaluations cut it."""
     frames, side, fps = encoder_clip
     return ClipSpec(frames=frames, fps=fps, size=side, crop="center")
-
-
-def video_names(paths: Sequence[Path]) -> list[str]:
-    """A folder's name for each video: that of its file without the ending, or more where needed.
-
-    Raises:
-        DataError: two videos cannot be told apart.
-    """
-    absolute = [Path(path).resolve() for path in paths]
-    ways = (
-        [path.name if path.is_dir() else path.stem for path in absolute],
-        [path.name for path in absolute],
-        [f"{path.parent.name}--{path.name}" for path in absolute],
-    )
-    names = next((names for names in ways if len(set(names)) == len(names)), None)
-    if names is None:
-        twice, _ = collections.Counter(ways[-1]).most_common(1)[0]
-        raise DataError(
-            f"two videos are called {twice.replace('--', '/')}; give each a folder of its own with "
-            "--out"
-        )
-    return names

@@ -140,8 +140,8 @@ def _identity(path: Path) -> list:
         BadInput: there is no such file.
     """
     try:
-        parts = sorted(path.iterdir()) if path.is_dir() else [path]
-        return [[p.name, (s := p.stat()).st_size, s.st_mtime_ns] for p in parts]
+        files_in = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+        return [[p.name, (s := p.stat()).st_size, s.st_mtime_ns] for p in files_in]
     except OSError as error:
         raise BadInput(path, f"cannot be read: {error.strerror}") from error
 
@@ -173,10 +173,15 @@ def _far(answers: Answers, model: Model) -> list[str]:
     """A sentence for a video that is far from what the head was trained on."""
     if model.head is None or not model.head.near.far_off(answers.distance):
         return []
+    near = model.head.near
+    helped = (
+        f" (if they are like its training cases too; {near.validation_cases} validation cases "
+        f"alone vouch for {100 * near.rate_of_validation:.0f} %)"
+    )
     return [
         f"it lies far from all that the model was trained on ({model.head.facts['source']}): its "
-        f"answers mean little, however certain; {100 * model.head.near.rate:.0f} % of that data "
-        "set's own videos would be called far"
+        f"answers mean little, however certain; at most {100 * near.rate:.0f} % of that data set's "
+        f"own videos would be called far{helped if near.training_cases else ''}"
     ]
 
 

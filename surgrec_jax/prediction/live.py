@@ -73,10 +73,16 @@ def camera(index: int, told: list[str]) -> Iterator[Frame]:
     Raises:
         ConfigError: there is no such camera.
     """
+    cv2.utils.logging.setLogLevel(
+        cv2.utils.logging.LOG_LEVEL_SILENT
+    )  # OpenCV tells at length what the sentence says
     device = cv2.VideoCapture(index)
     try:
         if not device.isOpened():
-            raise ConfigError(f"camera {index} cannot be opened")
+            raise ConfigError(
+                f"camera {index} cannot be opened: is it there, and used by no other program? A "
+                "file whose name is a number is given with its folder, such as ./0"
+            )
         began, number = time.monotonic(), 0
         while True:
             there, picture = device.read()
@@ -164,6 +170,25 @@ class Feed:
         waiting.put(None)
 
 
+def ready(model: Model, rate: float, stream: bool = False) -> Model:
+    """A model before the first clip of a source, with all compiled that an answer needs.
+
+    Args:
+        rate: answers per second.
+        stream: whether a block-causal encoder computes every tubelet once, see `streamed`.
+
+    Raises:
+        ConfigError: as `streamed`.
+    """
+
+    def before() -> Model:
+        return streamed(model.begin(), rate) if stream else model.begin()
+
+    model.encoder.batch_size = 1  # an answer is not to wait for others
+    before().rows(np.zeros((1, model.clip.frames, *2 * (model.clip.size,), 3), np.uint8))
+    return before()
+
+
 def answer(
     model: Model, feed: Feed, rate: float, say: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
@@ -239,13 +264,9 @@ def run(
     """
     if not 0 <= speed <= 1000 or not 0 < stall <= 86400:
         raise ConfigError(f"--speed={speed:g}, --stall={stall:g}: give 0 to 1000, and seconds")
-    unused, model = model.begin(), model.begin()
-    model = streamed(model, rate) if stream else model
-    report = ReadReport()
+    model, report = ready(model, rate, stream), ReadReport()
     file = source != "-" and not source.isdigit()
     pictures = open_source(source, model, raw, decode, report)
-    model.encoder.batch_size = 1  # an answer is not to wait for others
-    unused.rows(np.zeros((1, model.clip.frames, *2 * (model.clip.size,), 3), np.uint8))  # compiles
     feed = Feed(pictures, speed if file or speed == 0 else math.inf, stall)
 
     def say(value: dict[str, Any]) -> None:

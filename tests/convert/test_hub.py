@@ -61,6 +61,8 @@ class Answers(BaseHTTPRequestHandler):
             return self.say(200, body, Content_Type="application/json")
         repo, _, rest = path.partition("/resolve/")
         commit, _, name = rest.partition("/")
+        if repo not in server.repositories:
+            return self.say(404)
         body = server.repositories[repo][name]
         etag = hashlib.sha256(body).hexdigest()
         headers = {"ETag": f'"{etag}"', "X_Repo_Commit": commit, "Accept_Ranges": "none"}

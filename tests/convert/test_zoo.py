@@ -1,13 +1,19 @@
 """The table of public encoders: held to the registry, to the readers and to the command line."""
 
 import re
+import runpy
 import shlex
+from pathlib import Path
 
 import pytest
 
+from surgrec_jax import benchmark
 from surgrec_jax.convert import ImportOptions, dinov3, hub, levjepa, videomae, vjepa, zoo
 from surgrec_jax.convert.__main__ import _parser, main
 from surgrec_jax.convert.families import FAMILIES
+from surgrec_jax.safety.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # The clip of a family's public files where they say nothing, as its reader has it.
 CLIPS = {"videomae": videomae.CLIP, "levjepa": levjepa.CLIP, **vjepa.CLIP}
@@ -46,5 +52,20 @@ def test_the_command_prints_the_table_and_compares_what_is_named(capsys):
     assert head.startswith("name") and one.startswith("vjepa2-l ") and "no" in other.split()
     assert commands[1].startswith("# FILE: https://ai.meta.com") and " import FILE " in commands[2]
     assert "vjepa2-l=runs/zoo/vjepa2-l,dinov3-b-original=runs/zoo/dinov3-b-" in commands[-1]
+    assert "configs/benchmark.py:zoo --config.sources=MY_DATA" in commands[-1]
     assert main(["zoo", "vjepa9"]) == 1
     assert "zoo has no 'vjepa9'; it has videomae-b, " in capsys.readouterr().err
+
+
+def test_the_config_compares_entries_that_need_no_option_and_asks_for_data(monkeypatch):
+    module = runpy.run_path(str(ROOT / "configs/benchmark.py"))
+    entries = {entry.name: entry for entry in zoo.ENTRIES}
+    for column in module["ZOO"]:
+        name, _, where = column.partition("=")
+        assert where.startswith(hub.SCHEME) and where == entries[name].where
+        assert not entries[name].options and entries[name].licence != zoo.DINOV3
+    config = module["get_config"]("zoo")
+    assert config.checkpoints == ",".join(module["ZOO"])
+    monkeypatch.setattr(benchmark, "candidates", lambda *names: pytest.fail("it fetches"))
+    with pytest.raises(ConfigError, match="name yours by --config.sources=NAME"):
+        benchmark.run(config)

@@ -88,7 +88,7 @@ class Corpus:
 def write_source(
     data_dir: Path,
     name: str,
-    examples: list[dict | bytes],
+    examples: list[dict | bytes] | dict[str, list[dict | bytes]],
     *,
     shards: int = 2,
     split: str = "train",
@@ -97,37 +97,42 @@ def write_source(
 ) -> Path:
     """Writes a data set as the builders do, without TensorFlow; returns its version folder.
 
-    Examples that are bytes are written as they are.
+    Examples are of `split`, or of several: split -> examples. Those that are bytes are written as
+    they are.
     """
     folder = data_dir / name / config / version
     folder.mkdir(parents=True)
-    schema = features()
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=folder,
-        dataset_name=name,
-        split=split,
-        filetype_suffix="array_record",
-        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-    )
-    lengths, size = [], 0
-    for shard, part in enumerate(np.array_split(np.arange(len(examples)), shards)):
-        path = folder / f"{name}-{split}.array_record-{shard:05d}-of-{shards:05d}"
-        writer = ArrayRecordWriter(str(path), "group_size:1")
-        for i in part:
-            raw = examples[i]
-            if not isinstance(raw, bytes):
-                raw = schema.serialize_example(schema.encode_example(raw))
-            writer.write(raw)
-            size += len(raw)
-        writer.close()
-        lengths.append(len(part))
-    info = tfds.core.SplitInfo(
-        name=split, shard_lengths=lengths, num_bytes=size, filename_template=template
-    )
+    schema, splits = features(), []
+    parts = examples if isinstance(examples, dict) else {split: examples}
+    for split, part in parts.items():
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=folder,
+            dataset_name=name,
+            split=split,
+            filetype_suffix="array_record",
+            template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        )
+        lengths, size = [], 0
+        for shard, rows in enumerate(np.array_split(np.arange(len(part)), shards)):
+            path = folder / f"{name}-{split}.array_record-{shard:05d}-of-{shards:05d}"
+            writer = ArrayRecordWriter(str(path), "group_size:1")
+            for i in rows:
+                raw = part[i]
+                if not isinstance(raw, bytes):
+                    raw = schema.serialize_example(schema.encode_example(raw))
+                writer.write(raw)
+                size += len(raw)
+            writer.close()
+            lengths.append(len(rows))
+        splits.append(
+            tfds.core.SplitInfo(
+                name=split, shard_lengths=lengths, num_bytes=size, filename_template=template
+            )
+        )
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
         features=schema,
-        split_infos=[info],
+        split_infos=splits,
         filename_template=template,
         check_data=False,
     )

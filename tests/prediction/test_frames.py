@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surgrec_jax.data.loading.clips import ClipSpec, frame_indices, label_frames, num_starts
-from surgrec_jax.prediction.frames import Picture, moments, storing_of, video_names
+from surgrec_jax.prediction.frames import Picture, moments, storing_of
 from surgrec_jax.safety.errors import DataError
 
 CLIP = ClipSpec(frames=4, fps=2.0, size=1, crop="center")
@@ -78,12 +78,3 @@ def test_how_pictures_were_stored_is_the_checkpoints_word(tmp_path):
     assert "does not say how" in storing_of(silent)[1][0]
     with pytest.raises(DataError, match="make no sense"):
         storing_of({"sources": [{"stored": {"record": {"odd": 1}}}]})
-
-
-def test_videos_of_one_name_are_told_apart_or_refused(tmp_path):
-    a, b = tmp_path / "a/case.mp4", tmp_path / "b/case.mp4"
-    assert video_names([a, tmp_path / "other.mp4"]) == ["case", "other"]
-    assert video_names([a, tmp_path / "case.mkv"]) == ["case.mp4", "case.mkv"]
-    assert video_names([a, b]) == ["a--case.mp4", "b--case.mp4"]
-    with pytest.raises(DataError, match="two videos are called"):
-        video_names([a, a])

@@ -63,7 +63,8 @@ def keep_heads(
 
     Returns:
         For the results file: "file", "column", "task", "row", "temperature", "error" (expected
-        calibration error on test cases, before and after).
+        calibration error on test cases, before and after), "far" (the threshold of what is far, the
+        cases that it is from, and the share of the trained domain's cases that exceed it, at most).
     """
     entries = []
     for group in groups:
@@ -116,6 +117,13 @@ def _keep(cell, column, group, task, sources, settings, features, folder):
             "row": row,
             "temperature": facts["temperature"],
             "error": facts["error"],
+            "far": {
+                "threshold": head.near.threshold,
+                "validation_cases": head.near.validation_cases,
+                "training_cases": head.near.training_cases,
+                "expected": head.near.rate,
+                "expected_by_validation": head.near.rate_of_validation,
+            },
         }
 
 

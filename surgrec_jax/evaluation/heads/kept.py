@@ -22,7 +22,7 @@ from surgrec_jax.evaluation.metrics.calibration import Neighbourhood, with_tempe
 from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import DataError
 
-VERSION = 2
+VERSION = 3
 SUFFIX = ".head.npz"
 LINEAR, CLASSIFIER = "linear", "fine-tuned"
 TEMPORAL = "temporal"
@@ -217,6 +217,8 @@ def load(path: Path) -> KeptHead:
             raise ValueError("a temperature or frame that is not possible")
         near = {name: arrays[f"near/{name}"] for name in ("mean", "std", "known")}
         near |= {name: float(arrays[f"near/{name}"]) for name in ("threshold", "rate")}
+        cases = ("validation_cases", "training_cases")
+        near |= {name: int(arrays[f"near/{name}"]) for name in cases}
         head = KeptHead(facts, Neighbourhood(**near))
         several = facts["multi_label"]
         if facts["kind"] in NETWORKS:

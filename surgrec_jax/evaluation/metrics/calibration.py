@@ -118,8 +118,9 @@ class Neighbourhood:
         mean, std: float32 [D], of the training features.
         known: float32 [m, D], some of them, standardised.
         threshold: a video whose median distance is greater is far off.
-        rate: the share of cases of the trained domain that are, if they are like those that the
-            threshold is from.
+        rate: the share of cases of the trained domain that are, at most, if they are like those
+            that the threshold is from.
+        validation_cases, training_cases: how many of each the threshold is from.
     """
 
     mean: np.ndarray
@@ -127,6 +128,13 @@ class Neighbourhood:
     known: np.ndarray
     threshold: float = np.inf
     rate: float = 0.0
+    validation_cases: int = 0
+    training_cases: int = 0
+
+    @property
+    def rate_of_validation(self) -> float:
+        """The share that validation cases alone vouch for, where training cases had to join."""
+        return 1 / (self.validation_cases + 1) if self.training_cases else self.rate
 
     def distance(self, features: np.ndarray, among: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Mean distance to the nearest training features per square root of D: float64 [n].
@@ -156,10 +164,12 @@ def neighbourhood(
 ) -> Neighbourhood:
     """The neighbourhood of training features, with a threshold from cases that are not among them.
 
-    The threshold is the conformal quantile (Vovk et al. 2005) of the cases' median distances: of n
-    cases the ceil((n + 1)(1 - FLAGGED))-th least, or the greatest where n is too small for that.
-    They are the validation cases, and, where those are fewer than 19, the training cases too, each
-    measured by the features of the others.
+    The threshold is the conformal quantile (Vovk et al. 2005) of the validation cases' median
+    distances: of n cases the ceil((n + 1)(1 - FLAGGED))-th least. Fewer than 19 cases have none.
+    Then the training cases join, each measured by the features of the others, and the threshold is
+    no less than the greatest of a validation case. An encoder that was fine-tuned on the training
+    cases may have drawn them together; the quantile is then too small, but a new case that is like
+    the validation cases still exceeds all of them no more often than once in n + 1.
 
     Args:
         train: float [n, D]. validation: float [v, D].
@@ -174,14 +184,22 @@ def neighbourhood(
         np.median(found.distance(validation[validation_case == case]))
         for case in np.unique(validation_case)
     ]
-    cases = np.unique(train_case)
-    if len(medians) < round(1 / FLAGGED) - 1 and len(cases) > 1:
-        medians += [
+    held, joined, cases = len(medians), [], np.unique(train_case)
+    if held < round(1 / FLAGGED) - 1 and len(cases) > 1:
+        joined = [
             np.median(found.distance(train[train_case == case], owner != case))
             for case in cases
             if (owner != case).any()
         ]
-    count = len(medians)
+    count = held + len(joined)
     place = min(int(np.ceil((count + 1) * (1 - FLAGGED))), count)
-    threshold = float(np.sort(medians)[place - 1])
-    return dataclasses.replace(found, threshold=threshold, rate=1 - place / (count + 1))
+    threshold = float(np.sort(medians + joined)[place - 1])
+    if joined:
+        threshold = max(threshold, *map(float, medians))
+    return dataclasses.replace(
+        found,
+        threshold=threshold,
+        rate=1 - place / (count + 1),
+        validation_cases=held,
+        training_cases=len(joined),
+    )

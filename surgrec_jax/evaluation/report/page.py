@@ -5,11 +5,13 @@ from surgrec_jax.evaluation.report.svg import escape
 STYLE = """
 :root { color-scheme: light dark; --bg: #fbfbf9; --card: #ffffff; --fg: #1d2226; --soft:
   #5d666e; --line: #e2e3df; --good: #1a7f4b; --bad: #b3402a; --note: #fff4d6; --note-fg:
-  #6b4e00; --majority: #a9afb5; --pixels: #b58f5d; --random: #737d86; --m0: #2468b2; --m1:
+  #6b4e00; --shade: #1d222638; --majority: #a9afb5; --pixels: #b58f5d; --random: #737d86;
+  --m0: #2468b2; --m1:
   #d9730d; --m2: #1c8f7a; --m3: #8b5bb8; --m4: #c2457b; --m5: #6b8e23; }
 @media (prefers-color-scheme: dark) { :root { --bg: #14171a; --card: #1c2024; --fg: #e6e8ea;
   --soft: #9aa4ad; --line: #333a40; --good: #4fc587; --bad: #ef8a70; --note: #3a3014; --note-fg:
-  #f2d58a; --majority: #6d757d; --pixels: #c9a673; --random: #98a3ad; --m0: #6aaaf0; --m1:
+  #f2d58a; --shade: #000000c0; --majority: #6d757d; --pixels: #c9a673; --random: #98a3ad;
+  --m0: #6aaaf0; --m1:
   #f29a4a; --m2: #45c7ae; --m3: #bd94e6; --m4: #f07fae; --m5: #a9cc5c; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--fg); font: 15px/1.55 system-ui,
@@ -24,8 +26,13 @@ p { margin: 6px 0; max-width: 78ch; }
 small, .small { font-size: 13px; }
 .badge { display: inline-block; background: var(--note); color: var(--note-fg); border-radius:
   4px; padding: 2px 10px; font-weight: 600; font-size: 13px; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding:
-  16px 18px; overflow-x: auto; }
+/* Shades at the edges say that there is more: they stay, and what covers them scrolls along. */
+.card { background: linear-gradient(90deg, var(--card) 50%, transparent) 0 0 / 48px 100% no-repeat
+  local, linear-gradient(270deg, var(--card) 50%, transparent) 100% 0 / 48px 100% no-repeat local,
+  linear-gradient(90deg, var(--shade), transparent) 0 0 / 20px 100% no-repeat scroll,
+  linear-gradient(270deg, var(--shade), transparent) 100% 0 / 20px 100% no-repeat scroll,
+  var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 16px 18px; overflow-x:
+  auto; }
 .grid2 { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(430px, 100%), 1fr));
   gap: 16px; margin-top: 14px; }
 .grid3 { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr));
@@ -106,8 +113,9 @@ dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 600px) { .pictures img { max-width: none; width: 560px; }
   main { padding: 20px 12px 40px; } .card { padding: 12px; }
-  h2 { margin-top: 32px; } th:first-child, td:first-child { position: sticky; left: -12px;
-  background: var(--card); padding-left: 12px; } }
+  h2 { margin-top: 32px; } th, td { padding: 7px 6px; } body { font-size: 14px; }
+  th:first-child, td:first-child { position: sticky; left: -12px;
+  background: var(--card); padding-left: 12px; white-space: normal; } }
 @media print { .card { break-inside: avoid; } }
 """
 

@@ -60,23 +60,40 @@ def test_a_class_that_nothing_taught_stays_impossible():
     assert mended[0, 2] == 0 and mended.sum() == pytest.approx(1)
 
 
+def video_features(rng, count, shift=0.0, spread=1.0):
+    """Eight clips each around a place of the video's own: [8 count, 8]."""
+    places = spread * rng.normal(size=(count, 1, 8)) + shift
+    return (places + 0.3 * rng.normal(size=(count, 8, 8))).reshape(-1, 8)
+
+
+def flagged(near, rows):
+    """Which videos of `video_features` are far off."""
+    return [near.far_off(near.distance(video)) for video in np.split(rows, len(rows) // 8)]
+
+
 @pytest.mark.parametrize("held", [19, 4])
 def test_another_domain_is_far_and_ones_own_is_not(held):
     """Also where few validation cases ask for the training cases' help."""
     rng, own, other = np.random.default_rng(1), [], []
-
-    def videos(count, shift):
-        """Eight clips each around a place of the video's own."""
-        places = rng.normal(size=(count, 1, 8)) + shift
-        return (places + 0.3 * rng.normal(size=(count, 8, 8))).reshape(-1, 8)
-
+    case = np.repeat(np.arange(40), 8)
     for _ in range(20):
-        train, case = videos(40, 0), np.repeat(np.arange(40), 8)
-        near = calibration.neighbourhood(train, case, videos(held, 0), case[: 8 * held])
-        for rows, flags in ((videos(50, 0), own), (videos(10, 6), other)):
-            flags += [
-                near.far_off(near.distance(video)) for video in np.split(rows, len(rows) // 8)
-            ]
+        val = video_features(rng, held)
+        near = calibration.neighbourhood(video_features(rng, 40), case, val, case[: len(val)])
+        own += flagged(near, video_features(rng, 50))
+        other += flagged(near, video_features(rng, 10, shift=6))
         assert 0 < near.rate <= 0.05 + 1e-9
+        assert (near.validation_cases, near.training_cases) == (held, 0 if held == 19 else 40)
+        assert near.rate_of_validation == pytest.approx(0.05 if held == 19 else 0.2)
     assert 0 < np.mean(own) <= 0.05 + 0.02  # the spread of 20 thresholds
     assert np.mean(other) == 1.0
+
+
+def test_training_cases_that_lie_closer_than_new_ones_do_not_make_new_ones_far():
+    """As those do that an encoder was fine-tuned on; validation cases are new ones."""
+    rng, own = np.random.default_rng(2), []
+    case = np.repeat(np.arange(40), 8)
+    for _ in range(40):
+        val = video_features(rng, 4, spread=2)
+        near = calibration.neighbourhood(video_features(rng, 40), case, val, case[:32])
+        own += flagged(near, video_features(rng, 25, spread=2))
+    assert np.mean(own) <= near.rate_of_validation + 0.05  # the spread of 40 thresholds
