@@ -112,6 +112,8 @@ CATALOGUE: dict[str, SourceInfo] = {
     "c3vd": SourceInfo("endoscopy", "depth (a map; phantom colons)", 22, 11, None, _BY_NC_SA,
                        NON_COMMERCIAL, "open", "https://durrlab.github.io/C3VD/",
                        patients=False),
+    "scared": SourceInfo("robotic", "depth (a map; pigs)", 35, 7, None, None, LOCAL, "registration",
+                         "https://endovissub2019-scared.grand-challenge.org"),
     "pitvis": SourceInfo("endoscopy", "steps, instruments", 25, 25, 14,
                          f"{_BY_NC_ND} (to verify)", LOCAL, "open",
                          "https://doi.org/10.5522/04/26531686"),

@@ -103,6 +103,7 @@ _DECLARED: tuple[Task, ...] = (
     _map("kvasir_seg", "polyp", _ENDO),
     _map("cvc_clinicdb", "polyp", _ENDO),
     _depth("c3vd", "depth", _ENDO),
+    _depth("scared", "depth", _ROB),
     _map(f"{_PHANTOM}/dense", "layers", "any"),
     _depth(f"{_PHANTOM}/dense", "depth", "any"),
 )
