@@ -99,6 +99,7 @@ _DECLARED: tuple[Task, ...] = (
     _map("endovis2017", "instrument", _ROB),
     _map("endovis2017", "part", _ROB),
     _map("endovis2018", "scene", _ROB),
+    _map("grasp", "instrument", _ROB),
     _map("sar_rarp50", "scene", _ROB),
     _map("kvasir_seg", "polyp", _ENDO),
     _map("cvc_clinicdb", "polyp", _ENDO),
