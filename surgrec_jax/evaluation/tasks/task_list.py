@@ -89,6 +89,7 @@ _DECLARED: tuple[Task, ...] = (
     _present("pitvis", "instrument_*", _ENDO),
     _along("heichole", "phase", _LAP, "phase"),
     _present("heichole", "instrument_*", _LAP),
+    _along("ophnet2024", "phase", _CAT, "phase"),
     _along("grasp", "phase", _ROB, "phase"),
     _along("grasp", "step", _ROB, "step"),
     Task("critical_view", "endoscapes", "cvs_*", "mean_average_precision", "frame", domain=_LAP),

@@ -151,6 +151,7 @@ LOWER = [
         ["BernBypass70/videos/BBP01.mp4", "labels/bern/labels_by70/BBP01.mp4.json"],
         "BernBypass70",
     ),
+    ("ophnet2024", ["all/case_0002.mp4", "OphNet2024_loca_challenge_phase.csv"], "all"),
     ("pitvis", ["videos/video_01.mp4", "annotations_01.csv", "map_steps.csv"], "videos"),
     ("sar_rarp50", ["train1/video_01/video_left.avi"], "train1/video_01"),
     ("scared", [f"dataset_1/keyframe_1/{n}" for n in SCENE], "dataset_1/keyframe_1"),
