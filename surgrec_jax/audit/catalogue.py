@@ -114,6 +114,8 @@ CATALOGUE: dict[str, SourceInfo] = {
                        patients=False),
     "scared": SourceInfo("robotic", "depth (a map; pigs)", 35, 7, None, None, LOCAL, "registration",
                          "https://endovissub2019-scared.grand-challenge.org"),
+    "polypdiag": SourceInfo("endoscopy", "diagnosis", 253, 253, 2, None, LOCAL, "open",
+                            "https://github.com/med-air/Endo-FM", patients=False),
     "pmlr50": SourceInfo("laparoscopy", "phases", 50, 50, 5, "research and education only", LOCAL,
                          "open", "https://github.com/RascalGdd/PmNet"),
     "ophnet2024": SourceInfo("cataract", "phases", 743, 743, 52, None, LOCAL, "open",

@@ -154,6 +154,7 @@ LOWER = [
     ("ophnet2024", ["all/case_0002.mp4", "OphNet2024_loca_challenge_phase.csv"], "all"),
     ("pitvis", ["videos/video_01.mp4", "annotations_01.csv", "map_steps.csv"], "videos"),
     ("pmlr50", ["frames/01/00000000.jpg", "phase_annotations/01.txt"], "frames"),
+    ("polypdiag", ["videos/a.mp4", "splits/train.txt"], "videos"),
     ("sar_rarp50", ["train1/video_01/video_left.avi"], "train1/video_01"),
     ("scared", [f"dataset_1/keyframe_1/{n}" for n in SCENE], "dataset_1/keyframe_1"),
     ("surgical_actions160", ["01_abdominal_access/01_01.mp4"], "01_abdominal_access"),
