@@ -1,1 +1,1 @@
-"""GraSP: 13 robot-assisted prostatectomies with phases and steps."""
+"""GraSP: 13 robot-assisted prostatectomies with phases, steps and outlined instruments."""

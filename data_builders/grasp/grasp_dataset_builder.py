@@ -1,4 +1,4 @@
-"""GraSP: 13 robot-assisted prostatectomies with phases and steps."""
+"""GraSP: 13 robot-assisted prostatectomies with phases, steps and outlined instruments."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_builders.common.labels.annotations import read_json
+from data_builders.common.labels.annotations import normal, read_json
 from data_builders.common.labels.tracks import Sampled
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.source.download import find_files, in_split
+from data_builders.common.video.coco import CocoMaps, read_coco
 from surgrec_jax.records.errors import BadInput, check_inside
 
 PHASES = (
@@ -48,12 +49,16 @@ STEPS = (
     "Cut_Bladder",
     "Clip_Pedicles",
 )
+INSTRUMENTS = (
+    *("Bipolar Forceps", "Prograsp Forceps", "Large Needle Driver", "Monopolar Curved Scissors"),
+    *("Suction Instrument", "Clip Applier", "Laparoscopic Grasper"),
+)
 TASKS = {"phase": ("phases", PHASES), "step": ("steps", STEPS)}  # track -> key on disk, names
 SPLITS = {"train": (1, 2, 3, 4, 7, 14, 15, 21), "test": (41, 47, 50, 51, 53)}
 
 
 class Builder(VideoDatasetBuilder):
-    """GraSP: 13 prostatectomies as pictures, 11 phases, 21 steps; 8 train, 5 test."""
+    """GraSP: 13 prostatectomies, 11 phases, 21 steps, 7 outlined instruments; 8 train, 5 test."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "It must hold frames/CASE001/ ... and beside frames/ the folder annotations/ of GraSP; "
@@ -61,6 +66,7 @@ class Builder(VideoDatasetBuilder):
     )
     DOMAIN = "robotic"
     TRACKS: ClassVar = {track: names for track, (_, names) in TASKS.items()}
+    MAPS: ClassVar = {"instrument": ("background", *map(normal, INSTRUMENTS))}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         case = r"frames/CASE(\d{3})/"
@@ -68,7 +74,10 @@ class Builder(VideoDatasetBuilder):
             self,
             manual_dir,
             video=[r"GraSP_30fps/" + case, case],
-            others={"labels": r"([^/]+/annotations/grasp_long-term_(?:train|test)\.json)"},
+            others={
+                "labels": r"([^/]+/annotations/grasp_long-term_(?:train|test)\.json)",
+                "outlines": r"([^/]+/annotations/grasp_short-term_(?:train|test)\.json)",
+            },
         )
         return [
             self.item(
@@ -77,6 +86,7 @@ class Builder(VideoDatasetBuilder):
                 split,
                 # The picture numbers of an annotation are those of the release it came with.
                 labels=path.parents[1] / "annotations" / f"grasp_long-term_{split}.json",
+                outlines=path.parents[1] / "annotations" / f"grasp_short-term_{split}.json",
             )
             for number, path, split in in_split(self, found["video"], SPLITS)
         ]
@@ -106,7 +116,13 @@ class Builder(VideoDatasetBuilder):
             for track in TASKS
         }
         extent = Extent(path, float(numbers[-1] / second + 1))
-        return OpenedVideo(item.path, tracks, image_fps=float(second), extents=[extent])
+        maps = {}
+        if item.extra["outlines"].exists():
+            check_inside(item.extra["outlines"], path.parents[1])
+            names = r"(?:.*/)?(CASE\d{3})/(\d+)\.jpg"
+            found = read_coco(item.extra["outlines"], item.video_id, names, INSTRUMENTS)
+            maps["instrument"] = CocoMaps(found, range(1, 1 + len(INSTRUMENTS)))
+        return OpenedVideo(item.path, tracks, image_fps=float(second), extents=[extent], maps=maps)
 
 
 def _compare_names(path: Path, categories: object, names: tuple[str, ...]) -> None:

@@ -67,6 +67,8 @@ MAY_OVERLAP: tuple[tuple[str, str, str], ...] = (
     ("lemon", "surgenet_youtube", "both from YouTube: compare video ids"),
     ("endovis2017", "endovis2018", "one group's operations on pigs; unknown"),
     ("kvasir_seg", "hyper_kvasir", "one clinic's polyps; no map is published"),
+    ("polypdiag", "hyper_kvasir", "some of its videos; no map is published"),
+    ("polypdiag", "ldpolypvideo", "some of its videos; no map is published"),
     ("lemon", "avos", "both from YouTube: compare video ids"),
     ("gensurgery", "surgenet_youtube", "both from YouTube: compare video ids"),
 )

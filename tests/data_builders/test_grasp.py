@@ -1,8 +1,13 @@
-"""GraSP: key frames by the second over pictures that are numbered at 30 or 45 a second."""
+"""GraSP: key frames by the second, some outlined; pictures numbered at 30 or 45 a second."""
 
 import json
 
-from data_builders.grasp.grasp_dataset_builder import PHASES, STEPS
+import numpy as np
+import pytest
+
+from data_builders.common.video.coco import inside_of
+from data_builders.grasp.grasp_dataset_builder import INSTRUMENTS, PHASES, STEPS
+from surgrec_jax.records.maps import VOID
 from tests.data_builders.fake_download import (
     assert_labels,
     assert_reported,
@@ -11,6 +16,9 @@ from tests.data_builders.fake_download import (
     write_lines,
 )
 from tests.data_builders.fake_video import write_images
+from tests.data_builders.map_files import ids_of, stored
+
+SIZE = 96, 128  # (height, width) of the pictures that `write_images` draws
 
 SECONDS = 4
 
@@ -116,3 +124,81 @@ def test_an_annotation_that_is_longer_is_listed(tmp_path):
     write_lines(tmp_path / "in/annotations/grasp_long-term_test.json", [json.dumps(data)])
     summary, _ = built("grasp", tmp_path / "in", tmp_path / "data")
     assert_reported(summary.partial, [("CASE051", "the labels end at 8.0 s, the video at 3.0 s")])
+
+
+def outline(rows: slice, columns: slice) -> dict:
+    """A rectangle's run lengths, as numbers."""
+    inside = np.zeros(SIZE, bool)
+    inside[rows, columns] = True
+    flat = np.concatenate([[False], inside.T.ravel(), [not inside[-1, -1]]])
+    ends = np.flatnonzero(np.diff(flat))
+    return {"size": list(SIZE), "counts": np.diff(np.concatenate([[0], ends])).tolist()}
+
+
+def outlines(case: str, frames: dict[int, list[tuple[int, dict]]]) -> dict:
+    """A COCO file; classes count from 1, and one is of another case."""
+    images = [
+        {"id": 7 + k, "file_name": f"{case}/{number:09d}.jpg", "height": SIZE[0], "width": SIZE[1]}
+        for k, number in enumerate(frames)
+    ]
+    things = [
+        {"id": 90 + n, "image_id": 7 + k, "category_id": kind, "segmentation": segmentation}
+        for k, found in enumerate(frames.values())
+        for n, (kind, segmentation) in enumerate(found)
+    ]
+    other = images[0] | {"id": 6, "file_name": f"CASE003/{0:09d}.jpg"}
+    categories = [{"id": k, "name": name} for k, name in enumerate(INSTRUMENTS, 1)]
+    return {"categories": categories, "images": [*images, other], "annotations": things}
+
+
+def test_outlined_instruments(tmp_path):
+    left, right = (slice(10, 40), slice(0, 60)), (slice(30, 80), slice(50, 100))
+    frames = {30: [(1, outline(*left)), (5, outline(*right))], 61: [], 89: [(7, outline(*left))]}
+    write(tmp_path / "in", {7: 30}, "train")
+    path = tmp_path / "in/annotations/grasp_short-term_train.json"
+    write_lines(path, [json.dumps(outlines("CASE007", frames))])
+    summary, _ = built("grasp", tmp_path / "in", tmp_path / "data")
+    assert not summary.skipped and not summary.partial
+    record = stored(summary, "train")["CASE007"]
+    assert len(record["maps"]["instrument"]["frames"]) == 3
+    expected = np.zeros(SIZE, np.uint8)
+    expected[left], expected[right], expected[30:40, 50:60] = 1, 5, VOID
+    np.testing.assert_array_equal(ids_of(record, "instrument", 0), expected)
+    assert not ids_of(record, "instrument", 1).any()
+    assert (ids_of(record, "instrument", 2)[left] == 7).all()
+
+
+def test_faults_of_outlines(tmp_path):
+    small, short = outline(slice(2), slice(2)), outline(slice(2), slice(2))
+    small["size"], short["counts"] = [90, 128], short["counts"][:-1]
+    frames = {k: [(1, thing)] for k, thing in enumerate([small, short, {"size": list(SIZE)}])}
+    frames |= {3: [(1, outline(slice(4), slice(4)))], 999: []}
+    write(tmp_path / "in/a", {41: 1}, "test")
+    data = json.dumps(outlines("CASE041", frames))
+    write_lines(tmp_path / "in/a/annotations/grasp_short-term_test.json", [data])
+    write(tmp_path / "in/b", {2: 1}, "train")
+    strange = outlines("CASE002", {0: []})
+    strange["categories"].append({"id": 9, "name": "Scalpel"})
+    write_lines(tmp_path / "in/b/annotations/grasp_short-term_train.json", [json.dumps(strange)])
+    summary, _ = built("grasp", tmp_path / "in", tmp_path / "data")
+    assert list(stored(summary, "test")["CASE041"]["maps"]["instrument"]["frames"]) == [3]
+    ((_, told),) = summary.partial
+    for fault in (
+        "CASE041/000000000.jpg: has an outline of size [90, 128] in a picture of [96, 128]",
+        "CASE041/000000001.jpg: has run lengths of ",
+        "CASE041/000000002.jpg: has an outline without run lengths",
+        "CASE041/000000999.jpg: instrument map without a frame: the video has 4",
+    ):
+        assert fault in told, told
+    assert_reported(summary.skipped, [("CASE002", "has a class 'Scalpel'")])
+
+
+def test_run_lengths_as_text():
+    """An ellipse of 24 x 32 pixels, encoded by the owners' library (pycocotools 2.0)."""
+    rows, columns = np.mgrid[:24, :32]
+    ellipse = ((columns - 14) / 9) ** 2 + ((rows - 12) / 7) ** 2 <= 1
+    text = "T41d06L2N2O0O2O00000O20N1000001N101N2N4Jg5"
+    np.testing.assert_array_equal(inside_of({"size": [24, 32], "counts": text}, (24, 32)), ellipse)
+    for wrong in (text[:-1], text + "P", "~~", "o" * 90, "P" * 20, [1, -1, 768], None, [[1]]):
+        with pytest.raises(ValueError, match="run lengths"):
+            inside_of({"size": [24, 32], "counts": wrong}, (24, 32))

@@ -250,6 +250,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 blank=getattr(self.builder_config, "blank", ()),
                 decode_spec=self.builder_config.decode,
                 maps=along if opened.maps else None,
+                part=opened.part,
             )
             native_fps = None  # one value for the whole video, whatever is measured later
             for segment in segments:

@@ -58,6 +58,8 @@ class OpenedVideo:
             same.
         more: further files that go on where `path` ends, in order.
         maps: label maps of some frames; a declared one that is missing here has no frame.
+        part: the part of the picture that is the video, where a file shows more than one: left,
+            top, right, bottom as fractions. Maps are of the whole picture.
     """
 
     path: Path
@@ -69,6 +71,7 @@ class OpenedVideo:
     problems: Sequence[str] = ()
     more: Sequence[Path] = ()
     maps: Mapping[str, LabelMaps] = dataclasses.field(default_factory=dict)
+    part: tuple[float, float, float, float] | None = None
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

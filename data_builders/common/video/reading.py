@@ -46,6 +46,7 @@ def read_video(
     blank: Sequence[tuple[float, float, float, float]] = (),
     decode_spec: DecodeSpec = DEFAULT,
     maps: FrameMaps | None = None,
+    part: tuple[float, float, float, float] | None = None,
 ) -> Iterator[Frame]:
     """Decodes a video once, from start to end, and yields the frames to store.
 
@@ -62,6 +63,8 @@ def read_video(
             native picture.
         decode_spec: interlaced frames, the picture track, and the rate of what carries none.
         maps: label maps, which are cut and shrunk as their frames are.
+        part: nothing outside of it is kept: left, top, right, bottom as fractions of the native
+            picture.
 
     Yields:
         Frames in time order, all of one size (that of the first). A picture of another size is
@@ -81,6 +84,7 @@ def read_video(
         height, width = frame.picture.shape[:2]
         if size is None:
             report.native_height, report.native_width = height, width
+            box = _within(box, part, height, width)
             kept = (height, width) if box is None else (box[1] - box[0], box[3] - box[2])
             scale = min(1.0, short_side / min(kept))
             size = max(1, round(kept[1] * scale)), max(1, round(kept[0] * scale))
@@ -128,6 +132,28 @@ def shrink(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         whole = width // block, height // block
         picture = cv2.resize(picture, whole, interpolation=cv2.INTER_AREA)
     return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+
+
+def _within(
+    box: tuple[int, int, int, int] | None,
+    part: tuple[float, float, float, float] | None,
+    height: int,
+    width: int,
+) -> tuple[int, int, int, int] | None:
+    """The box of what lies both in `box` and in `part` of a picture; None is all of it."""
+    if part is None:
+        return box
+    left, top, right, bottom = part
+    whole = round(top * height), round(bottom * height), round(left * width), round(right * width)
+    if box is None:
+        return whole
+    return (*_overlap(box[:2], whole[:2]), *_overlap(box[2:], whole[2:]))
+
+
+def _overlap(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]:
+    """What two stretches share; the second where they share nothing."""
+    low, high = max(first[0], second[0]), min(first[1], second[1])
+    return (low, high) if low < high else second
 
 
 def _fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -51,6 +51,7 @@ def cut_video(
     blank: Sequence[tuple[float, float, float, float]] = (),
     decode_spec: DecodeSpec = DEFAULT,
     maps: FrameMaps | None = None,
+    part: tuple[float, float, float, float] | None = None,
 ) -> Iterator[Segment]:
     """Reads `path` once and yields its segments in order; the last one may be shorter.
 
@@ -58,7 +59,7 @@ def cut_video(
     Files of `more` go on where `path` ends. Where `filters` leave frames out, a segment ends and
     the next one begins; `outside` tells frames out of body. The boxes of `blank` (left, top, right,
     bottom as fractions of the native picture) are black before anything looks at a picture. `maps`
-    has the label maps of its frames.
+    has the label maps of its frames, `part` the part of a picture to keep (see `read_video`).
 
     Raises:
         BadInput: the video cannot be opened, holds no readable frame, or none that the filters
@@ -82,6 +83,7 @@ def cut_video(
         blank=blank,
         decode_spec=decode_spec,
         maps=maps,
+        part=part,
     )
     for frame, gap in dropped(stream, filters, report.filtered, outside):
         if gap and kept:

@@ -89,6 +89,7 @@ def test_the_first_pattern_with_a_key_wins_and_folders_are_not_entered(builder, 
     assert not builder.skipped
 
 
+SCENE = ("Left_Image.png", "left_depth_map.tiff", "data/rgb.mp4")
 # What a download holds, and a folder in it that somebody may give in its place.
 LOWER = [
     ("aixsuture", ["OSATS.xlsx", "package_01/A31H.mp4"], "package_01"),
@@ -150,8 +151,12 @@ LOWER = [
         ["BernBypass70/videos/BBP01.mp4", "labels/bern/labels_by70/BBP01.mp4.json"],
         "BernBypass70",
     ),
+    ("ophnet2024", ["all/case_0002.mp4", "OphNet2024_loca_challenge_phase.csv"], "all"),
     ("pitvis", ["videos/video_01.mp4", "annotations_01.csv", "map_steps.csv"], "videos"),
+    ("pmlr50", ["frames/01/00000000.jpg", "phase_annotations/01.txt"], "frames"),
+    ("polypdiag", ["videos/a.mp4", "splits/train.txt"], "videos"),
     ("sar_rarp50", ["train1/video_01/video_left.avi"], "train1/video_01"),
+    ("scared", [f"dataset_1/keyframe_1/{n}" for n in SCENE], "dataset_1/keyframe_1"),
     ("surgical_actions160", ["01_abdominal_access/01_01.mp4"], "01_abdominal_access"),
     ("surgvu", ["v/case_000/case_000_video_part_001.mp4", "labels/case_000/tasks.csv"], "v"),
 ]

@@ -1,0 +1,1 @@
+"""PmLR50: laparoscopic liver resections with the Pringle manoeuvre, five phases."""

@@ -1,0 +1,1 @@
+"""PolypDiag: videos of endoscopy that show a lesion or none, as prepared for Endo-FM."""
