@@ -4,8 +4,9 @@ The boundary of a class is those of its pixels that have one of their four neigh
 class, in pixels without truth or outside the picture. A pixel of either boundary is right where
 some pixel of the other one is no further away than the tolerance. The normalised surface distance
 (Nikolov et al. 2018) is the share of right ones among both boundaries' pixels: the definition of
-Seidlitz et al. 2022 and of MONAI's `SurfaceDiceMetric`. DeepMind's library and torchmetrics give
-boundaries, which they place between pixels, a length by a table of neighbourhoods: other values.
+Seidlitz et al. 2022 and of MONAI's `SurfaceDiceMetric`. DeepMind's library, and MONAI's with
+`use_subvoxels`, place boundaries between pixels and give each place a length by its neighbourhood,
+which comes to other values.
 """
 
 import functools
