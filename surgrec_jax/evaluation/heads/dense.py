@@ -1,6 +1,8 @@
 """Trains the heads of MAP_HEADS on the frozen tokens of frames, a grid of rates at once.
 
-Tokens are standardised first, answers are enlarged bilinearly to the size of the maps. A training
+Tokens are standardised first, answers are enlarged bilinearly to the size of the maps. For depths
+the mean of the frame's tokens stands beside each: how far everything is can often be told from the
+whole picture only (DINOv2's linear head takes its class token so: Oquab et al. 2024). A training
 step looks at every STRIDE-th row and column of a map, from a corner drawn anew: the gradient is
 that of all pixels on average, at a sixteenth of the cost.
 """
@@ -57,6 +59,9 @@ class Shape:
 
     def answers(self, params: Params, tokens, rows, columns) -> jax.Array:
         """Answers [b, r, c, C] at the map's rows [r, h'] and columns [c, w'] (`enlarging`)."""
+        if self.depth:
+            whole = jnp.broadcast_to(tokens.mean(1, keepdims=True), tokens.shape)
+            tokens = jnp.concatenate([tokens, whole], -1)
         grid_of = tokens.reshape(len(tokens), *self.tokens, -1)
         small = MAP_HEADS[self.head].apply(params, grid_of, self.factor)
         return jnp.einsum("rh,bhwk,cw->brck", rows, small, columns)
@@ -188,7 +193,8 @@ def fit(
             inputs = read_tokens(features, rows, mean, std)
             yield inputs, truth, axes[0][y::STRIDE], axes[1][x::STRIDE]
 
-    init = MAP_HEADS[head].init(jax.random.key(seed), raw.shape[-1], classes)
+    width = raw.shape[-1] * (1 + labelled.depth)
+    init = MAP_HEADS[head].init(jax.random.key(seed), width, classes)
     points, steps = settings.points, settings.steps(len(weights))
     loss = _functions(shape)[0]
     params = grid.fit(init, loss, batches(), points=points, steps=steps, seed=seed)
