@@ -134,7 +134,7 @@ def test_one_token_may_tell_how_far_all_is():
         level = 300 * 2 ** rng.integers(0, 5, (len(maps), 1, 1))
         values = np.broadcast_to(level, maps.values.shape).astype(np.uint16)
         flat[split] = dataclasses.replace(maps, values=values)
-        tokens = rng.normal(size=features[split].shape)
+        tokens = rng.normal(0, 0.1, features[split].shape)
         tokens[:, 0, 0] = 8 * np.log(level[:, 0, 0])
         features[split] = tokens
     labelled = dataclasses.replace(labelled, maps=flat)
