@@ -13,7 +13,7 @@ def evaluation() -> ConfigDict:
     config.tasks = "all"  # by name, with commas; see surgrec_jax/evaluation/tasks/task_list.py
     config.clip = ""  # FRAMESxSIDE@FPS that every encoder must take; empty = each its own
     config.resize = ""  # interpolate or extend: positions of encoders of another clip; "" = refuse
-    config.clips_per_record = 2  # evenly spaced over the stored segment
+    config.clips_per_record = 2  # evenly spaced over the stored segment; 0: all that have a label
     config.crops = 1  # squares along the long side of every clip; 3 is VideoMAE's test
 
     config.heads = "linear,knn"  # see surgrec_jax/evaluation/heads/registry.py; the first one leads

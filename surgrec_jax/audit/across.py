@@ -27,7 +27,7 @@ def across(sets: Sequence[Audited]) -> list[Finding]:
             apart = sum(("test" in keys[0][k]) != ("test" in keys[1][k]) for k in both)
             text = f"{len(both)} shared patients, {apart} of them in the test split of one only"
             out.append(Finding("overlap", name, text, len(both)))
-        elif first.source == second.source and all(keys):
+        elif _one_population(first, second) and all(keys):
             text = "may share patients: one source, whose two configurations name cases otherwise"
             out.append(Finding("overlap", name, text))
         elif known and not _told_apart(known, *keys):
@@ -81,7 +81,7 @@ def _by_patients(name: str, used: Audited, split: str, data: Audited) -> list[Fi
             if clip.case is not None and _key(data, clip) in both
         }
         return [Finding(RULE, name, text, len(both), tuple(sorted(cases)))]
-    if used.source == data.source and not (
+    if _one_population(used, data) and not (
         mine and theirs and all_mine.keys() & all_theirs.keys()
     ):  # not read, or two configurations that name cases otherwise
         text = "the same source; its splits could not be compared"
@@ -181,5 +181,14 @@ def _patients(data: Audited) -> dict[str, set[str]]:
     return found
 
 
+def _one_population(first: Audited, second: Audited) -> bool:
+    """Whether two data sets are of one source, and not known to be of other patients of it."""
+    if first.source != second.source:
+        return False
+    names = {patients.population(data.source, data.name) for data in (first, second)}
+    return len(names) == 1 or first.source in names
+
+
 def _key(data: Audited, clip: Clip) -> str:
-    return patients.patient_key(data.source, clip.case, clip.recording)
+    population = patients.population(data.source, data.name)
+    return patients.patient_key(population, clip.case, clip.recording)

@@ -14,7 +14,7 @@ from surgrec_jax.records.source import Source
 from surgrec_jax.safety import files, untrusted
 from surgrec_jax.safety.errors import DataError, UserError
 
-VERSION = 3
+VERSION = 4
 
 
 class Audits:

@@ -29,6 +29,14 @@ _CLIP = re.compile(r"(\d{2}_\d{2})(?:\.mp4)?$")
 _FOLDER = re.compile(r"(?:images_)?(\d+)")
 # Endoscapes' public numbers of patients that Cholec80 or CholecT50 has.
 _ENDOSCAPES = {121: 66, 1: 67, 2: 68, 3: 70, 4: 71, 7: 72, 10: 96, 127: 103, 33: 110}
+# The seeds that configurations of phantom surgery draw their patients by, and name them alike.
+_DRAWN = {
+    **dict.fromkeys(("tiny", "default", "first_tiny", "first_default"), 0),
+    **dict.fromkeys(("imbalanced", "first_imbalanced"), 1),
+    **dict.fromkeys(("balanced", "first_balanced"), 2),
+    "trial": 3,
+    "dense": 4,
+}
 
 # Pairs of data sets, with the fact that is known of them.
 EXACT: tuple[tuple[str, str, str], ...] = (
@@ -74,11 +82,22 @@ MAY_OVERLAP: tuple[tuple[str, str, str], ...] = (
 )
 
 
+def population(source: str, title: str) -> str:
+    """The patients that a data set is of, by name: its source's, but each drawn corpus has its own.
+
+    Args:
+        title: of the data set, `name` or `name/config`. With no config that is known the answer is
+            the source, which says less than that of a corpus.
+    """
+    seed = _DRAWN.get(title.partition("/")[2]) if source == "phantom_surgery" else None
+    return source if seed is None else f"{source} of seed {seed}"
+
+
 def patient_key(source: str, case: str, video: str | None = None) -> str:
     """A key that is the same for one patient in several data sets.
 
     Args:
-        source: name of a source.
+        source: name of a source, or its `population`.
         case: id of a case in it.
         video: a video of that case, if it tells more than the case id.
     """

@@ -7,9 +7,10 @@ import pytest
 
 from data_builders.common.build.build import build
 from data_builders.common.commands.cli import main
+from data_builders.phantom_surgery.phantom_surgery_dataset_builder import Builder
 from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
 from surgrec_jax.audit import across
-from surgrec_jax.audit.patients import known_overlap, patient_key
+from surgrec_jax.audit.patients import known_overlap, patient_key, population
 from surgrec_jax.audit.rules import Audited, Clip
 from surgrec_jax.audit.surgrec_v1 import BY_SOURCE
 from surgrec_jax.records.schema import RecordSpec
@@ -180,6 +181,29 @@ def test_two_configurations_of_a_source(source, path, case, video, text):
     assert found.text == text
     assert len(across.across([own, published])) == 1
     assert not across.pretraining_on_test([(own, "train")], [own])[1:]
+
+
+def test_drawn_corpora_are_of_other_patients_whose_names_are_alike():
+    """Those of one seed share patients; a configuration that nothing is known of may do so."""
+    for config in Builder.BUILDER_CONFIGS:
+        drawn = population("phantom_surgery", f"phantom_surgery/{config.name}")
+        assert drawn == f"phantom_surgery of seed {config.corpus.seed}"
+
+    def of(config, case="robotic_003"):
+        name = "phantom_surgery" + config
+        clips = [Clip("v", case, "v", {})]
+        return Audited(name, "phantom_surgery", {"train": clips, "test": clips} if case else {})
+
+    def told(config, case="robotic_003"):
+        pair = [(of(config, case), "train")], [of("/dense")]
+        return [found.text for found in across.pretraining_on_test(*pair)]
+
+    assert not told("/trial") and not told("/trial", None)
+    assert told("/dense") == ["1 of 1 test patients were pretrained on"]
+    for unknown in (told("/dense", None), told("", None), told(""), told("/mine")):
+        assert unknown == ["the same source; its splits could not be compared"]
+    assert not across.across([of("/trial"), of("/dense")])
+    assert len(across.across([of("/tiny"), of("/default")])) == 1
 
 
 def test_videos_of_youtube_are_told_apart_by_their_ids():

@@ -99,3 +99,17 @@ def read_picture(path: Path) -> np.ndarray | None:
         return cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:  # more pixels than OpenCV takes (data_builders/__init__.py), or no memory
         return None
+
+
+def check_exact(start: bytes) -> None:
+    """Raises ValueError where decoding a file would change the values that were written.
+
+    JPEG and the lossy WebP blur them, and grey PNG files of 1, 2 or 4 bits are stretched to 8.
+
+    Args:
+        start: the first 32 bytes of the file.
+    """
+    if start.startswith(b"\xff\xd8") or (start[:4] == b"RIFF" and start[8:16] == b"WEBPVP8 "):
+        raise ValueError("is a JPEG or WebP file, which blurs ids; save maps as PNG")
+    if start.startswith(b"\x89PNG") and start[25:26] == b"\0" and start[24] < 8:
+        raise ValueError(f"has {start[24]} bits a pixel, not 8 or 16; save maps with 8 bits")

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from data_builders.common.video.frames import ReadReport
-from data_builders.common.video.images import MAX_BYTES
+from data_builders.common.video.images import MAX_BYTES, check_exact
 from surgrec_jax.records.errors import BadInput, safe_text
 from surgrec_jax.records.maps import VOID
 
@@ -48,7 +48,8 @@ class MapFiles:
     Attributes:
         files: frame number -> file. In a folder of pictures a frame's number is that of its picture
             minus the video's `image_start`.
-        decode: one of `by_value`, `by_colour`, `above`, `depths`.
+        decode: one of `by_value`, `by_colour`, `above`, `depths`. All but `above` take only files
+            that hold values as they were written (`check_exact`).
         millimetres: of one count of depths; 0 for classes.
     """
 
@@ -66,13 +67,16 @@ class MapFiles:
             return None
         if not path.is_file() or not 0 < path.stat().st_size <= MAX_BYTES:
             raise BadInput(path, "is no file of a readable size")
+        data = np.fromfile(path, np.uint8)
         try:
-            stored = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+            stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
         except cv2.error:
             stored = None
         if stored is None:
             raise BadInput(path, "is no readable picture")
         try:
+            if not isinstance(self.decode, Threshold):
+                check_exact(data[:32].tobytes())
             return self.decode(stored)
         except ValueError as error:
             raise BadInput(path, str(error)) from error
@@ -157,16 +161,23 @@ def _refuse(strange: Sequence) -> None:
         raise ValueError(f"holds values that are no class: {some}")
 
 
-def above(threshold: int, value: int = 1) -> Decode:
-    """Maps of 0 and `value`, this from `threshold` on, from pictures that may be blurred."""
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """What `above` gives."""
 
-    def decode(stored: np.ndarray) -> np.ndarray:
+    least: int
+    value: int
+
+    def __call__(self, stored: np.ndarray) -> np.ndarray:
         if stored.dtype != np.uint8:
             raise ValueError("is no picture of 8 bits")
         grey = stored if stored.ndim == 2 else stored[..., :3].max(-1)
-        return (grey >= threshold).astype(np.uint8) * np.uint8(value)
+        return (grey >= self.least).astype(np.uint8) * np.uint8(self.value)
 
-    return decode
+
+def above(threshold: int, value: int = 1) -> Threshold:
+    """Maps of 0 and `value`, this from `threshold` on, from pictures that may be blurred."""
+    return Threshold(threshold, value)
 
 
 def depths(stored: np.ndarray) -> np.ndarray:

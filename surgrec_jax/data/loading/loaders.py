@@ -152,13 +152,14 @@ class EvalLoader:
     crops: int
     threads: Threads
     patience_s: float
+    starts: tuple[np.ndarray, ...] | None = None  # stored frames that each one's clips begin at
 
     def __call__(self, batch: int) -> dict:
         ends = np.cumsum(self.counts)
         items = np.arange(batch * self.batch_size, min((batch + 1) * self.batch_size, ends[-1]))
         place = np.searchsorted(ends, items, side="right")
-        number, count = self.records[place], self.counts[place]
-        view = items - (ends[place] - count)
+        number = self.records[place]
+        view = items - (ends[place] - self.counts[place])
         video = _empty_video(len(items) * self.crops, self.clip)
         video = video.reshape(len(items), self.crops, *video.shape[1:])
         rows: list[dict] = [{} for _ in items]
@@ -169,7 +170,8 @@ class EvalLoader:
             index = int(number[runs[run][0]])
             record = storage.patiently(lambda: self.source.record(index), self.patience_s)
             for i in runs[run].tolist():
-                rows[i] = self._clip(record, int(number[i]), int(view[i]), int(count[i]), video[i])
+                start = self._start(record, int(place[i]), int(view[i]))
+                rows[i] = self._clip(record, int(number[i]), start, video[i])
 
         self.threads.run(load, len(runs), lambda i: self.source.where(int(number[runs[i][0]])))
         columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
@@ -184,8 +186,13 @@ class EvalLoader:
             "view": view.astype(np.int32),
         }
 
-    def _clip(self, record: Record, number: int, view: int, count: int, out: np.ndarray) -> dict:
-        start = int((view + 0.5) * clips.num_starts(record.times, self.clip) / count)
+    def _start(self, record: Record, place: int, view: int) -> int:
+        if self.starts is not None:
+            return int(self.starts[place][view])
+        count = int(self.counts[place])
+        return int((view + 0.5) * clips.num_starts(record.times, self.clip) / count)
+
+    def _clip(self, record: Record, number: int, start: int, out: np.ndarray) -> dict:
         frames = clips.decode_clip(self.source, number, record, start, self.clip)
         for view_of, box in zip(out, spread_crops(*frames[0].shape[:2], self.crops), strict=True):
             crop_resize_flip(frames, box, view_of)

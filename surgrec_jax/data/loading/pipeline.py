@@ -144,6 +144,7 @@ def eval_clips(
     crops: int = 1,
     batch_size: int = 32,
     records: Sequence[int] | None = None,
+    starts: Sequence[np.ndarray] | None = None,
     num_threads: int = 2,
 ) -> Batches:
     """Opens clips of every record in order, with labels, for probing.
@@ -154,6 +155,8 @@ def eval_clips(
     start at evenly spaced frames.
 
     Args:
+        starts: instead of evenly spaced ones, the stored frames that the clips of each record begin
+            at; as many as its `clips_per_record`.
         clips_per_record: number of clips of every record, or of each of `records`.
         records: numbers of the records, e.g. a process's part; None for all.
         num_threads: number of decoding threads; with 0 the caller's own decodes.
@@ -193,7 +196,8 @@ def eval_clips(
         size = clip.size
         logging.warning("%s: frames smaller than clips of %d pixels are enlarged", source, size)
     threads = Threads(num_threads, TIMEOUT_S)
-    load = EvalLoader(source, clip, records, counts, batch_size, crops, threads, TIMEOUT_S)
+    load = EvalLoader(source, clip, records, counts, batch_size, crops, threads, TIMEOUT_S,
+                      None if starts is None else tuple(starts))  # fmt: skip
     batches = range(-(-int(counts.sum()) // batch_size))
     return _iterate(load, batches, num_workers=0, prefetch=PREFETCH, bad=None)
 

@@ -22,7 +22,7 @@ from surgrec_jax.evaluation.metrics import bootstrap, registry
 from surgrec_jax.evaluation.tasks.labelled_task import LabelledTask
 from surgrec_jax.safety import files, untrusted
 
-VERSION = 4  # raise when the meaning of a cell changes
+VERSION = 5  # raise when the meaning of a cell changes
 _log = logging.getLogger(__name__)
 
 

@@ -11,7 +11,12 @@ import tqdm
 from surgrec_jax.data.loading.pipeline import ClipSpec
 from surgrec_jax.evaluation.features import baselines
 from surgrec_jax.evaluation.features.cache import cached_extract
-from surgrec_jax.evaluation.features.clips import crops_apart, labelled_clips, spread_over_videos
+from surgrec_jax.evaluation.features.clips import (
+    crops_apart,
+    labelled_clips,
+    labelled_starts,
+    spread_over_videos,
+)
 from surgrec_jax.evaluation.features.extraction import Encode, Features
 from surgrec_jax.evaluation.heads.registry import HEADS
 from surgrec_jax.evaluation.heads.rules import Settings
@@ -241,12 +246,16 @@ class _Clips:
         self.source, self.title = source, f"{source.name}/{split}"
         self.clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
         self.crops, self.apart = settings.crops, settings.clips_per_video > 0
-        self.batch_size = max(1, group.like.batch_size // self.crops)
+        self.batch_size, self.starts = max(1, group.like.batch_size // self.crops), None
         if self.apart:
             per = {"clips_per_video": settings.clips_per_video}
             self.records, self.counts = spread_over_videos(
                 source, self.clip, settings.clips_per_video
             )
+        elif not settings.clips_per_record:
+            per = {"clips_per_record": 0}
+            self.records, self.starts = labelled_starts(source, self.clip)
+            self.counts = np.array([len(starts) for starts in self.starts])
         else:
             per = {"clips_per_record": settings.clips_per_record}
             self.records = np.arange(len(source))
@@ -263,6 +272,7 @@ class _Clips:
             crops=self.crops,
             batch_size=self.batch_size,
             records=self.records[here],
+            starts=self.starts and self.starts[here],
         )
         if self.apart and self.crops > 1:
             batches = map(crops_apart, batches)

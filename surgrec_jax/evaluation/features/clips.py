@@ -11,12 +11,14 @@ from surgrec_jax.data.loading.clips import (
     TIME_TOLERANCE,
     decode_clip,
     frame_indices,
+    label_frames,
     num_starts,
     spread,
 )
 from surgrec_jax.data.loading.pipeline import TIMEOUT_S, ClipSpec, eval_clips
 from surgrec_jax.records import storage
 from surgrec_jax.records.source import DamagedRecordError, Source
+from surgrec_jax.safety.errors import DataError
 
 LAST = "@last"  # after a track's name: its label at the clip's last frame
 
@@ -87,6 +89,35 @@ def spread_over_videos(
     return records, counts[records]
 
 
+def labelled_starts(source: Source, clip: ClipSpec) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Records [n], and the stored frames that clips of each begin at: all that meet a label.
+
+    Such a clip has a label of any track at its centre or its last frame. Labels of whole videos do
+    not count. Records without such a clip are left out.
+
+    Reads every record once, without decoding.
+
+    Raises:
+        DataError: no clip of the source meets a label.
+    """
+    records, starts = [], []
+    for number in range(len(source)):
+        record = storage.patiently(functools.partial(source.record, number), TIMEOUT_S)
+        known = np.zeros(len(record.times), bool)
+        for ids in record.labels.values():
+            known |= np.asarray(ids) >= 0
+        at = [label_frames(record.times, clip, which) for which in ("centre", "last")]
+        if len(found := np.flatnonzero(known[at[0]] | known[at[1]])):
+            records.append(number)
+            starts.append(found)
+    if not records:
+        raise DataError(
+            f"{source.name}/{source.split}: no clip has a label by frame; clips_per_record=0 takes "
+            "those that have one, 1 or more takes evenly spaced clips"
+        )
+    return np.array(records), starts
+
+
 def crops_apart(batch: dict) -> dict:
     """A batch of `labelled_clips` with every crop as a clip of its own, side by side."""
     crops = batch["video"].shape[1]
@@ -103,14 +134,15 @@ def labelled_clips(
     crops: int = 1,
     batch_size: int = 32,
     records: Sequence[int] | None = None,
+    starts: Sequence[np.ndarray] | None = None,
 ) -> Iterator[dict]:
     """Batches of `eval_clips` whose "labels" hold the label tracks and the per-video labels.
 
     A track is read at the clip's centre frame and, as "<track>@last", at its last one.
 
     Args:
-        source, clip, clips_per_record, crops, batch_size, records: as for `eval_clips`: centre
-            crop, evenly spaced clips, all records by default.
+        source, clip, clips_per_record, crops, batch_size, records, starts: as for `eval_clips`:
+            centre crop, evenly spaced clips, all records by default.
     """
     batches = eval_clips(
         source,
@@ -119,6 +151,7 @@ def labelled_clips(
         crops=crops,
         batch_size=batch_size,
         records=records,
+        starts=starts,
     )
     try:
         for batch in batches:

@@ -1,6 +1,8 @@
 """Trains the heads of MAP_HEADS on the frozen tokens of frames, a grid of rates at once.
 
-Tokens are standardised first, answers are enlarged bilinearly to the size of the maps. A training
+Tokens are standardised first, answers are enlarged bilinearly to the size of the maps. For depths
+the mean of the frame's tokens stands beside each: how far everything is can often be told from the
+whole picture only (DINOv2's linear head takes its class token so: Oquab et al. 2024). A training
 step looks at every STRIDE-th row and column of a map, from a corner drawn anew: the gradient is
 that of all pixels on average, at a sixteenth of the cost.
 """
@@ -101,7 +103,7 @@ class Fitted:
 
     Attributes:
         params: with a leading axis [G].
-        mean, std: [D] of the tokens.
+        mean, std: of the tokens, [D], or [2 D] of `read_tokens`.
         centre, scale: of log depths.
     """
 
@@ -133,19 +135,27 @@ class Fitted:
         for start in range(0, len(rows), GRID.batch_size):
             some = rows[start : start + GRID.batch_size]
             padded = np.resize(some, min(GRID.batch_size, len(rows)))
-            tokens = read_tokens(features, padded, self.mean, self.std)
-            found = np.asarray(predict(self.params, (tokens, *axes)))[:, : len(some)]
+            tokens = (read_tokens(features, padded, self.shape.depth) - self.mean) / self.std
+            batch = tokens.astype(np.float32), *axes
+            found = np.asarray(predict(self.params, batch))[:, : len(some)]
             if self.shape.depth:
                 found = np.exp(np.clip(found * self.scale + self.centre, -20, 20))
             yield some, found
 
 
-def read_tokens(features, rows: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Standardised tokens float32 [b, N, D] of chosen rows; raises DataError where not finite."""
+def read_tokens(features: np.ndarray | TokenRows, rows: np.ndarray, whole: bool) -> np.ndarray:
+    """Tokens [b, N, D] of chosen rows; with `whole` [b, N, 2 D], beside each the frame's mean.
+
+    Raises:
+        DataError: they are not finite.
+    """
     values = features.read(rows) if isinstance(features, TokenRows) else features[rows]
     if not np.isfinite(values).all():
         raise DataError("tokens contain NaN or infinity")
-    return ((values - mean) / std).astype(np.float32)
+    if not whole:
+        return values
+    mean = np.broadcast_to(values.mean(1, keepdims=True), values.shape)
+    return np.concatenate([values, mean], -1)
 
 
 def fit(
@@ -169,7 +179,7 @@ def fit(
     shape = Shape(head, tokens, side, labelled.depth)
     used = np.flatnonzero(weights > 0)
     sample = used[np.unique(np.linspace(0, len(used) - 1, _SAMPLE).astype(int))]
-    raw = read_tokens(features, sample, np.float32(0), np.float32(1))
+    raw = read_tokens(features, sample, labelled.depth)
     mean, std = standardiser(raw.reshape(-1, raw.shape[-1]), np.ones(raw.shape[0] * raw.shape[1]))
     centre, scale = _log_scale(labelled, split, sample) if labelled.depth else (0.0, 1.0)
     classes = 1 if labelled.depth else len(labelled.classes)
@@ -185,8 +195,8 @@ def fit(
                 known = truth > 0
                 logs = np.log(np.where(known, truth, 1.0), dtype=np.float32)
                 truth = np.where(known, (logs - centre) / scale, np.nan).astype(np.float32)
-            inputs = read_tokens(features, rows, mean, std)
-            yield inputs, truth, axes[0][y::STRIDE], axes[1][x::STRIDE]
+            inputs = (read_tokens(features, rows, labelled.depth) - mean) / std
+            yield inputs.astype(np.float32), truth, axes[0][y::STRIDE], axes[1][x::STRIDE]
 
     init = MAP_HEADS[head].init(jax.random.key(seed), raw.shape[-1], classes)
     points, steps = settings.points, settings.steps(len(weights))

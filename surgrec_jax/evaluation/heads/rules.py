@@ -135,9 +135,10 @@ class Settings:
                 f"map_side={self.map_side} must be at least 8, "
                 f"maps_per_record={self.maps_per_record} at least 0"
             )
-        for field in ("seeds", "init_seeds", "clips_per_record", "crops", "resamples"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field}={getattr(self, field)}: must be at least 1")
+        least = dict.fromkeys(("seeds", "init_seeds", "crops", "resamples"), 1)
+        for field, value in (least | {"clips_per_record": 0}).items():
+            if getattr(self, field) < value:
+                raise ConfigError(f"{field}={getattr(self, field)}: must be at least {value}")
         if self.train_resample not in RESAMPLE:
             raise ConfigError(f"train_resample={self.train_resample!r}: choose from {RESAMPLE}")
         if self.resize and (self.resize not in METHODS or self.clip is None):

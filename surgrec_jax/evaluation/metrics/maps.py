@@ -9,6 +9,9 @@ cases. Pixels without truth count for nothing. Rules, by name:
 * `pooled_dice`, `pooled_iou`: the same, with the pixels of all cases counted together.
 * `frame_iou`: the mean over the classes in a frame's truth, then over all frames that have one (the
   rule of the EndoVis challenges: a class predicted where it is not lowers the others only).
+* `nsd`: the normalised surface distance: the share of the pixels of both boundaries of a class that
+  lie close to the other (`surfaces` says what a boundary is and how close); counted and averaged as
+  for `dice`, so that a class of one side only scores 0.
 * `delta_125`: the share of pixels whose depth is off by a factor below 1.25; `abs_rel`: the mean of
   |prediction - truth| / truth; `rmse_mm`: the root of the mean squared error in millimetres; the
   mean over a case's frames, then over cases (Eigen et al. 2014, section 4.3). With `_scaled` each
@@ -23,6 +26,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from surgrec_jax.evaluation.metrics.classes import mean_defined, ratio
+from surgrec_jax.evaluation.metrics.surfaces import surface_parts
 from surgrec_jax.evaluation.metrics.videos import weighted_means
 
 BACKGROUND = "background"
@@ -32,21 +36,23 @@ _LEAST_MM = 1e-3  # predictions are at least so deep
 
 
 def class_parts(truth: np.ndarray, prediction: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Pixels of a frame that are (hits, false alarms, misses) of every class but the background.
+    """What is counted in a frame of every class but the background.
 
     Args:
-        truth: uint8 [...], ids or VOID.
+        truth: uint8 [H, W], ids or VOID.
         prediction: of the same shape, ids.
 
     Returns:
-        float64 [3 F], F classes.
+        float64 [5 F], F classes: pixels that are hits, false alarms and misses, then those of both
+        boundaries that are right, and all of them.
     """
     count, known = len(classes), truth != VOID
     flat = truth[known].astype(np.int64) * count + prediction[known]
     confusion = np.bincount(flat, minlength=count * count).reshape(count, count)
     hits = np.diagonal(confusion)
-    parts = np.stack([hits, confusion.sum(0) - hits, confusion.sum(1) - hits], -1)
-    return parts[counted(classes)].astype(np.float64).ravel()
+    areas = np.stack([hits, confusion.sum(0) - hits, confusion.sum(1) - hits], -1)
+    ids = counted(classes)
+    return np.concatenate([areas[ids], surface_parts(truth, prediction, known, ids)], -1).ravel()
 
 
 def counted(classes: Sequence[str]) -> np.ndarray:
@@ -76,28 +82,41 @@ def depth_parts(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return np.array(values)
 
 
+def _each_class(parts: np.ndarray) -> np.ndarray:
+    """Parts [..., 5 F] as [..., F, 5]."""
+    return parts.reshape(*parts.shape[:-1], -1, 5)
+
+
 def _dice(parts: np.ndarray) -> np.ndarray:
-    hits, alarms, misses = np.moveaxis(parts, -1, 0)
+    hits, alarms, misses = np.moveaxis(parts[..., :3], -1, 0)
     return ratio(2 * hits, 2 * hits + alarms + misses)
 
 
 def _iou(parts: np.ndarray) -> np.ndarray:
-    return ratio(parts[..., 0], parts.sum(-1))
+    return ratio(parts[..., 0], parts[..., :3].sum(-1))
+
+
+def _nsd(parts: np.ndarray) -> np.ndarray:
+    return ratio(parts[..., 3], parts[..., 4])
 
 
 def per_class(scores: np.ndarray, classes: Sequence[str]) -> dict[str, dict]:
-    """Class -> frames that show it ("support"), Dice and IoU of all pixels, the means over seeds.
+    """Class -> frames that show it ("support"); Dice, IoU and NSD of all pixels, means over seeds.
 
     None stands for what is undefined: the class is neither in truth nor in a seed's predictions.
 
     Args:
-        scores: parts [S, N, 3 F] of S seeds.
+        scores: parts [S, N, 5 F] of S seeds.
     """
-    each = scores.reshape(*scores.shape[:2], -1, 3).astype(np.float64)
+    each = _each_class(scores.astype(np.float64))
     whole, shown = each.sum(1), ((each[0, ..., 0] + each[0, ..., 2]) > 0).sum(0)
-    names = [classes[k] for k in counted(classes)]
-    columns = zip(names, shown, _dice(whole).mean(0), _iou(whole).mean(0), strict=True)
-    return {n: {"support": int(s), "dice": _known(d), "iou": _known(i)} for n, s, d, i in columns}
+    found = {"dice": _dice(whole), "iou": _iou(whole), "nsd": _nsd(whole)}
+    means = {metric: values.mean(0) for metric, values in found.items()}
+    return {
+        classes[k]: {"support": int(shown[row])}
+        | {metric: _known(values[row]) for metric, values in means.items()}
+        for row, k in enumerate(counted(classes))
+    }
 
 
 def _known(value: float) -> float | None:
@@ -110,7 +129,7 @@ Combine = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 def _of_cases(function: Callable[[np.ndarray], np.ndarray]) -> Combine:
     def combine(parts, case_index, weights):
         sums = _sums(parts, case_index, weights.shape[1])
-        values = mean_defined(function(sums.reshape(len(sums), -1, 3)))
+        values = mean_defined(function(_each_class(sums)))
         return weighted_means(weights, values[:, None])[:, 0]
 
     return combine
@@ -119,7 +138,7 @@ def _of_cases(function: Callable[[np.ndarray], np.ndarray]) -> Combine:
 def _pooled(function: Callable[[np.ndarray], np.ndarray]) -> Combine:
     def combine(parts, case_index, weights):
         sums = weights @ _sums(parts, case_index, weights.shape[1])
-        return mean_defined(function(sums.reshape(len(sums), -1, 3)))
+        return mean_defined(function(_each_class(sums)))
 
     return combine
 
@@ -153,6 +172,7 @@ SEGMENTATION: dict[str, Combine] = {
     "dice": _of_cases(_dice),
     "iou": _of_cases(_iou),
     "frame_iou": _of_frames,
+    "nsd": _of_cases(_nsd),
     "pooled_dice": _pooled(_dice),
     "pooled_iou": _pooled(_iou),
 }
@@ -175,8 +195,8 @@ def frame_values(metric: str, parts: np.ndarray) -> np.ndarray:
     """
     if metric in DEPTH:
         return parts[:, list(DEPTH).index(metric)]
-    each = parts.reshape(len(parts), -1, 3)
-    values = (_dice if "dice" in metric else _iou)(each)
+    each = _each_class(parts)
+    values = (_nsd if metric == "nsd" else _dice if "dice" in metric else _iou)(each)
     if metric == "frame_iou":
         values = np.where(each[..., 0] + each[..., 2] > 0, values, np.nan)
     return mean_defined(values)

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 
 from surgrec_jax.data.loading.decode import UndecodableFrameError
-from surgrec_jax.evaluation.report.overlays import overlays
+from surgrec_jax.evaluation.report.overlays import farthest, overlays
 from surgrec_jax.evaluation.vlm.column import picture
 from surgrec_jax.records.source import DamagedRecordError, Source
 
@@ -18,6 +18,8 @@ def add_frames(
     measured: dict, opened: Mapping[str, Mapping[str, Source]], folder: pathlib.Path
 ) -> None:
     """Writes a JPEG per example of `details["hardest"]` into `folder` and notes its file name.
+
+    Of depths the end of the colours is noted, too.
 
     Args:
         measured: results of `summarise`; changed in place.
@@ -34,11 +36,14 @@ def add_frames(
                 record, time = example["record"], example["time"]
                 key = f"{source.fingerprint} {record} {time} {SIDE}{example.get('map', '')}"
                 name = hashlib.sha256(key.encode()).hexdigest()[:20] + ".jpg"
-                if not (folder / name).exists():
-                    try:
+                try:
+                    if not (folder / name).exists():
                         (folder / name).write_bytes(_drawn(source, task, example))
-                    except (DamagedRecordError, UndecodableFrameError):
-                        continue  # the example stays, without a picture
+                    if task["kind"] == "depth":
+                        where = source, task["track"], record, time
+                        example["farthest_mm"] = farthest(*where)
+                except (DamagedRecordError, UndecodableFrameError):
+                    continue  # the example stays, without a picture
                 example["frame"] = name
 
 

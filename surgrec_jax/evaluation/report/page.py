@@ -95,6 +95,10 @@ figcaption { color: var(--soft); font-size: 13px; margin-top: 6px; }
 .frames { display: flex; gap: 8px; margin-top: 6px; }
 .frames figure { flex: 1 1 0; max-width: 120px; }
 .frames figcaption { font-size: 11px; line-height: 1.35; margin-top: 4px; overflow-wrap: anywhere; }
+.maps { flex-direction: column; }
+.maps figure { max-width: 460px; }
+.legend.plain span::before { content: none; }
+.ramp { display: inline-block; width: 110px; height: 9px; border-radius: 2px; margin: 0 4px; }
 .cases > div { min-width: 0; overflow-wrap: anywhere; }
 .cases { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(310px, 100%), 1fr));
   gap: 4px 22px; }

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation.benchmark.columns import FINE_TUNED
 from surgrec_jax.evaluation.report.frames import data_uri
+from surgrec_jax.evaluation.report.overlays import legend
 from surgrec_jax.evaluation.report.page import card
 from surgrec_jax.evaluation.report.results import (
     bars_of,
@@ -148,31 +149,40 @@ def _place(row: str, names: Sequence[str]) -> int:
 
 
 def _hardest(task: Mapping, frames: pathlib.Path) -> str:
-    cases = task["details"]["hardest"]
+    cases, pixels = task["details"]["hardest"], task["unit"] == "pixel"
     if not cases:
         return ""
     parts = []
     for case in cases:
-        figures = []
-        for example in case["examples"]:
-            uri = data_uri(frames, example.get("frame"))
-            image = f'<img src="{uri}" alt="">' if uri else ""
-            at = "" if example["time"] is None else f" at {example['time']:.0f} s"
-            figures.append(
-                f"<figure>{image}<figcaption>{escape(example['video'])}{at}<br>true: "
-                f"<b>{escape(example['truth'])}</b><br>answer: {escape(example['answer'])}"
-                "</figcaption></figure>"
-            )
-        error = f"error {percent(case['error'])} % of {case['units']:d}"
+        figures = [_figure(example, frames) for example in case["examples"]]
+        of = f"{case['units']:d} frames" if pixels else f"{case['units']:d}"
         parts.append(
             f'<div><p class="small"><b>{escape(case["case"])}</b> '
-            f'<span class="soft">{error}</span></p>'
-            f'<div class="frames">{"".join(figures)}</div></div>'
+            f'<span class="soft">error {percent(case["error"])} % of {of}</span></p>'
+            f'<div class="frames{" maps" * pixels}">{"".join(figures)}</div></div>'
         )
-    leader = escape(task["details"]["leader"])
+    leader, about = escape(task["details"]["leader"]), ""
+    title = f"Hardest test cases of {leader}, its surest errors"
+    if pixels:
+        title = (
+            f"Hardest test cases of {leader}: the picture, the truth over it, the answer over it"
+        )
+        about = legend(None if task["kind"] == "depth" else task["classes"])
     return (
         '<div style="margin-top:14px">'
-        + card(f'<b class="small">Hardest test cases of {leader}, its surest errors</b>'
-               + f'<div class="cases">{"".join(parts)}</div>')
+        + card(f'<b class="small">{title}</b>{about}<div class="cases">{"".join(parts)}</div>')
         + "</div>"
-    )  # fmt: skip
+    )
+
+
+def _figure(example: Mapping, frames: pathlib.Path) -> str:
+    """An example: its picture where there is one, what is true of it, and the answer."""
+    uri = data_uri(frames, example.get("frame"))
+    image = f'<img src="{uri}" alt="">' if uri else ""
+    at = "" if example["time"] is None else f" at {example['time']:.0f} s"
+    far = f" to {example['farthest_mm']:.0f} mm" if "farthest_mm" in example else ""
+    return (
+        f"<figure>{image}<figcaption>{escape(example['video'])}{at}<br>true: "
+        f"<b>{escape(example['truth'])}</b>{far}<br>answer: {escape(example['answer'])}"
+        "</figcaption></figure>"
+    )

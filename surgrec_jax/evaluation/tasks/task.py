@@ -156,7 +156,8 @@ def check_empty(task: Task, cases: Mapping[str, np.ndarray]) -> None:
         if not len(cases[split]):
             raise RefusedTaskError(
                 f"task {task.name} refused: {task.source} has no example labelled with "
-                f"{task.track!r} in split {split}"
+                f"{task.track!r} in split {split}; where few frames have a "
+                "label, --config.clips_per_record=0 takes every clip that meets one"
             )
 
 

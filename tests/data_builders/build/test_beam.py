@@ -8,8 +8,10 @@ import importlib.util
 import json
 import sys
 
+import numpy as np
 import pytest
 
+from data_builders.cholecseg8k.cholecseg8k_dataset_builder import VALUES
 from data_builders.common.build import beam
 from data_builders.common.build.build import build
 from data_builders.common.commands.cli import main
@@ -17,6 +19,7 @@ from surgrec_jax.records.errors import BuildError
 from tests.data_builders.contract import read_back
 from tests.data_builders.fake_download import small_video, write_lines
 from tests.data_builders.fake_video import write_video
+from tests.data_builders.map_files import HEIGHT, WIDTH, photo, stored, write
 
 needs_beam = pytest.mark.skipif(
     importlib.util.find_spec("apache_beam") is None, reason="Apache Beam is not installed"
@@ -71,6 +74,27 @@ def test_several_processes_annotations_and_what_was_skipped(tmp_path, capsys):
     assert capsys.readouterr().out.count("label_02.txt:3") == 2
     where = "autolaparo/default/1.0.0"
     assert files(tmp_path / "b" / where) == files(tmp_path / "plain" / where)
+
+
+@needs_beam
+def test_label_maps(tmp_path):
+    """The files of records with maps, one of them at fault, by one process, by four and by Beam."""
+    root, ids = tmp_path / "in", np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % len(VALUES)
+    grey = np.array(list(VALUES.values()), np.uint8)[ids]
+    for clip, first in (("video01_00080", 80), ("video37_00848", 848), ("video55_00508", 508)):
+        for n in range(first, first + 3):
+            place = root / clip[:7] / clip / f"frame_{n}_endo"
+            write(place.with_suffix(".png"), photo(n))
+            grey[0, 0] = 99 if n == 509 else 50
+            write(place.with_name(f"{place.name}_watershed_mask.png"), np.roll(grey, n))
+    kwargs = {"manual_dir": root, "progress": False}
+    plain = build("cholecseg8k", data_dir=tmp_path / "plain", num_workers=1, **kwargs)
+    assert "509_endo_watershed_mask.png: holds values that are no class: 99" in plain.partial[0][1]
+    four = build("cholecseg8k", data_dir=tmp_path / "four", num_workers=4, **kwargs)
+    by_beam = build("cholecseg8k", data_dir=tmp_path / "beam", beam="", **kwargs)
+    assert files(by_beam.directory) == files(plain.directory) == files(four.directory)
+    record = stored(by_beam, "test")["video55_00508"]
+    assert list(record["maps"]["scene"]["frames"]) == [0, 2]
 
 
 @needs_beam

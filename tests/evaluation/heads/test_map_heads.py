@@ -126,6 +126,22 @@ def test_depths(head, monkeypatch):
     assert 0 < headline(labelled, constant_map(labelled)) < 0.8
 
 
+def test_one_token_may_tell_how_far_all_is():
+    """The corner alone knows how deep a frame is, which is asked of every pixel."""
+    labelled, features = made(DEEP, depth=True)
+    flat, rng = {}, np.random.default_rng(3)
+    for split, maps in labelled.maps.items():
+        level = 300 * 2 ** rng.integers(0, 5, (len(maps), 1, 1))
+        values = np.broadcast_to(level, maps.values.shape).astype(np.uint16)
+        flat[split] = dataclasses.replace(maps, values=values)
+        tokens = rng.normal(0, 0.1, features[split].shape)
+        tokens[:, 0, 0] = 8 * np.log(level[:, 0, 0])
+        features[split] = tokens
+    labelled = dataclasses.replace(labelled, maps=flat)
+    found = headline(labelled, run(labelled, features, "dense_linear"))
+    assert found > 0.9 > headline(labelled, constant_map(labelled)) + 0.1
+
+
 def test_scores_are_means_over_cases():
     """One case is answered rightly, three have nothing: a quarter, however many pixels each has."""
     labelled, _ = made(TASK)

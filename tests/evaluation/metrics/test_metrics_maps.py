@@ -1,13 +1,14 @@
-"""Scores of maps against scikit-learn and torchmetrics, their named rules, and case weights."""
+"""Scores of maps against scikit-learn, torchmetrics and MONAI, their rules, and case weights."""
 
 import numpy as np
 import pytest
 import torch
+from monai.metrics import SurfaceDiceMetric
 from sklearn.metrics import f1_score, jaccard_score
 from torchmetrics.regression import MeanAbsolutePercentageError, MeanSquaredError
 from torchmetrics.segmentation import MeanIoU
 
-from surgrec_jax.evaluation.metrics import bootstrap, maps, registry
+from surgrec_jax.evaluation.metrics import bootstrap, maps, registry, surfaces
 from surgrec_jax.evaluation.tasks.task import Task
 
 CLASSES = ("tissue", "shaft", "clasper", "thread")
@@ -79,6 +80,40 @@ def test_iou_of_frames_is_that_of_torchmetrics(drawn):
     assert abs(score("frame_iou", parts_of(truth, prediction))[0] - np.mean(each)) < 1e-6
 
 
+def blobs(rng, count, side=56):
+    """Maps of four classes in round patches, as masks are; thread is rare."""
+    y, x = np.mgrid[:side, :side]
+    maps_of = np.zeros((count, side, side), np.uint8)
+    for ids in maps_of:
+        for _ in range(6):
+            radius, (v, u) = rng.integers(2, 14), rng.integers(0, side, 2)
+            ids[(y - v) ** 2 + (x - u) ** 2 <= radius**2] = rng.integers(0, 4)
+    return maps_of
+
+
+@pytest.mark.filterwarnings("ignore:the (prediction|ground truth) of class")
+@pytest.mark.parametrize("tolerance", [2, 6])
+def test_surface_distance_is_that_of_monai(tolerance, monkeypatch):
+    """Of every frame and class, with unlabelled pixels; the library answers in 32 bits."""
+    rng, side = np.random.default_rng(2), 48
+    truth = np.concatenate([blobs(rng, 4, side), rng.integers(0, 4, (1, side, side), np.uint8)])
+    found = np.roll(truth, (2, 1), (1, 2))
+    found[2:4] = blobs(rng, 2, side)
+    found[0][found[0] == 2] = 0  # one that is only in the truth
+    truth[1][truth[1] == 1] = 0  # and one that is only predicted
+    truth[:, :9, 20:30] = maps.VOID
+    monkeypatch.setattr(surfaces, "TOLERANCE", tolerance / side)
+    hot = np.eye(256, dtype=np.float32)[:, [0, 1, 2, 3, maps.VOID]]
+    library = SurfaceDiceMetric([tolerance] * 5, include_background=True, ignore_index=4)
+    wanted = library(*(torch.from_numpy(hot[ids]).permute(0, 3, 1, 2) for ids in (found, truth)))
+    parts = parts_of(truth, found)
+    right, there = np.moveaxis(parts.reshape(5, 4, 5)[..., 3:], -1, 0)
+    each = maps.ratio(right, there)
+    np.testing.assert_allclose(each.astype(np.float32), wanted[:, :4], rtol=0, atol=1e-9)
+    assert (each == 0).any() and (each < 0.9).sum() > 4
+    assert abs(score("nsd", parts, np.arange(5))[0] - np.nanmean(each, 1).mean()) < 1e-9
+
+
 def test_exactly_as_counted_by_hand():
     """Fractions that no floating-point library blurs: 1e-12."""
     truth = np.array([[0, 0, 1, 1, 2, maps.VOID]], np.uint8)
@@ -88,6 +123,7 @@ def test_exactly_as_counted_by_hand():
     # Class 0: 1 hit, 1 miss. 1: 2 hits, 1 alarm. 2: 1 miss. 3: 1 alarm.
     expected = {
         "dice": (2 / 3 + 4 / 5) / 4,
+        "nsd": (2 / 3 + 4 / 5) / 4,  # a row is all boundary, and six pixels tolerate nothing
         "iou": (1 / 2 + 2 / 3) / 4,
         "frame_iou": (1 / 2 + 2 / 3) / 3,
     }
