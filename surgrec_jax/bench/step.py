@@ -4,9 +4,10 @@ With --data the clips come through the real loader, and the share of time that t
 them is printed; without, one random batch is used again and again. Needs neither grain nor TFDS
 unless --data is given.
 
-With --compare=torch the same step of transformers' models in PyTorch is timed in turn with it (see
-bench/torch_step.py): CPU seconds on a CPU, seconds on a GPU. Let both keep the memory that they
-free (docs/performance.md), or page faults are what is compared.
+With --compare=torch the same step in PyTorch is timed in turn with it (see bench/torch_step.py):
+CPU seconds on a CPU, seconds on a GPU. Let both keep the memory that they free
+(docs/performance.md), or page faults are what is compared. With --compare=CONFIG it is the step of
+another config, with the same changes of --set and its own: what objectives cost beside each other.
 """
 
 import argparse
@@ -40,7 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, default=20, help="timed steps, after two to warm up")
     parser.add_argument("--data", action="store_true", help="feed it from the real loader")
-    parser.add_argument("--compare", choices=("torch",), help="time this beside it, in turn")
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="torch | CONFIG [KEY=VALUE]",
+        help="time this beside it, in turn: the same in PyTorch, or another config file[:variant] "
+        "with the values of --set and its own",
+    )
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count(), help="of torch on a CPU; ours takes all"
     )
@@ -53,12 +60,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ConfigError: the config does not work, or the two steps cannot be compared.
     """
     torch_device = ""
-    if args.compare:
-        if args.data:
-            raise ConfigError(
-                "--data and --compare=torch: the loader would run while the other is timed; leave "
-                "one out"
-            )
+    if args.compare and args.data:
+        raise ConfigError(
+            f"--data and --compare={args.compare[0]}: the loader would run while the other is "
+            "timed; leave one out"
+        )
+    if args.compare and args.compare[0] == "torch":
         from surgrec_jax.bench import torch_step
 
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leave torch some memory
@@ -77,7 +84,7 @@ def _measure(setup: Setup, args: argparse.Namespace, torch_device: str) -> dict[
     step, abstract = setup.step, setup.abstract
     compiled, compile_s, _ = timed(lambda: step.lower(abstract, batch).compile())
     state = setup.init()
-    other, described = _other_step(setup.objective, clips, args.threads, torch_device)
+    other, described = _other_step(setup, clips, args, torch_device)
     seconds, waits, work = [], [], []
     with _batches(setup.config, batch, args) as batches:
         for _ in range(args.steps + 2):
@@ -94,24 +101,52 @@ def _measure(setup: Setup, args: argparse.Namespace, torch_device: str) -> dict[
     figures = _figures(setup, compiled, seconds, waits, compile_s, args)
     figures["step_cpu_s_median"] = float(np.median(work[:, 0]))
     if args.compare:
-        figures |= _comparison(seconds, work, described)
+        name = "torch" if torch_device else "other"
+        figures |= _comparison(name, seconds, work, described)
     return figures
 
 
 def _other_step(
-    objective, clips: np.ndarray, threads: int, torch_device: str
+    setup: Setup, clips: np.ndarray, args, torch_device: str
 ) -> tuple[Callable[[], None], dict[str, Any]]:
-    if not torch_device:
-        return (lambda: None), {}
-    from surgrec_jax.bench import torch_step
+    if torch_device:
+        from surgrec_jax.bench import torch_step
 
-    return torch_step.make_step(objective, clips, device=torch_device, threads=threads)
+        objective, threads = setup.objective, args.threads
+        return torch_step.make_step(objective, clips, device=torch_device, threads=threads)
+    if args.compare:
+        name, *changes = args.compare
+        return _step_of(name, [*args.set, *changes])
+    return (lambda: None), {}
 
 
-def _comparison(seconds: np.ndarray, work: np.ndarray, described: dict) -> dict[str, Any]:
+def _step_of(name: str, changes: list[str]) -> tuple[Callable[[], None], dict[str, Any]]:
+    """A function that takes a step of another config, on random clips, and figures about it."""
+    setup = build_setup(commands.load_config(name, changes), jax.sharding.get_mesh())
+    clips = np.random.default_rng(0).integers(0, 256, setup.clips_shape, np.uint8)
+    batch = sharding.put_batch({"video": clips}, setup.mesh)
+    compiled, state = setup.step.lower(setup.abstract, batch).compile(), setup.init()
+
+    def step() -> None:
+        nonlocal state
+        state, metrics = compiled(state, batch)
+        jax.block_until_ready(metrics)
+
+    return step, {
+        "config": name,
+        "parameters_m": setup.parameters / 1e6,
+        "batch_size": setup.config.batch_size,
+        "model_tflop": setup.objective.flops() * setup.config.batch_size / 1e12,
+    }
+
+
+def _comparison(
+    name: str, seconds: np.ndarray, work: np.ndarray, described: dict
+) -> dict[str, Any]:
     """Figures of steps taken in turn.
 
     Args:
+        name: of the other's figures.
         seconds: [steps] of ours.
         work: [steps, 3] CPU seconds of ours, seconds and CPU seconds of the other.
         described: figures about the other.
@@ -120,12 +155,12 @@ def _comparison(seconds: np.ndarray, work: np.ndarray, described: dict) -> dict[
     pairs = {"cpu": ours / other, "time": seconds / other_seconds}
     quantiles = {k: [float(q) for q in np.quantile(v, (0.5, 0.05, 0.95))] for k, v in pairs.items()}
     return {
-        "torch": {
+        name: {
             **described,
             "step_ms_median": 1e3 * float(np.median(other_seconds)),
             "step_cpu_s_median": float(np.median(other)),
         },
-        "ours_over_torch": {
+        f"over_{name}": {
             "cpu_median": quantiles["cpu"][0],
             "cpu_5_95": quantiles["cpu"][1:],
             "time_median": quantiles["time"][0],

@@ -16,7 +16,7 @@ from surgrec_jax.safety.errors import ConfigError
 # Share of red, green and blue in brightness (ITU-R BT.601).
 LUMA = np.array([0.299, 0.587, 0.114])
 # RGB to luma and two axes of colour (YIQ, of the NTSC standard); hues turn about the first axis.
-_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _CHANGES = ("brightness", "contrast", "saturation", "hue")
 
 
@@ -149,7 +149,7 @@ def colour_map(
     angle = 2 * jnp.pi * hue
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     turn = jnp.eye(3).at[1:, 1:].set(jnp.array([[cos, -sin], [sin, cos]]))
-    turn = np.linalg.inv(_YIQ) @ turn @ _YIQ
+    turn = np.linalg.inv(YIQ) @ turn @ YIQ
     luma = np.ones((3, 1)) * LUMA  # every channel becomes the brightness
     saturate = saturation * jnp.eye(3) + (1 - saturation) * luma
     last = jnp.where(grey, luma, jnp.eye(3))

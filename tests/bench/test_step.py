@@ -36,7 +36,7 @@ def test_both_sides_train_as_many_parameters(objective, changes):
     figures = run(f"--config=configs/{objective}.py:tiny", *options)
     assert figures["torch"]["parameters_m"] == pytest.approx(figures["parameters_m"], abs=1e-9)
     assert figures["torch"]["device"] == "cpu, 1 threads"
-    assert figures["ours_over_torch"]["cpu_median"] > 0
+    assert figures["over_torch"]["cpu_median"] > 0
 
 
 def mae_loss(model, objective, pixels, cells):
