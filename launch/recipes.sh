@@ -75,6 +75,12 @@ frozen _causal 300 140 $causal
 v2_1 _causal 280 $causal
 compare probe_causal mae_causal levjepa_causal jepa_causal frozen_causal v2_1_causal
 
+# 360 CPU seconds, JEPA with the other trim of its context (docs/objectives.md, "JEPA's context").
+side="({'blocks': 8, 'scale': 0.15, 'context': 0.375, 'target': 0.31, 'trim': 'side'},"
+side+=" {'blocks': 2, 'scale': 0.7, 'context': 0.22, 'target': 0.5, 'trim': 'side'})"
+each jepa_side_long jepa 900 --config.jepa.masks="$side"
+compare probe_side jepa_long jepa_side_long
+
 for cpu in "$out"/*.cpu; do
   awk -v run="$(basename "$cpu" .cpu)" '{s += $1 + $2} END {printf "%s: %.0f CPU s\n", run, s}' "$cpu"
 done
