@@ -1,7 +1,14 @@
 """Video pretraining for surgery in JAX: masked autoencoding and joint-embedding prediction."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what an editor and a type checker see; `__getattr__` imports it when it runs
+    from surgrec_jax.frozen.classifier import load_classifier as load_classifier
+    from surgrec_jax.frozen.encoder import load_encoder as load_encoder
+    from surgrec_jax.prediction.api import embed as embed
+    from surgrec_jax.prediction.api import predict as predict
+    from surgrec_jax.prediction.api import read_video as read_video
 
 __version__ = "0.1.0"
 

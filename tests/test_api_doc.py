@@ -1,5 +1,7 @@
 """The page on Python runs as it stands there, and importing the package costs nothing."""
 
+import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import surgrec_jax
 from tests.data_builders.fake_video import write_video
 from tests.prediction.workdirs import pictures, save_classifier
 
@@ -28,6 +31,24 @@ def test_the_page_runs_and_its_names_agree_with_each_other(tmp_path, monkeypatch
     np.testing.assert_array_equal(names["encoder"].features(clips), names["features"])
     np.testing.assert_array_equal(names["classifier"].probabilities(clips), found.scores)
     assert {"predict", "embed", "read_video"} <= set(dir(api))
+
+
+def test_what_a_notebook_needs_is_typed_and_what_an_editor_sees_is_what_runs():
+    tree = ast.parse(Path(surgrec_jax.__file__).read_text())
+    seen = {
+        alias.asname: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    }
+    for name, module in surgrec_jax._SURFACE.items():
+        one = getattr(surgrec_jax, name)
+        assert seen.pop(name) == module == one.__module__ and one.__doc__
+        given = inspect.signature(one)
+        parts = [p.annotation for p in given.parameters.values()] + [given.return_annotation]
+        assert inspect.Signature.empty not in parts, name
+    assert not seen
 
 
 def test_importing_the_package_does_not_import_jax():
