@@ -76,6 +76,7 @@ def write_report(
     body = [
         "<h1>What the corpus is, and what training draws from it</h1>",
         badge,
+        f"<p><b>{escape(verdict(manifest, plan, facts))}</b></p>",
         _summary(manifest, plan),
         "<h2>Mixture before and after</h2>",
         _mixture(facts, manifest.source_names, plan),
@@ -92,6 +93,44 @@ def write_report(
         card(_made(manifest)),
     ]  # fmt: skip
     return html.write_report(path, page("surgrec_jax: curation", "\n".join(body)))
+
+
+def verdict(manifest: Manifest, plan: Plan, facts: Facts) -> str:
+    """One sentence: whether the draws are more even than the corpus, and what that costs.
+
+    It is of domains where there are several, else of sources, else of cases; of the rarest group,
+    and of how often the most drawn record comes.
+    """
+    kind, (group, names) = next(
+        (kind, found)
+        for kind in ("domain", "source", "case")
+        if len((found := mixing.group_of(kind, facts, manifest.source_names))[1]) > 1
+        or kind == "case"
+    )
+    before, after = _shares(group, names, plan)
+    worth = [entropy(share)[1] for share in (before, after)]
+    more = "more" if worth[1] > worth[0] else "less" if worth[1] < worth[0] else "as"
+    said = (
+        f"The draws are {more} even over {kind}s {'as' if more == 'as' else 'than'} the corpus: "
+        f"worth {worth[1]:.1f} equally frequent ones, the corpus {worth[0]:.1f}"
+    )
+    if len(names) <= _MOST_BARS:
+        rarest = min(np.flatnonzero(before), key=lambda i: before[i])
+        said += (
+            f"; {names[rarest].removesuffix('@train')}, the rarest, is {_percent(before[rarest])} "
+            f"of the records and {_percent(after[rarest])} of the draws"
+        )
+    most, equal = plan.of_record.max(), plan.draws / len(plan.of_record)
+    return (
+        f"{said}; the most drawn record comes {_times(most)} times, with equal weights each would "
+        f"{_times(equal)}."
+    )
+
+
+def _shares(group: np.ndarray, names: Sequence[str], plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of groups among the records, and among the draws."""
+    before = np.bincount(group, minlength=len(names)) / len(group)
+    return before, np.bincount(group, plan.of_record, len(names)) / plan.of_record.sum()
 
 
 def _percent(x: float) -> str:
@@ -121,8 +160,7 @@ def _mixture(facts: Facts, source_names: Sequence[str], plan: Plan) -> str:
     rows, cards = [], []
     for kind in _BY:
         group, names = mixing.group_of(kind, facts, source_names)
-        before = np.bincount(group, minlength=len(names)) / len(group)
-        after = np.bincount(group, plan.of_record, len(names)) / plan.of_record.sum()
+        before, after = _shares(group, names, plan)
         cells = [escape(kind), f"{(before > 0).sum():,}"]
         for share in (before, after):
             information, effective = entropy(share)
