@@ -98,8 +98,8 @@ def write_report(
 def verdict(manifest: Manifest, plan: Plan, facts: Facts) -> str:
     """One sentence: whether the draws are more even than the corpus, and what that costs.
 
-    It is of domains where there are several, else of sources, else of cases; of the rarest group,
-    and of how often the most drawn record comes.
+    It is of domains where there are several, else of sources, and of cases; of the rarest domain
+    or source, and of how often the most drawn record comes.
     """
     kind, (group, names) = next(
         (kind, found)
@@ -108,12 +108,10 @@ def verdict(manifest: Manifest, plan: Plan, facts: Facts) -> str:
         or kind == "case"
     )
     before, after = _shares(group, names, plan)
-    worth = [entropy(share)[1] for share in (before, after)]
-    more = "more" if worth[1] > worth[0] else "less" if worth[1] < worth[0] else "as"
-    said = (
-        f"The draws are {more} even over {kind}s {'as' if more == 'as' else 'than'} the corpus: "
-        f"worth {worth[1]:.1f} equally frequent ones, the corpus {worth[0]:.1f}"
-    )
+    said = f"The draws are {_evenness(kind, before, after)}"
+    if kind != "case":
+        cases = mixing.group_of("case", facts, manifest.source_names)
+        said += f", and {_evenness('case', *_shares(*cases, plan))}"
     if len(names) <= _MOST_BARS:
         rarest = min(np.flatnonzero(before), key=lambda i: before[i])
         said += (
@@ -125,6 +123,15 @@ def verdict(manifest: Manifest, plan: Plan, facts: Facts) -> str:
         f"{said}; the most drawn record comes {_times(most)} times, with equal weights each would "
         f"{_times(equal)}."
     )
+
+
+def _evenness(kind: str, before: np.ndarray, after: np.ndarray) -> str:
+    """Whether shares after are more or less even than before, by their effective numbers."""
+    corpus, draws = (f"{entropy(share)[1]:.1f}" for share in (before, after))
+    if corpus == draws:
+        return f"as even over {kind}s as the corpus (worth {draws} equally frequent ones)"
+    more = "more" if float(draws) > float(corpus) else "less"
+    return f"{more} even over {kind}s than the corpus (worth {draws} of them, the corpus {corpus})"
 
 
 def _shares(group: np.ndarray, names: Sequence[str], plan: Plan) -> tuple[np.ndarray, np.ndarray]:
