@@ -24,6 +24,15 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. conf
 ADDRESSES = ("--config.vlm.endpoint", "--config.checkpoint", "--config.checkpoints")
 
 
+# A value that the configs of a program have, and those of others have not.
+OF_PROGRAM = {
+    "surgrec_jax": "objective",
+    "probe": "source",
+    "benchmark": "checkpoints",
+    "curation": "cluster",
+}
+
+
 def items(text: str) -> tuple[str, ...]:
     """The parts of a list that is written with commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -38,7 +47,7 @@ def parse_flags(program: str, argv: Sequence[str], **needed: str) -> list[str]:
     """
     config = None
     try:
-        file, config = _named_config(argv, needed["config"])
+        file, config = _named_config(program, argv, needed["config"])
         try:
             rest = flags.FLAGS([_installed(arg) for arg in argv])
         except SystemExit:  # --help and its like, which absl ends with 1
@@ -97,7 +106,7 @@ def _installed(argument: str) -> str:
     return f"{match[1] or ''}{find(match[2])}{match[3] or ''}" if match else argument
 
 
-def _named_config(argv: Sequence[str], example: str) -> tuple[str, ConfigDict | None]:
+def _named_config(program: str, argv: Sequence[str], example: str) -> tuple[str, ConfigDict | None]:
     """The file[:variant] that a command line names, and its config; its overrides are checked.
 
     Without a file they are the example's name and None.
@@ -105,8 +114,8 @@ def _named_config(argv: Sequence[str], example: str) -> tuple[str, ConfigDict | 
     An exception in the file itself is no mistake of the command line and is raised as it is.
 
     Raises:
-        ConfigError: a file that is not there or holds no config, an override of an unknown key or
-            of no config, or a value of another type.
+        ConfigError: a file that is not there or holds no config, or one of another program; an
+            override of an unknown key or of no config, or a value of another type.
     """
     after = dict(itertools.pairwise(argv))
     files = [arg.partition("=")[2] for arg in argv if re.match(r"--?config=", arg)]
@@ -117,6 +126,7 @@ def _named_config(argv: Sequence[str], example: str) -> tuple[str, ConfigDict | 
             raise ConfigError(f"--config is missing; e.g. --config={example}")
         return example, None
     config = load_file(files[-1])
+    _check_program(program, config, files[-1])
     for arg in overrides:
         flag, equals, value = arg.partition("=")
         key, indexed, _ = re.sub(r"^--?(no)?config\.", "", flag).partition("[")
@@ -125,6 +135,16 @@ def _named_config(argv: Sequence[str], example: str) -> tuple[str, ConfigDict | 
         if not indexed or key not in keys_of(config):
             read_value(config, key, value)
     return files[-1], config
+
+
+def _check_program(program: str, config: ConfigDict, file: str) -> None:
+    """Refuses a config that is made for another program."""
+    if (own := OF_PROGRAM.get(program)) and own not in config:
+        others = [name for name, value in OF_PROGRAM.items() if value in config]
+        raise ConfigError(
+            f"--config={file} is made for {' or '.join(others) or 'none of the commands'}, not for "
+            f"{program}: it has no value {own}"
+        )
 
 
 def _unknown_flag(error: flags.UnrecognizedFlagError, config: ConfigDict | None) -> str:
@@ -138,13 +158,17 @@ def _unknown_flag(error: flags.UnrecognizedFlagError, config: ConfigDict | None)
     )
 
 
-def load_config(text: str, changes: Sequence[str]) -> ConfigDict:
+def load_config(text: str, changes: Sequence[str], program: str = "") -> ConfigDict:
     """Loads the config of `file[:variant]` and applies KEY=VALUE changes.
 
+    Args:
+        program: what it must be made for, of OF_PROGRAM; "" for any.
+
     Raises:
-        ConfigError: no such file or key, or a value of another type.
+        ConfigError: no such file or key, a config of another program, or a value of another type.
     """
     config = load_file(text)
+    _check_program(program, config, text)
     for change in changes:
         key, _, value = change.partition("=")
         values = {key: read_value(config, key, value)}

@@ -33,7 +33,8 @@ def verdict(run: RunLog) -> str:
     if scores:
         key = max(scores, key=lambda name: scores[name][-1])
         what = key.removeprefix("probe/").replace("/", " ").replace("_", " ")
-        said.append(f"{what} {scores[key][0]:.1%} to {scores[key][-1]:.1%}")
+        first, last = (100 * scores[key][at] for at in (0, -1))
+        said.append(f"{what} {first:.1f} % to {last:.1f} %")
     return "; ".join(said) + "."
 
 

@@ -72,12 +72,33 @@ MAE = f"--config={ROOT}/configs/mae.py"
     ],
 )
 def test_a_wrong_config_is_one_sentence_and_exit_code_2(argv, message, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["probe", *argv])  # where ml_collections looks for overrides
+    monkeypatch.setattr(
+        sys, "argv", ["surgrec_jax", *argv]
+    )  # where ml_collections looks for overrides
     with pytest.raises(SystemExit) as end:
-        parse_flags("probe", ["probe", *argv], config="configs/probe.py")
+        parse_flags("surgrec_jax", ["surgrec_jax", *argv], config="configs/probe.py")
     error = capsys.readouterr().err
     assert end.value.code == 2
-    assert error.startswith(f"probe: {message}") and error.count("\n") == 1
+    assert error.startswith(f"surgrec_jax: {message}") and error.count("\n") == 1
+
+
+def test_a_config_of_another_command_is_named(capsys):
+    for program, config, said in (
+        (
+            "probe",
+            "mae",
+            "configs/mae.py is made for surgrec_jax, not for probe: it has no value",
+        ),
+        ("surgrec_jax", "probe", "configs/probe.py is made for probe, not for surgrec_jax"),
+        ("benchmark", "probe", "configs/probe.py is made for probe, not for benchmark"),
+        ("curation", "finetune", "configs/finetune.py is made for surgrec_jax, not for curation"),
+    ):
+        argv = [program, f"--config={ROOT}/configs/{config}.py"]
+        with pytest.raises(SystemExit) as end:
+            parse_flags(program, argv, config="configs/mae.py")
+        assert end.value.code == 2 and said in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="made for probe, not for surgrec_jax"):
+        load_config(f"{ROOT}/configs/probe.py", [], "surgrec_jax")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +120,7 @@ def test_a_switch_needs_no_value(monkeypatch):
     argv += ["--config.jepa.masks[0].blocks=3"]
     argv[1] = MAE.replace("mae", "jepa")
     monkeypatch.setattr(sys, "argv", argv)
-    assert parse_flags("probe", argv, config="configs/mae.py") == ["probe"]
+    assert parse_flags("surgrec_jax", argv, config="configs/mae.py") == ["probe"]
     config = flags.FLAGS["config"].value
     assert (config.data.flip, config.steps, config.jepa.masks[0]["blocks"]) == (False, 5, 3)
 

@@ -9,6 +9,7 @@ import pytest
 
 from surgrec_jax import checkpoint, optim
 from surgrec_jax.bench.synthetic import write_synthetic
+from surgrec_jax.config.workdir import check_workdir
 from surgrec_jax.safety.errors import ConfigError
 from surgrec_jax.setup import build_setup, make_mesh
 from surgrec_jax.train import train
@@ -78,6 +79,12 @@ def test_another_config_names_the_way_on(folder):
     config = config_of(folder / "data", steps=4)
     with pytest.raises(ConfigError, match=r"steps: 2 -> 4.*--config\.continue_from="):
         train(config, folder / "run")
+
+
+def test_the_workdir_of_another_recipe_is_named_in_one_sentence(folder):
+    config = config_of(folder / "data", objective="jepa")
+    with pytest.raises(ConfigError, match=r"run holds a run of mae, and .* of jepa: .*init_from="):
+        check_workdir(config, folder / "run")
 
 
 def test_data_built_anew_under_a_run_are_named(tmp_path):

@@ -18,7 +18,7 @@ def workdir(tmp_path, steps, total=4):
 
 def test_the_page_says_how_far_a_run_is(tmp_path, capsys):
     run = workdir(tmp_path, 2)
-    sentence = "mine: step 2 of 4, loss 1 to 0.5; own phase knn 10.0% to 20.0%."
+    sentence = "mine: step 2 of 4, loss 1 to 0.5; own phase knn 10.0 % to 20.0 %."
     assert report.verdict(read_run(run)) == sentence
     assert report.main([str(run)]) == 0
     page = run / "index.html"

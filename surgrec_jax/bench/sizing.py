@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for kind in kinds:
         if kind not in CHIPS:
             raise ConfigError(f"--card={kind} is not known: choose from {', '.join(CHIPS)}")
-    config = commands.load_config(args.config, [*args.set, "mesh.fsdp=1"])
+    config = commands.load_config(args.config, [*args.set, "mesh.fsdp=1"], "surgrec_jax")
     setup = build_setup(config, make_mesh(config))
     clips = config.steps * config.batch_size
     records = 3600 * args.hours * RecordSpec().fps / RecordSpec().frames

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leave torch some memory
         torch_device = torch_step.pick_device(jax.default_backend(), jax.device_count())
-    config = commands.load_config(args.config, args.set)
+    config = commands.load_config(args.config, args.set, "surgrec_jax")
     if args.data:
         config = WarmStart(config).complete()  # with the sources of a config that names none
     setup = build_setup(config, make_mesh(config))

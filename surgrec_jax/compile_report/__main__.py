@@ -44,7 +44,7 @@ def _run(args: argparse.Namespace, changes: list[str]) -> int:
         if args.json:
             args.json.write_text(json.dumps(figures, indent=1) + "\n")
 
-    config = commands.load_config(args.config, changes)
+    config = commands.load_config(args.config, changes, "surgrec_jax")
     if args.largest_batch:
         figures = report.largest_batch(config, target, args.guess, keep)
     else:

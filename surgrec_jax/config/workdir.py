@@ -83,6 +83,12 @@ def check_workdir(config: ConfigDict, workdir: Path, *, write: bool = True) -> N
             f"{path} cannot be read ({error}): restore it from a checkpoint's config or a copy"
         ) from error
     after = flatten(now)
+    kinds = before.get("objective"), after.get("objective")
+    if kinds[0] != kinds[1]:
+        raise ConfigError(
+            f"{workdir} holds a run of {kinds[0]}, and this config is of {kinds[1]}: give another "
+            f"--workdir; it begins from that encoder by --config.init_from={workdir}"
+        )
     changed = [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())

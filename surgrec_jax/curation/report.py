@@ -76,6 +76,7 @@ def write_report(
     body = [
         "<h1>What the corpus is, and what training draws from it</h1>",
         badge,
+        f"<p><b>{escape(verdict(manifest, plan, facts))}</b></p>",
         _summary(manifest, plan),
         "<h2>Mixture before and after</h2>",
         _mixture(facts, manifest.source_names, plan),
@@ -92,6 +93,51 @@ def write_report(
         card(_made(manifest)),
     ]  # fmt: skip
     return html.write_report(path, page("surgrec_jax: curation", "\n".join(body)))
+
+
+def verdict(manifest: Manifest, plan: Plan, facts: Facts) -> str:
+    """One sentence: whether the draws are more even than the corpus, and what that costs.
+
+    It is of domains where there are several, else of sources, and of cases; of the rarest domain
+    or source, and of how often the most drawn record comes.
+    """
+    kind, (group, names) = next(
+        (kind, found)
+        for kind in ("domain", "source", "case")
+        if len((found := mixing.group_of(kind, facts, manifest.source_names))[1]) > 1
+        or kind == "case"
+    )
+    before, after = _shares(group, names, plan)
+    said = f"The draws are {_evenness(kind, before, after)}"
+    if kind != "case":
+        cases = mixing.group_of("case", facts, manifest.source_names)
+        said += f", and {_evenness('case', *_shares(*cases, plan))}"
+    if len(names) <= _MOST_BARS:
+        rarest = min(np.flatnonzero(before), key=lambda i: before[i])
+        said += (
+            f"; {names[rarest].removesuffix('@train')}, the rarest, is {_percent(before[rarest])} "
+            f"of the records and {_percent(after[rarest])} of the draws"
+        )
+    most, equal = plan.of_record.max(), plan.draws / len(plan.of_record)
+    return (
+        f"{said}; the most drawn record comes {_times(most)} times, with equal weights each would "
+        f"{_times(equal)}."
+    )
+
+
+def _evenness(kind: str, before: np.ndarray, after: np.ndarray) -> str:
+    """Whether shares after are more or less even than before, by their effective numbers."""
+    corpus, draws = (f"{entropy(share)[1]:.1f}" for share in (before, after))
+    if corpus == draws:
+        return f"as even over {kind}s as the corpus (worth {draws} equally frequent ones)"
+    more = "more" if float(draws) > float(corpus) else "less"
+    return f"{more} even over {kind}s than the corpus (worth {draws} of them, the corpus {corpus})"
+
+
+def _shares(group: np.ndarray, names: Sequence[str], plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of groups among the records, and among the draws."""
+    before = np.bincount(group, minlength=len(names)) / len(group)
+    return before, np.bincount(group, plan.of_record, len(names)) / plan.of_record.sum()
 
 
 def _percent(x: float) -> str:
@@ -121,8 +167,7 @@ def _mixture(facts: Facts, source_names: Sequence[str], plan: Plan) -> str:
     rows, cards = [], []
     for kind in _BY:
         group, names = mixing.group_of(kind, facts, source_names)
-        before = np.bincount(group, minlength=len(names)) / len(group)
-        after = np.bincount(group, plan.of_record, len(names)) / plan.of_record.sum()
+        before, after = _shares(group, names, plan)
         cells = [escape(kind), f"{(before > 0).sum():,}"]
         for share in (before, after):
             information, effective = entropy(share)

@@ -1,4 +1,7 @@
-"""Paths of this machine's file system; addresses of remote storage are refused by one function."""
+"""Paths of this machine's file system; addresses of remote storage are refused by one function.
+
+So is ~, which shells leave as it is after a =, and which would become a folder of that name.
+"""
 
 import os
 import re
@@ -6,13 +9,14 @@ from collections.abc import Mapping
 
 from surgrec_jax.safety.errors import ConfigError
 
-# A scheme at the beginning, or after the = or the comma of NAME=RUN,NAME=RUN. pathlib makes one
-# slash of two.
+# At the beginning, or after the = or the comma of NAME=RUN,NAME=RUN; of the two slashes of an
+# address pathlib makes one.
+_HOME = re.compile(r"(?:^|[=,\s])~(?=/|$)")
 _ADDRESS = re.compile(r"(?:^|[=,\s])([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 def local(path: str | os.PathLike, name: str = "path") -> str:
-    """The text of a path, or of several with commas, none of which is an address.
+    """The text of a path, or of several with commas, none of which is an address or begins with ~.
 
     A name such as gs://bucket would be taken for a folder called "gs:". Locks, renames and partial
     writes hold on file systems, so remote storage is used through a mount (docs/scaling.md).
@@ -21,9 +25,14 @@ def local(path: str | os.PathLike, name: str = "path") -> str:
         name: the flag or config value that it was given by, for the error.
 
     Raises:
-        ConfigError: it is an address.
+        ConfigError: it is an address, or begins with ~.
     """
     text = os.fspath(path)
+    if _HOME.search(text):
+        raise ConfigError(
+            f"{name}={text}: shells do not expand ~ after =, and nor does Python: write "
+            f"{_HOME.sub(lambda found: found[0][:-1] + '$HOME', text)} (in Python the whole path)"
+        )
     if found := _ADDRESS.search(text):
         if found[1] == "hf":
             public = text[found.start(1) + 3 :].split(",")[0].lstrip("/")
@@ -40,7 +49,7 @@ def local(path: str | os.PathLike, name: str = "path") -> str:
 
 
 def check_local(values: Mapping[str, object], allowed: tuple[str, ...] = ()) -> None:
-    """Refuses addresses among named values; values that are no text or path are passed over.
+    """Refuses addresses and ~ among named values; what is no text or path is passed over.
 
     Args:
         allowed: names whose values may be addresses.

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import re
 import runpy
 import shutil
 from pathlib import Path
@@ -46,7 +47,7 @@ def rewrite(path, **changes):
     path.write_text(json.dumps(content))
 
 
-def test_draws_have_the_weights_of_the_tree(made):
+def test_draws_have_the_weights_of_the_tree(made, embeddings):
     manifest, leaves = made
     weights = [0.25, 0.25, 0.5]
     assert manifest.stages[0][1].tolist() == weights
@@ -65,6 +66,9 @@ def test_draws_have_the_weights_of_the_tree(made):
     assert plan.of_record.sum() == pytest.approx(4000)
     np.testing.assert_allclose(plan.of_record, np.array(weights)[LEAF] * 4000 /
                                np.bincount(LEAF)[LEAF])  # fmt: skip
+    said = report.verdict(manifest, plan, embeddings.facts())
+    assert re.match(r"The draws are \w+ even over domains .*, and \w+ even over cases than", said)
+    assert said.endswith("record comes 1,000 times, with equal weights each would 154.")
 
 
 def test_groups_curriculum_caps_and_record_weights(embeddings, tmp_path):

@@ -1,6 +1,7 @@
 """Addresses of remote storage are refused wherever a path is taken."""
 
 import io
+import re
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -29,7 +30,18 @@ def test_an_address_is_no_path(text):
         check_local({"runs": ["mine", text], "steps": 3})
 
 
-@pytest.mark.parametrize("text", ["runs/a", "/data:old/x", "MAE=runs/a,JEPA=/x", "b/c:1", "4x64@2"])
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("~/runs/a", "$HOME/runs/a"), ("a,JEPA=~/b", "a,JEPA=$HOME/b"), ("~", "$HOME")],
+)
+def test_a_tilde_is_no_folder(text, meant):
+    with pytest.raises(ConfigError, match=f"workdir={text}: .* write {re.escape(meant)} "):
+        local(text, "workdir")
+
+
+@pytest.mark.parametrize(
+    "text", ["runs/~a", "./~/x", "runs/a", "/data:old/x", "MAE=runs/a,JEPA=/x", "b/c:1", "4x64@2"]
+)
 def test_what_is_a_path(text):
     assert local(text) == text
 

@@ -118,8 +118,8 @@ dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 600px) { .pictures img { max-width: none; width: 560px; }
   main { padding: 20px 12px 40px; } .card { padding: 12px; }
   h2 { margin-top: 32px; } th, td { padding: 7px 6px; } body { font-size: 14px; }
-  th:first-child, td:first-child { position: sticky; left: -12px;
-  background: var(--card); padding-left: 12px; white-space: normal; } }
+  th:first-child, td:first-child { position: sticky; left: -12px; background: var(--card);
+  padding-left: 12px; white-space: normal; min-width: 104px; max-width: 34vw; } }
 @media print { .card { break-inside: avoid; } }
 """
 

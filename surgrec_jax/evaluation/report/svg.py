@@ -68,7 +68,7 @@ def bars(
         behind: bars that are drawn as one band behind the others, from the lowest to the highest
             of their values, with a line at each.
     """
-    left, right, top, pitch = 118, 58, 6, 30
+    left, right, top, pitch = 118, 66, 6, 30
     height = top + pitch * len(rows) + 24
     bottom = top + pitch * len(rows)
 
