@@ -128,7 +128,7 @@ CATALOGUE: dict[str, SourceInfo] = {
     "heichole": SourceInfo("laparoscopy", "phases, instruments, actions, skill", 24, 24, 7,
                            "CC BY-NC (to verify)", LOCAL, "Synapse registration",
                            "https://www.synapse.org/#!Synapse:syn20676772"),
-    "grasp": SourceInfo("robotic", "phases, steps, instruments (a map)", 13, 13, 11, None, LOCAL,
+    "grasp": SourceInfo("robotic", "phases, steps, instruments (a map, boxes)", 13, 13, 11, None, LOCAL,
                         "open", "https://github.com/BCV-Uniandes/GraSP"),
     "surgvu": SourceInfo("robotic", "tasks, tools", 280, None, 8, None, LOCAL, "open",
                          "https://storage.googleapis.com/isi-surgvu/surgvu24_videos_only.zip"),
