@@ -55,6 +55,13 @@ class CocoFrames:
     def where(self, number: int) -> str:
         return safe_text(f"{self.path}: {self.names[number]}")
 
+    def counted_from(self, start: int) -> "CocoFrames":
+        """The same, with `start` as frame 0; what is before it is left out."""
+        tables = (self.things, self.names, self.sizes)
+        return CocoFrames(
+            self.path, *({n - start: v for n, v in t.items() if n >= start} for t in tables)
+        )
+
 
 def read_coco(
     path: Path, video: str, picture: str, classes: Sequence[str], lists: str = "categories"
