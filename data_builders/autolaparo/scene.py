@@ -39,6 +39,9 @@ class Scene:
     def maps(self) -> Mapping:
         return {"scene": CLASSES}
 
+    def boxes(self) -> Mapping:
+        return {}
+
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         found = find_files(self.builder, manual_dir, video="(imgs)/", others={"masks": "(masks)/"})
         folder = found["video"]["imgs"]

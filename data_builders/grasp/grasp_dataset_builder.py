@@ -10,7 +10,7 @@ from data_builders.common.labels.annotations import normal, read_json
 from data_builders.common.labels.tracks import Sampled
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.source.download import find_files, in_split
-from data_builders.common.video.coco import CocoMaps, read_coco
+from data_builders.common.video.coco import CocoBoxes, CocoMaps, read_coco
 from surgrec_jax.records.errors import BadInput, check_inside
 
 PHASES = (
@@ -67,6 +67,7 @@ class Builder(VideoDatasetBuilder):
     DOMAIN = "robotic"
     TRACKS: ClassVar = {track: names for track, (_, names) in TASKS.items()}
     MAPS: ClassVar = {"instrument": ("background", *map(normal, INSTRUMENTS))}
+    BOXES: ClassVar = {"instrument": tuple(map(normal, INSTRUMENTS))}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         case = r"frames/CASE(\d{3})/"
@@ -116,13 +117,16 @@ class Builder(VideoDatasetBuilder):
             for track in TASKS
         }
         extent = Extent(path, float(numbers[-1] / second + 1))
-        maps = {}
+        maps, boxes = {}, {}
         if item.extra["outlines"].exists():
             check_inside(item.extra["outlines"], path.parents[1])
             names = r"(?:.*/)?(CASE\d{3})/(\d+)\.jpg"
             found = read_coco(item.extra["outlines"], item.video_id, names, INSTRUMENTS)
             maps["instrument"] = CocoMaps(found, range(1, 1 + len(INSTRUMENTS)))
-        return OpenedVideo(item.path, tracks, image_fps=float(second), extents=[extent], maps=maps)
+            boxes["instrument"] = CocoBoxes(found, range(len(INSTRUMENTS)))
+        return OpenedVideo(
+            item.path, tracks, image_fps=float(second), extents=[extent], maps=maps, boxes=boxes
+        )
 
 
 def _compare_names(path: Path, categories: object, names: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 
+from surgrec_jax.records.boxes import box_features
 from surgrec_jax.records.maps import Kind, map_features
 from surgrec_jax.safety.errors import ConfigError
 
@@ -53,6 +54,7 @@ def record_features(
     tracks: Mapping[str, Sequence[str]],
     video_labels: Mapping[str, Sequence[str]],
     maps: Mapping[str, Kind] | None = None,
+    boxes: Mapping[str, Sequence[str]] | None = None,
 ) -> tfds.features.FeaturesDict:
     """Builds the TFDS features of a record.
 
@@ -60,11 +62,12 @@ def record_features(
         tracks: label tracks, one id per stored frame: name -> class names in id order.
         video_labels: labels of a whole video: name -> class names in id order.
         maps: label maps: name -> class names in id order, or None for depths.
+        boxes: label boxes: name -> class names in id order.
 
     Returns:
         A FeaturesDict. `frames` takes JPEG bytes (never arrays), `times` float32 seconds from the
-        start of the video, one per frame. `labels`, `video_labels` and `maps` are there only when
-        they have content.
+        start of the video, one per frame. `labels`, `video_labels`, `maps` and `boxes` are
+        there only when they have content.
 
     Raises:
         ConfigError: a track or class name that TFDS would not give back as it was written.
@@ -96,6 +99,10 @@ def record_features(
         _class_label("map", name, ("depth",) if classes is None else classes)
     if maps:
         features["maps"] = map_features(maps)
+    for name, classes in (boxes or {}).items():
+        _class_label("box", name, classes)
+    if boxes:
+        features["boxes"] = box_features(boxes)
     return feats.FeaturesDict(features)
 
 

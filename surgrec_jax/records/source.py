@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from surgrec_jax.records import storage
+from surgrec_jax.records.boxes import StoredBoxes, box_kinds, parse_boxes
 from surgrec_jax.records.example import DamagedRecordError, NoRecordError, Record, parse_record
 from surgrec_jax.records.info import read_info, shards_of, stored_as
 from surgrec_jax.records.locate import build_command, find_version
@@ -42,6 +43,7 @@ class Source:
         fingerprint: SHA-256 over the metadata files and the names and sizes of the split's shards.
         whole: whether no shard was missing or damaged when the source was opened.
         maps: by label map, its class names, or None for depths.
+        boxes: class names by the name of label boxes.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Source:
     fingerprint: str
     whole: bool = True
     maps: dict[str, Kind] = dataclasses.field(default_factory=dict)
+    boxes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def _ends(self) -> np.ndarray:
@@ -145,6 +148,13 @@ class Source:
         except NoRecordError as e:
             raise DamagedRecordError(f"{self.where(index)} {e}") from e
 
+    def parse_boxes(self, raw: bytes, index: int) -> dict[str, StoredBoxes]:
+        """The label boxes in `raw`, the bytes of record `index`; raises as `record` does."""
+        try:
+            return parse_boxes(raw, self.boxes)
+        except NoRecordError as e:
+            raise DamagedRecordError(f"{self.where(index)} {e}") from e
+
     def where(self, index: int) -> str:
         """Describes for messages where record `index` lies."""
         name, _, place = self._place(index)
@@ -224,6 +234,7 @@ def open_source(
         digest.hexdigest(),
         whole,
         kinds(features),
+        box_kinds(features),
     )
 
 

@@ -143,6 +143,7 @@ def outlines(case: str, frames: dict[int, list[tuple[int, dict]]]) -> dict:
     ]
     things = [
         {"id": 90 + n, "image_id": 7 + k, "category_id": kind, "segmentation": segmentation}
+        | {"bbox": [4 * kind, 10, 20, 30.5]}
         for k, found in enumerate(frames.values())
         for n, (kind, segmentation) in enumerate(found)
     ]
@@ -166,6 +167,12 @@ def test_outlined_instruments(tmp_path):
     np.testing.assert_array_equal(ids_of(record, "instrument", 0), expected)
     assert not ids_of(record, "instrument", 1).any()
     assert (ids_of(record, "instrument", 2)[left] == 7).all()
+    boxes = record["boxes"]["instrument"]
+    assert list(boxes["counts"]) == [2, 0, 1] and list(boxes["classes"]) == [0, 4, 6]
+    pixels = np.array(boxes["corners"]) * [*SIZE, *SIZE]
+    np.testing.assert_allclose(
+        pixels, [[10, 4, 40.5, 24], [10, 20, 40.5, 40], [10, 28, 40.5, 48]], atol=1e-4
+    )
 
 
 def test_faults_of_outlines(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_builders.common.build.build import build
-from data_builders.common.video.maps import nearest
+from data_builders.common.video.frame_labels import nearest
 from data_builders.phantom_surgery import corpus
 from data_builders.phantom_surgery.editions import INSTRUMENTS
 from data_builders.phantom_surgery.maps import draw_depth, draw_layers

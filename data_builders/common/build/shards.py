@@ -261,7 +261,7 @@ def _common_inputs(builder: VideoDatasetBuilder, manual_dir: Path | None) -> lis
         if field.name not in unhashed
     }
     classes = [builder.hooks.tracks(), builder.hooks.video_label_names()]
-    classes += filter(None, [builder.hooks.maps()])
+    classes += filter(None, [builder.hooks.maps(), builder.hooks.boxes()])
     return [FORMAT, builder.name, str(builder.version), settings, _plain(classes, None)]
 
 

@@ -25,6 +25,7 @@ from data_builders.common.source import registry
 from data_builders.common.source.builder import VideoDatasetBuilder
 from data_builders.common.source.items import OpenedVideo, VideoItem
 from data_builders.common.video.container import DecodeSpec
+from data_builders.common.video.frame_labels import FrameLabels
 from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.images import IMAGE_SUFFIXES
 from data_builders.common.video.joined import read_joined
@@ -207,14 +208,12 @@ def _note(report: CheckReport, kind: str, error: BadInput) -> None:
 def _decoded(opened: OpenedVideo, report: CheckReport, decode_spec: DecodeSpec) -> ReadReport:
     """The report of reading every frame."""
     read = ReadReport()
-    frames = read_joined(
-        (opened.path, *opened.more),
-        report=read,
-        decode_spec=decode_spec,
-        image_fps=opened.image_fps,
-        image_start=opened.image_start,
-    )
+    along = FrameLabels(opened.maps, opened.boxes)
+    options = {"report": read, "decode_spec": decode_spec, "labels": along}
+    pictures = {"image_fps": opened.image_fps, "image_start": opened.image_start}
+    frames = read_joined((opened.path, *opened.more), **options, **pictures)
     collections.deque(frames, maxlen=0)
+    read.problems += along.left(read.frames_read)
     if read.problems:
         report.findings.append(("damaged", safe_text(opened.path), "; ".join(read.problems)))
     return read

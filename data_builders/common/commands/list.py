@@ -74,6 +74,7 @@ def _facts(name: str, builder_class, prepared: Sequence[Prepared]) -> dict:
         "tracks": {track: list(names) for track, names in builder_class.TRACKS.items()},
         "video_labels": {label: list(names) for label, names in builder_class.VIDEO_LABELS.items()},
         "maps": {name: list(names or ["depth"]) for name, names in builder_class.MAPS.items()},
+        "boxes": {name: list(names) for name, names in builder_class.BOXES.items()},
         "prepared": [
             {"config": p.config, "version": p.version, "records": counts(p)}
             for p in prepared
@@ -90,9 +91,11 @@ def _details(fact: dict) -> str:
     if not fact["patients"]:
         lines.append(f"  {'patients':<16}the owner does not tell which cases are one patient")
     lines.append(f"  {'configurations':<16}{', '.join(fact['configs'])}")
-    for kind in ("tracks", "video_labels", "maps"):
+    for kind in ("tracks", "video_labels", "maps", "boxes"):
         for name, classes in fact[kind].items():
-            lines.append(f"  {kind.rstrip('s').replace('_', ' '):<16}{name}: {', '.join(classes)}")
+            lines.append(
+                f"  {kind.removesuffix('s').replace('_', ' '):<16}{name}: {', '.join(classes)}"
+            )
     for one in fact["prepared"]:
         lines.append(f"  {'prepared':<16}{one['config']} {one['version']}: {one['records']}")
     return "\n".join(lines)

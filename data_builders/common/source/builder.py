@@ -9,31 +9,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
 from data_builders.common.labels import label_counts
 from data_builders.common.labels.tracks import Extent
 from data_builders.common.source.drop_duplicates import without_listed
-from data_builders.common.source.examples import (
-    check_declared,
-    check_scales,
-    checked_ids,
-    example_of,
-    map_examples,
-)
+from data_builders.common.source.examples import Declared, example_of
 from data_builders.common.source.items import OpenedVideo, VideoConfig, VideoItem, check_listed
 from data_builders.common.source.published import NAME as PUBLISHED
 from data_builders.common.source.published import published_config
 from data_builders.common.video.filters import out_of_body, out_of_body_classes
+from data_builders.common.video.frame_labels import FrameLabels
 from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.images import check_links
-from data_builders.common.video.maps import FrameMaps
 from data_builders.common.video.segments import cut_video
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 from surgrec_jax.records.maps import Kind
-from surgrec_jax.records.schema import UNLABELLED, RecordSpec, record_features
+from surgrec_jax.records.schema import RecordSpec
 
 __all__ = ["Extent", "OpenedVideo", "VideoConfig", "VideoDatasetBuilder", "VideoItem"]
 
@@ -60,6 +53,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     TRACKS: ClassVar[Mapping[str, Sequence[str]]] = {}
     VIDEO_LABELS: ClassVar[Mapping[str, Sequence[str]]] = {}
     MAPS: ClassVar[Mapping[str, Kind]] = {}  # label maps: name -> classes, or None for depths
+    BOXES: ClassVar[Mapping[str, Sequence[str]]] = {}  # label boxes: name -> classes
     DOMAIN: ClassVar[str | None] = None  # of all videos, where the source has one
     ALLOW_SHARED_CASES: ClassVar[bool] = False  # True for published splits that share cases only
 
@@ -145,6 +139,10 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """Label maps: name -> class names in id order, or None for depths."""
         return self.MAPS
 
+    def boxes(self) -> Mapping[str, Sequence[str]]:
+        """Label boxes: name -> class names in id order."""
+        return self.BOXES
+
     # The base class does the rest.
 
     @functools.cached_property
@@ -164,9 +162,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         return super()._create_builder_config(builder_config, version)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        hooks = self.hooks
-        features = record_features(hooks.tracks(), hooks.video_label_names(), hooks.maps())
-        info = self.dataset_info_from_configs(features=features)
+        info = self.dataset_info_from_configs(features=Declared.of(self.hooks).features())
         # TFDS would look for the data set in its own bucket, and leave an empty folder behind.
         info.initialize_from_bucket = lambda: None
         return info
@@ -219,25 +215,11 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         Raises:
             BadInput: the video cannot be used (possibly after some records were given).
         """
-        tracks, video_labels = self.hooks.tracks(), self.hooks.video_label_names()
-        maps = self.hooks.maps()
+        declared = Declared.of(self.hooks)
         with tempfile.TemporaryDirectory(prefix="surgrec_", dir=scratch_root) as scratch:
             opened = self.opened(item, Path(scratch))
-            check_declared(
-                self.name,
-                item,
-                (opened.tracks, tracks, "track"),
-                (opened.video_labels, video_labels, "video label"),
-                (opened.maps, maps, "map"),
-            )
-            check_scales(item, opened.maps, maps)
-            for name, track in opened.tracks.items():
-                checked_ids(item, name, track.ids(), tracks[name])
-            along = FrameMaps(opened.maps)
-            whole = {
-                name: checked_ids(item, name, np.asarray(opened.video_labels.get(name, -1)), names)
-                for name, names in video_labels.items()
-            }
+            whole = declared.checked(self.name, item, opened)
+            along = FrameLabels(opened.maps, opened.boxes)
             segments = cut_video(
                 opened.path,
                 self.record_spec,
@@ -246,30 +228,20 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 image_fps=opened.image_fps,
                 image_start=opened.image_start,
                 filters=self.builder_config.filters,
-                outside=out_of_body(opened.tracks, out_of_body_classes(tracks)),
+                outside=out_of_body(opened.tracks, out_of_body_classes(declared.tracks)),
                 blank=getattr(self.builder_config, "blank", ()),
                 decode_spec=self.builder_config.decode,
-                maps=along if opened.maps else None,
+                labels=along if opened.maps or opened.boxes else None,
                 part=opened.part,
             )
             native_fps = None  # one value for the whole video, whatever is measured later
             for segment in segments:
                 native_fps = native_fps or report.native_fps
                 example = example_of(self.name, item, segment, native_fps, report)
-                labels = {}
-                for name, names in tracks.items():
-                    ids = np.full(len(segment.times), UNLABELLED, np.int64)
-                    if name in opened.tracks:
-                        ids = opened.tracks[name].along(segment.times, segment.numbers)
-                    labels[name] = checked_ids(item, name, ids, names)
+                labels = declared.labels_along(item, opened, segment)
                 step = 1 / min(self.record_spec.fps, native_fps)
                 label_counts.add_frames(report.labels, labels, step)
-                if tracks:
-                    example["labels"] = labels
-                if video_labels:
-                    example["video_labels"] = {name: int(value) for name, value in whole.items()}
-                if maps:
-                    example["maps"] = map_examples(maps, opened.maps, segment.maps)
+                example |= declared.examples(labels, whole, opened, segment)
                 yield f"{item.split}/{item.video_id}/{segment.index:06d}", example
             label_counts.add_video(report.labels, whole)
             report.problems += opened.problems

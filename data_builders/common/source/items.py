@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data_builders.common.labels.tracks import Extent, Track
+from data_builders.common.video.boxes import LabelBoxes
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.filters import FilterSpec
 from data_builders.common.video.maps import LabelMaps
@@ -59,7 +60,8 @@ class OpenedVideo:
         more: further files that go on where `path` ends, in order.
         maps: label maps of some frames; a declared one that is missing here has no frame.
         part: the part of the picture that is the video, where a file shows more than one: left,
-            top, right, bottom as fractions. Maps are of the whole picture.
+            top, right, bottom as fractions. Maps and boxes are of the whole picture.
+        boxes: label boxes of some frames, as `maps`.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class OpenedVideo:
     more: Sequence[Path] = ()
     maps: Mapping[str, LabelMaps] = dataclasses.field(default_factory=dict)
     part: tuple[float, float, float, float] | None = None
+    boxes: Mapping[str, LabelBoxes] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

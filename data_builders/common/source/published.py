@@ -63,6 +63,9 @@ class PublishedClips:
     def maps(self) -> Mapping[str, Sequence[str]]:
         return {}
 
+    def boxes(self) -> Mapping:
+        return {}
+
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         config, entry, name = self.config, self.entry, f"{self.builder.name}/{NAME}"
         if manual_dir is None or config.splits_dir is None:

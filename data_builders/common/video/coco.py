@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data_builders.common.labels.annotations import normal, read_json
+from data_builders.common.video.boxes import Boxes
 from data_builders.common.video.container import MAX_PIXELS
 from surgrec_jax.records.errors import BadInput, safe_text
 from surgrec_jax.records.maps import VOID
@@ -53,6 +54,13 @@ class CocoFrames:
 
     def where(self, number: int) -> str:
         return safe_text(f"{self.path}: {self.names[number]}")
+
+    def counted_from(self, start: int) -> "CocoFrames":
+        """The same, with `start` as frame 0; what is before it is left out."""
+        tables = (self.things, self.names, self.sizes)
+        return CocoFrames(
+            self.path, *({n - start: v for n, v in t.items() if n >= start} for t in tables)
+        )
 
 
 def read_coco(
@@ -139,6 +147,36 @@ class CocoMaps:
         except ValueError as error:
             raise BadInput(self.where(number), str(error)) from error
         return whole
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoBoxes:
+    """The boxes of objects ("bbox": left, top, width, height in pixels).
+
+    `ids` has the id of a class by its position, None for objects that are left out.
+    """
+
+    frames: CocoFrames
+    ids: Sequence[int | None]
+
+    @property
+    def numbers(self) -> Collection[int]:
+        return self.frames.numbers
+
+    def where(self, number: int) -> str:
+        return self.frames.where(number)
+
+    def at(self, number: int) -> Boxes | None:
+        if number not in self.numbers:
+            return None
+        kept = [t for t in self.frames.things[number] if self.ids[t.kind] is not None]
+        try:
+            found = [[float(value) for value in thing.entry["bbox"]] for thing in kept]
+            left, top, width, height = np.array(found, float).reshape(-1, 4).T
+        except (KeyError, TypeError, ValueError):
+            raise BadInput(self.where(number), "has an object without a box") from None
+        corners = np.stack([top, left, top + height, left + width], -1)
+        return Boxes(corners, np.array([self.ids[thing.kind] for thing in kept], np.int64))
 
 
 def inside_of(segmentation: Any, size: tuple[int, int]) -> np.ndarray:

@@ -7,19 +7,22 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_builders.common.video.boxes import Boxes
+
 
 class Frame(NamedTuple):
     """One stored frame.
 
     Its time is in seconds on the container's clock (0 where a player begins), its number in the
     video counts from 0, its picture is BGR uint8 [H, W, 3]. Its label maps, by name, are uint8 or
-    uint16 [H, W]; most frames have none.
+    uint16 [H, W], its label boxes fractions of it; most frames have none.
     """
 
     time: float
     number: int
     picture: np.ndarray
     maps: Mapping[str, np.ndarray] | None = None
+    boxes: Mapping[str, Boxes] | None = None
 
 
 @dataclasses.dataclass

@@ -44,8 +44,8 @@ def read_joined(
     seconds, number, lost = 0.0, 0, 0
     ended = math.nan  # the raw stamp at which a part ended
     for path in paths:
-        if options.get("maps"):
-            options["maps"] = dataclasses.replace(options["maps"], start=number)
+        if options.get("labels"):
+            options["labels"] = dataclasses.replace(options["labels"], start=number)
         part, before = ReadReport(), dataclasses.replace(report, problems=[], notes=[])
         first = None
         try:

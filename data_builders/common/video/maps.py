@@ -1,18 +1,16 @@
-"""Label maps of a video's frames: read from files, checked, and cut and shrunk as their frames are.
+"""Label maps of a video's frames, read from files.
 
 A map is uint8 [H, W], ids of classes or VOID, or uint16 [H, W], counts of depth, 0 = not measured.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 
-from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.images import MAX_BYTES, check_exact
 from surgrec_jax.records.errors import BadInput, safe_text
 from surgrec_jax.records.maps import VOID
@@ -191,95 +189,3 @@ def _one_channel(stored: np.ndarray, dtype: type) -> np.ndarray:
     if stored.dtype != dtype or not alike:
         raise ValueError(f"is no grey picture of {8 * np.dtype(dtype).itemsize} bits")
     return np.ascontiguousarray(first)
-
-
-@dataclasses.dataclass(frozen=True)
-class FrameMaps:
-    """All maps along a video.
-
-    Attributes:
-        maps: by name.
-        start: number of the first frame, for a video in parts.
-        met: name -> numbers of the maps whose frames were asked for.
-    """
-
-    maps: Mapping[str, LabelMaps]
-    start: int = 0
-    met: dict[str, set[int]] = dataclasses.field(default_factory=dict)
-
-    def on(self, number: int) -> bool:
-        """Whether a frame has any map; among the frames of an instant such a one is stored."""
-        return any(number + self.start in maps.numbers for maps in self.maps.values())
-
-    def of(self, number: int, size: tuple[int, int], report: ReadReport) -> dict[str, np.ndarray]:
-        """The maps of a frame of `size` (height, width); those at fault are reported instead."""
-        found = {}
-        for name, maps in self.maps.items():
-            self.met.setdefault(name, set()).add(number + self.start)
-            try:
-                values = maps.at(number + self.start)
-            except BadInput as error:
-                report.problems.append(f"{error}; its frame has no map")
-                continue
-            if values is not None and values.shape != size:
-                report.problems.append(
-                    f"{maps.where(number + self.start)}: measures {values.shape[1]} x "
-                    f"{values.shape[0]}, its frame {size[1]} x {size[0]}; its frame has no map"
-                )
-            elif values is not None:
-                found[name] = values
-        return found
-
-    def left(self, frames: int) -> Iterator[str]:
-        """Sentences about the maps that no stored frame of a video of `frames` frames has."""
-        for name, maps in self.maps.items():
-            left = sorted(set(maps.numbers) - self.met.get(name, set()))
-            between = [number for number in left if number < frames]
-            if between:
-                yield (
-                    f"{maps.where(between[0])}: its frame is not stored, nor are those of "
-                    f"{len(between) - 1} more {name} maps; a higher --fps stores them"
-                )
-            for number in left[len(between) :]:
-                where = maps.where(number)
-                yield f"{where}: {name} map without a frame: the video has {frames}"
-
-
-def like_picture(
-    values: np.ndarray,
-    *,
-    blank: Sequence[tuple[float, float, float, float]],
-    native: tuple[int, int],
-    box: tuple[int, int, int, int] | None,
-    size: tuple[int, int],
-) -> np.ndarray:
-    """A map cut and shrunk as `read_video` does with its picture, by nearest neighbour.
-
-    What is no picture (blanked parts, edges around a fitted one) is unlabelled.
-
-    Args:
-        native: (height, width) of the video.
-        blank, box: of `read_video`.
-        size: (width, height) of the stored picture.
-    """
-    nothing = 0 if values.dtype == np.uint16 else VOID
-    height, width = values.shape
-    values = values.copy() if blank else values
-    for left, top, right, bottom in blank:
-        rows = slice(math.floor(top * height), math.ceil(bottom * height))
-        values[rows, math.floor(left * width) : math.ceil(right * width)] = nothing
-    if (height, width) != native:
-        scale = min(native[0] / height, native[1] / width)
-        inner = max(1, round(width * scale)), max(1, round(height * scale))
-        top, left = (native[0] - inner[1]) // 2, (native[1] - inner[0]) // 2
-        whole = np.full(native, nothing, values.dtype)
-        whole[top : top + inner[1], left : left + inner[0]] = nearest(values, inner)
-        values = whole
-    if box is not None:
-        values = values[box[0] : box[1], box[2] : box[3]]
-    return values if values.shape == size[::-1] else nearest(values, size)
-
-
-def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map of another size (width, height): the value at the centre of each new pixel."""
-    return cv2.resize(values, size, interpolation=cv2.INTER_NEAREST_EXACT)

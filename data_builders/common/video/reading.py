@@ -24,9 +24,9 @@ from data_builders.common.video.container import (
     open_file,
 )
 from data_builders.common.video.decoder import Faults, decode
+from data_builders.common.video.frame_labels import FrameLabels
 from data_builders.common.video.frames import Frame, ReadReport
 from data_builders.common.video.images import none, read_images
-from data_builders.common.video.maps import FrameMaps, like_picture
 from data_builders.common.video.upright import Converter, Deinterlacer
 from surgrec_jax.records.errors import BadInput
 
@@ -45,7 +45,7 @@ def read_video(
     box: tuple[int, int, int, int] | None = None,
     blank: Sequence[tuple[float, float, float, float]] = (),
     decode_spec: DecodeSpec = DEFAULT,
-    maps: FrameMaps | None = None,
+    labels: FrameLabels | None = None,
     part: tuple[float, float, float, float] | None = None,
 ) -> Iterator[Frame]:
     """Decodes a video once, from start to end, and yields the frames to store.
@@ -53,8 +53,8 @@ def read_video(
     Args:
         path: a video file, or a folder of numbered pictures (then see `images.read_images`).
         fps: upper bound of the rate: for every k the frame at or last before k / fps seconds is
-            taken, and none twice; of the frames since (k - 1) / fps one that has a label map goes
-            before those without.
+            taken, and none twice; of the frames since (k - 1) / fps one that has a label map or
+            boxes goes before those without.
         short_side: upper bound of the shorter side in pixels; larger pictures are shrunk.
         report: filled along the way.
         image_fps, image_start: for a folder of pictures only.
@@ -62,7 +62,7 @@ def read_video(
         blank: parts made black before anything else: left, top, right, bottom as fractions of the
             native picture.
         decode_spec: interlaced frames, the picture track, and the rate of what carries none.
-        maps: label maps, which are cut and shrunk as their frames are.
+        labels: label maps and boxes, which are cut and shrunk as their frames are.
         part: nothing outside of it is kept: left, top, right, bottom as fractions of the native
             picture.
 
@@ -74,7 +74,7 @@ def read_video(
         BadInput: not a readable video, too large a picture, or not one frame could be decoded.
     """
     report = ReadReport() if report is None else report
-    preferred = maps.on if maps else none
+    preferred = labels.on if labels else none
     if Path(path).is_dir():
         frames = read_images(path, fps, image_fps, image_start, report, preferred)
     else:
@@ -95,7 +95,6 @@ def read_video(
             )
             if note not in report.problems:
                 report.problems.append(note)
-        of_frame = maps.of(frame.number, (height, width), report) if maps else {}
         picture = frame.picture
         for left, top, right, bottom in blank:
             rows = slice(math.floor(top * height), math.ceil(bottom * height))
@@ -107,11 +106,11 @@ def read_video(
         if picture.shape[:2] != size[::-1]:
             picture = shrink(picture, size)
         report.frames_kept += 1
-        placed = {
-            name: like_picture(values, blank=blank, native=native, box=box, size=size)
-            for name, values in of_frame.items()
-        }
-        yield frame._replace(picture=picture, maps=placed)
+        if labels:
+            cut = {"blank": blank, "native": native, "box": box}
+            found = labels.placed(frame.number, (height, width), report, size=size, **cut)
+            frame = frame._replace(maps=found[0], boxes=found[1])
+        yield frame._replace(picture=picture)
     if not report.frames_kept:
         claim = f" (its header claims {report.header_frames})" if report.header_frames else ""
         raise BadInput(path, f"not one frame could be decoded{claim}")

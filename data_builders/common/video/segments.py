@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 
 from data_builders.common.video.borders import find_box
+from data_builders.common.video.boxes import Boxes
 from data_builders.common.video.container import DEFAULT, DecodeSpec
 from data_builders.common.video.filters import FilterSpec, dropped
+from data_builders.common.video.frame_labels import FrameLabels
 from data_builders.common.video.frames import Frame, ReadReport
 from data_builders.common.video.joined import read_joined
-from data_builders.common.video.maps import FrameMaps
 from surgrec_jax.records.errors import BadInput
 from surgrec_jax.records.schema import RecordSpec
 
@@ -29,6 +30,7 @@ class Segment:
         times: float64 [N], seconds from the start of the video.
         numbers: int64 [N], frame numbers in the original video, from 0.
         maps: name -> (position of the frame, PNG file) of each label map.
+        boxes: name -> (position of the frame, boxes) of each frame that was looked at.
     """
 
     index: int
@@ -36,6 +38,7 @@ class Segment:
     times: np.ndarray
     numbers: np.ndarray
     maps: dict[str, list[tuple[int, bytes]]]
+    boxes: dict[str, list[tuple[int, Boxes]]]
 
 
 def cut_video(
@@ -50,7 +53,7 @@ def cut_video(
     outside: Callable[[Frame], bool] | None = None,
     blank: Sequence[tuple[float, float, float, float]] = (),
     decode_spec: DecodeSpec = DEFAULT,
-    maps: FrameMaps | None = None,
+    labels: FrameLabels | None = None,
     part: tuple[float, float, float, float] | None = None,
 ) -> Iterator[Segment]:
     """Reads `path` once and yields its segments in order; the last one may be shorter.
@@ -58,8 +61,9 @@ def cut_video(
     `report` is filled along the way: its native rate and size hold from the first segment on.
     Files of `more` go on where `path` ends. Where `filters` leave frames out, a segment ends and
     the next one begins; `outside` tells frames out of body. The boxes of `blank` (left, top, right,
-    bottom as fractions of the native picture) are black before anything looks at a picture. `maps`
-    has the label maps of its frames, `part` the part of a picture to keep (see `read_video`).
+    bottom as fractions of the native picture) are black before anything looks at a picture.
+    `labels` has the label maps and boxes of its frames, `part` the part of a picture to keep (see
+    `read_video`).
 
     Raises:
         BadInput: the video cannot be opened, holds no readable frame, or none that the filters
@@ -82,7 +86,7 @@ def cut_video(
         box=box,
         blank=blank,
         decode_spec=decode_spec,
-        maps=maps,
+        labels=labels,
         part=part,
     )
     for frame, gap in dropped(stream, filters, report.filtered, outside):
@@ -105,14 +109,18 @@ def cut_video(
 
 def _segment(index: int, kept: Sequence[tuple[Frame, bytes]]) -> Segment:
     maps: dict[str, list[tuple[int, bytes]]] = {}
+    boxes: dict[str, list[tuple[int, Boxes]]] = {}
     for place, (frame, _) in enumerate(kept):
         for name, values in (frame.maps or {}).items():
             png = cv2.imencode(".png", values)[1].tobytes()
             maps.setdefault(name, []).append((place, png))
+        for name, found in (frame.boxes or {}).items():
+            boxes.setdefault(name, []).append((place, found))
     return Segment(
         index,
         [encoded for _, encoded in kept],
         np.array([frame.time for frame, _ in kept]),
         np.array([frame.number for frame, _ in kept], np.int64),
         maps,
+        boxes,
     )

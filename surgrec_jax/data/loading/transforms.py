@@ -125,3 +125,25 @@ def crop_resize_flip_map(values: np.ndarray, box: Box, size: int, flip: bool = F
     cut = values[top : top + h, left : left + w]
     out = cv2.resize(cut, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
     return cv2.flip(out, 1) if flip else out
+
+
+def crop_flip_boxes(
+    corners: np.ndarray, height: int, width: int, box: Box, flip: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `crop_resize_flip` does to a frame, done to its label boxes.
+
+    Args:
+        corners: float [n, 4], top, left, bottom, right as fractions of the frame.
+        height, width: of the frame, in pixels.
+
+    Returns:
+        float [k, 4], what the crop keeps of boxes as fractions of it; and int [k], which of the n
+        these are. Boxes of which nothing is left are not among them.
+    """
+    top, left, h, w = box
+    scale, shift = np.tile([height / h, width / w], 2), np.tile([top / h, left / w], 2)
+    out = np.clip(corners * scale - shift, 0, 1)
+    if flip:
+        out[:, [1, 3]] = 1 - out[:, [3, 1]]
+    kept = np.flatnonzero((out[:, 2] > out[:, 0]) & (out[:, 3] > out[:, 1]))
+    return out[kept], kept

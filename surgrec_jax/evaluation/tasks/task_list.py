@@ -90,6 +90,7 @@ _DECLARED: tuple[Task, ...] = (
     _along("heichole", "phase", _LAP, "phase"),
     _present("heichole", "instrument_*", _LAP),
     _along("pmlr50", "phase", _LAP, "phase"),
+    _along("egosurgery", "phase", _OPEN, "phase"),
     _video("polypdiag", "diagnosis", _ENDO, "finding"),
     _along("ophnet2024", "phase", _CAT, "phase"),
     _along("grasp", "phase", _ROB, "phase"),

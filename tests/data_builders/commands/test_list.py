@@ -96,7 +96,7 @@ def test_the_tasks_are_labels_that_the_builders_give(capsys):
     """The task `phases, tools` needs labels called phase..., tool..."""
     assert main(["list", "--json"]) == 0
     for fact in json.loads(capsys.readouterr().out):
-        given = [*fact["tracks"], *fact["video_labels"], *fact["maps"]]
+        given = [*fact["tracks"], *fact["video_labels"], *fact["maps"], *fact["boxes"]]
         if fact["name"] == "hyper_kvasir":
             given.append("finding")  # its names are those of the download
         task = re.sub(r"\(.*\)|rendered:|none|your own labels", "", fact["task"])

@@ -37,6 +37,13 @@ OWNERS = {
         "preparation carlot-triangle-dissection clipping-and-cutting gallbladder-dissection "
         "gallbladder-packaging cleaning-and-coagulation gallbladder-extraction"
     ),
+    ("pmlr50", "phase"): (
+        "Preparation stage|Knotting of the Foley catheter|Procedure of the liver resection|"
+        "Release of the Foley catheter|Postprocessing stage"
+    ),
+    ("egosurgery", "phase"): (
+        "disinfection design anesthesia incision dissection hemostasis irrigation closure dressing"
+    ),
     ("grasp", "phase"): (
         "Idle LPIL RPIL Retzius_Space Dorsal_Venous_Complex Id_Bladder_Neck Seminal_Vesicles "
         "Denonvilliers_Fascia Pedicle_Control Severing_Prostate_Urethra Bladder_Neck_Rec"
@@ -53,6 +60,13 @@ ANCHORS = {
         45: "specimen_retrieval",
     },
     ("grasp", "step"): {0: "Idle", 7: "Prostate_Dissection", 17: "Suction", 20: "Clip_Pedicles"},
+    ("ophnet2024", "phase"): {
+        0: "Viscoelastic Injection",
+        7: "Capsulorhexis",
+        26: "Use of Iris Expander",
+        50: "Trabeculectomy",
+        51: "Others",
+    },
     ("jigsaws", "gesture"): {
         0: "G1 reaching for needle with right hand",
         7: "G8 orienting needle",

@@ -110,6 +110,7 @@ LOWER = [
     ("cholect50", ["videos/VID01/000000.png", "labels/VID01.json"], "videos"),
     ("colonoscopic", ["Adenoma/adenoma_01/videos/NBI.mp4"], "Adenoma"),
     ("cvc_clinicdb", ["PNG/Original/1.png", "PNG/Ground Truth/1.png"], "PNG"),
+    ("egosurgery", ["images/01/01_1_0001.jpg", "annotations/phase/01_1.csv"], "images"),
     (
         "endoscapes",
         ["e/train/1_29375.jpg", "e/val/121_14850.jpg", "e/all_metadata.csv"],

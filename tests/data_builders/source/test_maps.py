@@ -13,8 +13,9 @@ from data_builders.common.build.build import build
 from data_builders.common.source.builder import VideoConfig, VideoDatasetBuilder, VideoItem
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.filters import FilterSpec
+from data_builders.common.video.frame_labels import FrameLabels
 from data_builders.common.video.frames import ReadReport
-from data_builders.common.video.maps import FrameMaps, MapFiles, above, by_colour, by_value, depths
+from data_builders.common.video.maps import MapFiles, above, by_colour, by_value, depths
 from data_builders.common.video.reading import read_video
 from surgrec_jax.data.loading.clips import ClipSpec, pick_box
 from surgrec_jax.data.loading.pipeline import clips_up_to
@@ -223,13 +224,13 @@ def test_maps_by_the_second_of_a_video_are_stored(tmp_path, fps):
     white = tmp_path / "white.png"
     cv2.imwrite(str(white), np.full((72, 96), 1, np.uint8))
     numbers = [0, 60, 120, 180, 240]
-    maps = FrameMaps({"blocks": MapFiles(dict.fromkeys(numbers, white), by_value({1: 1}))})
+    labels = FrameLabels({"blocks": MapFiles(dict.fromkeys(numbers, white), by_value({1: 1}))})
     report = ReadReport()
-    frames = list(read_video(video, fps=8, report=report, maps=maps))
+    frames = list(read_video(video, fps=8, report=report, labels=labels))
     assert [frame.number for frame in frames if frame.maps] == numbers
     assert len(frames) == math.ceil(report.duration * 8)
     assert all(read_number(frame.picture) == frame.number for frame in frames)
-    assert not list(maps.left(250))
+    assert not list(labels.left(250))
 
 
 class NoScale(MiniScene, skip_registration=True):

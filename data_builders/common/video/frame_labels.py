@@ -1,0 +1,158 @@
+"""Labels of a video's frames, maps and boxes: checked, and cut and shrunk as their frames are."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data_builders.common.video.boxes import Boxes, LabelBoxes, cut_boxes, fault_of
+from data_builders.common.video.frames import ReadReport
+from data_builders.common.video.maps import LabelMaps
+from surgrec_jax.records.errors import BadInput
+from surgrec_jax.records.maps import VOID
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameLabels:
+    """All maps and boxes along a video.
+
+    Attributes:
+        maps, boxes: by name.
+        start: number of the first frame, for a video in parts.
+        met: (word, name) -> numbers of those whose frames were asked for.
+    """
+
+    maps: Mapping[str, LabelMaps]
+    boxes: Mapping[str, LabelBoxes] = dataclasses.field(default_factory=dict)
+    start: int = 0
+    met: dict[tuple[str, str], set[int]] = dataclasses.field(default_factory=dict)
+
+    def on(self, number: int) -> bool:
+        """Whether a frame has any; among the frames of an instant such a one is stored."""
+        return any(number + self.start in labels.numbers for _, _, labels in self._all())
+
+    def maps_of(
+        self, number: int, size: tuple[int, int], report: ReadReport
+    ) -> dict[str, np.ndarray]:
+        """The maps of a frame of `size` (height, width); those at fault are reported instead."""
+
+        def fault(values: np.ndarray) -> str | None:
+            if values.shape == size:
+                return None
+            own, frame = f"{values.shape[1]} x {values.shape[0]}", f"{size[1]} x {size[0]}"
+            return f"measures {own}, its frame {frame}"
+
+        return dict(self._of("map", number, fault, report))
+
+    def boxes_of(self, number: int, size: tuple[int, int], report: ReadReport) -> dict[str, Boxes]:
+        """The boxes of a frame of `size`, in its pixels; those at fault are reported instead."""
+        return dict(self._of("boxes", number, lambda boxes: fault_of(boxes, size), report))
+
+    def left(self, frames: int) -> Iterator[str]:
+        """Sentences about the labels that no stored frame of a video of `frames` frames has."""
+        for word, name, labels in self._all():
+            left = sorted(set(labels.numbers) - self.met.get((word, name), set()))
+            between = [number for number in left if number < frames]
+            if between:
+                more = "maps" if word == "map" else word
+                yield (
+                    f"{labels.where(between[0])}: its frame is not stored, nor are those of "
+                    f"{len(between) - 1} more {name} {more}; a higher --fps stores them"
+                )
+            for number in left[len(between) :]:
+                where = labels.where(number)
+                yield f"{where}: {name} {word} without a frame: the video has {frames}"
+
+    def _all(self) -> Iterator[tuple[str, str, Any]]:
+        for word, labels in (("map", self.maps), ("boxes", self.boxes)):
+            for name, of_name in labels.items():
+                yield word, name, of_name
+
+    def _of(
+        self, wanted: str, number: int, fault: Callable[[Any], str | None], report: ReadReport
+    ) -> Iterator[tuple[str, Any]]:
+        for word, name, labels in self._all():
+            if word != wanted:
+                continue
+            self.met.setdefault((word, name), set()).add(number + self.start)
+            lost = f"; its frame has no {word}"
+            try:
+                values = labels.at(number + self.start)
+            except BadInput as error:
+                report.problems.append(f"{error}{lost}")
+                continue
+            if values is None:
+                continue
+            if reason := fault(values):
+                report.problems.append(f"{labels.where(number + self.start)}: {reason}{lost}")
+            else:
+                yield name, values
+
+    def placed(
+        self,
+        number: int,
+        own: tuple[int, int],
+        report: ReadReport,
+        *,
+        size: tuple[int, int],
+        **cut: Any,
+    ) -> tuple[dict[str, np.ndarray], dict[str, Boxes]]:
+        """The maps and boxes of a frame, cut and shrunk as its picture is.
+
+        Args:
+            own: (height, width) of the picture as it was read.
+            size: (width, height) of the stored picture.
+            cut: `blank`, `native` and `box` of `like_picture`.
+        """
+        maps = {
+            name: like_picture(values, size=size, **cut)
+            for name, values in self.maps_of(number, own, report).items()
+        }
+        boxes = {
+            name: cut_boxes(found, own, **cut)
+            for name, found in self.boxes_of(number, own, report).items()
+        }
+        return maps, boxes
+
+
+def like_picture(
+    values: np.ndarray,
+    *,
+    blank: Sequence[tuple[float, float, float, float]],
+    native: tuple[int, int],
+    box: tuple[int, int, int, int] | None,
+    size: tuple[int, int],
+) -> np.ndarray:
+    """A map cut and shrunk as `read_video` does with its picture, by nearest neighbour.
+
+    What is no picture (blanked parts, edges around a fitted one) is unlabelled.
+
+    Args:
+        native: (height, width) of the video.
+        blank, box: of `read_video`.
+        size: (width, height) of the stored picture.
+    """
+    nothing = 0 if values.dtype == np.uint16 else VOID
+    height, width = values.shape
+    values = values.copy() if blank else values
+    for left, top, right, bottom in blank:
+        rows = slice(math.floor(top * height), math.ceil(bottom * height))
+        values[rows, math.floor(left * width) : math.ceil(right * width)] = nothing
+    if (height, width) != native:
+        scale = min(native[0] / height, native[1] / width)
+        inner = max(1, round(width * scale)), max(1, round(height * scale))
+        top, left = (native[0] - inner[1]) // 2, (native[1] - inner[0]) // 2
+        whole = np.full(native, nothing, values.dtype)
+        whole[top : top + inner[1], left : left + inner[0]] = nearest(values, inner)
+        values = whole
+    if box is not None:
+        values = values[box[0] : box[1], box[2] : box[3]]
+    return values if values.shape == size[::-1] else nearest(values, size)
+
+
+def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map of another size (width, height): the value at the centre of each new pixel."""
+    return cv2.resize(values, size, interpolation=cv2.INTER_NEAREST_EXACT)

@@ -1,0 +1,1 @@
+"""EgoSurgery: open surgery from the surgeon's head, nine phases, boxes of tools and hands."""
