@@ -162,7 +162,7 @@ def _hardest_maps(cell: Cell, row: str) -> list[dict]:
             "record": int(arrays["record"][unit]),
             "time": float(arrays["time"][unit]),
             "truth": ", ".join(shows),
-            "answer": f"{metric.replace('_', ' ')} {100 * values[unit]:.1f}",
+            "answer": f"{metric.replace('_', ' ')} {100 * values[unit]:.1f} %",
             "map": base64.b64encode(png.tobytes()).decode(),
         })  # fmt: skip
     return list(hardest.values())

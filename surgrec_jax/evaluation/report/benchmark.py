@@ -12,7 +12,6 @@ from surgrec_jax.evaluation.report.results import (
     colours,
     findings,
     models_first,
-    percent,
     score_cells,
     span,
     task_cell,
@@ -20,6 +19,7 @@ from surgrec_jax.evaluation.report.results import (
 )
 from surgrec_jax.evaluation.report.svg import Bar, escape
 from surgrec_jax.evaluation.report.tasks import task_section
+from surgrec_jax.evaluation.report.units import percent
 
 
 def build(results: Mapping, frames: pathlib.Path) -> str:

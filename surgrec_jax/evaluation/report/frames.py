@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from surgrec_jax.data.loading.decode import UndecodableFrameError
 from surgrec_jax.evaluation.report.overlays import farthest, overlays
+from surgrec_jax.evaluation.report.units import of_depths
 from surgrec_jax.evaluation.vlm.column import picture
 from surgrec_jax.records.source import DamagedRecordError, Source
 
@@ -39,7 +40,7 @@ def add_frames(
                 try:
                     if not (folder / name).exists():
                         (folder / name).write_bytes(_drawn(source, task, example))
-                    if task["kind"] == "depth":
+                    if of_depths(task):
                         where = source, task["track"], record, time
                         example["farthest_mm"] = farthest(*where)
                 except (DamagedRecordError, UndecodableFrameError):

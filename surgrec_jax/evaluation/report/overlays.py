@@ -90,7 +90,7 @@ def legend(classes: Sequence[str] | None) -> str:
     """HTML: what the colours of `overlays` say; `classes` is None for depths."""
     if classes is None:
         stops = cv2.applyColorMap(np.linspace(255, 0, 9).astype(np.uint8), cv2.COLORMAP_TURBO)
-        ramp = ", ".join(_css(colour) for colour in stops[:, 0, ::-1])
+        ramp = ", ".join(_css(colour) for colour in stops.reshape(-1, 3)[:, ::-1])
         return (
             '<div class="legend plain"><span>0 mm <i class="ramp" style="background:'
             f'linear-gradient(90deg, {ramp})"></i> the farthest true depth of the frame, '

@@ -4,9 +4,16 @@ from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation.benchmark.results import caption
 from surgrec_jax.evaluation.heads.rules import RULES
-from surgrec_jax.evaluation.metrics import bootstrap, maps, registry
+from surgrec_jax.evaluation.metrics import bootstrap
 from surgrec_jax.evaluation.report.page import card, details, html_table
 from surgrec_jax.evaluation.report.svg import Bar, bars, escape
+from surgrec_jax.evaluation.report.units import (
+    classes_in_words,
+    clips,
+    multi_label,
+    percent,
+    with_unit,
+)
 
 NARROW = 0.05  # half-width of an interval that shows something by holding 0
 MODEL_COLOURS = 6  # classes m0..m5 of the page's style
@@ -51,26 +58,10 @@ def metric_name(task: Mapping) -> str:
     return escape(task["metric"].replace("_", " "))
 
 
-def _multi_label(task: Mapping) -> bool:
-    return task["metric"] in registry.LABEL_WISE
-
-
 def label_measure(task: Mapping) -> str:
     """What a class of a task is scored by."""
     by_unit = "dice" if task["unit"] == "pixel" else "recall"
-    return "average_precision" if _multi_label(task) else by_unit
-
-
-def _value(metric: str, value: float | None) -> str:
-    """A score in percent, an error of depths in its own unit."""
-    if metric not in maps.ERRORS or value is None:
-        return percent(value, unit=" %")
-    return f"{value:.2f} mm" if "mm" in metric else f"{value:.3f}"
-
-
-def percent(value: float | None, sign: str = "", unit: str = "") -> str:
-    """In percent with one digit; what rounds to zero has no minus before it."""
-    return "undefined" if value is None else f"{100 * value:{sign}z.1f}{unit}"
+    return "average_precision" if multi_label(task) else by_unit
 
 
 def span(interval: Mapping, sign: str = "") -> str:
@@ -193,8 +184,9 @@ def task_cell(task: Mapping) -> str:
     test = task["counts"]["test"]
     cell = (
         f'<b>{escape(task["name"])}</b><span class="sub">{metric_name(task)}, '
-        f"{len(task['classes'])} {'labels' if _multi_label(task) else 'classes'}<br>"
-        f"{test['cases']:d} test cases, {test['videos']:d} videos, {test['clips']:d} clips</span>"
+        f"{classes_in_words(task)}<br>"
+        f"{test['cases']:d} test cases, {test['videos']:d} videos, {test['clips']:d} "
+        f"{clips(task)}</span>"
     )
     if task["unseen_test_classes"]:
         unseen = escape(", ".join(task["unseen_test_classes"]))
@@ -273,7 +265,7 @@ def task_details(task: Mapping, all_names: Sequence[str]) -> str:
         rows = [
             [
                 escape(key.replace("_", " ")),
-                *(_value(key, entries[n]["metrics"][key]) for n in names),
+                *(with_unit(key, entries[n]["metrics"][key]) for n in names),
             ]
             for key in keys
         ]

@@ -11,12 +11,18 @@ from surgrec_jax.evaluation.report.results import (
     bars_of,
     label_measure,
     models_first,
-    percent,
     score_bar,
     task_details,
 )
 from surgrec_jax.evaluation.report.svg import escape
 from surgrec_jax.evaluation.report.svg_tasks import along, class_legend, confusion, ribbons
+from surgrec_jax.evaluation.report.units import (
+    classes_in_words,
+    clips,
+    of_depths,
+    percent,
+    with_unit,
+)
 
 
 def task_section(
@@ -27,8 +33,9 @@ def task_section(
     title = f"{task['source']}: {task['name']}"
     test = task["counts"]["test"]
     about = (
-        f"{task['metric'].replace('_', ' ')}, unit {task['unit']}; {len(task['classes'])} classes; "
-        f"test: {test['cases']:d} cases, {test['videos']:d} videos, {test['clips']:d} clips; "
+        f"{task['metric'].replace('_', ' ')}, unit {task['unit']}; {classes_in_words(task)}; "
+        f"test: {test['cases']:d} cases, {test['videos']:d} videos, {test['clips']:d} "
+        f"{clips(task)}; "
         f"training: {task['counts']['train']['cases']:d} cases"
     )
     return (
@@ -104,16 +111,32 @@ def _confusion(task: Mapping, order: Sequence[int]) -> str:
 def _per_label(task: Mapping) -> str:
     """Average precision of each label, where several may apply."""
     row, leader = task["details"]["row"], task["details"]["leader"]
+    if of_depths(task):
+        return _errors(task["heads"][row], leader)
     per_class = task["heads"][row][leader]["per_class"]
     key = label_measure(task)
     ranked = sorted(per_class.items(), key=lambda item: -item[1]["support"])[:16]
     lines = "".join(
-        f"<tr><td>{escape(name)}</td><td>{value['support']:d}</td>"
-        f"<td>{'-' if value[key] is None else percent(value[key])}</td></tr>"
-        for name, value in ranked
+        f"<tr><td>{escape(name)}</td><td>{of_class['support']:d}</td>"
+        f"<td>{'-' if of_class[key] is None else percent(of_class[key])}</td></tr>"
+        for name, of_class in ranked
     )
-    head = f"<tr><th>{escape(leader)}</th><th>test clips</th><th>{key.replace('_', ' ')}</th></tr>"
+    measure = key.replace("_", " ")
+    head = f"<tr><th>{escape(leader)}</th><th>test {clips(task)}</th><th>{measure}</th></tr>"
     return card(f"<table><thead>{head}</thead><tbody>{lines}</tbody></table>")
+
+
+def _errors(entries: Mapping, leader: str) -> str:
+    """The errors of depths of the leader, beside those of the same depth everywhere."""
+    names = [leader, *(name for name in ("majority",) if name in entries and name != leader)]
+    lines = "".join(
+        f"<tr><td>{escape(metric.replace('_', ' '))}</td>"
+        + "".join(f"<td>{with_unit(metric, entries[n]['metrics'][metric])}</td>" for n in names)
+        + "</tr>"
+        for metric in entries[leader]["metrics"]
+    )
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    return card(f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{lines}</tbody></table>")
 
 
 def _ribbons(task: Mapping, order: Sequence[int], names: Sequence[str]) -> str:
@@ -167,7 +190,7 @@ def _hardest(task: Mapping, frames: pathlib.Path) -> str:
         title = (
             f"Hardest test cases of {leader}: the picture, the truth over it, the answer over it"
         )
-        about = legend(None if task["kind"] == "depth" else task["classes"])
+        about = legend(None if of_depths(task) else task["classes"])
     return (
         '<div style="margin-top:14px">'
         + card(f'<b class="small">{title}</b>{about}<div class="cases">{"".join(parts)}</div>')
