@@ -8,6 +8,7 @@ memory of the process as /proc tells it.
 """
 
 import argparse
+import array
 import dataclasses
 import time
 from pathlib import Path
@@ -43,18 +44,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model, said = open_model(args.checkpoint, args.head), {}
     rate = model.rate(args.rate)
     figures: dict[str, Any] = {"model": model.name, "answers a second": rate}
-    for way in dict.fromkeys(args.ways):
-        figures[way], said[way] = _measure(model, args.video, rate, args.speed, way == "stream")
-    if len(said) == 2:
+    ways = dict.fromkeys(args.ways)
+    for way in ways:
+        said[way] = {} if len(ways) == 2 else None
+        stream = way == "stream"
+        figures[way] = _measure(model, args.video, rate, args.speed, stream, said[way])
+    if len(ways) == 2:
         figures["stream beside window"] = _apart(*(said[way] for way in WAYS))
     return figures
 
 
 def _measure(
-    model: Model, video: Path, rate: float, speed: float, stream: bool
-) -> tuple[dict[str, Any], dict[float, np.ndarray]]:
-    """Figures of one way, and its scores by time."""
-    one, scores, spent, resident = live.ready(model, rate, stream), {}, [], []
+    model: Model,
+    video: Path,
+    rate: float,
+    speed: float,
+    stream: bool,
+    scores: dict[float, np.ndarray] | None,
+) -> dict[str, Any]:
+    """Figures of one way; `scores` gets its scores by time, if given."""
+    one = live.ready(model, rate, stream)
+    spent, resident = array.array("d"), array.array("d")  # small, as memory is what is measured
 
     def rows(clip: np.ndarray) -> np.ndarray:
         began = time.process_time()
@@ -63,7 +73,8 @@ def _measure(
         return found
 
     def say(line: dict[str, Any]) -> None:
-        scores[line["time"]] = np.array(list(line["probabilities"].values()))
+        if scores is not None:
+            scores[line["time"]] = np.array(list(line["probabilities"].values()))
         resident.append(_resident())
 
     stored = pictures_of(video, one.clip.size, one.storing, ReadReport())
@@ -81,7 +92,7 @@ def _measure(
         "at the end": round(resident[-1] / 1e6, 1),
         "most between": round(max(settled) / 1e6, 1),
     }
-    return figures, scores
+    return figures
 
 
 def _resident() -> int:

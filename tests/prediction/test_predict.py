@@ -142,6 +142,8 @@ def test_wrong_values_end_in_a_sentence(run, videos, tmp_path, capsys):
         ("--rate=0", "give 0.001 to 1000 answers"),
         (f"--checkpoint={tmp_path}", "no checkpoint in"),
         ("--native_fps=0", "--native_fps is 0.0"),
+        ("--stored_fps=0", "--stored_fps=0: "),
+        (f"--out={videos / 'one.mp4'}", "is no folder that can be written to"),
     ):
         assert predict(run, tmp_path / "out", videos / "one.mp4", change) == 1
         assert said in capsys.readouterr().err
