@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("surgrec_jax.report", "makes the page of a run, also while it trains"),
     "replay": ("surgrec_jax.replay", "takes again the step where a run's numbers broke"),
     "compile_report": ("surgrec_jax.compile_report", "tells whether a step fits on a TPU or GPU"),
-    "bench": ("surgrec_jax.bench", "measures loader, step, sampler, builder and more"),
+    "bench": ("surgrec_jax.bench", "measures loader, step and more; sizes what you plan"),
 }
 
 

@@ -209,7 +209,11 @@ def _spread_words(protocol: Mapping) -> str:
     }[protocol["train_resample"]]
     if len(rules.shares) > 1:
         drawn = f"training cases drawn anew; of 100 % {drawn}"
-    return f"mean ± standard deviation over {protocol['seeds']} probe seeds ({drawn})"
+    return f"mean ± standard deviation over {_count(protocol['seeds'], 'probe seed')} ({drawn})"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def caption(results: Mapping) -> str:
@@ -222,7 +226,7 @@ def caption(results: Mapping) -> str:
     if not RULES[protocol["protocol"]].finetune:  # which has neither
         text += (
             "; then the paired difference to a random-initialised encoder of the same shape "
-            f"({protocol['init_seeds']:d} initialisations). Hyper-parameters are chosen on "
+            f"({_count(protocol['init_seeds'], 'initialisation')}). Hyper-parameters are chosen on "
             "validation cases"
         )
     if any(model["kind"] == "vlm" for model in results["models"]):
