@@ -101,8 +101,9 @@ CATALOGUE: dict[str, SourceInfo] = {
                              "https://datasets.simula.no/kvasir-seg/", patients=False),
     "cvc_clinicdb": SourceInfo("endoscopy", "polyp (a map)", 29, 29, 2, None, LOCAL, "open",
                                "https://polyp.grand-challenge.org/CVCClinicDB/", patients=False),
-    "endoscapes": SourceInfo("laparoscopy", "cvs (critical view of safety), anatomy (a map)", 201,
-                             201, 3, _BY_NC_SA, NON_COMMERCIAL, "open",
+    "endoscapes": SourceInfo("laparoscopy",
+                             "cvs (critical view of safety), anatomy (a map, boxes)", 201, 201, 3,
+                             _BY_NC_SA, NON_COMMERCIAL, "open",
                              "https://github.com/CAMMA-public/Endoscapes"),
     "endovis2017": SourceInfo("robotic", "instruments and their parts (maps)", 8, 8, 8, None,
                               LOCAL, "registration", "https://endovissub2017-"
