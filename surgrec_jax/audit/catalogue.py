@@ -115,7 +115,7 @@ CATALOGUE: dict[str, SourceInfo] = {
                        patients=False),
     "scared": SourceInfo("robotic", "depth (a map; pigs)", 35, 7, None, None, LOCAL, "registration",
                          "https://endovissub2019-scared.grand-challenge.org"),
-    "egosurgery": SourceInfo("open", "phases, tools and hands (boxes)", 23, 15, 9,
+    "egosurgery": SourceInfo("open", "phases, tools, hands (boxes)", 23, 15, 9,
                              f"{_BY_NC_SA} (to verify)", LOCAL, "form",
                              "https://github.com/Fujiry0/EgoSurgery", patients=False),
     "polypdiag": SourceInfo("endoscopy", "diagnosis", 253, 253, 2, None, LOCAL, "open",
