@@ -11,8 +11,9 @@ from data_builders.common.labels.tracks import presence_classes
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.source.download import find_files
 from data_builders.common.source.paired import numbered_files, open_paired
+from data_builders.common.video.coco import CocoBoxes, read_coco
 from data_builders.common.video.maps import MapFiles, by_value
-from surgrec_jax.records.errors import BuildError, safe_text
+from surgrec_jax.records.errors import BuildError, check_inside, safe_text
 from surgrec_jax.records.maps import VOID
 
 CRITERIA = {  # the three criteria of the critical view of safety -> column
@@ -24,6 +25,7 @@ ANATOMY = (  # grey values 0 to 6 of the maps
     *("background", "cystic_plate", "hepatocystic_triangle", "cystic_artery", "cystic_duct"),
     *("gallbladder", "tool"),
 )
+BOXED = ("cystic_plate", "calot_triangle", *ANATOMY[3:])  # the same in the files of boxes
 FPS = 25  # that file names count frames in; a picture a second is there
 PICTURE = re.compile(r"(\d+)_\d+\.jpg", re.IGNORECASE)
 TABLE = "all_metadata.csv"
@@ -39,6 +41,7 @@ class Builder(VideoDatasetBuilder):
     DOMAIN = "laparoscopy"
     TRACKS: ClassVar = presence_classes("cvs", CRITERIA)
     MAPS: ClassVar = {"anatomy": ANATOMY}
+    BOXES: ClassVar = {"anatomy": ANATOMY[1:]}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         found = find_files(
@@ -47,6 +50,7 @@ class Builder(VideoDatasetBuilder):
             video="(train|val|test)/",
             others={"table": f"({re.escape(TABLE)})", "masks": r"(semseg)/"},
         )
+        boxes = {split: path / "annotation_coco.json" for split, path in found["video"].items()}
         if not found["table"]:
             raise BuildError(f"{self.name}: {TABLE} is missing beside the pictures.")
         columns = ("vid", "frame", "is_ds_keyframe", *CRITERIA.values())
@@ -57,6 +61,7 @@ class Builder(VideoDatasetBuilder):
                 found["video"][split],
                 split,
                 masks=found["masks"].get("semseg"),
+                boxes=boxes[split] if boxes[split].is_file() else None,
                 rows=[row for row in rows.get(number, ()) if row.cells["is_ds_keyframe"] == "True"],
             )
             for split in sorted(found["video"])
@@ -64,6 +69,8 @@ class Builder(VideoDatasetBuilder):
         ]
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
+        if item.extra["boxes"] is not None:
+            check_inside(item.extra["boxes"], item.path)
         names, rows = rf"{item.video_id}_(\d+)\.", item.extra["rows"]
         pictures, problems = _seconds(numbered_files(item.path, names + "jpg"))
         masks = {}
@@ -74,6 +81,15 @@ class Builder(VideoDatasetBuilder):
         anatomy = MapFiles(masks, by_value(ids))
         opened = open_paired(pictures, scratch_dir, 1.0, sparse=True, anatomy=anatomy)
         start = opened.image_start
+        boxes = {}
+        if item.extra["boxes"] is not None:
+            found = read_coco(item.extra["boxes"], item.video_id, r"(\d+)_(\d+)\.jpg", BOXED)
+            between = sorted(n for n in found.numbers if n % FPS)
+            problems += [
+                f"{found.where(n)}: boxes of a frame that is not on a second" for n in between
+            ]
+            found = found.counted_from(start * FPS, FPS)
+            boxes["anatomy"] = CocoBoxes(found, range(len(BOXED)))
         lonely = [row for row in rows if row.integer("frame") // FPS not in pictures]
         problems += [str(row.error("a label without a picture")) for row in lonely]
         tracks = {}
@@ -84,7 +100,8 @@ class Builder(VideoDatasetBuilder):
                 if row not in lonely
             ]
             tracks[track] = sampled_track(votes, max_hold=1, clock="frames")
-        return dataclasses.replace(opened, tracks=tracks, problems=[*problems, *opened.problems])
+        problems += opened.problems
+        return dataclasses.replace(opened, tracks=tracks, boxes=boxes, problems=problems)
 
 
 def _majority(row: Row, column: str) -> int:

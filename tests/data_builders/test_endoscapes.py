@@ -1,8 +1,10 @@
 """Endoscapes2023: pictures of all videos in one folder, rated every five seconds."""
 
+import json
+
 import numpy as np
 
-from data_builders.endoscapes.endoscapes_dataset_builder import ANATOMY
+from data_builders.endoscapes.endoscapes_dataset_builder import ANATOMY, BOXED
 from surgrec_jax.audit.patients import known_overlap, patient_key
 from surgrec_jax.records.maps import VOID
 from tests.data_builders.fake_download import assert_labels, built, cases, write_lines
@@ -27,6 +29,22 @@ def make(root, split: str, video: int) -> list[str]:
     return rows
 
 
+def write_boxes(folder, boxes: dict[str, list[tuple[int, list]]]) -> None:
+    """A COCO file: name of a picture -> id of a class, from 1, and [left, top, width, height]."""
+    images = [
+        {"id": 30 + k, "file_name": f"{name}.jpg", "height": 96, "width": 128}
+        for k, name in enumerate(boxes)
+    ]
+    things = [
+        {"id": 1, "image_id": 30 + k, "category_id": kind, "bbox": box}
+        for k, found in enumerate(boxes.values())
+        for kind, box in found
+    ]
+    kinds = [{"id": k, "name": name} for k, name in enumerate(BOXED, 1)]
+    data = {"images": images, "annotations": things, "categories": kinds}
+    write_lines(folder / "annotation_coco.json", [json.dumps(data)])
+
+
 def expected(k: int):
     return lambda number: (
         ("absent", "present")[RATED[number // 25 + 40][k] > 0.5]
@@ -43,6 +61,7 @@ def test_labels_maps_and_splits(tmp_path):
     anatomy = IDS.copy()
     anatomy[0] = 255
     write(root / "semseg/7_1125.png", np.stack([anatomy] * 3, -1))
+    write_boxes(root / "train", {"7_1025": [(2, [0, 10, 64, 20])], "70_1000": [], "7_1050": []})
     summary, splits = built("endoscapes", tmp_path / "in", tmp_path / "data")
     assert cases(splits) == {
         "train": {"7": "7", "70": "70"}, "val": {"121": "121"}, "test": {"162": "162"}}  # fmt: skip
@@ -58,6 +77,10 @@ def test_labels_maps_and_splits(tmp_path):
     assert list(record["maps"]["anatomy"]["frames"]) == [5]
     anatomy[0] = VOID
     np.testing.assert_array_equal(ids_of(record, "anatomy"), anatomy)
+    boxes = record["boxes"]["anatomy"]
+    assert list(boxes["frames"]) == [1, 2] and list(boxes["counts"]) == [1, 0]
+    assert [ANATOMY[1:][k] for k in boxes["classes"]] == ["hepatocystic_triangle"]
+    np.testing.assert_allclose(boxes["corners"], [[10 / 96, 0, 30 / 96, 0.5]], atol=1e-6)
 
 
 def test_faults(tmp_path):
@@ -67,6 +90,8 @@ def test_faults(tmp_path):
     write_images(root / "train", [1130], name="1_{}.jpg")
     write(root / "semseg/1_1125.png", IDS + 1)
     write(root / "semseg/1_9000.png", IDS)
+    wrong = {"1_1025": [(1, [100, 0, 64, 20])], "1_1030": [], "1_2500": []}
+    write_boxes(root / "train", wrong)
     write_lines(root / "all_metadata.csv", [HEADER, *rows])
     summary, splits = built("endoscapes", tmp_path, tmp_path / "data")
     assert {split: list(videos) for split, videos in splits.items()} == {"train": ["1"]}
@@ -76,6 +101,9 @@ def test_faults(tmp_path):
         "1_1130.jpg: frame 1130 is not on a second",
         "1_1125.png: holds values that are no class: 7",
         "1_9000.png: anatomy map without a picture",
+        "1_1025.jpg: a box (0, 100, 20, 164) is outside of its picture of 128 x 96 pixels",
+        "1_1030.jpg: boxes of a frame that is not on a second",
+        "1_2500.jpg: anatomy boxes without a frame: the video has 12",
     ):
         assert fault in told
     ((where, reason),) = summary.skipped

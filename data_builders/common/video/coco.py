@@ -55,12 +55,15 @@ class CocoFrames:
     def where(self, number: int) -> str:
         return safe_text(f"{self.path}: {self.names[number]}")
 
-    def counted_from(self, start: int) -> "CocoFrames":
-        """The same, with `start` as frame 0; what is before it is left out."""
+    def counted_from(self, start: int, every: int = 1) -> "CocoFrames":
+        """The same with other numbers: `start` becomes 0, `start` + `every` 1, and so on.
+
+        What is before `start`, or between two numbers, is left out.
+        """
+        kept = {n: (n - start) // every for n in self.numbers if n >= start}
+        kept = {n: k for n, k in kept.items() if (n - start) % every == 0}
         tables = (self.things, self.names, self.sizes)
-        return CocoFrames(
-            self.path, *({n - start: v for n, v in t.items() if n >= start} for t in tables)
-        )
+        return CocoFrames(self.path, *({k: t[n] for n, k in kept.items()} for t in tables))
 
 
 def read_coco(
