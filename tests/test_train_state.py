@@ -54,23 +54,26 @@ def batch(seed):
     return {"video": rng.integers(0, 256, (BATCH, 4, 32, 32, 3), np.uint8)}
 
 
-def run(name, mesh, steps=4, accum_steps=1, batches=batch, lr=1e-3, options=None):
+def build(name, mesh, accum_steps=1, lr=lambda step: 1e-3):
+    """What makes a state and what takes a step, as the trainer has them, and the state's shapes."""
     objective = find_objective(name).from_config(ENCODER, OPTIONS[name], Compute())
-    tx = optim.AdamW(
-        lr=lambda s: lr, weight_decay=lambda s: 0.05, decayed=objective.decayed
-    ).build()
+    tx = optim.AdamW(lr=lr, weight_decay=lambda s: 0.05, decayed=objective.decayed).build()
+    init = train_state.make_init(objective, tx, seed=3)
+    abstract, init = train_state.shard_state(init, mesh)
+    step = train_state.make_train_step(
+        objective, tx, seed=3, momentum=lambda s: 0.9, accum_steps=accum_steps
+    )
+    return init, train_state.jit_train_step(step, abstract, mesh), abstract
+
+
+def run(name, mesh, steps=4, accum_steps=1, options=None):
     with jax.set_mesh(mesh):
-        init = train_state.make_init(objective, tx, seed=3)
-        abstract, init = train_state.shard_state(init, mesh)
-        step = train_state.make_train_step(
-            objective, tx, seed=3, momentum=lambda s: 0.9, accum_steps=accum_steps
-        )
-        step = train_state.jit_train_step(step, abstract, mesh)
+        init, step, abstract = build(name, mesh, accum_steps)
         state, losses = init(), []
         if options:
-            step = step.lower(abstract, sharding.put_batch(batches(0), mesh)).compile(options)
+            step = step.lower(abstract, sharding.put_batch(batch(0), mesh)).compile(options)
         for i in range(steps):
-            state, metrics = step(state, sharding.put_batch(batches(i), mesh))
+            state, metrics = step(state, sharding.put_batch(batch(i), mesh))
             losses.append(float(metrics["loss"]))
     return state, losses, metrics
 
@@ -99,7 +102,7 @@ def agree(name, meshes, **more):
 
 
 def test_any_mesh_gives_the_same_losses():
-    agree("mae", [(2, 1), (8, 4)])
+    agree("mae", [(8, 4)])
 
 
 @pytest.mark.slow
@@ -120,11 +123,14 @@ def test_microbatches_give_the_whole_batchs_gradient(name):
 
 
 def test_the_target_follows_by_ema():
-    state, _, _ = run("jepa", mesh_of(1, 1), steps=1)
-    objective = find_objective("jepa").from_config(ENCODER, OPTIONS["jepa"], Compute())
-    start = objective.init(jax.random.fold_in(jax.random.key(3), 0))["encoder"]
+    mesh = mesh_of(1, 1)
+    with jax.set_mesh(mesh):
+        init, step, _ = build("jepa", mesh)
+        start = init()
+        target = jax.device_get(start["target_params"]["encoder"])
+        state, _ = step(start, sharding.put_batch(batch(0), mesh))
     expected = jax.tree.map(
-        lambda a, b: 0.9 * a + 0.1 * np.asarray(b), start, state["params"]["encoder"]
+        lambda a, b: 0.9 * a + 0.1 * np.asarray(b), target, state["params"]["encoder"]
     )
     for got, want in zip(
         jax.tree.leaves(state["target_params"]["encoder"]), jax.tree.leaves(expected), strict=True
@@ -133,25 +139,25 @@ def test_the_target_follows_by_ema():
 
 
 def test_a_broken_step_changes_nothing_and_says_so():
-    good, _, metrics = run("mae", mesh_of(1, 1), steps=1)
-    assert bool(metrics["finite"])
-    broken, _, metrics = run("mae", mesh_of(1, 1), steps=1, lr=float("nan"))
-    assert bool(metrics["finite"])  # the learning rate is no gradient: it breaks the next step
-    assert not np.isfinite(np.asarray(broken["params"]["decoder"]["head"]["bias"])).all()
-
-    objective = find_objective("mae").from_config(ENCODER, OPTIONS["mae"], Compute())
-    tx = optim.AdamW(lr=lambda s: 1e-3, weight_decay=lambda s: 0.0, decayed=()).build()
-    step = train_state.make_train_step(objective, tx, seed=3)
-    before = jax.tree.map(jnp.copy, broken)
-    after, metrics = jax.jit(step)(broken, batch(1))
+    """The rate of the second step is no number, which breaks its parameters; the third does so."""
+    mesh = mesh_of(1, 1)
+    with jax.set_mesh(mesh):
+        init, step, _ = build("mae", mesh, lr=lambda step: jnp.where(step == 1, jnp.nan, 1e-3))
+        state = init()
+        for number in range(2):
+            state, metrics = step(state, sharding.put_batch(batch(number), mesh))
+            assert bool(metrics["finite"])  # a rate is no gradient: it breaks the next step
+            assert int(state["step"]) == number + 1
+        before = jax.device_get(state)  # the state itself is given away
+        assert not np.isfinite(before["params"]["decoder"]["head"]["bias"]).all()
+        after, metrics = step(state, sharding.put_batch(batch(2), mesh))
     assert not bool(metrics["finite"])
-    assert int(after["step"]) == int(before["step"]) + 1
-    assert optim.updates(after["opt_state"]) == optim.updates(before["opt_state"]) == 1
+    assert int(after["step"]) == 3
+    assert optim.updates(after["opt_state"]) == optim.updates(before["opt_state"]) == 2
     for a, b in zip(
         jax.tree.leaves(after["opt_state"]), jax.tree.leaves(before["opt_state"]), strict=True
     ):
         np.testing.assert_array_equal(a, b)
-    assert int(good["step"]) == 1
 
 
 def test_keys_are_functions_of_seed_step_and_place():
