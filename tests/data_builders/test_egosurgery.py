@@ -27,12 +27,12 @@ def make(root, session: str, folder: str = "images", first: int = 3) -> None:
     write_lines(root / f"annotations/phase/{session}.csv", ["Frame,Phase", *rows])
 
 
-def coco(path, classes, boxes: dict[str, list[tuple[str, list]]]) -> None:
+def coco(path, classes, boxes: dict[str, list[tuple[str, list]]], size=SIZE) -> None:
     """A COCO file: the end of a picture's name -> class and [left, top, width, height]."""
     first = 0 if classes is TOOLS else 1
     ids = {name: k for k, name in enumerate(classes, first)}
     images = [
-        {"id": k, "file_name": f"{name}.jpg", "height": SIZE[0], "width": SIZE[1]}
+        {"id": k, "file_name": f"{name}.jpg", "height": size[0], "width": size[1]}
         for k, name in enumerate(boxes)
     ]
     annotations = [
@@ -90,12 +90,14 @@ def test_faults(tmp_path):
     write_lines(phase / "11_1.csv", ["Frame,Phase", "11_1_0003,design", "11_1_0099,design"])
     out = [("Hook", [100, 20, 30, 40])]
     coco(root / "instances_train.json", TOOLS, {"02_1_0003": out, "02_1_0004": [("Hook", [1] * 4)]})
+    coco(root / "by_split/hands/train.json", HANDS, {"11_1_0004": []}, size=(1080, 1920))
     coco(root / "instances_val.json", (*TOOLS, "Kidney Dish"), {"10_1_0003": []})
     summary, splits = built("egosurgery", root, tmp_path / "data")
     assert {split: list(videos) for split, videos in splits.items()} == {"train": ["02_1", "11_1"]}
     assert list(stored(summary, "train")["02_1"]["boxes"]["tool"]["frames"]) == [1]
     told = " ".join(reason for _, reason in summary.partial)
     assert "02_1_0003.jpg: a box (20, 100, 60, 130) is outside of its picture" in told
+    assert "its boxes were drawn in 1920 x 1080 pixels, its frame has 128 x 96" in told
     assert "11_1.csv:3: a label without a picture" in told and len(summary.partial) == 2
     assert_reported(
         summary.skipped,

@@ -15,10 +15,12 @@ class Boxes(NamedTuple):
     Attributes:
         corners: float64 [n, 4], top, left, bottom, right.
         classes: int64 [n].
+        size: (height, width) of the picture that they were drawn in, where that is known.
     """
 
     corners: np.ndarray
     classes: np.ndarray
+    size: tuple[int, int] | None = None
 
 
 class LabelBoxes(Protocol):
@@ -43,6 +45,9 @@ class LabelBoxes(Protocol):
 
 def fault_of(boxes: Boxes, size: tuple[int, int]) -> str | None:
     """What is wrong with boxes in a picture of `size` (height, width); None for nothing."""
+    if boxes.size not in (None, size):
+        drawn = f"{boxes.size[1]} x {boxes.size[0]}"
+        return f"its boxes were drawn in {drawn} pixels, its frame has {size[1]} x {size[0]}"
     top, left, bottom, right = boxes.corners.T
     over = (top < -SLACK) | (left < -SLACK) | (bottom > size[0] + SLACK) | (right > size[1] + SLACK)
     empty = ~((bottom - top > 0) & (right - left > 0))  # what is no number, too

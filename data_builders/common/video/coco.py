@@ -179,7 +179,8 @@ class CocoBoxes:
         except (KeyError, TypeError, ValueError):
             raise BadInput(self.where(number), "has an object without a box") from None
         corners = np.stack([top, left, top + height, left + width], -1)
-        return Boxes(corners, np.array([self.ids[thing.kind] for thing in kept], np.int64))
+        ids = np.array([self.ids[thing.kind] for thing in kept], np.int64)
+        return Boxes(corners, ids, self.frames.sizes[number])
 
 
 def inside_of(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
