@@ -221,6 +221,7 @@ def show(result: dict[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Replays a step and prints its numbers; --json writes the same values."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m surgrec_jax.replay",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

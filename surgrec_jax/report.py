@@ -70,6 +70,7 @@ def write(folders: Sequence[Path], out: Path, refresh: int = 0) -> list[RunLog]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the page once, or until all runs are complete."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m surgrec_jax.report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

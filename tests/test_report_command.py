@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from surgrec_jax import report
 from surgrec_jax.evaluation.report.run_logs import read_run
 
@@ -47,6 +49,12 @@ def test_a_run_without_steps_and_one_that_is_not_there(tmp_path, capsys):
         (["nowhere"], "no run at nowhere: give the --workdir of a training run"),
         ([str(tmp_path / "mine"), "--watch=-1"], "--watch=-1: give seconds"),
         (["gs://b/run"], "mount the storage"),
+        ([str(tmp_path)], f"no run at {tmp_path}"),  # of films, say: nothing is written there
+        ([str(tmp_path / "mine"), "--out", str(tmp_path)], "is a folder: name the page in it"),
     ):
         assert report.main(arguments) == 1
         assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    with pytest.raises(SystemExit):
+        report.main([str(tmp_path / "mine"), "--watc=3"])
+    assert "unrecognized arguments: --watc=3" in capsys.readouterr().err

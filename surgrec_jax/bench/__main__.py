@@ -28,6 +28,7 @@ def main() -> int:
     name = parser.parse_args(sys.argv[1:2] or ["--help"]).name
     module = importlib.import_module(f"surgrec_jax.bench.{name}")
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog=f"python -m surgrec_jax.bench {name}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

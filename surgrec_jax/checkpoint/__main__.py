@@ -19,6 +19,7 @@ from surgrec_jax.safety.terminal import escape_output
 def main(argv: list[str] | None = None) -> int:
     """Prints a table of the steps, then their faults."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m surgrec_jax.checkpoint",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

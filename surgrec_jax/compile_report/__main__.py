@@ -57,6 +57,7 @@ def _run(args: argparse.Namespace, changes: list[str]) -> int:
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Parses the arguments, and config changes as KEY=VALUE."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m surgrec_jax.compile_report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

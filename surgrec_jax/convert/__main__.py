@@ -45,14 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m surgrec_jax.convert", description=__doc__)
+    parser.allow_abbrev = False
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(required=True, metavar="inspect|import|export|zoo")
 
-    inspect = commands.add_parser("inspect", help="what a file is, and what is in it")
+    inspect = commands.add_parser(
+        "inspect", allow_abbrev=False, help="what a file is, and what is in it"
+    )
     inspect.add_argument("file")
     inspect.set_defaults(run=_inspect)
 
-    load = commands.add_parser("import", help="a file of another project as a checkpoint")
+    load = commands.add_parser(
+        "import", allow_abbrev=False, help="a file of another project as a checkpoint"
+    )
     load.add_argument(
         "file", help=".pth, .pt, .safetensors, a transformers folder, or hf://OWNER/NAME"
     )
@@ -74,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--expect", help=".npz of clips and the original model's tokens, or none")
     load.set_defaults(run=_import)
 
-    save = commands.add_parser("export", help="a checkpoint in another project's format")
+    save = commands.add_parser(
+        "export", allow_abbrev=False, help="a checkpoint in another project's format"
+    )
     save.add_argument("workdir", help="a workdir, or one step's folder")
     save.add_argument("--format", required=True, help=", ".join(FORMATS))
     save.add_argument("--out", required=True, help="folder to make")
@@ -83,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     save.add_argument("--whole", action="store_true", help="with decoder, predictor or head")
     save.set_defaults(run=_export)
 
-    public = commands.add_parser("zoo", help="public encoders, and how to import and compare them")
+    public = commands.add_parser(
+        "zoo", allow_abbrev=False, help="public encoders, and how to import and compare them"
+    )
     public.add_argument("names", nargs="*", metavar="NAME", help="of the table; all of them")
     public.set_defaults(run=_zoo)
     return parser

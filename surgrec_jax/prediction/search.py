@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m surgrec_jax.search", description=__doc__)
+    parser.allow_abbrev = False
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("video", type=Path, help="a file, or a folder of pictures")

@@ -109,7 +109,9 @@ def figure(measured: dict[int, dict[str, tuple[float, float]]], level: float = 0
 def main() -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(
-        prog="python -m surgrec_jax.evaluation.metrics.coverage", description=__doc__
+        allow_abbrev=False,
+        prog="python -m surgrec_jax.evaluation.metrics.coverage",
+        description=__doc__,
     )
     parser.add_argument("--out", help="write the figure there, as SVG")
     parser.add_argument("--cases", default="4,6,13,30,80", help="numbers of test cases")

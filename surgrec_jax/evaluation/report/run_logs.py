@@ -138,9 +138,13 @@ def _smaller(png: bytes) -> bytes | None:
 
 
 def read_run(folder: str | os.PathLike) -> RunLog:
-    """Reads a workdir. Raises FileNotFoundError if the folder does not exist."""
+    """Reads a workdir.
+
+    Raises:
+        MissingError: the folder does not exist, or no run has begun in it.
+    """
     folder = pathlib.Path(folder)
-    if not folder.is_dir():
+    if not any((folder / name).exists() for name in ("config.json", "metrics.jsonl")):
         raise MissingError(f"no run at {folder}: give the --workdir of a training run")
     notes: list[str] = []
     return RunLog(

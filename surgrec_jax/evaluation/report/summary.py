@@ -17,7 +17,7 @@ from surgrec_jax.evaluation.report.run_logs import RunLog, read_run
 from surgrec_jax.evaluation.report.svg import Curve, curves, escape
 from surgrec_jax.objectives import OBJECTIVES
 from surgrec_jax.safety import files, paths, untrusted
-from surgrec_jax.safety.errors import run_command
+from surgrec_jax.safety.errors import ConfigError, run_command
 from surgrec_jax.safety.terminal import escape_output
 
 LOGARITHMIC = ("grad_norm",)  # of values that differ by factors
@@ -160,15 +160,22 @@ def build_report(
 
 
 def write_report(path: str | os.PathLike, text: str) -> pathlib.Path:
-    """Writes the page whole or not at all."""
+    """Writes the page whole or not at all.
+
+    Raises:
+        ConfigError: the path is a folder. OSError: it cannot be written.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: name the page in it, e.g. {path / 'index.html'}")
     files.write_text(path, text)
-    return pathlib.Path(path)
+    return path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(
-        prog="python -m surgrec_jax.evaluation.report", description=__doc__
+        allow_abbrev=False, prog="python -m surgrec_jax.evaluation.report", description=__doc__
     )
     parser.add_argument("--runs", nargs="*", default=[], help="workdirs of training runs")
     parser.add_argument("--probe", help="results.json of surgrec_jax.probe")

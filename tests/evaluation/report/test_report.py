@@ -223,10 +223,11 @@ def test_run_log_is_tolerant_and_counts_what_it_left_out(tmp_path):
         "environment.json holds no list",
         "image fake.png left out: neither PNG nor JPEG inside",
     }
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun/config.json").write_text("{}")
     shown = summary.pictures_section([run])
     assert "<b>mae</b>: the clip, what the encoder" in shown and "<b>step 200</b>" in shown
-    bare = run_logs.read_run(tmp_path / "empty")
+    bare = run_logs.read_run(tmp_path / "begun")
     assert "<html" in summary.build_report([bare], None, title="t") and not bare.curves
 
 
