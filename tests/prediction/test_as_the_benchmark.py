@@ -133,6 +133,8 @@ def probed(tmp_path, data, heads):
     for entry in results["kept"]:
         path, row = run / "probe/heads" / entry["file"], entry["row"]
         assert 0.05 <= entry["temperature"] <= 20 and entry["error"]["after"] < 1
+        assert entry["far"]["validation_cases"] == 8 and entry["far"]["training_cases"] == 8
+        assert entry["far"]["expected_by_validation"] == pytest.approx(1 / 9)
         found[row] = kept.load(path), path, scores[f"workflow/{row}/{entry['column']}"][0]
     return run, found, scores["workflow/labels"]
 
@@ -231,4 +233,4 @@ def test_every_domain_is_measured_for_what_is_far(data, tmp_path):
     found = far.run(argparse.Namespace(**asked, clips_per_record=1, cases=2))
     assert {f"trained on {domain}" for domain in DOMAINS} <= set(found)
     for own in (value for key, value in found.items() if key != "encoder"):
-        assert own["its own test videos"].endswith(" of 2 videos") and len(own) == 5
+        assert own["its own test videos"].endswith(" of 2 videos") and len(own) == 8

@@ -1,5 +1,6 @@
 """Live answers of a block-causal encoder, each tubelet computed once, beside those of the file."""
 
+import argparse
 import dataclasses
 import json
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from data_builders.common.video.frames import ReadReport
+from surgrec_jax.bench import live as bench
 from surgrec_jax.prediction import live
 from surgrec_jax.prediction.answers import answer_video
 from surgrec_jax.prediction.command import main
@@ -61,6 +63,16 @@ def test_live_streams_the_answers_of_the_file(causal, videos, capsys):
     found = [list(line["probabilities"].values()) for line in lines]
     np.testing.assert_allclose(found, rows, atol=1e-4)
     assert end["answers"] == len(rows) and end["ended"] == "the source ended"
+    # And so does the bench, beside the window.
+    asked = {"checkpoint": causal, "head": None, "video": path, "ways": ["stream", "window"]}
+    figures = bench.run(argparse.Namespace(**asked, rate=RATE, speed=0))
+    assert figures["window"]["answers"] == figures["stream"]["answers"] == len(rows)
+    both = figures["stream beside window"]
+    assert both["largest"] == pytest.approx(apart, abs=1e-4) and both["answers of both"] == len(
+        rows
+    )
+    held = figures["window"]["resident memory, MB"]
+    assert 0 < held["at the end"] <= held["most between"]
 
 
 def test_pictures_that_are_missing_begin_a_clip_anew(causal):
