@@ -122,10 +122,12 @@ def _other_step(
 
 def _step_of(name: str, changes: list[str]) -> tuple[Callable[[], None], dict[str, Any]]:
     """A function that takes a step of another config, on random clips, and figures about it."""
-    setup = build_setup(commands.load_config(name, changes), jax.sharding.get_mesh())
+    config = commands.load_config(name, changes)
+    setup = build_setup(config, make_mesh(config))
     clips = np.random.default_rng(0).integers(0, 256, setup.clips_shape, np.uint8)
     batch = sharding.put_batch({"video": clips}, setup.mesh)
-    compiled, state = setup.step.lower(setup.abstract, batch).compile(), setup.init()
+    with jax.set_mesh(setup.mesh):
+        compiled, state = setup.step.lower(setup.abstract, batch).compile(), setup.init()
 
     def step() -> None:
         nonlocal state

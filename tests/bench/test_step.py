@@ -39,6 +39,18 @@ def test_both_sides_train_as_many_parameters(objective, changes):
     assert figures["over_torch"]["cpu_median"] > 0
 
 
+@pytest.mark.slow
+def test_a_step_beside_another_objectives():
+    """Values of --set are of both configs, those after --compare of the second alone."""
+    beside = ("--compare", "configs/jepa.py:tiny", "jepa.predictor_depth=2", "batch_size=16")
+    figures = run("--config=configs/mae.py:tiny", "--steps=1", "--set", *SMALL, *beside)
+    assert figures["batch_size"] == 8
+    other = figures["other"]
+    assert (other["config"], other["batch_size"]) == ("configs/jepa.py:tiny", 16)
+    assert other["parameters_m"] != figures["parameters_m"]
+    assert figures["over_other"]["cpu_median"] > 0
+
+
 def mae_loss(model, objective, pixels, cells):
     """transformers' own forward pass."""
     hidden = cells[:, : int(objective.options.mask_ratio * cells.shape[1])]
@@ -131,8 +143,9 @@ def test_the_two_sides_run_on_one_kind_of_device(platform, count, complaint):
 
 
 def test_a_comparison_is_not_fed_by_the_loader():
-    with pytest.raises(ValueError, match="--data and --compare=torch"):
-        run("--config=configs/mae.py:tiny", "--compare=torch", "--data")
+    for other in ("torch", "configs/jepa.py:tiny"):
+        with pytest.raises(ValueError, match=f"--data and --compare={other}"):
+            run("--config=configs/mae.py:tiny", "--compare", other, "--data")
 
 
 @pytest.mark.parametrize(
