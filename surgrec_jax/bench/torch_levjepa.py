@@ -5,6 +5,7 @@ free licence has its layers.
 """
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,11 @@ from surgrec_jax.objectives import sigreg
 from surgrec_jax.objectives.levjepa import LeVJEPA
 from surgrec_jax.safety.errors import ConfigError
 
+# What of an encoder is followed; every other field must be as ViTConfig has it.
+FOLLOWED = (
+    *("width", "depth", "heads", "mlp_dim", "num_frames", "image_size", "tubelet", "patch"),
+    *("position", "norm_eps", "init", "mean", "std", "prefix_tokens", "attention", "pooling"),
+)
 # With this momentum the average of the encoder does all of its work.
 MOMENTUM = 0.999
 
@@ -114,11 +120,12 @@ def _encoder(config: ViTConfig):
     import torch
     from torch import nn
 
-    kind = (config.qkv_bias, config.mlp, config.final_norm, config.layer_scale)
-    kind += (config.frames_apart, config.modality_embedding, config.position_grid)
-    if kind != ("qkv", "gelu", "tokens", False, False, False, None) or not (
-        config.position.startswith("rope_3d")
-    ):
+    other = [
+        field.name
+        for field in dataclasses.fields(config)
+        if field.name not in FOLLOWED and getattr(config, field.name) != field.default
+    ]
+    if other or not config.position.startswith("rope_3d"):
         raise ConfigError(
             "--compare=torch has LeVJEPA for its own encoder: rotary positions, all biases, GELU, "
             "a norm of the tokens and nothing else"

@@ -11,7 +11,7 @@ from surgrec_jax.evaluation.report import svg, svg_tasks
 
 def test_charts_place_what_they_show():
     row = svg.Bar("a", 50.0, 25.0, 75.0, (), "m0")
-    drawn = svg.bars([row], None, width=276)  # 100 pixels for 100 percent, from x = 118
+    drawn = svg.bars([row], None, width=284)  # 100 pixels for 100 percent, from x = 118
     assert 'width="50.0"' in drawn and "M143.0 21.0H193.0" in drawn
     drawn = svg.curves([svg.Curve("c", [0, 10], [5.0, 5.0], "m0")])
     assert 'd="M50.0 88.0L350.0 88.0"' in drawn  # a constant lies in the middle
@@ -26,7 +26,7 @@ def test_baselines_are_a_band_behind_the_models():
     values = {"majority": (20.0, "majority"), "random": (60.0, "random"), "MAE": (80.0, "m0")}
     rows = [svg.Bar(name, value, None, None, (), css) for name, (value, css) in values.items()]
     drawn = results_page.bars_of(rows)
-    first, last = 118 + 224 * 0.2, 118 + 224 * 0.6
+    first, last = 118 + 216 * 0.2, 118 + 216 * 0.6
     assert f'<rect class="band" x="{first:.1f}" y="6" width="{last - first:.1f}"' in drawn
     assert drawn.index('class="band"') < drawn.index('class="bar"')
     assert drawn.count('<rect class="bar"') == 1 and "majority 20.0 %, random 60.0 %." in drawn
