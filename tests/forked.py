@@ -28,17 +28,18 @@ _PROCESSES.set_forkserver_preload(PRELOADED)
 
 
 def run(
-    words: Sequence[str], cwd: Path, timeout: float, **variables: str
+    words: Sequence[str], cwd: Path, timeout: float, together: bool = False, **variables: str
 ) -> subprocess.CompletedProcess:
     """Runs a module on one CPU device: its exit code and what it printed.
 
     Args:
         words: the module and its arguments.
         timeout: seconds; a longer command is killed, with a code that is not 0.
+        together: what goes to stderr is among what goes to stdout, as a terminal shows it.
         variables: of its environment, beside those of a test.
     """
     with tempfile.TemporaryDirectory() as folder:
-        logs = [Path(folder, name) for name in ("stdout", "stderr")]
+        logs = [Path(folder, "stdout"), Path(folder, "stdout" if together else "stderr")]
         given = (list(words), cwd, one_device.environment() | variables, logs)
         process = _PROCESSES.Process(target=_become, args=given)
         process.start()
@@ -46,8 +47,8 @@ def run(
         if process.is_alive():
             process.kill()
             process.join()
-        texts = [log.read_text() if log.exists() else "" for log in logs]
-    return subprocess.CompletedProcess(words, process.exitcode, *texts)
+        out, error = (log.read_text() if log.exists() else "" for log in logs)
+    return subprocess.CompletedProcess(words, process.exitcode, out, "" if together else error)
 
 
 def _become(
@@ -57,7 +58,7 @@ def _become(
     import jax
 
     for number, log in enumerate(logs, 1):
-        with log.open("w") as out:
+        with log.open("a") as out:
             os.dup2(out.fileno(), number)
     os.chdir(cwd)
     os.environ.update(environment)

@@ -152,9 +152,9 @@ def compiled_for(line, capfd):
     if args.table:
         return None
     target = targets.parse(args.topology)
-    if not importlib.util.find_spec("libtpu"):
+    if not importlib.util.find_spec("jax_cuda13_plugin" if target.gpu else "libtpu"):
         assert compile_report.main(shlex.split(line, comments=True)[3:]) == 1
-        assert "pip install '.[tpu]'" in capfd.readouterr().err
+        assert f"pip install '.[{target.chip.package}]'" in capfd.readouterr().err
     config = load_config(str(ROOT / args.config), changes)
     assert target.chips % config.mesh.fsdp == 0
     assert config.batch_size % (target.chips * config.accum_steps) == 0
@@ -184,7 +184,7 @@ def test_a_pod_by_dry_runs(tmp_path, capfd):
         else:
             assert words[:4] == ["gcloud", "storage", "buckets", "create"], line
     assert len(runs) == 2 and {run.objective for run in runs} == {"jepa"}
-    assert len(asked) == 3
+    assert len(asked) == 6
 
 
 def test_the_readme_is_short():

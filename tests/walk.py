@@ -35,8 +35,8 @@ class Shell:
         Raises:
             AssertionError: it ends with another code than 0.
         """
-        done = forked.run(words[2:], self.folder, LIMIT, TQDM_DISABLE="1")
-        text = done.stderr + done.stdout
+        done = forked.run(words[2:], self.folder, LIMIT, together=True, TQDM_DISABLE="1")
+        text = done.stdout
         assert done.returncode == 0, f"{line}: {done.returncode}\n{text[-4000:]}"
         self.said[line] = text
         return text
