@@ -32,12 +32,7 @@ def after_check(argv: Sequence[str], to_mend: int) -> str:
 
 def after_build(source: str, data_dir: str) -> str:
     """The pretraining on a source that was built, name[/config]."""
-    elsewhere = "" if data_dir == "data" else f" --config.data.data_dir={shlex.quote(data_dir)}"
-    name = source.partition("/")[0]
-    return (
-        f"python -m surgrec_jax.main --config=configs/mae.py:tiny --workdir=runs/{name} "
-        f"--config.data.sources={source}{elsewhere}"
-    )
+    return _pretraining(source.partition("/")[0], source, data_dir)
 
 
 def after_audit(source: str, data_dir: str | None, findings: int) -> str:
@@ -82,10 +77,15 @@ def after_probe(run: str, classifies: bool, source: str) -> str:
 
 def after_curation(sources: str, data_dir: str, manifest: object) -> str:
     """The pretraining that draws by a manifest."""
+    drawn = f" --config.data.manifest={shlex.quote(str(manifest))}"
+    return _pretraining("balanced", sources, data_dir) + drawn
+
+
+def _pretraining(run: str, sources: str, data_dir: str) -> str:
     elsewhere = "" if data_dir == "data" else f" --config.data.data_dir={shlex.quote(data_dir)}"
     return (
-        "python -m surgrec_jax.main --config=configs/mae.py:tiny --workdir=runs/balanced "
-        f"--config.data.sources={sources} --config.data.manifest={manifest}{elsewhere}"
+        f"python -m surgrec_jax.main --config=configs/mae.py:tiny --workdir=runs/{run} "
+        f"--config.data.sources={sources}{elsewhere}"
     )
 
 
@@ -98,7 +98,7 @@ def after_import(run: str) -> str:
     """The probe of an imported encoder, on labels that only the user can name."""
     return (
         "python -m surgrec_jax.probe --config=configs/probe.py "
-        f"--config.checkpoint={run} --config.source=NAME"
+        f"--config.checkpoint={shlex.quote(run)} --config.source=NAME"
     )
 
 

@@ -73,9 +73,8 @@ def camera(index: int, told: list[str]) -> Iterator[Frame]:
     Raises:
         ConfigError: there is no such camera.
     """
-    cv2.utils.logging.setLogLevel(
-        cv2.utils.logging.LOG_LEVEL_SILENT
-    )  # OpenCV tells at length what the sentence says
+    # OpenCV would print at length what the error below says in a sentence.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     device = cv2.VideoCapture(index)
     try:
         if not device.isOpened():

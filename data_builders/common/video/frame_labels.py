@@ -45,11 +45,15 @@ class FrameLabels:
             own, frame = f"{values.shape[1]} x {values.shape[0]}", f"{size[1]} x {size[0]}"
             return f"measures {own}, its frame {frame}"
 
-        return dict(self._of("map", number, fault, report))
+        return dict(self._of("map", self.maps, number, fault, report))
 
     def boxes_of(self, number: int, size: tuple[int, int], report: ReadReport) -> dict[str, Boxes]:
         """The boxes of a frame of `size`, in its pixels; those at fault are reported instead."""
-        return dict(self._of("boxes", number, lambda boxes: fault_of(boxes, size), report))
+
+        def fault(boxes: Boxes) -> str | None:
+            return fault_of(boxes, size)
+
+        return dict(self._of("boxes", self.boxes, number, fault, report))
 
     def left(self, frames: int) -> Iterator[str]:
         """Sentences about the labels that no stored frame of a video of `frames` frames has."""
@@ -72,11 +76,15 @@ class FrameLabels:
                 yield word, name, of_name
 
     def _of(
-        self, wanted: str, number: int, fault: Callable[[Any], str | None], report: ReadReport
+        self,
+        word: str,
+        by_name: Mapping[str, Any],
+        number: int,
+        fault: Callable[[Any], str | None],
+        report: ReadReport,
     ) -> Iterator[tuple[str, Any]]:
-        for word, name, labels in self._all():
-            if word != wanted:
-                continue
+        """(name, labels) of a frame, of the maps or of the boxes."""
+        for name, labels in by_name.items():
             self.met.setdefault((word, name), set()).add(number + self.start)
             lost = f"; its frame has no {word}"
             try:

@@ -135,16 +135,24 @@ class Fitted:
         for start in range(0, len(rows), GRID.batch_size):
             some = rows[start : start + GRID.batch_size]
             padded = np.resize(some, min(GRID.batch_size, len(rows)))
-            tokens = (read_tokens(features, padded, self.shape.depth) - self.mean) / self.std
-            batch = tokens.astype(np.float32), *axes
-            found = np.asarray(predict(self.params, batch))[:, : len(some)]
+            tokens = read_tokens(features, padded, self.shape.depth, self.mean, self.std)
+            found = np.asarray(predict(self.params, (tokens, *axes)))[:, : len(some)]
             if self.shape.depth:
                 found = np.exp(np.clip(found * self.scale + self.centre, -20, 20))
             yield some, found
 
 
-def read_tokens(features: np.ndarray | TokenRows, rows: np.ndarray, whole: bool) -> np.ndarray:
-    """Tokens [b, N, D] of chosen rows; with `whole` [b, N, 2 D], beside each the frame's mean.
+def read_tokens(
+    features: np.ndarray | TokenRows,
+    rows: np.ndarray,
+    whole: bool,
+    mean: np.ndarray | float = 0.0,
+    std: np.ndarray | float = 1.0,
+) -> np.ndarray:
+    """Standardised tokens float32 [b, N, D] of chosen rows.
+
+    Args:
+        whole: [b, N, 2 D] are given, the mean of the frame's tokens beside each.
 
     Raises:
         DataError: they are not finite.
@@ -152,10 +160,10 @@ def read_tokens(features: np.ndarray | TokenRows, rows: np.ndarray, whole: bool)
     values = features.read(rows) if isinstance(features, TokenRows) else features[rows]
     if not np.isfinite(values).all():
         raise DataError("tokens contain NaN or infinity")
-    if not whole:
-        return values
-    mean = np.broadcast_to(values.mean(1, keepdims=True), values.shape)
-    return np.concatenate([values, mean], -1)
+    if whole:
+        frame = np.broadcast_to(values.mean(1, keepdims=True), values.shape)
+        values = np.concatenate([values, frame], -1)
+    return ((values - mean) / std).astype(np.float32)
 
 
 def fit(
@@ -195,8 +203,8 @@ def fit(
                 known = truth > 0
                 logs = np.log(np.where(known, truth, 1.0), dtype=np.float32)
                 truth = np.where(known, (logs - centre) / scale, np.nan).astype(np.float32)
-            inputs = (read_tokens(features, rows, labelled.depth) - mean) / std
-            yield inputs.astype(np.float32), truth, axes[0][y::STRIDE], axes[1][x::STRIDE]
+            inputs = read_tokens(features, rows, labelled.depth, mean, std)
+            yield inputs, truth, axes[0][y::STRIDE], axes[1][x::STRIDE]
 
     init = MAP_HEADS[head].init(jax.random.key(seed), raw.shape[-1], classes)
     points, steps = settings.points, settings.steps(len(weights))
