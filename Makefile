@@ -3,9 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Two test files at a time: most of a test is compilation, on one core. A worker that crashes ends
 # the run: with its successor, pytest-xdist would wait for ever.
-# That compilation leaves LLVM's optimiser out, which takes longer than the programs of tests run.
 # Their order is tests/conftest.py's: the files of the longest tests begin.
-PYTEST := XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
+PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
 .PHONY: quickstart test test-slow test-beam lint docs bench faults clean
 

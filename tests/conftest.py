@@ -4,11 +4,10 @@ import os
 import signal
 
 from tests import one_device
+from tests.xla_flags import xla_flags
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-)
+os.environ["XLA_FLAGS"] = xla_flags(8)
 # Not safe with several CPU devices: sharding.make_mesh.
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 one_device.make_folder()

@@ -9,7 +9,8 @@ import os
 import shutil
 import tempfile
 
-FLAGS = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"
+from tests.xla_flags import xla_flags
+
 _FOLDER = "SURGREC_TEST_PROGRAMS"  # the workers of pytest-xdist inherit it
 
 
@@ -26,4 +27,4 @@ def environment(**more: str) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_DIR": os.environ[_FOLDER],
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     }
-    return os.environ | {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu"} | kept | more
+    return os.environ | {"XLA_FLAGS": xla_flags(1), "JAX_PLATFORMS": "cpu"} | kept | more

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from surgrec_jax.bench.synthetic import write_synthetic
+from tests.xla_flags import xla_flags
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH = ROOT / "launch"
@@ -244,7 +245,7 @@ def test_slurm_runs_two_processes_here_and_asks_to_be_queued_again(tmp_path):
         "SLURM_STEP_NUM_NODES": "1",
         "JAX_PLATFORMS": "cpu",
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+        "XLA_FLAGS": xla_flags(1),
     }
     arguments = [
         f"--config={ROOT}/configs/mae.py:tiny",

@@ -40,8 +40,6 @@ OPTIONS = {
     },
 }
 BATCH = 16
-# For many compilations of what runs a few times.
-FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +53,7 @@ def batch(seed):
 
 
 def build(name, mesh, accum_steps=1, lr=lambda step: 1e-3):
-    """What makes a state and what takes a step, as the trainer has them, and the state's shapes."""
+    """What makes a state and what takes a step, as the trainer has them."""
     objective = find_objective(name).from_config(ENCODER, OPTIONS[name], Compute())
     tx = optim.AdamW(lr=lr, weight_decay=lambda s: 0.05, decayed=objective.decayed).build()
     init = train_state.make_init(objective, tx, seed=3)
@@ -63,15 +61,13 @@ def build(name, mesh, accum_steps=1, lr=lambda step: 1e-3):
     step = train_state.make_train_step(
         objective, tx, seed=3, momentum=lambda s: 0.9, accum_steps=accum_steps
     )
-    return init, train_state.jit_train_step(step, abstract, mesh), abstract
+    return init, train_state.jit_train_step(step, abstract, mesh)
 
 
-def run(name, mesh, steps=4, accum_steps=1, options=None):
+def run(name, mesh, steps=4, accum_steps=1):
     with jax.set_mesh(mesh):
-        init, step, abstract = build(name, mesh, accum_steps)
+        init, step = build(name, mesh, accum_steps)
         state, losses = init(), []
-        if options:
-            step = step.lower(abstract, sharding.put_batch(batch(0), mesh)).compile(options)
         for i in range(steps):
             state, metrics = step(state, sharding.put_batch(batch(i), mesh))
             losses.append(float(metrics["loss"]))
@@ -109,7 +105,7 @@ def test_any_mesh_gives_the_same_losses():
 @pytest.mark.parametrize("name", ["mae", "jepa", "levjepa"])
 def test_twenty_steps_on_every_mesh(name):
     """One, two, four and eight devices, the state copied, split, and both."""
-    agree(name, [(2, 1), (2, 2), (4, 1), (8, 1), (8, 4), (8, 8)], steps=20, options=FAST)
+    agree(name, [(2, 1), (4, 4), (8, 4)], steps=20)
 
 
 @pytest.mark.parametrize("name", ["mae", *SLOW_OTHERS])
@@ -125,7 +121,7 @@ def test_microbatches_give_the_whole_batchs_gradient(name):
 def test_the_target_follows_by_ema():
     mesh = mesh_of(1, 1)
     with jax.set_mesh(mesh):
-        init, step, _ = build("jepa", mesh)
+        init, step = build("jepa", mesh)
         start = init()
         target = jax.device_get(start["target_params"]["encoder"])
         state, _ = step(start, sharding.put_batch(batch(0), mesh))
@@ -142,7 +138,7 @@ def test_a_broken_step_changes_nothing_and_says_so():
     """The rate of the second step is no number, which breaks its parameters; the third does so."""
     mesh = mesh_of(1, 1)
     with jax.set_mesh(mesh):
-        init, step, _ = build("mae", mesh, lr=lambda step: jnp.where(step == 1, jnp.nan, 1e-3))
+        init, step = build("mae", mesh, lr=lambda step: jnp.where(step == 1, jnp.nan, 1e-3))
         state = init()
         for number in range(2):
             state, metrics = step(state, sharding.put_batch(batch(number), mesh))

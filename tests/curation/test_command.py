@@ -14,6 +14,7 @@ from surgrec_jax.curation.shards import Embeddings
 from surgrec_jax.data.sampling.manifest import read_manifest
 from surgrec_jax.safety.errors import DataError
 from surgrec_jax.train import train
+from tests.xla_flags import xla_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +43,7 @@ def curation(first, data_dir, *more, devices=1):
     flags = [f"--config.{key}={value}" for key, value in options.items()]
     command = [sys.executable, "-m", "surgrec_jax.curation", "--config=configs/curation.py:tiny"]
     environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": xla_flags(devices),
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
     }
     return subprocess.Popen(

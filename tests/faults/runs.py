@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from surgrec_jax import checkpoint
+from tests.xla_flags import xla_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 # One layer of width 16 on 4 frames of 16 pixels: a step takes a millisecond or two.
@@ -81,8 +82,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """One CPU device, compiled programs kept in `folder` between runs."""
     kept = {
         "JAX_PLATFORMS": "cpu",
-        # Seconds of compilation matter here, speed of the steps does not.
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0",
+        "XLA_FLAGS": xla_flags(1),
         "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

@@ -15,8 +15,6 @@ from surgrec_jax.objectives import views
 from surgrec_jax.objectives.levjepa import LeVJEPA
 from surgrec_jax.objectives.sigreg import directions, sigreg
 
-# For compilations of what runs once.
-FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 ENCODER = ViTConfig(
     24,
     2,
@@ -57,7 +55,7 @@ def keys(count, seed=7):
     return jax.random.split(jax.random.key(seed), count)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=FAST)
+@functools.partial(jax.jit, static_argnums=0)
 def apply(function, *args):
     return function(*args)
 

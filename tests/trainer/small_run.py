@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests import forked
+from tests.xla_flags import xla_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 # A run of seconds: two layers on 8 frames of 32 pixels.
@@ -48,8 +49,7 @@ def command(name, data_dir, workdir, *more):
 
 def environment(devices):
     """Variables of a process of several; programs are shared by runs on one device alone."""
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    return os.environ | {"XLA_FLAGS": xla_flags(devices), "JAX_PLATFORMS": "cpu"}
 
 
 def train(name, data_dir, workdir, *more, devices=1):
