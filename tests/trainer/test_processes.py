@@ -32,9 +32,7 @@ def start_together(name, data_dir, workdir, count, devices, *more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "count"), [("jepa", 2), ("jepa", 4), ("frozen", 2), ("levjepa", 2)]
-)
+@pytest.mark.parametrize(("name", "count"), [("jepa", 4), ("frozen", 2), ("levjepa", 2)])
 def test_processes_give_the_losses_of_one_and_share_checkpoints(
     name, count, whole, data_dir, tmp_path
 ):

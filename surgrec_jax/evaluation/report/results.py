@@ -58,10 +58,11 @@ def metric_name(task: Mapping) -> str:
     return escape(task["metric"].replace("_", " "))
 
 
-def label_measure(task: Mapping) -> str:
+def label_measures(task: Mapping) -> tuple[str, ...]:
     """What a class of a task is scored by."""
-    by_unit = "dice" if task["unit"] == "pixel" else "recall"
-    return "average_precision" if multi_label(task) else by_unit
+    if task["unit"] == "pixel":
+        return "dice", "iou", "nsd"
+    return ("average_precision",) if multi_label(task) else ("recall",)
 
 
 def span(interval: Mapping, sign: str = "") -> str:
@@ -270,12 +271,15 @@ def task_details(task: Mapping, all_names: Sequence[str]) -> str:
             for key in keys
         ]
         rows.append([_HYPER.get(head, "chosen"), *(_chosen(entries[n]["chosen"]) for n in names)])
-        measure = label_measure(task)
         for label in entries[names[0]]["per_class"]:
             each = [entries[n]["per_class"][label] for n in names]
-            rows.append([
-                f"{escape(measure.replace('_', ' '))} of {escape(label)} ({each[0]['support']:d})",
-                *("-" if e[measure] is None else percent(e[measure], unit=" %") for e in each),
-            ])  # fmt: skip
+            of_label = f"of {escape(label)} ({each[0]['support']:d})"
+            rows += [
+                [
+                    f"{escape(measure.replace('_', ' '))} {of_label}",
+                    *("-" if e[measure] is None else percent(e[measure], unit=" %") for e in each),
+                ]
+                for measure in label_measures(task)
+            ]
         blocks.append(html_table([head, *names], rows))
     return details(f"{task['name']}: all metrics and classes", card("<br>".join(blocks)))

@@ -9,7 +9,7 @@ from surgrec_jax.evaluation.report.overlays import legend
 from surgrec_jax.evaluation.report.page import card
 from surgrec_jax.evaluation.report.results import (
     bars_of,
-    label_measure,
+    label_measures,
     models_first,
     score_bar,
     task_details,
@@ -109,20 +109,23 @@ def _confusion(task: Mapping, order: Sequence[int]) -> str:
 
 
 def _per_label(task: Mapping) -> str:
-    """Average precision of each label, where several may apply."""
+    """The scores of each label by itself, where several may apply or a map has them."""
     row, leader = task["details"]["row"], task["details"]["leader"]
     if of_depths(task):
         return _errors(task["heads"][row], leader)
     per_class = task["heads"][row][leader]["per_class"]
-    key = label_measure(task)
+    measures = label_measures(task)
     ranked = sorted(per_class.items(), key=lambda item: -item[1]["support"])[:16]
     lines = "".join(
         f"<tr><td>{escape(name)}</td><td>{of_class['support']:d}</td>"
-        f"<td>{'-' if of_class[key] is None else percent(of_class[key])}</td></tr>"
+        + "".join(
+            f"<td>{'-' if of_class[m] is None else percent(of_class[m])}</td>" for m in measures
+        )
+        + "</tr>"
         for name, of_class in ranked
     )
-    measure = key.replace("_", " ")
-    head = f"<tr><th>{escape(leader)}</th><th>test {clips(task)}</th><th>{measure}</th></tr>"
+    titles = "".join(f"<th>{measure.replace('_', ' ')}</th>" for measure in measures)
+    head = f"<tr><th>{escape(leader)}</th><th>test {clips(task)}</th>{titles}</tr>"
     return card(f"<table><thead>{head}</thead><tbody>{lines}</tbody></table>")
 
 
