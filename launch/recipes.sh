@@ -81,6 +81,22 @@ side+=" {'blocks': 2, 'scale': 0.7, 'context': 0.22, 'target': 0.5, 'trim': 'sid
 each jepa_side_long jepa 900 --config.jepa.masks="$side"
 compare probe_side jepa_long jepa_side_long
 
+# One change each of the JEPA of 360 CPU seconds (docs/objectives.md, "What the predictor tells").
+each jepa_frozen_long jepa 900 --config.jepa.target=frozen --config.jepa.teacher="$out/teacher_long-SEED"
+each jepa_small_long jepa 900 --config.jepa.masks="({'blocks': 8, 'scale': 0.15, 'context': 0.375, 'target': 0.31},)"
+each jepa_deep_long jepa 900 --config.jepa.predictor_depth=4
+each jepa_slow_long jepa 900 --config.optim.momentum=0.99
+each jepa_batch_long jepa 900 --config.batch_size=64 --config.optim.reference_batch=64
+wait
+for run in "$out"/{jepa,v2_1,frozen}*_long-*/; do
+  $python -c '
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1] + "metrics.jsonl")]
+names = [name for name in lines[-1] if name.startswith("predictor_r2")]
+last = [line for line in lines if line["step"] > lines[-1]["step"] - 100 and names[0] in line]
+print(sys.argv[1], *(f"{name[10:]} {sum(x[name] for x in last) / len(last):.3f}" for name in names))' "$run"
+done
+
 for cpu in "$out"/*.cpu; do
   awk -v run="$(basename "$cpu" .cpu)" '{s += $1 + $2} END {printf "%s: %.0f CPU s\n", run, s}' "$cpu"
 done
