@@ -196,6 +196,24 @@ def test_faults_are_listed_by_file(pictures, tmp_path):
     assert parsed[0].corners.max() == 1
 
 
+class Several(MiniBoxes, skip_registration=True):
+    """The same pictures as four videos."""
+
+    def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
+        return [self.item(f"v{k}", manual_dir, "train") for k in range(4)]
+
+
+def test_the_same_bytes_with_more_processes(pictures, tmp_path):
+    written = []
+    for workers in (1, 4):
+        options = {"manual_dir": pictures, "num_workers": workers, "progress": False}
+        summary = build(Several, data_dir=tmp_path / str(workers), **options)
+        assert summary.splits["train"].frames == 24
+        files = sorted(summary.directory.glob("*.array_record*"))
+        written.append([path.read_bytes() for path in files])
+    assert written[0] == written[1]
+
+
 def test_what_is_blanked_or_fitted_takes_its_boxes_along():
     boxes = Boxes(np.array([[0.0, 0, 10, 20], [30, 50, 60, 90]]), np.array([0, 1]))
     cut = {"native": (60, 100), "box": None, "blank": [(0, 0, 0.25, 0.2)]}
