@@ -64,7 +64,7 @@ def test_the_builder_bench_sets_a_build_against_decoding(tmp_path, given):
 
 
 @pytest.mark.parametrize(
-    "minutes", [("0.1", "0.3"), pytest.param(("1", "10"), marks=pytest.mark.slow)]
+    "minutes", [("0.1", "0.3"), pytest.param(("1", "30"), marks=pytest.mark.slow)]
 )
 def test_memory_of_a_build_does_not_grow_with_the_length_of_a_video(minutes):
     result = measure(builder, "--memory", "--minutes", *minutes, "--height=240")
