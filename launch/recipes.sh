@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Do recipes learn? MAE, JEPA, JEPA with a frozen teacher, V-JEPA 2.1's training and LeVJEPA against random initialisation
 # and each other, on phantom surgery's `trial`, at equal CPU seconds, frozen linear probes on 40 patients.
-# Usage: launch/recipes.sh [OUT] [SEEDS]   (default runs/recipes "0 1 2"; run again, it continues)
+# Usage: launch/recipes.sh [OUT] [SEEDS] [SECTIONS]   (default runs/recipes "0 1 2" "short long"; run again, it continues)
+# Sections: short (160 CPU seconds a run), long (360), causal and causal_long (the same, block-causal), attentive (probes
+# of long), side and changes (JEPA's context; one change each), in any order.
 # What is asked, in which order, and what came: docs/objectives.md. Phantom data, not clinical.
 set -euo pipefail
+shopt -s nullglob
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 out=${1:-runs/recipes}
 read -ra seeds <<<"${2:-0 1 2}"
+read -ra sections <<<"${3:-short long}"
 mkdir -p "$out"
 TIMEFORMAT='%U %S'
 
@@ -35,67 +39,82 @@ v2_1() { # SUFFIX STEPS [FLAGS...]
   each "v2_1$1" jepa "$2" --config.jepa.levels=4 --config.jepa.visible_weight=0.5 \
     --config.jepa.visible_warmup="$(($2 / 5)),$((2 * $2 / 5))" "${@:3}"
 }
-compare() { # PROBE RECIPE...: linear probes of all seeds, and the table
+probe() { # PROBE HEAD "RECIPE..." [FLAGS...]: probes of all seeds, and the table
   wait
   local checkpoints=
-  for recipe in "${@:2}"; do
+  for recipe in $3; do
     for seed in "${seeds[@]}"; do checkpoints+="$recipe-$seed=$out/$recipe-$seed,"; done
   done
   $python -m surgrec_jax.probe --config=configs/probe.py:tiny --config.source=phantom_surgery/trial \
-    --config.checkpoint="$checkpoints" --config.tasks=phase,action,instruments --config.heads=linear \
-    --config.init_seeds=8 --config.out="$out/$1"
-  $python -m surgrec_jax.bench recipes --probe="$out/$1" --json="$out/$1.json"
+    --config.checkpoint="$checkpoints" --config.tasks=phase,action,instruments --config.heads="$2" \
+    --config.out="$out/$1" "${@:4}"
+  $python -m surgrec_jax.bench recipes --probe="$out/$1" --head="$2" --json="$out/$1.json"
+}
+compare() { probe "$1" linear "${*:2}" --config.init_seeds=8; } # PROBE RECIPE...
+
+# Steps by what one took in short trial runs, for the CPU seconds of the budget, starting and compiling included; a frozen
+# teacher's time is its student's, too.
+five_short() { # SUFFIX [FLAGS...]: 160 CPU seconds
+  each "mae$1" mae 800 "${@:2}"
+  each "levjepa$1" levjepa 150 "${@:2}"
+  each "jepa$1" jepa 330 "${@:2}"
+  frozen "$1" 300 140 "${@:2}"
+  v2_1 "$1" 280 "${@:2}"
+  compare "probe$1" mae"$1" levjepa"$1" jepa"$1" frozen"$1" v2_1"$1"
+}
+five_long() { # SUFFIX [FLAGS...]: 360 CPU seconds
+  each "mae$1" mae 2000 "${@:2}"
+  each "levjepa$1" levjepa 360 "${@:2}"
+  each "jepa$1" jepa 900 "${@:2}"
+  frozen "$1" 900 400 "${@:2}"
+  v2_1 "$1" 760 "${@:2}"
+  compare "probe$1" mae"$1" levjepa"$1" jepa"$1" frozen"$1" v2_1"$1"
+}
+short() { five_short ""; }
+long() { five_long _long; }
+causal() { five_short _causal --config.model.attention=block_causal; }
+causal_long() { five_long _causal_long --config.model.attention=block_causal; }
+
+attentive() { # the encoders of `long`, by attentive probes: the rates of the published grid at one weight decay
+  probe probe_attentive attentive_rates "mae_long levjepa_long jepa_long frozen_long v2_1_long" \
+    --config.init_seeds=3 --config.seeds=1
 }
 
-$python -m data_builders build phantom_surgery --config trial --data_dir data
-# Steps by what one took in short trial runs, for 160 CPU seconds, starting and compiling included; a frozen teacher's
-# time is its student's, too.
-each mae mae 800
-each levjepa levjepa 150
-each jepa jepa 330
-frozen "" 300 140
-v2_1 "" 280
-compare probe mae levjepa jepa frozen v2_1
+side() { # 360 CPU seconds, JEPA with the other trim of its context (docs/objectives.md, "JEPA's context")
+  local masks="({'blocks': 8, 'scale': 0.15, 'context': 0.375, 'target': 0.31, 'trim': 'side'},"
+  masks+=" {'blocks': 2, 'scale': 0.7, 'context': 0.22, 'target': 0.5, 'trim': 'side'})"
+  each jepa_long jepa 900
+  each jepa_side_long jepa 900 --config.jepa.masks="$masks"
+  compare probe_side jepa_long jepa_side_long
+}
 
-# 360 CPU seconds.
-each mae_long mae 2000
-each levjepa_long levjepa 360
-each jepa_long jepa 900
-compare probe_long mae_long levjepa_long jepa_long
-frozen _long 900 400
-v2_1 _long 760
-compare probe_long mae_long levjepa_long jepa_long frozen_long v2_1_long
-
-# 160 CPU seconds, block-causal.
-causal=--config.model.attention=block_causal
-each mae_causal mae 800 $causal
-each levjepa_causal levjepa 150 $causal
-each jepa_causal jepa 330 $causal
-frozen _causal 300 140 $causal
-v2_1 _causal 280 $causal
-compare probe_causal mae_causal levjepa_causal jepa_causal frozen_causal v2_1_causal
-
-# 360 CPU seconds, JEPA with the other trim of its context (docs/objectives.md, "JEPA's context").
-side="({'blocks': 8, 'scale': 0.15, 'context': 0.375, 'target': 0.31, 'trim': 'side'},"
-side+=" {'blocks': 2, 'scale': 0.7, 'context': 0.22, 'target': 0.5, 'trim': 'side'})"
-each jepa_side_long jepa 900 --config.jepa.masks="$side"
-compare probe_side jepa_long jepa_side_long
-
-# One change each of the JEPA of 360 CPU seconds (docs/objectives.md, "What the predictor tells").
-each jepa_frozen_long jepa 900 --config.jepa.target=frozen --config.jepa.teacher="$out/teacher_long-SEED"
-each jepa_small_long jepa 900 --config.jepa.masks="({'blocks': 8, 'scale': 0.15, 'context': 0.375, 'target': 0.31},)"
-each jepa_deep_long jepa 900 --config.jepa.predictor_depth=4
-each jepa_slow_long jepa 900 --config.optim.momentum=0.99
-each jepa_batch_long jepa 900 --config.batch_size=64 --config.optim.reference_batch=64
-wait
-for run in "$out"/{jepa,v2_1,frozen}*_long-*/; do
-  $python -c '
+changes() { # one change each of the JEPA of 360 CPU seconds (docs/objectives.md, "What the predictor tells")
+  local small="({'blocks': 8, 'scale': 0.15, 'context': 0.375, 'target': 0.31},)"
+  each jepa_long jepa 900
+  each teacher_long mae 900
+  wait
+  each jepa_frozen_long jepa 900 --config.jepa.target=frozen --config.jepa.teacher="$out/teacher_long-SEED"
+  each jepa_small_long jepa 900 --config.jepa.masks="$small"
+  each jepa_deep_long jepa 900 --config.jepa.predictor_depth=4
+  each jepa_slow_long jepa 900 --config.optim.momentum=0.99
+  each jepa_batch_long jepa 900 --config.batch_size=64 --config.optim.reference_batch=64
+  wait
+  for run in "$out"/{jepa,v2_1,frozen}*_long-*/; do
+    $python -c '
 import json, sys
 lines = [json.loads(line) for line in open(sys.argv[1] + "metrics.jsonl")]
 names = [name for name in lines[-1] if name.startswith("predictor_r2")]
 last = [line for line in lines if line["step"] > lines[-1]["step"] - 100 and names[0] in line]
 print(sys.argv[1], *(f"{name[10:]} {sum(x[name] for x in last) / len(last):.3f}" for name in names))' "$run"
+  done
+}
+
+known="short long causal causal_long attentive side changes"
+for section in "${sections[@]}"; do
+  [[ " $known " == *" $section "* ]] || { echo "no section '$section': choose from $known" >&2; exit 2; }
 done
+$python -m data_builders build phantom_surgery --config trial --data_dir data
+for section in "${sections[@]}"; do "$section"; done
 
 for cpu in "$out"/*.cpu; do
   awk -v run="$(basename "$cpu" .cpu)" '{s += $1 + $2} END {printf "%s: %.0f CPU s\n", run, s}' "$cpu"

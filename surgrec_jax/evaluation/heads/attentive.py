@@ -22,6 +22,7 @@ from surgrec_jax.safety.errors import DataError
 # V-JEPA probes with 16 heads; a width that does not divide takes the next number that does.
 HEAD_COUNTS = (16, 12, 8, 6, 4, 3, 2, 1)
 GRID = Grid()
+ONE_DECAY = Grid(weight_decay=(0.1,))  # every rate of the grid, for a quarter of its time
 
 
 class Module:

@@ -26,7 +26,8 @@ VERSION = 3
 SUFFIX = ".head.npz"
 LINEAR, CLASSIFIER = "linear", "fine-tuned"
 TEMPORAL = "temporal"
-NETWORKS = ("attentive", "attentive_1", "attentive_2", "attentive_3", TEMPORAL)
+ATTENTIVE = ("attentive", "attentive_rates", "attentive_1", "attentive_2", "attentive_3")
+NETWORKS = (*ATTENTIVE, TEMPORAL)
 _FACTS = "facts"  # the name of the array with JSON
 # Every fact, and the type of its value.
 _TYPES = {

@@ -107,6 +107,7 @@ HEADS: dict[str, Head] = {
     "ridge": Head(_ridge),
     "knn": Head(_knn),
     "attentive": Head(attentive.Attentive(0), tokens=True),
+    "attentive_rates": Head(attentive.Attentive(0, attentive.ONE_DECAY), tokens=True),
     "attentive_1": Head(attentive.Attentive(1), tokens=True),
     "attentive_2": Head(attentive.Attentive(2), tokens=True),
     "attentive_3": Head(attentive.Attentive(3), tokens=True),

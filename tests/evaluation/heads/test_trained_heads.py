@@ -52,7 +52,13 @@ def length_of(name):
 
 
 def test_every_head_is_tested():
-    assert HEADS.keys() == registry.HEADS.keys()
+    assert HEADS.keys() | {"attentive_rates"} == registry.HEADS.keys()
+
+
+def test_attentive_rates_are_the_rates_of_the_attentive_head():
+    whole, fewer = (registry.HEADS[name].train for name in ("attentive", "attentive_rates"))
+    assert fewer.depth == whole.depth and fewer.settings.lr == whole.settings.lr
+    assert len(fewer.settings.points) == 5 and set(fewer.settings.names) < set(whole.settings.names)
 
 
 def within(value, expected):
