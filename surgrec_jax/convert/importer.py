@@ -129,6 +129,8 @@ def _save(out: Path, trees: dict[str, Any], meta: dict[str, Any]) -> None:
 def _check_unused(out: Path) -> None:
     if checkpoint.steps_in(out / "checkpoints"):  # a stopped import leaves none
         raise ConvertError(f"{out} has checkpoints already; give another --out")
+    if (out / "config.json").exists():  # of a run that saved nothing yet
+        raise ConvertError(f"{out} is the workdir of a training run; give another --out")
 
 
 def check_used(plan: Plan, options: ImportOptions) -> None:

@@ -230,6 +230,10 @@ def test_command_line(tmp_path, capsys):
     assert load_encoder(run).fps == 5
     assert main(["import", str(folder), "--out", run]) == 1
     assert "has checkpoints already" in capsys.readouterr().err
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun/config.json").write_text("{}")
+    assert main(["import", str(folder), "--out", str(tmp_path / "begun")]) == 1
+    assert "is the workdir of a training run" in capsys.readouterr().err
     assert main(["export", run, "--format=transformers", "--out", out, "--whole"]) == 0
     same(load_file(tmp_path / "out/model.safetensors"), load_file(folder / "model.safetensors"))
 
