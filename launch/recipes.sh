@@ -77,7 +77,7 @@ causal_long() { five_long _causal_long --config.model.attention=block_causal; }
 
 attentive() { # the encoders of `long`, by attentive probes: the rates of the published grid at one weight decay
   probe probe_attentive attentive_rates "mae_long levjepa_long jepa_long frozen_long v2_1_long" \
-    --config.init_seeds=3 --config.seeds=1
+    --config.init_seeds=8 --config.seeds=1
 }
 
 side() { # 360 CPU seconds, JEPA with the other trim of its context (docs/objectives.md, "JEPA's context")
