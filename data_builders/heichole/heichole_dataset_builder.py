@@ -129,7 +129,7 @@ def _skill(item: VideoItem) -> tuple[dict[str, int], list[str]]:
     for part, word in SKILL_FILES.items():
         try:
             path = needed(item, part, f"Hei-Chole{item.video_id[8:]}{word}_Skill.csv")
-            rows = split_rows(path, SKILL, separator=",", header=False)
+            rows = split_rows(path, SKILL, separator=",")
             if len(rows) > 1:
                 raise rows[1].error("is a second line of ratings")
             ids = {s: class_id(rows[0], rows[0].cells[s], by_number(5, first=1)) for s in SKILL}

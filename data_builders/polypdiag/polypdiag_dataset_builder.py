@@ -67,6 +67,6 @@ class Builder(VideoDatasetBuilder):
 def _rows(path: Path) -> list[Row]:
     try:
         check_inside(path, path.parent)
-        return split_rows(path, ("video", "label"), separator=",", header=False)
+        return split_rows(path, ("video", "label"), separator=",")
     except BadInput as error:
         raise BuildError(f"{error}; all videos need this list: download it anew.") from error
