@@ -99,7 +99,7 @@ class Builder(VideoDatasetBuilder):
                 for row in rows
                 if row not in lonely
             ]
-            tracks[track] = sampled_track(votes, max_hold=1, clock="frames")
+            tracks[track] = sampled_track(votes)
         problems += opened.problems
         return dataclasses.replace(opened, tracks=tracks, boxes=boxes, problems=problems)
 

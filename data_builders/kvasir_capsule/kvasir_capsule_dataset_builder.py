@@ -93,8 +93,8 @@ class Builder(VideoDatasetBuilder):
         return OpenedVideo(
             item.path,
             {
-                "finding": sampled_track(samples, max_hold=1, clock="frames"),
-                "official_fold": sampled_track(folds, max_hold=1, clock="frames"),
+                "finding": sampled_track(samples),
+                "official_fold": sampled_track(folds),
             },
             extents=[Extent(row.path, last + 1, "frames", whole=False, line=row.line)],
             problems=_several(found),

@@ -60,27 +60,23 @@ def starts_track(starts: Iterable[tuple[float, int, Row]], *, clock: Clock) -> I
     )
 
 
-def sampled_track(
-    samples: Iterable[tuple[float, int, Row]], *, max_hold: float, clock: Clock
-) -> Sampled:
-    """Labels (instant, id, row), each held for less than `max_hold`; repeats count once.
+def sampled_track(samples: Iterable[tuple[int, int, Row]]) -> Sampled:
+    """Labels (frame number, id, row) of single frames; repeats count once.
 
     Raises:
-        BadInput: two labels for one instant.
+        BadInput: two labels for one frame.
     """
-    kept: dict[float, tuple[int, Row]] = {}
-    for instant, value, row in samples:
-        other, where = kept.setdefault(instant, (value, row))
+    kept: dict[int, tuple[int, Row]] = {}
+    for frame, value, row in samples:
+        other, where = kept.setdefault(frame, (value, row))
         if other != value:
-            raise row.error(f"gives {instant:g} another label than line {where.line}")
+            raise row.error(f"gives {frame:g} another label than line {where.line}")
     ids = np.array([value for value, _ in kept.values()], np.int64)
-    return Sampled(list(kept), ids, max_hold, clock=clock)
+    return Sampled(list(kept), ids, max_hold=1, clock="frames")
 
 
-def exclusive_track(
-    spans: Iterable[tuple[float, float, int, Row]], *, clock: Clock = "seconds"
-) -> Intervals:
-    """Half-open intervals (start, end, id, row); where two classes overlap nothing is labelled."""
+def exclusive_track(spans: Iterable[tuple[float, float, int, Row]]) -> Intervals:
+    """Half-open intervals (start, end, id, row) in seconds; where two classes overlap, no label."""
     changes = sorted(
         (edge, step, value)
         for start, end, value, _ in spans
@@ -94,11 +90,11 @@ def exclusive_track(
             del active[value]
         if len(active) == 1 and following > edge:
             pieces.append((edge, following, *active))
-    return _intervals(zip(*pieces, strict=True) if pieces else ((), (), ()), clock, False)
+    return _intervals(zip(*pieces, strict=True) if pieces else ((), (), ()))
 
 
-def presence_track(spans: Iterable[tuple[float, float]], *, clock: Clock = "seconds") -> Intervals:
-    """A binary track: 1 within any of the spans (which may overlap), 0 everywhere else."""
+def presence_track(spans: Iterable[tuple[float, float]]) -> Intervals:
+    """A binary track: 1 within any of the spans (seconds; they may overlap), 0 everywhere else."""
     merged: list[list[float]] = []
     for start, end in sorted(span for span in spans if span[1] > span[0]):
         if merged and start <= merged[-1][1]:
@@ -107,10 +103,12 @@ def presence_track(spans: Iterable[tuple[float, float]], *, clock: Clock = "seco
             merged.append([start, end])
     edges = [0.0, *itertools.chain(*merged), FOREVER]
     pieces = [(*span, k % 2) for k, span in enumerate(itertools.pairwise(edges))]
-    return _intervals(zip(*(p for p in pieces if p[1] > p[0]), strict=True), clock, False)
+    return _intervals(zip(*(p for p in pieces if p[1] > p[0]), strict=True))
 
 
-def _intervals(columns: Iterable[Sequence], clock: Clock, inclusive: bool) -> Intervals:
+def _intervals(
+    columns: Iterable[Sequence], clock: Clock = "seconds", inclusive: bool = False
+) -> Intervals:
     starts, ends, values = columns
     ids = np.array(values, np.int64)  # also when there are none
     return Intervals(starts, ends, ids, inclusive=inclusive, clock=clock)
