@@ -9,7 +9,7 @@ from data_builders.common.labels.annotations import by_number, frame_table
 from data_builders.common.labels.tables import fold, read_rows
 from data_builders.common.labels.tracks import Sampled, presence_classes
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, in_split, needed
+from data_builders.common.source.download import find_files, needed, split_items
 from data_builders.common.video.reading import probe
 from surgrec_jax.records.errors import BadInput, safe_text
 
@@ -77,14 +77,11 @@ class Builder(VideoDatasetBuilder):
             annotations={"steps": r"annotations_(\d{2})\.csv"},
             others={"names": r"map_(steps|instruments?)\.csv"},
         )
-        for kind, path in found["names"].items():
+        for kind, path in found.pop("names").items():
             self._compare(
                 path, *(("step", STEPS) if kind == "steps" else ("instrument", INSTRUMENTS))
             )
-        return [
-            self.item(f"video_{number}", path, split, steps=found["steps"].get(number))
-            for number, path, split in in_split(self, found["video"], SPLITS)
-        ]
+        return split_items(self, found, SPLITS, "video_{}".format)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         number = item.video_id[-2:]

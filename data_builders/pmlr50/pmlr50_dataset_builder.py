@@ -11,7 +11,7 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.source.download import find_files, in_split, needed
+from data_builders.common.source.download import find_files, needed, split_items
 from surgrec_jax.records.errors import BadInput
 
 PHASES = (
@@ -45,10 +45,7 @@ class Builder(VideoDatasetBuilder):
             video=r"frames/(\d{2})/",
             annotations={"phase": r"phase_annotations/(?:(?:train|val|test)/)?(\d{2})\.txt"},
         )
-        return [
-            self.item(number, path, split, phase=found["phase"].get(number))
-            for number, path, split in in_split(self, found["video"], SPLITS)
-        ]
+        return split_items(self, found, SPLITS)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         path = needed(item, "phase", f"phase_annotations/{item.video_id}.txt")

@@ -75,8 +75,10 @@ def sampled_track(samples: Iterable[tuple[int, int, Row]]) -> Sampled:
     return Sampled(list(kept), ids, max_hold=1, clock="frames")
 
 
-def exclusive_track(spans: Iterable[tuple[float, float, int, Row]]) -> Intervals:
-    """Half-open intervals (start, end, id, row) in seconds; where two classes overlap, no label."""
+def exclusive_track(
+    spans: Iterable[tuple[float, float, int, Row]], *, clock: Clock = "seconds"
+) -> Intervals:
+    """Half-open intervals (start, end, id, row); where two classes overlap nothing is labelled."""
     changes = sorted(
         (edge, step, value)
         for start, end, value, _ in spans
@@ -90,11 +92,11 @@ def exclusive_track(spans: Iterable[tuple[float, float, int, Row]]) -> Intervals
             del active[value]
         if len(active) == 1 and following > edge:
             pieces.append((edge, following, *active))
-    return _intervals(zip(*pieces, strict=True) if pieces else ((), (), ()))
+    return _intervals(zip(*pieces, strict=True) if pieces else ((), (), ()), clock, False)
 
 
-def presence_track(spans: Iterable[tuple[float, float]]) -> Intervals:
-    """A binary track: 1 within any of the spans (seconds; they may overlap), 0 everywhere else."""
+def presence_track(spans: Iterable[tuple[float, float]], *, clock: Clock = "seconds") -> Intervals:
+    """A binary track: 1 within any of the spans (which may overlap), 0 everywhere else."""
     merged: list[list[float]] = []
     for start, end in sorted(span for span in spans if span[1] > span[0]):
         if merged and start <= merged[-1][1]:
@@ -103,12 +105,10 @@ def presence_track(spans: Iterable[tuple[float, float]]) -> Intervals:
             merged.append([start, end])
     edges = [0.0, *itertools.chain(*merged), FOREVER]
     pieces = [(*span, k % 2) for k, span in enumerate(itertools.pairwise(edges))]
-    return _intervals(zip(*(p for p in pieces if p[1] > p[0]), strict=True))
+    return _intervals(zip(*(p for p in pieces if p[1] > p[0]), strict=True), clock, False)
 
 
-def _intervals(
-    columns: Iterable[Sequence], clock: Clock = "seconds", inclusive: bool = False
-) -> Intervals:
+def _intervals(columns: Iterable[Sequence], clock: Clock, inclusive: bool) -> Intervals:
     starts, ends, values = columns
     ids = np.array(values, np.int64)  # also when there are none
     return Intervals(starts, ends, ids, inclusive=inclusive, clock=clock)

@@ -102,6 +102,35 @@ def in_split(
             yield key, path, split
 
 
+def split_items(
+    builder,
+    found: Found,
+    splits: Mapping[str, Collection[int]],
+    name: Callable[[str], str] = str,
+    *,
+    number: Callable[[str], int] = int,
+    case: Callable[[str], str] | None = None,
+) -> list[VideoItem]:
+    """An item of each video in an official split (`in_split`), with all files of its key as extra.
+
+    Args:
+        found: as `find_files` gives it, without kinds of files that have other keys.
+        name, case: the video's id and its case by its key; the video is a case of its own by
+            default.
+    """
+    kinds = [kind for kind in found if kind != "video"]
+    return [
+        builder.item(
+            name(key),
+            path,
+            split,
+            case=case(key) if case else "",
+            **{kind: found[kind].get(key) for kind in kinds},
+        )
+        for key, path, split in in_split(builder, found["video"], splits, number)
+    ]
+
+
 def needed(item: VideoItem, kind: str, name: str) -> Path:
     """The annotation `item.extra[kind]`.
 

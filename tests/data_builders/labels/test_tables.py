@@ -131,10 +131,10 @@ def test_tracks_agree_with_their_definition(seed):
         start = int(rng.integers(0, 50))
         spans.append((start, start + int(rng.integers(0, 15)), int(rng.integers(0, 3)), at(k)))
     claims = [{v for a, b, v, _ in spans if a <= n < b} for n in frames]
-    exclusive = exclusive_track(spans)
+    exclusive = exclusive_track(spans, clock="frames")
     assert exclusive.at(frames).tolist() == [min(c) if len(c) == 1 else -1 for c in claims]
     for value in range(3):
-        track = presence_track((a, b) for a, b, v, _ in spans if v == value)
+        track = presence_track(((a, b) for a, b, v, _ in spans if v == value), clock="frames")
         assert track.at(frames).tolist() == [int(value in c) for c in claims]
     starts = {a: (a, v, row) for a, _, v, row in spans}
     track = starts_track(starts.values(), clock="frames")
