@@ -46,7 +46,6 @@ class Builder(VideoDatasetBuilder):
     )
     BUILDER_CONFIGS: ClassVar = [
         VideoConfig(
-            name="default",
             description="A clip a record: 80 frames at 25 fps, short side 256.",
             record=RecordSpec(frames=80, fps=25),
         )

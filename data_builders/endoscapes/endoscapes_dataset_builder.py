@@ -89,7 +89,7 @@ class Builder(VideoDatasetBuilder):
                 f"{found.where(n)}: boxes of a frame that is not on a second" for n in between
             ]
             found = found.counted_from(start * FPS, FPS)
-            boxes["anatomy"] = CocoBoxes(found, range(len(BOXED)))
+            boxes["anatomy"] = CocoBoxes(found)
         lonely = [row for row in rows if row.integer("frame") // FPS not in pictures]
         problems += [str(row.error("a label without a picture")) for row in lonely]
         tracks = {}

@@ -48,7 +48,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS: ClassVar[list[VideoConfig]] = [
-        VideoConfig(name="default", description="64 JPEG frames a record, 8 fps, short side 256.")
+        VideoConfig(description="64 JPEG frames a record, 8 fps, short side 256.")
     ]
     TRACKS: ClassVar[Mapping[str, Sequence[str]]] = {}
     VIDEO_LABELS: ClassVar[Mapping[str, Sequence[str]]] = {}
