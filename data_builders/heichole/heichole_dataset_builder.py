@@ -15,7 +15,7 @@ from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder
 from data_builders.common.source.download import find_files, needed
 from data_builders.common.source.splits import split_by_case
 from data_builders.common.video.reading import check_rate
-from surgrec_jax.records.errors import BadInput, safe_text
+from surgrec_jax.records.errors import BadInput
 
 PHASES = (
     "Preparation",
@@ -85,9 +85,7 @@ class Builder(VideoDatasetBuilder):
         for number, path in found["video"].items():
             case = f"HeiChole{number}"
             if case not in split_of:
-                self.skipped.append(
-                    (safe_text(path), f"case {number} is not one of the public 1 to 24")
-                )
+                self.pass_over(BadInput(path, f"case {number} is not one of the public 1 to 24"))
                 continue
             items.append(
                 self.item(

@@ -58,7 +58,7 @@ class Builder(VideoDatasetBuilder):
         folds = _folds(found["folds"])
         for name in sorted(labels.keys() - found["video"].keys()):
             note = f"{len(labels[name])} rows name video {name}, which is missing"
-            self.skipped.append((f"{safe_text(table)}:{labels[name][0].line}", note))
+            self.pass_over(labels[name][0].error(note))
         items = [
             self.item(
                 name, path, "unlabelled", labels=labels.get(name, []), folds=folds.get(name, [])

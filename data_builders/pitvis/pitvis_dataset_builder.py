@@ -11,7 +11,7 @@ from data_builders.common.labels.tracks import Sampled, presence_classes
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.source.download import find_files, needed, split_items
 from data_builders.common.video.reading import probe
-from surgrec_jax.records.errors import BadInput, safe_text
+from surgrec_jax.records.errors import BadInput
 
 STEPS = (  # numbered from 1 on disk; -1 is background
     "nasal_corridor_creation",
@@ -111,11 +111,9 @@ class Builder(VideoDatasetBuilder):
                 known = {str(k): n for k, n in enumerate(names, start=1)}
                 ours = known.get(number.lstrip("0"))
                 if ours is not None and fold(name) != fold(ours):
-                    reason = f"{what} {number} is {name!r} there, {ours!r} here"
-                    self.skipped.append((f"{safe_text(path)}:{row.line}", reason))
+                    self.pass_over(row.error(f"{what} {number} is {name!r} there, {ours!r} here"))
         except BadInput as error:
-            where = error.path if error.line is None else f"{error.path}:{error.line}"
-            self.skipped.append((where, error.reason))
+            self.pass_over(error)
 
 
 def _binary(table, shown: np.ndarray, unlabelled: np.ndarray | None = None) -> Sampled:

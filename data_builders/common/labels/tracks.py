@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from surgrec_jax.records.errors import safe_text
+from surgrec_jax.records.errors import BadInput
 from surgrec_jax.records.schema import UNLABELLED
 
 Clock = Literal["seconds", "frames"]
@@ -202,5 +202,5 @@ class Extent:
         longer = end - duration
         if longer <= TAIL_SECONDS and (longer >= -TAIL_SECONDS or not self.whole):
             return None
-        where = safe_text(self.path) + ("" if self.line is None else f":{self.line}")
-        return f"{where}: the labels end at {end:.1f} s, the video at {duration:.1f} s"
+        reason = f"the labels end at {end:.1f} s, the video at {duration:.1f} s"
+        return str(BadInput(self.path, reason, self.line))

@@ -89,6 +89,10 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """A `VideoItem` in DOMAIN, which is a case of its own where `case` names none."""
         return VideoItem(name, case or name, split, self.DOMAIN, path, extra)
 
+    def pass_over(self, error: BadInput) -> None:
+        """Lists a file, or a row of one, that `list_videos` leaves out, and why."""
+        self.skipped.append((error.where, error.reason))
+
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         """The file and labels of one video. `scratch_dir` is empty and removed afterwards.
 
