@@ -167,7 +167,7 @@ def _sort(builder, root: Path, kinds: Mapping[str, str], strays: str) -> Found:
         found[kind].setdefault(key, path)
         return True
 
-    for here, folders, names in os.walk(root, onerror=_refuse):
+    for here, folders, names in os.walk(root, onerror=refuse):
         folders[:] = sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
         for folder in list(folders):
             path = Path(here, folder)
@@ -216,5 +216,6 @@ def _skip(builder, path: Path, reason: str) -> None:
     builder.skipped.append((safe_text(path), reason))
 
 
-def _refuse(error: OSError) -> None:
+def refuse(error: OSError) -> None:
+    """Stops at a folder that cannot be listed; for `os.walk`, which passes over such folders."""
     raise BuildError(f"{safe_text(error.filename)} cannot be read: {error.strerror}.")
