@@ -72,9 +72,7 @@ class Builder(VideoDatasetBuilder):
                 )
             )
         for code in sorted(by_video.keys() - found["video"].keys()):
-            self.skipped.append(
-                (f"{safe_text(sheet)}:{by_video[code][0].line}", f"there is no video {code}.mp4")
-            )
+            self.pass_over(by_video[code][0].error(f"there is no video {code}.mp4"))
         return items
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:

@@ -9,7 +9,7 @@ SEED = 42
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 
 
-def official_split(students: Sequence[str], seed: int = SEED) -> dict[str, str]:
+def official_split(students: Sequence[str]) -> dict[str, str]:
     """Student -> split, as `random_split(students, [0.7, 0.15, 0.15], generator=seed 42)` deals.
 
     torch rounds the shares down and gives what is left to the splits in turn: 110, 24 and 23 of the
@@ -17,12 +17,11 @@ def official_split(students: Sequence[str], seed: int = SEED) -> dict[str, str]:
 
     Args:
         students: in the order in which the sheet names them first.
-        seed: of the generator.
     """
     counts = {split: math.floor(len(students) * share) for split, share in SHARES.items()}
     for k in range(len(students) - sum(counts.values())):
         counts[list(SHARES)[k % len(SHARES)]] += 1
-    order = torch_randperm(len(students), seed)
+    order = torch_randperm(len(students), SEED)
     splits = [split for split, count in counts.items() for _ in range(count)]
     return {students[index]: split for index, split in zip(order, splits, strict=True)}
 

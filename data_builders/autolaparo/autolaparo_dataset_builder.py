@@ -6,7 +6,7 @@ from typing import ClassVar
 from data_builders.autolaparo.scene import SceneConfig
 from data_builders.common.labels.annotations import by_number, frame_table
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, in_split, needed
+from data_builders.common.source.download import find_files, needed, split_items
 from data_builders.common.video.reading import check_rate
 from surgrec_jax.records.schema import RecordSpec
 
@@ -49,10 +49,7 @@ class Builder(VideoDatasetBuilder):
             annotations={"phase": r"label_(\d{2})\.txt"},
             strays=r"videos/[^/]*\.mp4",  # the clips of task 2 are no strays
         )
-        return [
-            self.item(number, path, split, phase=found["phase"].get(number))
-            for number, path, split in in_split(self, found["video"], SPLITS)
-        ]
+        return split_items(self, found, SPLITS)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         check_rate(item.path, FPS)

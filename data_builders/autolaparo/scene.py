@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.source.download import find_files, in_split
+from data_builders.common.source.download import find_files, split_items
 from data_builders.common.source.items import OpenedVideo, VideoConfig, VideoItem
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.maps import MapFiles, by_value
@@ -45,13 +45,8 @@ class Scene:
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         found = find_files(self.builder, manual_dir, video="(imgs)/", others={"masks": "(masks)/"})
         folder = found["video"]["imgs"]
-        clips = {f"clip_{number // 1000:03d}": folder for number in numbered_files(folder, NAMES)}
-        return [
-            self.builder.item(clip, path, split)
-            for clip, path, split in in_split(
-                self.builder, clips, SPLITS, lambda clip: int(clip[5:])
-            )
-        ]
+        clips = {f"{number // 1000:03d}": folder for number in numbered_files(folder, NAMES)}
+        return split_items(self.builder, {"video": clips}, SPLITS, "clip_{}".format)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         clip = item.video_id[5:]

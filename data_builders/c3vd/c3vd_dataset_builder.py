@@ -29,7 +29,6 @@ class Builder(VideoDatasetBuilder):
     )
     BUILDER_CONFIGS: ClassVar = [
         VideoConfig(
-            name="default",
             description="64 JPEG frames a record, all frames, short side 256.",
             record=RecordSpec(fps=FPS),
         )

@@ -9,7 +9,7 @@ from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatase
 from data_builders.common.source.download import find_files
 from data_builders.common.source.seeded_splits import deal
 from data_builders.common.video.reading import check_rate
-from surgrec_jax.records.errors import BadInput, safe_text
+from surgrec_jax.records.errors import BadInput
 
 PHASES = (  # phases.csv numbers them from 1
     "Incision",
@@ -47,8 +47,7 @@ class Builder(VideoDatasetBuilder):
         table, columns = root / "annotations.csv", ("VideoID", "FrameNo", "Phase")
         phases = read_shared(table, columns, by="VideoID", delimiter=";")
         for case in sorted(phases.keys() - videos.keys()):
-            where = f"{safe_text(table)}:{phases[case][0].line}"
-            self.skipped.append((where, f"case {case} is annotated, but has no video"))
+            self.pass_over(phases[case][0].error(f"case {case} is annotated, but has no video"))
         items = [
             self.item(f"case_{case}", path, about=about.get(case, []), phases=phases.get(case, []))
             for case, path in videos.items()

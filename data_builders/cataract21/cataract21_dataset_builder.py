@@ -60,6 +60,6 @@ class Builder(VideoDatasetBuilder):
         ]
         return OpenedVideo(
             item.path,
-            {"phase": sampled_track(samples, max_hold=1, clock="frames")},
+            {"phase": sampled_track(samples)},
             extents=[Extent(path, max(samples, key=lambda s: s[0])[0] + 1, "frames")],
         )

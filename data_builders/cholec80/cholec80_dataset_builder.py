@@ -6,7 +6,7 @@ from typing import ClassVar
 from data_builders.common.labels.annotations import PRESENT, by_name, frame_table
 from data_builders.common.labels.tracks import presence_classes
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, in_split, needed
+from data_builders.common.source.download import find_files, needed, split_items
 from data_builders.common.video.reading import check_rate
 
 PHASES = (
@@ -41,15 +41,7 @@ class Builder(VideoDatasetBuilder):
             video=[r"video(\d{2})\.mp4", r"frames/video(\d{2})/"],
             annotations={"phase": r"video(\d{2})-phase\.txt", "tool": r"video(\d{2})-tool\.txt"},
         )
-        return [
-            self.item(
-                f"video{number}",
-                path,
-                split,
-                **{kind: found[kind].get(number) for kind in ("phase", "tool")},
-            )
-            for number, path, split in in_split(self, found["video"], SPLITS)
-        ]
+        return split_items(self, found, SPLITS, "video{}".format)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         pictures = item.path.is_dir()

@@ -9,7 +9,7 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.source.download import find_files, in_split
+from data_builders.common.source.download import find_files, split_items
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.maps import MapFiles, by_value
 from surgrec_jax.records.maps import VOID
@@ -46,7 +46,6 @@ class Builder(VideoDatasetBuilder):
     )
     BUILDER_CONFIGS: ClassVar = [
         VideoConfig(
-            name="default",
             description="A clip a record: 80 frames at 25 fps, short side 256.",
             record=RecordSpec(frames=80, fps=25),
         )
@@ -56,11 +55,9 @@ class Builder(VideoDatasetBuilder):
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         found = find_files(self, manual_dir, video=r"video\d{2}/(video\d{2}_\d{5})/")
-        number = lambda key: int(key[5:7])  # noqa: E731
-        return [
-            self.item(key, path, split, case=key[:7])
-            for key, path, split in in_split(self, found["video"], SPLITS, number)
-        ]
+        return split_items(
+            self, found, SPLITS, number=lambda key: int(key[5:7]), case=lambda key: key[:7]
+        )
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         pictures = numbered_files(item.path, r"frame_(\d+)_endo\.png")

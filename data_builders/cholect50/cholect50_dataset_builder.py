@@ -19,7 +19,7 @@ from data_builders.cholect50.classes import (
 from data_builders.common.labels.annotations import read_json
 from data_builders.common.labels.tracks import Sampled, presence_classes
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, in_split, needed
+from data_builders.common.source.download import find_files, needed, split_items
 from surgrec_jax.records.errors import BadInput
 
 # Track prefix -> names and place in the vector of 15 numbers; -1 there is none.
@@ -58,10 +58,7 @@ class Builder(VideoDatasetBuilder):
             video=r"(?:videos|data)/VID(\d+)/",
             annotations={"labels": r"labels/VID(\d+)\.json"},
         )
-        return [
-            self.item(f"VID{number}", path, split, labels=found["labels"].get(number))
-            for number, path, split in in_split(self, found["video"], RDV)
-        ]
+        return split_items(self, found, RDV, "VID{}".format)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         number = int(item.video_id[3:])

@@ -37,7 +37,6 @@ class Builder(VideoDatasetBuilder):
     )
     BUILDER_CONFIGS: ClassVar = [
         VideoConfig(
-            name="default",
             description="A sequence a record, all pictures, short side 256.",
             record=RecordSpec(fps=FPS),
         )

@@ -87,8 +87,8 @@ class Builder(VideoDatasetBuilder):
                 frames = read_coco(
                     item.extra[name], session, rf"(?:.*/)?{FRAME}\.jpg", classes
                 ).counted_from(start)
-                boxes[name] = CocoBoxes(frames, range(len(classes)))
-        track = sampled_track(samples, max_hold=1, clock="frames")
+                boxes[name] = CocoBoxes(frames)
+        track = sampled_track(samples)
         return dataclasses.replace(
             opened, tracks={"phase": track}, boxes=boxes, problems=[*problems, *opened.problems]
         )

@@ -89,7 +89,7 @@ class Builder(VideoDatasetBuilder):
                 f"{found.where(n)}: boxes of a frame that is not on a second" for n in between
             ]
             found = found.counted_from(start * FPS, FPS)
-            boxes["anatomy"] = CocoBoxes(found, range(len(BOXED)))
+            boxes["anatomy"] = CocoBoxes(found)
         lonely = [row for row in rows if row.integer("frame") // FPS not in pictures]
         problems += [str(row.error("a label without a picture")) for row in lonely]
         tracks = {}
@@ -99,7 +99,7 @@ class Builder(VideoDatasetBuilder):
                 for row in rows
                 if row not in lonely
             ]
-            tracks[track] = sampled_track(votes, max_hold=1, clock="frames")
+            tracks[track] = sampled_track(votes)
         problems += opened.problems
         return dataclasses.replace(opened, tracks=tracks, boxes=boxes, problems=problems)
 

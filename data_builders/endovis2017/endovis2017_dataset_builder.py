@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, in_split
+from data_builders.common.source.download import find_files, split_items
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.maps import Layers, MapFiles, above, by_value
 from surgrec_jax.records.errors import BadInput, check_inside
@@ -39,10 +39,7 @@ class Builder(VideoDatasetBuilder):
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         found = find_files(self, manual_dir, video=r"instrument_dataset_(\d{1,2})/")
-        return [
-            self.item(f"instrument_dataset_{number}", path, split)
-            for number, path, split in in_split(self, found["video"], SPLITS)
-        ]
+        return split_items(self, found, SPLITS, "instrument_dataset_{}".format)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         pictures = numbered_files(item.path / "left_frames", NAMES)

@@ -43,7 +43,7 @@ class Builder(VideoDatasetBuilder):
         items = [self.item(key, path, "train") for key, path in files.items()]
         if len(files) == len(found):
             return items
-        pictures = list_pictures(self, manual_dir, PATTERN, domain="laparoscopy", at_least=AT_LEAST)
+        pictures = list_pictures(self, manual_dir, PATTERN, at_least=AT_LEAST)
         for item in pictures:
             name = re.match(rf"(?:{'|'.join(NAMES)})(?:\.|$)", item.video_id)
             same = name and files.get(next(filter(None, name.groups())))

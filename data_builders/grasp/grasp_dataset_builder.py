@@ -122,8 +122,8 @@ class Builder(VideoDatasetBuilder):
             check_inside(item.extra["outlines"], path.parents[1])
             names = r"(?:.*/)?(CASE\d{3})/(\d+)\.jpg"
             found = read_coco(item.extra["outlines"], item.video_id, names, INSTRUMENTS)
-            maps["instrument"] = CocoMaps(found, range(1, 1 + len(INSTRUMENTS)))
-            boxes["instrument"] = CocoBoxes(found, range(len(INSTRUMENTS)))
+            maps["instrument"] = CocoMaps(found)
+            boxes["instrument"] = CocoBoxes(found)
         return OpenedVideo(
             item.path, tracks, image_fps=float(second), extents=[extent], maps=maps, boxes=boxes
         )

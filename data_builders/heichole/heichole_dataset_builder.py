@@ -15,7 +15,7 @@ from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder
 from data_builders.common.source.download import find_files, needed
 from data_builders.common.source.splits import split_by_case
 from data_builders.common.video.reading import check_rate
-from surgrec_jax.records.errors import BadInput, safe_text
+from surgrec_jax.records.errors import BadInput
 
 PHASES = (
     "Preparation",
@@ -85,9 +85,7 @@ class Builder(VideoDatasetBuilder):
         for number, path in found["video"].items():
             case = f"HeiChole{number}"
             if case not in split_of:
-                self.skipped.append(
-                    (safe_text(path), f"case {number} is not one of the public 1 to 24")
-                )
+                self.pass_over(BadInput(path, f"case {number} is not one of the public 1 to 24"))
                 continue
             items.append(
                 self.item(
@@ -129,7 +127,7 @@ def _skill(item: VideoItem) -> tuple[dict[str, int], list[str]]:
     for part, word in SKILL_FILES.items():
         try:
             path = needed(item, part, f"Hei-Chole{item.video_id[8:]}{word}_Skill.csv")
-            rows = split_rows(path, SKILL, separator=",", header=False)
+            rows = split_rows(path, SKILL, separator=",")
             if len(rows) > 1:
                 raise rows[1].error("is a second line of ratings")
             ids = {s: class_id(rows[0], rows[0].cells[s], by_number(5, first=1)) for s in SKILL}

@@ -127,7 +127,7 @@ class Builder(VideoDatasetBuilder):
 def _skill(path: Path, trial: str) -> tuple[dict[str, int], list[str]]:
     """Labels of `trial` and problems; a trial that nobody rated has no row, its labels stay -1."""
     columns = ("trial", "skill", "global_rating", *SCORES)
-    rows = [row for row in split_rows(path, columns, header=False) if row.cells["trial"] == trial]
+    rows = [row for row in split_rows(path, columns) if row.cells["trial"] == trial]
     if not rows:
         return {}, []
     row = rows[0]

@@ -58,7 +58,7 @@ class Builder(VideoDatasetBuilder):
         folds = _folds(found["folds"])
         for name in sorted(labels.keys() - found["video"].keys()):
             note = f"{len(labels[name])} rows name video {name}, which is missing"
-            self.skipped.append((f"{safe_text(table)}:{labels[name][0].line}", note))
+            self.pass_over(labels[name][0].error(note))
         items = [
             self.item(
                 name, path, "unlabelled", labels=labels.get(name, []), folds=folds.get(name, [])
@@ -93,8 +93,8 @@ class Builder(VideoDatasetBuilder):
         return OpenedVideo(
             item.path,
             {
-                "finding": sampled_track(samples, max_hold=1, clock="frames"),
-                "official_fold": sampled_track(folds, max_hold=1, clock="frames"),
+                "finding": sampled_track(samples),
+                "official_fold": sampled_track(folds),
             },
             extents=[Extent(row.path, last + 1, "frames", whole=False, line=row.line)],
             problems=_several(found),

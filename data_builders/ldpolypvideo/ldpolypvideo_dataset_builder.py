@@ -87,7 +87,7 @@ class Builder(VideoDatasetBuilder):
         problem = f"{len(missing)} pictures have no annotation, first {missing[:1]}"
         return OpenedVideo(
             item.path,
-            {"polyp": sampled_track(samples, max_hold=1, clock="frames")},
+            {"polyp": sampled_track(samples)},
             {"polyp": max(value for _, value, _ in samples)},
             image_fps=IMAGE_FPS,
             image_start=start,

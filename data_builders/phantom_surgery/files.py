@@ -51,7 +51,7 @@ def _write(args: argparse.Namespace) -> int:
         items = [i for i in every if (i.split, i.domain) == (args.split, domain)]
         for item in items[: args.count]:
             opened = builder.open_video(item, args.out)
-            labels, fps = opened.tracks[TRACK].values, item.extra["plan"]["fps"]
+            labels, fps = opened.tracks[TRACK].values, item.extra["plan"].fps
             for first, last, label in _stretches(labels):
                 times = (f"{frame / fps:.4f}" for frame in (first, last))
                 rows.writerow([opened.path.name, *times, names[label]])

@@ -16,7 +16,6 @@ _CYLINDER = (
     (-0.50, 0.45, 0), (-0.40, 0.75, 4), (-0.26, 1.0, 10), (-0.10, 1.1, 52), (0.06, 0.95, 8),
     (0.22, 0.68, 0), (0.38, 0.42, 0),
 )  # fmt: skip
-SHADES = ("shaft", "metal", "light", "dark", "accent")
 _TIP_LENGTH = {
     "grasper": 2.9,
     "scissors": 3.1,
@@ -90,15 +89,12 @@ def _turn(points, angle: float, centre=(0.0, 0.0)) -> np.ndarray:
     return points @ np.array([[c, s], [-s, c]], np.float32) + np.asarray(centre, np.float32)
 
 
-def _arc(
-    radius: float, start: float, stop: float, width: float, n: int = 9, squash: float = 1.0
-) -> np.ndarray:
-    """A bent band about the origin, squashed in y (seen from the side)."""
+def _arc(radius: float, start: float, stop: float, width: float, n: int = 9) -> np.ndarray:
+    """A bent band about the origin."""
     a = np.linspace(start, stop, n)
     taper = np.linspace(1.0, 0.35, n)[:, None] * width / 2
     ring = np.stack([np.cos(a), np.sin(a)], -1)
-    band = np.concatenate([(radius + taper) * ring, ((radius - taper) * ring)[::-1]])
-    return band * np.array([1.0, squash])
+    return np.concatenate([(radius + taper) * ring, ((radius - taper) * ring)[::-1]])
 
 
 def _jaws(outline: np.ndarray, shade: str, pivot: float, angle: float) -> list[Part]:

@@ -91,10 +91,6 @@ FIRST = {
     ),
     "balanced": dataclasses.replace(BALANCED, **_ONE),
 }
-SMALL_RECORDS = RecordSpec(frames=64, fps=8.0, short_side=80, jpeg_quality=90)
-
-
-LARGE_RECORDS = RecordSpec(frames=64, fps=8.0, short_side=256, jpeg_quality=90)
 
 
 def _configs() -> list[PhantomConfig]:
@@ -115,7 +111,7 @@ def _configs() -> list[PhantomConfig]:
             name=name,
             version="2.1.0" if corpus is DENSE else f"{corpus.edition}.0.0",
             description=text,
-            record=LARGE_RECORDS if name.endswith("default") else SMALL_RECORDS,
+            record=RecordSpec(short_side=256 if name.endswith("default") else 80),
             corpus=corpus,
         )
         for name, corpus, text in made
@@ -160,7 +156,7 @@ class Builder(VideoDatasetBuilder):
                 case_id=plan.case_id,
                 split=plan.split,
                 domain=plan.domain,
-                extra={"plan": _plain(plan), "drawing": DRAWING},
+                extra={"plan": plan, "drawing": DRAWING},
             )
             for plan in plan_corpus(self.builder_config.corpus)
         ]
@@ -168,9 +164,7 @@ class Builder(VideoDatasetBuilder):
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         """Renders the video into `scratch_dir`. Raises OSError when it cannot be written."""
         cv2.setNumThreads(1)
-        stored = dict(item.extra["plan"])
-        lists = {name: tuple(stored[name]) for name in ("patient_seed", "rare")}
-        plan = VideoPlan(**{**stored, **lists})
+        plan: VideoPlan = item.extra["plan"]
         path = scratch_dir / f"{plan.video_id}{plan.container}"
         truth = render_video(plan, path)
         return OpenedVideo(
@@ -204,12 +198,4 @@ def truth_tracks(truth: Truth) -> dict[str, Sampled]:
     return {
         name: Sampled(numbers, values, max_hold=1.0, clock="frames")
         for name, values in truth.tracks.items()
-    }
-
-
-def _plain(plan: VideoPlan) -> dict:
-    return {
-        **dataclasses.asdict(plan),
-        "patient_seed": list(plan.patient_seed),
-        "rare": list(plan.rare),
     }

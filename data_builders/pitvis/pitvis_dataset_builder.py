@@ -9,9 +9,9 @@ from data_builders.common.labels.annotations import by_number, frame_table
 from data_builders.common.labels.tables import fold, read_rows
 from data_builders.common.labels.tracks import Sampled, presence_classes
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, in_split, needed
+from data_builders.common.source.download import find_files, needed, split_items
 from data_builders.common.video.reading import probe
-from surgrec_jax.records.errors import BadInput, safe_text
+from surgrec_jax.records.errors import BadInput
 
 STEPS = (  # numbered from 1 on disk; -1 is background
     "nasal_corridor_creation",
@@ -77,14 +77,11 @@ class Builder(VideoDatasetBuilder):
             annotations={"steps": r"annotations_(\d{2})\.csv"},
             others={"names": r"map_(steps|instruments?)\.csv"},
         )
-        for kind, path in found["names"].items():
+        for kind, path in found.pop("names").items():
             self._compare(
                 path, *(("step", STEPS) if kind == "steps" else ("instrument", INSTRUMENTS))
             )
-        return [
-            self.item(f"video_{number}", path, split, steps=found["steps"].get(number))
-            for number, path, split in in_split(self, found["video"], SPLITS)
-        ]
+        return split_items(self, found, SPLITS, "video_{}".format)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         number = item.video_id[-2:]
@@ -114,11 +111,9 @@ class Builder(VideoDatasetBuilder):
                 known = {str(k): n for k, n in enumerate(names, start=1)}
                 ours = known.get(number.lstrip("0"))
                 if ours is not None and fold(name) != fold(ours):
-                    reason = f"{what} {number} is {name!r} there, {ours!r} here"
-                    self.skipped.append((f"{safe_text(path)}:{row.line}", reason))
+                    self.pass_over(row.error(f"{what} {number} is {name!r} there, {ours!r} here"))
         except BadInput as error:
-            where = error.path if error.line is None else f"{error.path}:{error.line}"
-            self.skipped.append((where, error.reason))
+            self.pass_over(error)
 
 
 def _binary(table, shown: np.ndarray, unlabelled: np.ndarray | None = None) -> Sampled:

@@ -11,7 +11,7 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.source.download import find_files, in_split, needed
+from data_builders.common.source.download import find_files, needed, split_items
 from surgrec_jax.records.errors import BadInput
 
 PHASES = (
@@ -45,14 +45,11 @@ class Builder(VideoDatasetBuilder):
             video=r"frames/(\d{2})/",
             annotations={"phase": r"phase_annotations/(?:(?:train|val|test)/)?(\d{2})\.txt"},
         )
-        return [
-            self.item(number, path, split, phase=found["phase"].get(number))
-            for number, path, split in in_split(self, found["video"], SPLITS)
-        ]
+        return split_items(self, found, SPLITS)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         path = needed(item, "phase", f"phase_annotations/{item.video_id}.txt")
-        rows = split_rows(path, ("frame", "phase"), header=False)
+        rows = split_rows(path, ("frame", "phase"))
         if not rows[0].cells["frame"].isdecimal():  # a header; its words are not known
             rows = rows[1:]
         if not rows:
@@ -61,7 +58,7 @@ class Builder(VideoDatasetBuilder):
         samples = [
             (row.integer("frame"), class_id(row, row.cells["phase"], ids), row) for row in rows
         ]
-        track = sampled_track(samples, max_hold=1, clock="frames")
+        track = sampled_track(samples)
         end, _, last = max(samples, key=lambda sample: sample[0])
         extent = Extent(path, end + 1, line=last.line)
         return OpenedVideo(item.path, {"phase": track}, image_fps=1.0, extents=[extent])

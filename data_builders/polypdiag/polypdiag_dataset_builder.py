@@ -43,11 +43,11 @@ class Builder(VideoDatasetBuilder):
             (_, row), others = of_video[0], of_video[1:]
             for _, other in others:
                 where = f"{safe_text(row.path.name)}:{row.line}"
-                self._pass_over(other.error(f"is {video} once more, after {where}; it is left out"))
+                self.pass_over(other.error(f"is {video} once more, after {where}; it is left out"))
             if video not in videos:
-                self._pass_over(row.error(f"there is no video {video}.mp4"))
+                self.pass_over(row.error(f"there is no video {video}.mp4"))
         for video in sorted(videos.keys() - lines.keys()):
-            self._pass_over(BadInput(videos[video], "stands in no list of splits"))
+            self.pass_over(BadInput(videos[video], "stands in no list of splits"))
         return [
             self.item(video, path, lines[video][0][0], row=lines[video][0][1])
             for video, path in videos.items()
@@ -59,14 +59,10 @@ class Builder(VideoDatasetBuilder):
         diagnosis = class_id(row, row.cells["label"], PRESENT)
         return OpenedVideo(item.path, video_labels={"diagnosis": diagnosis})
 
-    def _pass_over(self, error: BadInput) -> None:
-        where = error.path if error.line is None else f"{error.path}:{error.line}"
-        self.skipped.append((where, error.reason))
-
 
 def _rows(path: Path) -> list[Row]:
     try:
         check_inside(path, path.parent)
-        return split_rows(path, ("video", "label"), separator=",", header=False)
+        return split_rows(path, ("video", "label"), separator=",")
     except BadInput as error:
         raise BuildError(f"{error}; all videos need this list: download it anew.") from error

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_builders.common.labels.annotations import by_number, frame_table, interval_table
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, in_split, needed
+from data_builders.common.source.download import find_files, needed, split_items
 from data_builders.common.source.paired import numbered_files
 from data_builders.common.video.maps import MapFiles, by_value
 from data_builders.common.video.reading import check_rate
@@ -54,16 +54,14 @@ class Builder(VideoDatasetBuilder):
             },
             strays=r"[^/]*\.avi",
         )
-        return [
-            self.item(
-                f"video_{key}",
-                path,
-                split,
-                case=f"video_{key[:2]}",  # some operations come in two parts: 11_1 and 11_2
-                **{kind: found[kind].get(key) for kind in ("action", "discrete", "masks")},
-            )
-            for key, path, split in in_split(self, found["video"], SPLITS, lambda key: int(key[:2]))
-        ]
+        return split_items(  # some operations come in two parts: 11_1 and 11_2
+            self,
+            found,
+            SPLITS,
+            "video_{}".format,
+            number=lambda key: int(key[:2]),
+            case=lambda key: f"video_{key[:2]}",
+        )
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         check_rate(item.path, FPS)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, in_split
+from data_builders.common.source.download import find_files, split_items
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.maps import MapFiles
 from data_builders.scared.points import MILLIMETRES, NAME, depth_of_points, unpack
@@ -39,17 +39,14 @@ class Builder(VideoDatasetBuilder):
             },
             strays=r"[^/]*\.mp4",
         )
-        kinds = found.keys() - {"video"}
-        return [
-            self.item(
-                key.replace("/", "_"),
-                path,
-                split,
-                case=key.partition("/")[0],
-                **{kind: found[kind].get(key) for kind in kinds},
-            )
-            for key, path, split in in_split(self, found["video"], SPLITS, _animal)
-        ]
+        return split_items(
+            self,
+            found,
+            SPLITS,
+            lambda key: key.replace("/", "_"),
+            number=lambda key: int(key.partition("/")[0].removeprefix("dataset_")),
+            case=lambda key: key.partition("/")[0],
+        )
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         still, film, points, packed = (
@@ -67,7 +64,3 @@ class Builder(VideoDatasetBuilder):
             depth, problems = unpack(packed, scratch_dir, EVERY)
             maps = {"depth": depth}
         return OpenedVideo(film, maps=maps, problems=problems, part=LEFT)
-
-
-def _animal(key: str) -> int:
-    return int(key.partition("/")[0].removeprefix("dataset_"))

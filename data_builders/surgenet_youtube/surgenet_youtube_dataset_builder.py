@@ -32,6 +32,7 @@ class Builder(VideoDatasetBuilder):
     """SurgeNet-YouTube: YouTube surgery, one picture a second, no labels, for pretraining."""
 
     BUILDER_CONFIGS: ClassVar[list[VideoConfig]] = [SurgeNetConfig()]
+    DOMAIN = "laparoscopy"
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Unpack the archives; --pattern says how pictures are named."
 
     @classmethod
@@ -52,7 +53,7 @@ class Builder(VideoDatasetBuilder):
                 "surgenet_youtube needs --pattern: look into an archive how its pictures are named "
                 "(data_builders/surgenet_youtube/README.md has examples)."
             )
-        return list_pictures(self, manual_dir, self.builder_config.pattern, domain="laparoscopy")
+        return list_pictures(self, manual_dir, self.builder_config.pattern)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         return open_pictures(item, scratch_dir, IMAGE_FPS)

@@ -26,7 +26,6 @@ ACTIONS = (  # folders 01_ to 16_
     "endobag-in",
     "endobag-out",
 )
-SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
 class Builder(VideoDatasetBuilder):
@@ -54,12 +53,7 @@ class Builder(VideoDatasetBuilder):
                     self.item(stem, path, case=f"clip_{stem}", action=name)
                 )  # of an unknown patient
         # Class by class, so that each is in every split.
-        return deal(
-            items,
-            fractions=SHARES,
-            group=lambda item: item.extra["action"],
-            earlier=self.earlier,
-        )
+        return deal(items, group=lambda item: item.extra["action"], earlier=self.earlier)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         return OpenedVideo(item.path, video_labels={"action": ACTIONS.index(item.extra["action"])})

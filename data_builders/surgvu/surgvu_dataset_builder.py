@@ -11,7 +11,7 @@ from data_builders.common.labels.tables import Row, read_rows
 from data_builders.common.labels.tracks import Track
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.source.download import find_files
-from surgrec_jax.records.errors import BadInput, safe_text
+from surgrec_jax.records.errors import BadInput
 from surgrec_jax.records.schema import UNLABELLED
 
 TASKS = (
@@ -133,8 +133,8 @@ def _spans(
                 spans.append((start, end, value, row))
     if strangers:
         names = ", ".join(sorted({repr(row.cells[name]) for row in strangers}))
-        where = f"{safe_text(strangers[0].path)}:{strangers[0].line}"
-        problems.append(f"{where}: {len(strangers)} row(s) name none of the classes: {names}")
+        reason = f"{len(strangers)} row(s) name none of the classes: {names}"
+        problems.append(str(strangers[0].error(reason)))
     return spans, doubtful
 
 

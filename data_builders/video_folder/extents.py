@@ -5,7 +5,7 @@ unless `trim` is asked for. A label may end up to a second after its video, as t
 seconds do; one that begins after its end is always beyond.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from data_builders.common.build.lengths import Length, measure
@@ -135,8 +135,3 @@ def _count_frames(name: str, rows: VideoRows, length: Length | None) -> None:
                 raise BuildError(f"{where}: {name}: {error}.") from None
             spans.append(Span(start, end, span.value, span.line))
         rows.intervals[column], rows.clocks[column] = spans, "frames"
-
-
-def in_time(videos: Sequence[str], rows: Mapping[str, VideoRows]) -> list[str]:
-    """The videos that have labels in time."""
-    return [name for name in videos if name in rows and rows[name].intervals]

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from data_builders.common.source.download import refuse
 from data_builders.common.video.dicom import is_dicom
 from data_builders.common.video.images import IMAGE_SUFFIXES
 from data_builders.common.video.kinds import is_video
@@ -80,7 +81,7 @@ def find_videos(root: Path, skip, picture_fps: float | None = None) -> Found:
         )
     files, links, others = [], [], 0
     pictures: dict[Path, int] = {}
-    for here, folders, names in os.walk(root, onerror=_refuse):
+    for here, folders, names in os.walk(root, onerror=refuse):
         folders[:] = sorted(name for name in folders if not _hidden(name))
         for name in list(folders):
             if os.path.islink(os.path.join(here, name)):
@@ -239,7 +240,3 @@ def class_of(relative: Path) -> str | None:
 
 def _hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _NOBODYS
-
-
-def _refuse(error: OSError) -> None:
-    raise BuildError(f"{safe_text(error.filename)} cannot be read: {error.strerror}.")

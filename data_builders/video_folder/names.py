@@ -65,10 +65,6 @@ class Names:
                 return next(iter(table[key]))
         return self._look_up(file, "", exported)
 
-    def of(self, file: Path, name: str, exported: bool) -> str:
-        """`find`, of a name that `check` has seen."""
-        return self.find(file, name, exported)
-
     def check(self, file: Path, named: Iterable[tuple[int, str]], exported: bool) -> None:
         """Makes sure that all names of a file are known.
 

@@ -95,13 +95,8 @@ class VideoFolderConfig(VideoConfig):
     @property
     def table(self) -> TableOptions:
         """How tables are read."""
-        return TableOptions(
-            label_columns=self.label_columns,
-            time_unit=self.time_unit,
-            first_frame=self.first_frame,
-            fold_classes=self.fold_classes,
-            presence=self.presence,
-        )
+        names = [field.name for field in dataclasses.fields(TableOptions)]
+        return TableOptions(**{name: getattr(self, name) for name in names})
 
 
 def add_arguments(parser) -> None:

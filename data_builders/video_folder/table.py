@@ -129,13 +129,13 @@ class _Reader:
         self._notes += [f"{safe_text(file)}: {note}" for note in said.notes]
         self._names.check(file, _named(said), said.exported)
         for line, name, field, value in said.facts:
-            self._fact(file, line, self._names.of(file, name, said.exported), field, value)
+            self._fact(file, line, self._names.find(file, name, said.exported), field, value)
         self._columns |= dict.fromkeys(said.columns)
         asked = self._options.label_names
         for label in said.labels:
             if said.exported and asked is not None and label.column not in asked:
                 continue
-            self._label(file, label, self._names.of(file, label.video, said.exported))
+            self._label(file, label, self._names.find(file, label.video, said.exported))
 
     def _fact(self, file: Path, line: int, name: str, field: str, value: str) -> None:
         video = self._videos.setdefault(name, VideoRows())

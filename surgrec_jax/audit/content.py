@@ -31,14 +31,11 @@ class Content:
         alike: the same of those that look like one there, and show too few different pictures to be
             known for sure.
         blank: the same of those that show nothing that could be compared.
-        compared: how many videos of the other data set they were compared with; what shows nothing
-            there can have been nobody's recording.
     """
 
     seen: dict[str, str] = dataclasses.field(default_factory=dict)
     alike: dict[str, str] = dataclasses.field(default_factory=dict)
     blank: dict[str, str] = dataclasses.field(default_factory=dict)
-    compared: int = 0
 
 
 def compare(tests: Sequence[DescribedVideo], others: Iterable[DescribedVideo]) -> Content:
@@ -50,7 +47,6 @@ def compare(tests: Sequence[DescribedVideo], others: Iterable[DescribedVideo]) -
     rest = iter(others)
     while several := list(itertools.islice(rest, _AT_ONCE)):
         showing = [video for video in several if len(video.times)]
-        content.compared += len(showing)
         if not shown or not showing:
             continue
         found = [(test, sure) for test, _, sure in _found(keys, _Pictures(showing))]

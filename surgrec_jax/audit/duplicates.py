@@ -54,7 +54,15 @@ def hash_videos(prepared: Prepared) -> list[HashedVideo]:
     videos: dict[tuple[str, str], HashedVideo] = {}
     hashes: dict[tuple[str, str], set[int]] = collections.defaultdict(set)
     last: dict[tuple[str, str], float] = {}
-    for frame in decoded_frames(prepared.directory, _due(last)):
+
+    def due(split: str, video_id: str, time: float) -> bool:
+        before = last.get((split, video_id))
+        if before is not None and time < before + EVERY - 1e-3:
+            return False
+        last[split, video_id] = time
+        return True
+
+    for frame in decoded_frames(prepared.directory, due):
         key = frame.split, frame.video_id
         if key not in videos:
             empty = np.zeros(0, np.uint64)
@@ -65,17 +73,6 @@ def hash_videos(prepared: Prepared) -> list[HashedVideo]:
     for key, video in videos.items():
         video.hashes = np.array(sorted(hashes[key]), np.uint64)
     return list(videos.values())
-
-
-def _due(last):
-    def due(split: str, video_id: str, time: float) -> bool:
-        before = last.get((split, video_id))
-        if before is not None and time < before + EVERY - 1e-3:
-            return False
-        last[split, video_id] = time
-        return True
-
-    return due
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

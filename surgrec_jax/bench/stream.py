@@ -4,13 +4,12 @@ Random weights and pixels: times depend on neither. Both are timed in turn, with
 """
 
 import argparse
-import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from surgrec_jax.bench.timing import timed
 from surgrec_jax.frozen.encoder import Encoder, default_compute
 from surgrec_jax.models.presets import preset
 from surgrec_jax.models.vit import init_encoder
@@ -58,7 +57,7 @@ def _measure(name: str, args: argparse.Namespace) -> dict[str, float]:
     difference = float(np.abs(tokens - encoder.tokens(clip)[:, -tokens.shape[1] :]).max())
     encoder.features(clip)  # compiles
     times = [
-        (_seconds(lambda: stream.push(last)), _seconds(lambda: encoder.features(clip)))
+        (timed(lambda: stream.push(last))[1], timed(lambda: encoder.features(clip))[1])
         for _ in range(args.repeats)
     ]
     tubelet, window = np.median(times, 0)
@@ -70,9 +69,3 @@ def _measure(name: str, args: argparse.Namespace) -> dict[str, float]:
         "window / tubelet, 5 to 95 %": [float(q) for q in np.quantile(ratios, (0.05, 0.95))],
         "largest difference of tokens": difference,
     }
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

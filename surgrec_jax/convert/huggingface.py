@@ -15,6 +15,7 @@ from surgrec_jax.convert.strict import (
     squeeze,
 )
 from surgrec_jax.convert.tables import BlockNames, blocks, linear, norm, patch_embed
+from surgrec_jax.convert.videomae import decoder_rules
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.presets import ViTConfig
 
@@ -63,21 +64,13 @@ def videomae_rules(
     path, names = "params/encoder", videomae_names(style)
     source = f"{prefix}encoder.layer.{{i}}."
     kernel = f"{prefix}embeddings.patch_embeddings.projection"
-    rules = [
+    decoder = decoder_rules("", decoder_depth, "decoder_layers", names) if decoder_depth else []
+    return [
         *patch_embed(kernel, f"{path}/patch_embed", config),
         *blocks(source, f"{path}/blocks", config.depth, "qv", names),
         *(norm(final, f"{path}/norm") if final else ()),
+        *decoder,
     ]
-    if decoder_depth:
-        path, source = "params/decoder", "decoder.decoder_layers.{i}."
-        rules += [
-            *linear("encoder_to_decoder", f"{path}/embed", bias=False),
-            Rule("mask_token", f"{path}/mask_token", squeeze(1, 1)),
-            *blocks(source, f"{path}/blocks", decoder_depth, "qv", names),
-            *norm("decoder.norm", f"{path}/norm"),
-            *linear("decoder.head", f"{path}/head"),
-        ]
-    return rules
 
 
 def vjepa2_rules(

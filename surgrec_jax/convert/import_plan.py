@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from flax import nnx
+from flax import nnx, traverse_util
 
 from surgrec_jax.convert.strict import ConvertError, Ignored, Rule, Shape
 from surgrec_jax.models.decoder import MAEDecoder
@@ -150,11 +150,4 @@ def flatten(tree: Any) -> dict[str, Any]:
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `flatten`."""
-    tree: dict[str, Any] = {}
-    for path, leaf in flat.items():
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = leaf
-    return tree
+    return traverse_util.unflatten_dict(dict(flat), sep="/")

@@ -8,6 +8,7 @@ is left over is an error that lists the keys. The same table backwards is the ex
 import dataclasses
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -166,19 +167,20 @@ def to_params(
     problems = _repeated("the table reads", consumed)
     problems += _repeated("the table fills", [rule.path for rule in rules])
     consumed = set(consumed)
-    left = {key: _reason(key, ignored) for key in shapes if key not in consumed}
+    left = {key: _entry(key, ignored) for key in shapes if key not in consumed}
     problems += _listed("missing from the file", consumed - shapes.keys())
-    problems += _listed("in the file and unknown", [k for k, why in left.items() if why is None])
+    problems += _listed("in the file and unknown", [k for k, entry in left.items() if not entry])
     paths = {rule.path for rule in rules}
     problems += _listed("parameters nothing fills", wanted.keys() - paths)
     problems += _listed("filled but no parameters", paths - wanted.keys())
     problems += _wrong_shapes(shapes, rules, wanted)
     if problems:
         raise ConvertError(f"{source.name}: " + "; ".join(problems))
-    for key in left:
-        _check_ignored(source, key, ignored)
+    for key, entry in left.items():
+        if entry.check and (problem := entry.check(source.get(key))):
+            raise ConvertError(f"{source.name}: {key} {problem}")
     params = {rule.path: _fill(source, rule, wanted[rule.path]) for rule in rules}
-    return params, {key: why for key, why in left.items() if why is not None}
+    return params, {key: entry.reason for key, entry in left.items()}
 
 
 def to_source(params: Mapping[str, np.ndarray], rules: Sequence[Rule]) -> dict[str, np.ndarray]:
@@ -262,21 +264,12 @@ def _source_shapes(
     return [shapes[k] if parameter.shape == layer else layer for k in keys]
 
 
-def _reason(key: str, ignored: Sequence[Ignored]) -> str | None:
-    return next((i.reason for i in ignored if re.fullmatch(i.pattern, key)), None)
-
-
-def _check_ignored(source: Tensors, key: str, ignored: Sequence[Ignored]) -> None:
-    entry = next((i for i in ignored if re.fullmatch(i.pattern, key)), None)
-    problem = entry.check(source.get(key)) if entry and entry.check else None
-    if problem:
-        raise ConvertError(f"{source.name}: {key} {problem}")
+def _entry(key: str, ignored: Sequence[Ignored]) -> Ignored | None:
+    return next((i for i in ignored if re.fullmatch(i.pattern, key)), None)
 
 
 def _repeated(what: str, items: list[str]) -> list[str]:
-    twice = (
-        {item for item in items if items.count(item) > 1} if len(set(items)) < len(items) else ()
-    )
+    twice = [item for item, times in Counter(items).items() if times > 1]
     return _listed(f"{what} more than once", twice)
 
 

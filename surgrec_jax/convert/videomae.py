@@ -13,7 +13,7 @@ from surgrec_jax.convert import architecture as arch
 from surgrec_jax.convert.hf_config import agree, number, ratio_agrees, sides, statistics
 from surgrec_jax.convert.import_plan import ImportOptions, Plan
 from surgrec_jax.convert.strict import ConvertError, Ignored, Rule, Shape, squeeze
-from surgrec_jax.convert.tables import blocks, linear, norm, patch_embed
+from surgrec_jax.convert.tables import BlockNames, blocks, linear, norm, patch_embed
 from surgrec_jax.models.heads import HeadConfig
 from surgrec_jax.models.position import sincos_1d
 from surgrec_jax.models.presets import ViTConfig
@@ -56,13 +56,19 @@ def encoder_rules(prefix: str, config: ViTConfig, final: str) -> list[Rule]:
     ]
 
 
-def decoder_rules(prefix: str, depth: int) -> list[Rule]:
-    """The table of a decoder, whose biases are separate as the encoder's are."""
+def decoder_rules(
+    prefix: str, depth: int, layers: str = "blocks", names: BlockNames | None = None
+) -> list[Rule]:
+    """The table of a decoder, whose biases are separate as the encoder's are.
+
+    Args:
+        layers, names: what its blocks and their parts are called.
+    """
     path = "params/decoder"
     return [
         *linear(f"{prefix}encoder_to_decoder", f"{path}/embed", bias=False),
         Rule(f"{prefix}mask_token", f"{path}/mask_token", squeeze(1, 1)),
-        *blocks(f"{prefix}decoder.blocks.{{i}}.", f"{path}/blocks", depth, "qv"),
+        *blocks(f"{prefix}decoder.{layers}.{{i}}.", f"{path}/blocks", depth, "qv", names),
         *norm(f"{prefix}decoder.norm", f"{path}/norm"),
         *linear(f"{prefix}decoder.head", f"{path}/head"),
     ]

@@ -17,14 +17,15 @@ class BadInput(UserError, ValueError):
         path: the file at fault, printable.
         reason: its fault.
         line: line number in that file, from 1, or None.
+        where: the file and the line in it, if any, in one word.
     """
 
     def __init__(self, path: str | os.PathLike, reason: str, line: int | None = None):
         self.path = safe_text(path)
         self.reason = reason
         self.line = line
-        where = self.path if line is None else f"{self.path}:{line}"
-        super().__init__(f"{where}: {reason}")
+        self.where = self.path if line is None else f"{self.path}:{line}"
+        super().__init__(f"{self.where}: {reason}")
 
     def __reduce__(self):  # exceptions travel between processes
         return BadInput, (self.path, self.reason, self.line)

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,22 +137,20 @@ class Source:
 
     def parse(self, raw: bytes, index: int) -> Record:
         """Parses `raw`, the bytes of record `index`; raises as `record` does."""
-        try:
-            return parse_record(raw, self.tracks, self.video_labels, self.domains)
-        except NoRecordError as e:
-            raise DamagedRecordError(f"{self.where(index)} {e}") from e
+        schema = self.tracks, self.video_labels, self.domains
+        return self._parsed(index, parse_record, raw, *schema)
 
     def parse_maps(self, raw: bytes, index: int) -> dict[str, StoredMaps]:
         """The label maps in `raw`, the bytes of record `index`; raises as `record` does."""
-        try:
-            return parse_maps(raw, self.maps)
-        except NoRecordError as e:
-            raise DamagedRecordError(f"{self.where(index)} {e}") from e
+        return self._parsed(index, parse_maps, raw, self.maps)
 
     def parse_boxes(self, raw: bytes, index: int) -> dict[str, StoredBoxes]:
         """The label boxes in `raw`, the bytes of record `index`; raises as `record` does."""
+        return self._parsed(index, parse_boxes, raw, self.boxes)
+
+    def _parsed(self, index: int, parse: Callable, *args: Any) -> Any:
         try:
-            return parse_boxes(raw, self.boxes)
+            return parse(*args)
         except NoRecordError as e:
             raise DamagedRecordError(f"{self.where(index)} {e}") from e
 

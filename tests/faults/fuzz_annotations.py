@@ -75,7 +75,7 @@ def _parsers() -> dict:
         _look(from_tables.presence_track(span[:2] for span in spans))
         _look(from_tables.starts_track([(s[0], s[2], s[3]) for s in spans], clock="seconds"))
         samples = [(s[0], s[2], s[3]) for s in spans]
-        _look(from_tables.sampled_track(samples, max_hold=1.0, clock="seconds"))
+        _look(from_tables.sampled_track(samples))
 
     def frames(path):
         table = annotations.frame_table(path, ("Frame", "Phase"))

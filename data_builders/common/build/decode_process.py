@@ -8,6 +8,7 @@ could not take along (Beam's workers, a caller with JAX), videos are read in the
 process instead: `read_here`.
 """
 
+import contextlib
 import ctypes
 import multiprocessing
 import multiprocessing.connection
@@ -19,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -79,13 +81,26 @@ def read_apart(
         BadInput: as `read_here`; or the process crashed, took too much memory, or decoded nothing
             for too long.
     """
+    with forked(_serve, builder, item, scratch) as (process, channel):
+        yield from _receive(process, channel, item, report, tick)
+
+
+@contextlib.contextmanager
+def forked(serve: Callable[..., None], *args: Any) -> Iterator[tuple[Any, Any]]:
+    """A fork of this process that runs `serve(*args, ours, theirs)`; it is killed at the end.
+
+    `ours` and `theirs` are the ends of a pipe: this process reads from `ours`, and `serve` writes.
+
+    Yields:
+        The process, and `ours`.
+    """
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(builder, item, scratch, ours, theirs))
+    process = context.Process(target=serve, args=(*args, ours, theirs))
     process.start()
     theirs.close()
     try:
-        yield from _receive(process, ours, item, report, tick)
+        yield process, ours
     finally:
         ours.close()
         if process.is_alive():

@@ -7,13 +7,13 @@ they are opened in this process.
 
 import contextlib
 import dataclasses
-import multiprocessing
 import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from data_builders.common.build.decode_process import forked
 from data_builders.common.build.pool import one_thread_and_quiet
 from data_builders.common.video.container import DEFAULT, DecodeSpec
 from data_builders.common.video.frames import ReadReport
@@ -61,18 +61,13 @@ def _apart(
     videos: Sequence[tuple[Path, ...]], decode: bool, spec: DecodeSpec
 ) -> Iterator[Length | None]:
     """Lengths from another process; when it dies, None for the video that it was at."""
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(videos, decode, spec, ours, theirs))
-    process.start()
-    theirs.close()
     given = 0
-    try:
+    with forked(_serve, videos, decode, spec) as (_, channel):
         while given < len(videos):
-            if not ours.poll(STALL_S):
+            if not channel.poll(STALL_S):
                 break
             try:
-                kind, value = ours.recv()
+                kind, value = channel.recv()
             except EOFError:
                 break
             if kind == "length":
@@ -80,11 +75,6 @@ def _apart(
                 yield value
         if given < len(videos):
             yield None
-    finally:
-        ours.close()
-        if process.is_alive():
-            process.kill()
-        process.join()
 
 
 def _serve(videos, decode: bool, spec: DecodeSpec, ours, theirs) -> None:

@@ -216,9 +216,7 @@ def _write_video(builder, item, scratch, writer, result, strict, progress, read)
         if records:
             report.problems.append(f"cut short after {records} records: {error.reason}")
         else:
-            where = name if error.line is None else f"{error.path}:{error.line}"
-            if error.path != name:
-                where = f"{name} ({error.path}{'' if error.line is None else f':{error.line}'})"
+            where = error.where if error.path == name else f"{name} ({error.where})"
             result.skipped.append([where, error.reason])
     if strict and report.problems:
         raise BuildError(f"{name}: {'; '.join(report.problems)} (stopped because of --strict).")

@@ -135,7 +135,8 @@ def check(builder: VideoDatasetBuilder, *, decode: bool = False) -> CheckReport:
                 _check_video(builder, item, folder, report, used, decode)
             except BadInput as error:
                 lacking = error.reason.startswith("has no ") and "annotation" in error.reason
-                _note(report, "missing" if lacking else "annotation", error)
+                kind = "missing" if lacking else "annotation"
+                report.findings.append((kind, error.where, error.reason))
     if report.to_mend() and builder.elsewhere:
         where = safe_text(builder.elsewhere)
         reason = f"holds the videos alone; the other files lie in {where}: give that folder"
@@ -163,13 +164,13 @@ def _check_video(builder, item, scratch, report, used, decode) -> None:
         try:
             probe(item.path, decode_spec=decode_spec)  # before its annotations ask for its rate
         except BadInput as error:
-            _note(report, "unreadable", error)
+            report.findings.append(("unreadable", error.where, error.reason))
             return
     opened = builder.opened(item, scratch)
     try:
         read = (_decoded if decode else _headers)(opened, report, decode_spec)
     except BadInput as error:
-        _note(report, "unreadable", error)
+        report.findings.append(("unreadable", error.where, error.reason))
         return
     rate, size = f"{read.native_fps:.5g}", f"{read.native_width}x{read.native_height}"
     report.rates[rate] = report.rates.get(rate, 0) + 1
@@ -198,11 +199,6 @@ def _check_ids(builder, opened: OpenedVideo, used) -> None:
                 f"annotation of {name!r} has id {wrong[0]}; its classes are 0 to "
                 f"{len(declared[name]) - 1}",
             )
-
-
-def _note(report: CheckReport, kind: str, error: BadInput) -> None:
-    where = error.path if error.line is None else f"{error.path}:{error.line}"
-    report.findings.append((kind, where, error.reason))
 
 
 def _decoded(opened: OpenedVideo, report: CheckReport, decode_spec: DecodeSpec) -> ReadReport:

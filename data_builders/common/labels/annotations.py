@@ -55,30 +55,27 @@ def class_id(row: Row, cell: str, ids: Ids) -> int:
         raise row.error(f"unknown class {cell!r} (known: {known})") from None
 
 
-def split_rows(
-    path: Path, columns: Sequence[str], *, separator: str | None = None, header: bool = True
-) -> list[Row]:
-    """The lines of a plain table (nothing quoted), blank ones left out.
+def split_rows(path: Path, columns: Sequence[str], *, separator: str | None = None) -> list[Row]:
+    """The lines of a plain table without a header (nothing quoted), blank ones left out.
 
     Args:
         path: the file.
         columns: names of all columns in order.
         separator: between cells; None for runs of white space.
-        header: whether the first line must be `columns` (folded).
 
     Raises:
-        BadInput: another header, a line with more or fewer cells, or no labels at all.
+        BadInput: a line with more or fewer cells, or no labels at all.
     """
     return [
         Row(path, line, dict(zip(columns, cells, strict=True)))
-        for line, cells in _lines(path, columns, separator, header)
+        for line, cells in _lines(path, columns, separator, header=False)
     ]
 
 
 def _lines(
     path: Path, columns: Sequence[str], separator: str | None, header: bool
 ) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of the lines of `split_rows`."""
+    """(line, cells) of a plain table; with `header` its first line must be `columns` (folded)."""
     whole = read_text(path)
     check_values(path, whole, separator or " \t")
     found = False
@@ -180,12 +177,14 @@ def frame_table(
     hold=25.
 
     Args:
-        path, columns, separator, header: as in `split_rows`.
+        path, columns, separator: as in `split_rows`.
+        header: whether the first line must be `columns` (folded).
         number: the column with n.
         first, unit, hold, clock: as above.
 
     Raises:
-        BadInput: as `split_rows`, or numbers that are below `first` or do not increase.
+        BadInput: as `split_rows`, another header, or numbers that are below `first` or do not
+            increase.
     """
     lines, numbers = array.array("q"), array.array("q")
     others = {name: _Column() for name in columns if name != number}
@@ -222,7 +221,7 @@ def interval_table(
             before it begins, or overlaps another.
     """
     spans = []
-    for row in split_rows(path, ("start", "end", "class"), header=False):
+    for row in split_rows(path, ("start", "end", "class")):
         start, end = row.integer("start"), row.integer("end")
         if start < first:
             raise row.error(f"begins at frame {start}; frames are counted from {first}")

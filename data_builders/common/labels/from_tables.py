@@ -60,21 +60,19 @@ def starts_track(starts: Iterable[tuple[float, int, Row]], *, clock: Clock) -> I
     )
 
 
-def sampled_track(
-    samples: Iterable[tuple[float, int, Row]], *, max_hold: float, clock: Clock
-) -> Sampled:
-    """Labels (instant, id, row), each held for less than `max_hold`; repeats count once.
+def sampled_track(samples: Iterable[tuple[int, int, Row]]) -> Sampled:
+    """Labels (frame number, id, row) of single frames; repeats count once.
 
     Raises:
-        BadInput: two labels for one instant.
+        BadInput: two labels for one frame.
     """
-    kept: dict[float, tuple[int, Row]] = {}
-    for instant, value, row in samples:
-        other, where = kept.setdefault(instant, (value, row))
+    kept: dict[int, tuple[int, Row]] = {}
+    for frame, value, row in samples:
+        other, where = kept.setdefault(frame, (value, row))
         if other != value:
-            raise row.error(f"gives {instant:g} another label than line {where.line}")
+            raise row.error(f"gives {frame:g} another label than line {where.line}")
     ids = np.array([value for value, _ in kept.values()], np.int64)
-    return Sampled(list(kept), ids, max_hold, clock=clock)
+    return Sampled(list(kept), ids, max_hold=1, clock="frames")
 
 
 def exclusive_track(

@@ -16,17 +16,14 @@ _SHOWN = 12  # classes of one track that a summary names
 def add_frames(counts: Counts, labels: Mapping[str, np.ndarray], seconds: float) -> None:
     """Adds the stored frames of one record; each stands for `seconds` of video."""
     for name, ids in labels.items():
-        of_track = counts.setdefault("tracks", {}).setdefault(name, {})
-        for value, number in zip(*np.unique(ids, return_counts=True), strict=True):
-            key = str(int(value))
-            of_track[key] = of_track.get(key, 0.0) + float(number) * seconds
+        found = zip(*np.unique(ids, return_counts=True), strict=True)
+        of_track = {str(int(value)): float(number) * seconds for value, number in found}
+        merge(counts, {"tracks": {name: of_track}})
 
 
 def add_video(counts: Counts, labels: Mapping[str, Any]) -> None:
     """Adds the labels of one whole video."""
-    for name, value in labels.items():
-        of_label = counts.setdefault("videos", {}).setdefault(name, {})
-        of_label[str(int(value))] = of_label.get(str(int(value)), 0) + 1
+    merge(counts, {"videos": {name: {str(int(value)): 1} for name, value in labels.items()}})
 
 
 def merge(counts: Counts, more: Counts) -> None:

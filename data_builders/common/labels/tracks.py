@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from surgrec_jax.records.errors import safe_text
+from surgrec_jax.records.errors import BadInput
 from surgrec_jax.records.schema import UNLABELLED
 
 Clock = Literal["seconds", "frames"]
@@ -105,29 +105,24 @@ class Intervals(Track):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sampled(Track):
-    """Labels known at some instants ("every 25th frame") and held around them.
+    """Labels known at some instants ("every 25th frame"), each held until the next one.
 
     Attributes:
         times: [K] instants in the track's clock, in any order, no two the same.
         values: [K] ids.
-        max_hold: how far from its instant a label reaches at most, in the track's clock. For labels
-            drawn at a steady rate this is their spacing: one row per 25th frame of a 25 fps video
-            holds 1 second (or 25 frames).
-        hold: "previous": from its instant until the next one, but less than `max_hold` beyond it;
-            "nearest": the nearer of two instants, at most `max_hold` away.
+        max_hold: less than this a label reaches beyond its instant, in the track's clock. For
+            labels drawn at a steady rate this is their spacing: one row per 25th frame of a 25 fps
+            video holds 1 second (or 25 frames).
         clock: "seconds" or "frames".
     """
 
     times: Sequence[float]
     values: Sequence[int]
     max_hold: float
-    hold: Literal["previous", "nearest"] = "previous"
     clock: Clock = "seconds"
 
     def __post_init__(self):
         times, _, values = _columns(self.times, self.times, self.values, "sample")
-        if self.hold not in ("previous", "nearest"):
-            raise ValueError(f"hold is {self.hold!r}: choose 'previous' or 'nearest'.")
         if not self.max_hold > 0:
             raise ValueError(f"max_hold is {self.max_hold!r}: give a positive length.")
         order = np.argsort(times, kind="stable")
@@ -142,16 +137,9 @@ class Sampled(Track):
         if not len(self.times):
             return np.full(times.shape, UNLABELLED, np.int64)
         k = np.searchsorted(self.times, times + TOLERANCE, side="right") - 1  # last at or before
-        if self.hold == "previous":
-            k0 = np.maximum(k, 0)
-            near = (k >= 0) & (times - self.times[k0] < self.max_hold - TOLERANCE)
-            return np.where(near, self.values[k0], UNLABELLED)
-        before = np.clip(k, 0, len(self.times) - 1)
-        after = np.minimum(before + 1, len(self.times) - 1)
-        nearer_after = np.abs(self.times[after] - times) < np.abs(self.times[before] - times)
-        best = np.where(nearer_after, after, before)
-        near = np.abs(self.times[best] - times) <= self.max_hold + TOLERANCE
-        return np.where(near, self.values[best], UNLABELLED)
+        k0 = np.maximum(k, 0)
+        near = (k >= 0) & (times - self.times[k0] < self.max_hold - TOLERANCE)
+        return np.where(near, self.values[k0], UNLABELLED)
 
 
 def presence_classes(prefix: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -214,5 +202,5 @@ class Extent:
         longer = end - duration
         if longer <= TAIL_SECONDS and (longer >= -TAIL_SECONDS or not self.whole):
             return None
-        where = safe_text(self.path) + ("" if self.line is None else f":{self.line}")
-        return f"{where}: the labels end at {end:.1f} s, the video at {duration:.1f} s"
+        reason = f"the labels end at {end:.1f} s, the video at {duration:.1f} s"
+        return str(BadInput(self.path, reason, self.line))

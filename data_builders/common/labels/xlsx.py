@@ -117,15 +117,10 @@ def _text(value: Any, shown: str) -> str:
         return str(value).upper()
     if isinstance(value, float) and value == int(value) and abs(value) < 2**53:
         return str(int(value))
-    if isinstance(value, datetime.datetime) and value.year < 1901:  # a time of 24 hours and more
-        value = value - _DAY_0
     if isinstance(value, datetime.time):
-        value = datetime.timedelta(
-            hours=value.hour,
-            minutes=value.minute,
-            seconds=value.second,
-            microseconds=value.microsecond,
-        )
+        value = datetime.datetime.combine(_DAY_0, value)
+    if isinstance(value, datetime.datetime) and value.year < 1901:  # 24 hours and more, or a time
+        value = value - _DAY_0
     if isinstance(value, datetime.timedelta):
         return _clock(value, shown or "")
     if isinstance(value, datetime.datetime):

@@ -48,7 +48,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS: ClassVar[list[VideoConfig]] = [
-        VideoConfig(name="default", description="64 JPEG frames a record, 8 fps, short side 256.")
+        VideoConfig(description="64 JPEG frames a record, 8 fps, short side 256.")
     ]
     TRACKS: ClassVar[Mapping[str, Sequence[str]]] = {}
     VIDEO_LABELS: ClassVar[Mapping[str, Sequence[str]]] = {}
@@ -88,6 +88,10 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     def item(self, name: str, path: Path | None, split: str = "", *, case: str = "", **extra):
         """A `VideoItem` in DOMAIN, which is a case of its own where `case` names none."""
         return VideoItem(name, case or name, split, self.DOMAIN, path, extra)
+
+    def pass_over(self, error: BadInput) -> None:
+        """Lists a file, or a row of one, that `list_videos` leaves out, and why."""
+        self.skipped.append((error.where, error.reason))
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         """The file and labels of one video. `scratch_dir` is empty and removed afterwards.

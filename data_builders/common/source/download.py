@@ -102,6 +102,35 @@ def in_split(
             yield key, path, split
 
 
+def split_items(
+    builder,
+    found: Found,
+    splits: Mapping[str, Collection[int]],
+    name: Callable[[str], str] = str,
+    *,
+    number: Callable[[str], int] = int,
+    case: Callable[[str], str] | None = None,
+) -> list[VideoItem]:
+    """An item of each video in an official split (`in_split`), with all files of its key as extra.
+
+    Args:
+        found: as `find_files` gives it, without kinds of files that have other keys.
+        name, case: the video's id and its case by its key; the video is a case of its own by
+            default.
+    """
+    kinds = [kind for kind in found if kind != "video"]
+    return [
+        builder.item(
+            name(key),
+            path,
+            split,
+            case=case(key) if case else "",
+            **{kind: found[kind].get(key) for kind in kinds},
+        )
+        for key, path, split in in_split(builder, found["video"], splits, number)
+    ]
+
+
 def needed(item: VideoItem, kind: str, name: str) -> Path:
     """The annotation `item.extra[kind]`.
 
@@ -138,7 +167,7 @@ def _sort(builder, root: Path, kinds: Mapping[str, str], strays: str) -> Found:
         found[kind].setdefault(key, path)
         return True
 
-    for here, folders, names in os.walk(root, onerror=_refuse):
+    for here, folders, names in os.walk(root, onerror=refuse):
         folders[:] = sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
         for folder in list(folders):
             path = Path(here, folder)
@@ -187,5 +216,6 @@ def _skip(builder, path: Path, reason: str) -> None:
     builder.skipped.append((safe_text(path), reason))
 
 
-def _refuse(error: OSError) -> None:
+def refuse(error: OSError) -> None:
+    """Stops at a folder that cannot be listed; for `os.walk`, which passes over such folders."""
     raise BuildError(f"{safe_text(error.filename)} cannot be read: {error.strerror}.")

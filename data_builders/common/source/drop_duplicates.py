@@ -1,5 +1,6 @@
 """Leaves near-duplicates out of a build, by the list that `audit --duplicates --json` wrote."""
 
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,17 +24,11 @@ def without_listed(items: Sequence[VideoItem], path: Path, title: str) -> list[V
     Raises:
         BuildError: no such list, or it names a video that is not there; or none is left.
     """
+    place = operator.itemgetter("data_set", "split", "video_id")
     try:
         with untrusted.interpreting(path):
             pairs = untrusted.read_json(path)["duplicates"]
-            named = [
-                tuple(
-                    (pair[key]["data_set"], pair[key]["split"], pair[key]["video_id"])
-                    for key in keys
-                )
-                for pair in pairs
-                for keys in [("video", "stands_in")]
-            ]
+            named = [(place(pair["video"]), place(pair["stands_in"])) for pair in pairs]
     except (OSError, UserError) as error:
         raise BuildError(
             f"--drop_duplicates {safe_text(path)} is not what `audit --duplicates --json FILE` "

@@ -14,7 +14,7 @@ _LOOK_THROUGH = 20_000  # files, to find out what is wrong with a folder
 
 
 def list_pictures(
-    builder, manual_dir: Path | None, pattern: str, *, domain: str | None, at_least: int = 1
+    builder, manual_dir: Path | None, pattern: str, *, at_least: int = 1
 ) -> list[VideoItem]:
     """A video for every name that `pattern` finds, all in the split "train".
 
@@ -24,7 +24,6 @@ def list_pictures(
         pattern: regular expression for the whole relative path of a picture, with forward slashes
             and the groups `video` and `frame` (a number). All pictures of a video lie in one
             folder.
-        domain: of all videos.
         at_least: videos of fewer pictures are left out.
 
     Raises:
@@ -77,8 +76,7 @@ def list_pictures(
             (folder,) = folders
             relative = folder.relative_to(manual_dir).as_posix()
             extra = {"video": safe_text(video), "folder": safe_text(relative), "pattern": pattern}
-            name = safe_text(video)
-            items.append(VideoItem(name, name, "train", domain, folder, extra))
+            items.append(builder.item(safe_text(video), folder, "train", **extra))
             continue
         builder.skipped.append((safe_text(min(folders)), safe_text(reason)))
     return items

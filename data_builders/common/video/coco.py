@@ -66,9 +66,7 @@ class CocoFrames:
         return CocoFrames(self.path, *({k: t[n] for n, k in kept.items()} for t in tables))
 
 
-def read_coco(
-    path: Path, video: str, picture: str, classes: Sequence[str], lists: str = "categories"
-) -> CocoFrames:
+def read_coco(path: Path, video: str, picture: str, classes: Sequence[str]) -> CocoFrames:
     """The objects in the pictures of one video.
 
     Args:
@@ -76,7 +74,6 @@ def read_coco(
         picture: regular expression for a whole file name, with the groups of the video and of the
             frame number.
         classes: their names, in our order; every class of the file must be one (folded).
-        lists: the key of the file's list of classes.
 
     Raises:
         BadInput: no COCO file, a class that is not known, two pictures of one number, or an object
@@ -86,7 +83,7 @@ def read_coco(
     ids = {normal(name): k for k, name in enumerate(classes)}
     names, things, sizes, number_of = {}, {}, {}, {}
     try:
-        kinds = {entry["id"]: entry["name"] for entry in data[lists]}
+        kinds = {entry["id"]: entry["name"] for entry in data["categories"]}
         if unknown := [name for name in kinds.values() if normal(name) not in ids]:
             raise BadInput(path, f"has a class {unknown[0]!r} (known: {', '.join(classes)})")
         everything = {image["id"] for image in data["images"]}
@@ -120,15 +117,10 @@ def _size(path: Path, height: Any, width: Any) -> tuple[int, int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class CocoMaps:
-    """Label maps of the outlines of objects; 0 is where none is.
-
-    What objects of two classes claim is unlabelled. `ids` has the id of a class, by its position.
-    """
+class _Labels:
+    """Labels of annotated pictures; the ids of classes follow the names `read_coco` was given."""
 
     frames: CocoFrames
-    ids: Sequence[int]
-    millimetres: float = 0.0
 
     @property
     def numbers(self) -> Collection[int]:
@@ -136,6 +128,15 @@ class CocoMaps:
 
     def where(self, number: int) -> str:
         return self.frames.where(number)
+
+
+class CocoMaps(_Labels):
+    """Label maps of the outlines of objects; 0 is where none is, and the first class has id 1.
+
+    What objects of two classes claim is unlabelled.
+    """
+
+    millimetres = 0.0
 
     def at(self, number: int) -> np.ndarray | None:
         if number not in self.numbers:
@@ -144,42 +145,28 @@ class CocoMaps:
         try:
             for thing in self.frames.things[number]:
                 inside = inside_of(thing.entry.get("segmentation"), whole.shape)
-                clash = inside & (whole > 0) & (whole != self.ids[thing.kind])
-                whole[inside] = self.ids[thing.kind]
+                clash = inside & (whole > 0) & (whole != 1 + thing.kind)
+                whole[inside] = 1 + thing.kind
                 whole[clash] = VOID
         except ValueError as error:
             raise BadInput(self.where(number), str(error)) from error
         return whole
 
 
-@dataclasses.dataclass(frozen=True)
-class CocoBoxes:
-    """The boxes of objects ("bbox": left, top, width, height in pixels).
-
-    `ids` has the id of a class by its position, None for objects that are left out.
-    """
-
-    frames: CocoFrames
-    ids: Sequence[int | None]
-
-    @property
-    def numbers(self) -> Collection[int]:
-        return self.frames.numbers
-
-    def where(self, number: int) -> str:
-        return self.frames.where(number)
+class CocoBoxes(_Labels):
+    """The boxes of objects ("bbox": left, top, width, height in pixels); the first class is 0."""
 
     def at(self, number: int) -> Boxes | None:
         if number not in self.numbers:
             return None
-        kept = [t for t in self.frames.things[number] if self.ids[t.kind] is not None]
+        things = self.frames.things[number]
         try:
-            found = [[float(value) for value in thing.entry["bbox"]] for thing in kept]
+            found = [[float(value) for value in thing.entry["bbox"]] for thing in things]
             left, top, width, height = np.array(found, float).reshape(-1, 4).T
         except (KeyError, TypeError, ValueError):
             raise BadInput(self.where(number), "has an object without a box") from None
         corners = np.stack([top, left, top + height, left + width], -1)
-        ids = np.array([self.ids[thing.kind] for thing in kept], np.int64)
+        ids = np.array([thing.kind for thing in things], np.int64)
         return Boxes(corners, ids, self.frames.sizes[number])
 
 

@@ -71,13 +71,12 @@ def out_of_body(
     """Whether a label says of a frame that it is out of body."""
 
     def outside(frame: Frame) -> bool:
-        for name, ids in classes.items():
-            if name in tracks:
-                track = tracks[name]
-                at = frame.number if track.clock == "frames" else frame.time
-                if int(track.at(np.array([at]))[0]) in ids:
-                    return True
-        return False
+        time, number = np.array([frame.time]), np.array([frame.number])
+        return any(
+            int(tracks[name].along(time, number)[0]) in ids
+            for name, ids in classes.items()
+            if name in tracks
+        )
 
     return outside
 

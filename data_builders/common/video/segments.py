@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +12,6 @@ from data_builders.common.video.borders import find_box
 from data_builders.common.video.boxes import Boxes
 from data_builders.common.video.container import DEFAULT, DecodeSpec
 from data_builders.common.video.filters import FilterSpec, dropped
-from data_builders.common.video.frame_labels import FrameLabels
 from data_builders.common.video.frames import Frame, ReadReport
 from data_builders.common.video.joined import read_joined
 from surgrec_jax.records.errors import BadInput
@@ -47,23 +47,18 @@ def cut_video(
     *,
     report: ReadReport,
     more: Sequence[Path] = (),
-    image_fps: float | None = None,
-    image_start: int | None = 0,
     filters: FilterSpec = NO_FILTERS,
     outside: Callable[[Frame], bool] | None = None,
-    blank: Sequence[tuple[float, float, float, float]] = (),
     decode_spec: DecodeSpec = DEFAULT,
-    labels: FrameLabels | None = None,
-    part: tuple[float, float, float, float] | None = None,
+    **options: Any,
 ) -> Iterator[Segment]:
     """Reads `path` once and yields its segments in order; the last one may be shorter.
 
     `report` is filled along the way: its native rate and size hold from the first segment on.
     Files of `more` go on where `path` ends. Where `filters` leave frames out, a segment ends and
-    the next one begins; `outside` tells frames out of body. The boxes of `blank` (left, top, right,
-    bottom as fractions of the native picture) are black before anything looks at a picture.
-    `labels` has the label maps and boxes of its frames, `part` the part of a picture to keep (see
-    `read_video`).
+    the next one begins; `outside` tells frames out of body. `options` are those of `read_video`:
+    how a folder of pictures is read, which boxes are black before anything looks at a picture, the
+    label maps and boxes of frames, and the part of a picture to keep.
 
     Raises:
         BadInput: the video cannot be opened, holds no readable frame, or none that the filters
@@ -81,13 +76,9 @@ def cut_video(
         fps=spec.fps,
         short_side=spec.short_side,
         report=report,
-        image_fps=image_fps,
-        image_start=image_start,
         box=box,
-        blank=blank,
         decode_spec=decode_spec,
-        labels=labels,
-        part=part,
+        **options,
     )
     for frame, gap in dropped(stream, filters, report.filtered, outside):
         if gap and kept:

@@ -1,6 +1,7 @@
 """Leaves: which records belong together, for the sampler. Memory is O(leaves), not O(records)."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Leaves:
         if starts.ndim != 1 or len(starts) < 2 or starts[0] != 0 or np.any(np.diff(starts) < 0):
             raise ValueError(f"starts must be a vector that rises from 0, got {starts[:5]}...")
         leaves = cls(starts, _offsets(sizes), (), Path(order_path))
-        order = leaves._open_order()
+        order = leaves._order
         if order.ndim != 1 or order.dtype.kind not in "iu" or len(order) != starts[-1]:
             raise DataError(
                 f"{order_path}: expected {starts[-1]} integers (the last of starts), found"
@@ -80,7 +81,7 @@ class Leaves:
         """
         number = self.starts[leaf] + ordinal
         if self.order_path is not None:
-            number = self._open_order()[number].astype(np.int64)
+            number = self._order[number].astype(np.int64)
             if number.size and (number.min() < 0 or number.max() >= self.offsets[-1]):
                 at = int(np.argmax((number < 0) | (number >= self.offsets[-1])))
                 raise DataError(
@@ -90,12 +91,9 @@ class Leaves:
         source = np.searchsorted(self.offsets, number, side="right") - 1
         return source.astype(np.int32), number - self.offsets[source]
 
-    def _open_order(self) -> np.ndarray:
-        order = self.__dict__.get("_order")
-        if order is None:
-            order = untrusted.read_array(self.order_path, mmap=True)
-            object.__setattr__(self, "_order", order)
-        return order
+    @functools.cached_property
+    def _order(self) -> np.ndarray:
+        return untrusted.read_array(self.order_path, mmap=True)
 
     def __getstate__(self) -> dict:
         return {k: v for k, v in self.__dict__.items() if k != "_order"}

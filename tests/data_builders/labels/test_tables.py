@@ -115,7 +115,7 @@ def test_tracks_refuse_contradictions_by_line():
     with pytest.raises(BadInput, match=r"t\.csv:9: starts at 4, as line 2 does"):
         starts_track([(4, 0, at(2)), (1, 0, at(3)), (4, 1, at(9))], clock="frames")
     with pytest.raises(BadInput, match=r"t\.csv:3: gives 4 another label than line 2"):
-        sampled_track([(4, 0, at(2)), (4, 1, at(3))], max_hold=1, clock="frames")
+        sampled_track([(4, 0, at(2)), (4, 1, at(3))])
     once = interval_track([(1, 5, 0, at(2)), (1, 5, 0, at(3)), (5, 5, 1, at(4))])
     assert once.at(np.array([0, 1, 4.9, 5])).tolist() == [-1, 0, 0, -1]
     assert interval_track([]).at(np.array([0.0])).tolist() == [-1]
@@ -140,7 +140,7 @@ def test_tracks_agree_with_their_definition(seed):
     track = starts_track(starts.values(), clock="frames")
     begun = [[a for a in starts if a <= n] for n in frames]
     assert track.at(frames).tolist() == [starts[max(b)][1] if b else -1 for b in begun]
-    track = sampled_track(starts.values(), max_hold=1, clock="frames")
+    track = sampled_track(starts.values())
     assert track.at(frames).tolist() == [starts[n][1] if n in starts else -1 for n in frames]
 
 

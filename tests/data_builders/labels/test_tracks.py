@@ -24,13 +24,11 @@ def test_interval_of_one_frame():
     np.testing.assert_array_equal(one.at(np.array([4, 5, 6])), [-1, 3, -1])
 
 
-def test_sampled_previous_and_nearest():
+def test_sampled_holds_until_the_next_one():
     times, values = [0, 1, 2], [5, 6, 7]
     asked = np.array([-0.1, 0.0, 0.4, 0.6, 1.0, 2.9, 3.0, 3.1])
-    previous = Sampled(times, values, max_hold=1.0)
-    np.testing.assert_array_equal(previous.at(asked), [-1, 5, 5, 5, 6, 7, -1, -1])
-    nearest = Sampled(times, values, max_hold=1.0, hold="nearest")
-    np.testing.assert_array_equal(nearest.at(asked), [5, 5, 5, 6, 6, 7, 7, -1])
+    track = Sampled(times, values, max_hold=1.0)
+    np.testing.assert_array_equal(track.at(asked), [-1, 5, 5, 5, 6, 7, -1, -1])
 
 
 def test_constant_and_presence():
@@ -51,7 +49,6 @@ def test_constant_and_presence():
         (lambda: Intervals([0], [1], [0.5]), "integers"),
         (lambda: Sampled([0, 0], [1, 2], max_hold=1), "two samples"),
         (lambda: Sampled([0], [1], max_hold=0), "max_hold"),
-        (lambda: Sampled([0], [1], max_hold=1, hold="next"), "hold"),
     ],
 )
 def test_bad_tracks_are_refused(make, message):
@@ -111,15 +108,13 @@ def test_labels_every_nth_frame(fps, step, count, tail):
     times=st.lists(st.integers(0, 500), min_size=1, max_size=20, unique=True),
     asked=st.lists(st.integers(-10, 600), min_size=1, max_size=30),
     max_hold=st.integers(1, 400),
-    hold=st.sampled_from(["previous", "nearest"]),
 )
-def test_sampled_against_a_plain_loop(times, asked, max_hold, hold):
+def test_sampled_against_a_plain_loop(times, asked, max_hold):
     """Stamps at multiples of 10 ms, asked 4 ms beside them: no ties, nothing near a limit."""
     stamps, values, limit = np.array(times) / 100, np.arange(len(times)), max_hold / 100
     asked = np.array(asked) / 100 + 0.004
-    got = Sampled(stamps, values, max_hold=limit, hold=hold).at(asked)
+    got = Sampled(stamps, values, max_hold=limit).at(asked)
     for t, value in zip(asked, got, strict=True):
-        distance = t - stamps if hold == "previous" else np.abs(t - stamps)
-        distance = np.where(distance < 0, np.inf, distance)
+        distance = np.where(t < stamps, np.inf, t - stamps)
         best = int(np.argmin(distance))
         assert value == (values[best] if distance[best] < limit else -1)
