@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from data_builders.common.build.pool import one_thread_and_quiet
@@ -27,7 +26,7 @@ from data_builders.common.source.items import OpenedVideo, VideoItem
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.frame_labels import FrameLabels
 from data_builders.common.video.frames import ReadReport
-from data_builders.common.video.images import IMAGE_SUFFIXES
+from data_builders.common.video.images import IMAGE_SUFFIXES, read_picture
 from data_builders.common.video.joined import read_joined
 from data_builders.common.video.reading import probe
 from surgrec_jax.next_commands import after_check, say
@@ -231,16 +230,17 @@ def _pictures(folder: Path, opened: OpenedVideo, report: CheckReport) -> ReadRep
     if not names:
         raise BadInput(folder, "holds no picture")
     numbers = [int(found[-1]) for n in names if (found := re.findall(r"\d{1,12}", Path(n).stem))]
-    for name in names:
-        if os.path.getsize(folder / name) == 0:
-            report.findings.append(("damaged", safe_text(folder / name), "is empty (0 bytes)"))
+    empty = [name for name in names if not os.path.getsize(folder / name)]
+    for name in empty:
+        report.findings.append(("damaged", safe_text(folder / name), "is empty (0 bytes)"))
     absent = max(numbers, default=0) - min(numbers, default=0) + 1 - len(numbers)
     if absent > 0:
         text = f"{absent} numbers are missing between the first and the last picture"
         report.findings.append(("note", safe_text(folder), text))
-    first = cv2.imdecode(np.fromfile(folder / names[0], np.uint8), cv2.IMREAD_COLOR)
+    begins = next((name for name in names if name not in empty), names[0])
+    first = read_picture(folder / begins)
     if first is None:
-        raise BadInput(folder / names[0], "is not a picture that can be read")
+        raise BadInput(folder / begins, "is not a picture that can be read")
     start = min(numbers, default=0) if opened.image_start is None else opened.image_start
     rate, last = opened.image_fps or 0.0, max(numbers, default=-1) - start + 1
     return ReadReport(

@@ -138,7 +138,10 @@ def test_pictures(root, tmp_path):
     assert found(report, root) == [
         ("damaged", "frames/video10/video10_000003.png", "is empty (0 bytes)")
     ]
-    (folder / "video10_000003.png").unlink()
+    (folder / "video10_000003.png").rename(folder / "video10_000000.png")  # the first one
+    kinds = [kind for kind, _, _ in checked(root, tmp_path).findings]
+    assert kinds == ["damaged", "note"]
+    (folder / "video10_000000.png").unlink()
     ((kind, _, why),) = checked(root, tmp_path).findings
     assert kind == "note" and why.startswith("1 numbers are missing")
 
