@@ -63,6 +63,6 @@ clean:
 # Apache Beam holds protobuf and pyarrow back, hence an environment of its own.
 .venv-beam/ready: pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv-beam
-	.venv-beam/bin/python -m pip install --quiet -e '.[beam]' 'pytest>=8'
+	.venv-beam/bin/python -m pip install --quiet -e '.[beam]' 'pytest>=8' 'hypothesis>=6.100'
 	.venv-beam/bin/python -c 'import apache_beam'
 	touch $@

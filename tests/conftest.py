@@ -3,6 +3,8 @@
 import os
 import signal
 
+from hypothesis import HealthCheck, settings
+
 from tests import one_device
 from tests.xla_flags import xla_flags
 
@@ -11,6 +13,9 @@ os.environ["XLA_FLAGS"] = xla_flags(8)
 # Not safe with several CPU devices: sharding.make_mesh.
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 one_device.make_folder()
+# On a busy machine a slow example is no fault.
+settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any")
 # Tests interrupt what they start; what a shell runs in its background would ignore that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -23,7 +23,7 @@ def numbers(moment):
     return moment.clip[:, 0, 0, 0].tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from([0.1, 0.125, 0.2, 0.25, 0.9, 4.0]), min_size=1, max_size=60),
     st.sampled_from(["last", "centre"]),

@@ -28,7 +28,7 @@ def brute_force(times, start, clip):
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     stored_fps=st.sampled_from([1.0, 4.0, 5.0, 6.25, 7.5, 8.0]),
     clip_fps=st.sampled_from([1.0, 2.0, 4.0, 5.0, 8.0, 16.0]),

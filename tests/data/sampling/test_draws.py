@@ -78,7 +78,7 @@ def test_the_union_over_processes_is_the_same_stream(million, processes):
     assert [union[i] for i in range(20_000)] == pairs(million)[:20_000]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(start=st.integers(0, 10**9), chunk=st.integers(1, 300))
 def test_restart_at_any_index(start, chunk):
     straight = pairs(sampler().draws(np.arange(start, start + 300)))
@@ -97,7 +97,7 @@ leaf_sets = st.lists(
 )  # (records, weight)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(leaves=leaf_sets, seed=st.integers(-(2**70), 2**70), extra=st.integers(0, 500))
 def test_no_repeats_before_exhaustion_and_exact_long_run_shares(leaves, seed, extra):
     """Also over block boundaries, and where the share of a block is fractional."""
@@ -167,7 +167,7 @@ def test_ten_thousand_leaves_of_a_curriculum_of_short_stages():
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.integers(1, 250), min_size=1, max_size=4),
     seed=st.integers(0, 99),
@@ -230,7 +230,7 @@ def test_integer_counts_keep_ratios(weights):
     assert (np.abs(counts - exact)[exact >= 1] <= 0.5 + 1e-6 * exact[exact >= 1]).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(size=st.one_of(st.integers(1, 70), st.integers(1, 3000)), key=st.integers(0, 2**64 - 1))
 def test_permute_is_a_bijection(size, key):
     got = permute(np.arange(size), np.int64(size), np.uint64(key))
