@@ -173,9 +173,7 @@ class JEPA(base.Objective):
             context = levels.side_by_side(model.levels(model.encoder, *seen, segments))
         else:
             context = model.encoder(*seen, segments=segments)
-        hidden, visible = model.predictor.with_visible(
-            context, context_ids, target_ids, range(len(masks))
-        )
+        hidden, visible = model.predictor(context, context_ids, target_ids, range(len(masks)))
         losses, metrics = [], {"target_std": target.std((0, 1)).mean()}
         weights = None
         if o.motion_weight:
