@@ -43,11 +43,7 @@ _STOPPED = "predict: stopped; finished videos are kept, and the same command goe
 def main(argv: Sequence[str] | None = None) -> int:
     """Predicts; returns 0, or 1 where a video or an argument cannot be used."""
     args = _parser().parse_intermixed_args(argv)  # videos may stand between options
-
-    def work() -> int:
-        return run(args)
-
-    return run_command("predict", work, interrupted=_STOPPED)
+    return run_command("predict", lambda: run(args), interrupted=_STOPPED)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -58,12 +58,7 @@ class Hit:
 def main(argv: Sequence[str] | None = None) -> int:
     """Searches; a user's mistake ends in one sentence and exit code 1."""
     args = _parser().parse_args(argv)
-
-    def work() -> int:
-        paths.check_arguments(vars(args))
-        return run(args)
-
-    return run_command("search", work)
+    return run_command("search", lambda: run(args))
 
 
 def _parser() -> argparse.ArgumentParser:
