@@ -143,8 +143,6 @@ def _cooldown(c: ConfigDict) -> None:
 
 def _tiny(c: ConfigDict) -> None:
     tiny(c)
-    c.steps = 500
-    c.accum_steps = 1
     c.jepa.predictor_depth = 1
     c.jepa.predictor_width = 64
     c.jepa.predictor_heads = 2
@@ -152,12 +150,6 @@ def _tiny(c: ConfigDict) -> None:
         {"blocks": 8, "scale": 0.15, "context": 0.375, "target": 0.31},
         {"blocks": 2, "scale": 0.7, "context": 0.22, "target": 0.5},
     )
-    c.optim.schedule = "cosine"
-    c.optim.lr = 1e-3
-    c.optim.start_lr = 0.0
-    c.optim.warmup_steps = 80
-    c.optim.weight_decay = 0.05
-    c.optim.end_weight_decay = 0.05
     c.optim.b2 = 0.95
     c.optim.momentum = 0.95
     c.optim.end_momentum = 1.0

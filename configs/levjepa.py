@@ -102,9 +102,7 @@ def _one_gpu(c: ConfigDict) -> None:
 
 def _tiny(c: ConfigDict) -> None:
     tiny(c)
-    c.steps = 500
     c.batch_size = 64
-    c.accum_steps = 1
     c.model.attention = placeholder(str)
     c.model.prefix_tokens = placeholder(int)  # the tiny MAE's architecture: one random encoder
     c.model.pooling = placeholder(str)
@@ -118,11 +116,5 @@ def _tiny(c: ConfigDict) -> None:
     c.levjepa.lines = 256
     c.levjepa.sigreg_weight = 0.2 * 64
     c.levjepa.ema = False
-    c.optim.schedule = "cosine"
-    c.optim.lr = 1e-3
-    c.optim.start_lr = 0.0
     c.optim.reference_batch = 64
-    c.optim.warmup_steps = 80
-    c.optim.weight_decay = 0.05
-    c.optim.end_weight_decay = 0.05
     c.data.fps = 4.0

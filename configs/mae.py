@@ -78,4 +78,3 @@ def _tiny(c: ConfigDict) -> None:
     c.mae.decoder_width = 64
     c.mae.decoder_heads = 2
     c.optim.lr = 2e-3
-    c.optim.warmup_steps = 80

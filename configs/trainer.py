@@ -100,7 +100,9 @@ def pretraining(objective: str, variant: str) -> ConfigDict:
 
 def tiny(c: ConfigDict) -> None:
     """The tiny architecture of the quickstart, on phantom surgery, for two laptop cores."""
+    c.steps = 500
     c.batch_size = 16
+    c.accum_steps = 1
     c.model.preset = "Ti"
     c.model.width = 128
     c.model.depth = 4
@@ -112,7 +114,13 @@ def tiny(c: ConfigDict) -> None:
     c.model.patch = 8
     c.model.position = "rope_3d"  # learns in hundreds of steps, a flat table in thousands
     c.model.init = "xavier"  # one architecture for all, so that one random encoder serves them
+    c.optim.schedule = "cosine"
+    c.optim.lr = 1e-3
+    c.optim.start_lr = 0.0
     c.optim.reference_batch = 16
+    c.optim.warmup_steps = 80
+    c.optim.weight_decay = 0.05
+    c.optim.end_weight_decay = 0.05
     c.compute.remat = "none"
     c.data.num_threads = 1
     c.checkpoint.every = 250

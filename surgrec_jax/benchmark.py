@@ -100,10 +100,9 @@ def print_results(measured: Mapping) -> None:
     print(results.table(measured))
     for line in audits.lines(measured["overlap"]):
         print(line)
-    for entry in measured["missing"]:
-        print(f"missing: {entry['source']}: {entry['reason']}")
-    for entry in measured["refused"]:
-        print(f"refused: {entry['source']}: {entry['reason']}")
+    for what in ("missing", "refused"):
+        for entry in measured[what]:
+            print(f"{what}: {entry['source']}: {entry['reason']}")
     for entry in measured["failed"]:
         print(f"FAILED: {entry['source']} {entry['task']} x {entry['column']}: {entry['reason']}")
 

@@ -1,10 +1,7 @@
 """`python -m surgrec_jax.predict`: see `surgrec_jax.prediction.command`."""
 
-import sys
-
 from surgrec_jax.prediction.command import main
-from surgrec_jax.safety.terminal import escape_output
+from surgrec_jax.safety.terminal import run_escaped
 
 if __name__ == "__main__":
-    escape_output()
-    sys.exit(main())
+    run_escaped(main)

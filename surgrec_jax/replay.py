@@ -9,11 +9,9 @@ module those of parameters and gradients. Nothing in the workdir changes. Exit c
 finite; 3 it breaks again; 1 an error, described in one sentence.
 """
 
-import argparse
 import json
 import math
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from surgrec_jax.objectives import Question
 from surgrec_jax.objectives.base import WholeBatchObjective
 from surgrec_jax.safety import paths, untrusted
 from surgrec_jax.safety.errors import ConfigError, UserError, run_command
-from surgrec_jax.safety.terminal import escape_output
+from surgrec_jax.safety.terminal import command_parser, run_escaped
 from surgrec_jax.setup import Setup, build_setup, make_mesh
 
 BROKEN = 3
@@ -93,8 +91,9 @@ def _replay(setup: Setup, workdir: Path, step: int, question: Question | None) -
     modules, per_clip = _look(setup.objective, state, batch, config.seed)
     _, metrics = setup.step(state, batch)
     names = {k: np.asarray(v) for k, v in ids.items()}
+    pixels = [{"mean": float(clip.mean()), "std": float(clip.std())} for clip in video]
     clips = [
-        {**{k: v[i].tolist() for k, v in names.items()}, "loss": loss, **_statistics(video[i])}
+        {**{k: v[i].tolist() for k, v in names.items()}, "loss": loss, **pixels[i]}
         for i, loss in enumerate(per_clip)
     ]
     values = {k: float(v) for k, v in jax.device_get(metrics).items()}
@@ -164,11 +163,6 @@ def _numbers(x: np.ndarray) -> dict[str, float]:
     }
 
 
-def _statistics(clip: np.ndarray) -> dict[str, float]:
-    """Mean and standard deviation of a clip's pixels, uint8 [T, H, W, 3]."""
-    return {"mean": float(clip.mean()), "std": float(clip.std())}
-
-
 def _load_config(workdir: Path) -> ConfigDict:
     path = workdir / FILE
     try:
@@ -220,12 +214,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Replays a step and prints its numbers; --json writes the same values."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog="python -m surgrec_jax.replay",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("surgrec_jax.replay", __doc__)
     parser.add_argument("workdir", type=Path)
     parser.add_argument(
         "--step", type=int, help="as in metrics.jsonl; default: the last that broke"
@@ -246,5 +235,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    escape_output()
-    sys.exit(main())
+    run_escaped(main)

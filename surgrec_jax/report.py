@@ -7,8 +7,6 @@
 Scores of `surgrec_jax.probe` stand on it where the first run has them in its folder.
 """
 
-import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from surgrec_jax.evaluation.report.summary import build_report, write_report
 from surgrec_jax.next_commands import look_at, say
 from surgrec_jax.safety import paths, untrusted
 from surgrec_jax.safety.errors import ConfigError, run_command
-from surgrec_jax.safety.terminal import escape_output
+from surgrec_jax.safety.terminal import command_parser, run_escaped
 
 
 def verdict(run: RunLog) -> str:
@@ -69,12 +67,7 @@ def write(folders: Sequence[Path], out: Path, refresh: int = 0) -> list[RunLog]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the page once, or until all runs are complete."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog="python -m surgrec_jax.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("surgrec_jax.report", __doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="workdirs of runs")
     parser.add_argument("--out", type=Path, help="the page (default: index.html in the first run)")
     parser.add_argument("--watch", type=int, default=0, help="seconds between two pages")
@@ -97,5 +90,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    escape_output()
-    sys.exit(main())
+    run_escaped(main)

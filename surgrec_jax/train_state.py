@@ -117,7 +117,8 @@ def _accumulate(gradient, params, batch, keys, target, accum_steps: int):
         return jax.tree.map(jnp.add, total, gradient(params, *inputs, target)), None
 
     inputs = jax.tree.map(split, batch), split(keys)
-    shapes = jax.eval_shape(lambda i: gradient(params, *i, target), jax.tree.map(_first, inputs))
+    first = jax.tree.map(lambda x: x[0], inputs)
+    shapes = jax.eval_shape(lambda i: gradient(params, *i, target), first)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     total, _ = jax.lax.scan(body, zeros, inputs)
     return jax.tree.map(lambda x: x / accum_steps, total)
@@ -141,10 +142,6 @@ def _compare_in_parts(objective: WholeBatchObjective, accum_steps: int) -> Calla
         return objective.compare(params, sharding.whole_batch(parts), keys)
 
     return loss
-
-
-def _first(x: jax.Array) -> jax.Array:
-    return x[0]
 
 
 def shard_state(init: Callable[[], State], mesh: Mesh) -> tuple[State, Callable[[], State]]:

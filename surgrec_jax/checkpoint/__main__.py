@@ -5,25 +5,18 @@ every byte. Exit codes: 0 all steps are whole; 1 a step is damaged or of another
 none, or it cannot be read.
 """
 
-import argparse
-import sys
 import time
 from pathlib import Path
 
 from surgrec_jax.checkpoint import DamagedError, Location, MismatchError, checksums, find, steps_in
 from surgrec_jax.checkpoint.reading import read_meta
 from surgrec_jax.safety.errors import run_command
-from surgrec_jax.safety.terminal import escape_output
+from surgrec_jax.safety.terminal import command_parser, run_escaped
 
 
 def main(argv: list[str] | None = None) -> int:
     """Prints a table of the steps, then their faults."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog="python -m surgrec_jax.checkpoint",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("surgrec_jax.checkpoint", __doc__)
     parser.add_argument("command", choices=("list", "verify"))
     parser.add_argument("dir", type=Path, help="a workdir, its checkpoints folder, or one step")
     args = parser.parse_args(argv)
@@ -81,5 +74,4 @@ def _table(rows: list[tuple[str, ...]]) -> None:
 
 
 if __name__ == "__main__":
-    escape_output()
-    sys.exit(main())
+    run_escaped(main)

@@ -40,10 +40,9 @@ def write(folder: Path, step: int, arrays: Arrays) -> None:
         OSError: a file cannot be read back or flushed.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    sizes = [path.stat().st_size for path in paths]
-    sums = _block_sums(folder, dict(zip(names, sizes, strict=True)))
-    files = {n: {"size": s, "crc32": sums[n]} for n, s in zip(names, sizes, strict=True)}
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+    sums = _block_sums(folder, sizes)
+    files = {name: {"size": size, "crc32": sums[name]} for name, size in sizes.items()}
     body = {"format": FORMAT, "step": step, "block": BLOCK, "files": files, "arrays": arrays}
     text = json.dumps(body, sort_keys=True)
     path = folder / FILE
@@ -126,14 +125,14 @@ def verify(location: Location, names: tuple[str, ...] | None = None) -> list[str
         problems = [text for name, f in files.items() if (text := _outside(location, name, f))]
         if problems:
             return problems
-        expected = {name: tuple(f["crc32"]) for name, f in files.items()}
         sums = _block_sums(location.path, {name: f["size"] for name, f in files.items()})
     except DamagedError as error:
         return [str(error)]
     except OSError as error:
         return [str(_unreadable(location.path, error))]
     for name, crcs in sums.items():
-        wrong = [k for k, (a, b) in enumerate(zip(crcs, expected[name], strict=True)) if a != b]
+        pairs = zip(crcs, files[name]["crc32"], strict=True)
+        wrong = [k for k, (now, saved) in enumerate(pairs) if now != saved]
         if wrong:
             first = wrong[0] * BLOCK
             last = min((wrong[-1] + 1) * BLOCK, files[name]["size"])

@@ -19,6 +19,7 @@ from flax import nnx
 from surgrec_jax import sharding
 from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.models.layers import Block, Rope
+from surgrec_jax.models.position import Positions
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import encode, encoder_graph, extract_features, patchify, pool, times
 from surgrec_jax.safety import untrusted
@@ -188,7 +189,7 @@ def _encode(config: ViTConfig, params: Params, video: jax.Array) -> tuple[jax.Ar
 def _embed(config: ViTConfig, params: Params, video: jax.Array) -> tuple[jax.Array, Rope]:
     """The input of the first block, [B, N, D], and the rotary tables of all blocks."""
     model = nnx.merge(encoder_graph(config, Compute()), params)
-    return model.embed(patchify(video, config), None), model.positions().rotary(None)
+    return model.embed(patchify(video, config), None), Positions(config).rotary(None)
 
 
 @functools.partial(jax.jit, static_argnums=0)

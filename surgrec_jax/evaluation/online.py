@@ -149,10 +149,9 @@ class OnlineProbe:
             use, ask = self.train.labels[track] >= 0, self.validation.labels[track] >= 0
             targets = np.eye(classes)[self.train.labels[track][use]]
             truth = self.validation.labels[track][ask]
-            votes = knn.knn_scores(train[use], targets, validation[ask], neighbours=(NEIGHBOURS,))[
-                0
-            ]
-            ridge = linear.fit_ridge(train[use], targets, l2=(L2,)).scores(validation[ask], 0)
+            asked = validation[ask]
+            (votes,) = knn.knn_scores(train[use], targets, asked, neighbours=(NEIGHBOURS,))
+            ridge = linear.fit_ridge(train[use], targets, l2=(L2,)).scores(asked, 0)
             for head, scores in (("knn", votes), ("linear", ridge)):
                 result[f"probe/{self.source}/{track}/{head}"] = float(
                     registry.score("balanced_accuracy", truth, scores)

@@ -220,17 +220,13 @@ def _levels(config: ViTConfig, compute: Compute, params: Params, video: jax.Arra
     return encode_levels(config, compute, params, video).astype(jnp.float32)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _features(config: ViTConfig, compute: Compute, params: Params, video: jax.Array) -> jax.Array:
-    return extract_features(config, compute, params, video)
-
-
+_features = jax.jit(extract_features, static_argnums=(0, 1))
 _layer_tokens = jax.jit(inside.encode_layers, static_argnums=(0, 1), static_argnames="layers")
 _layer_features = jax.jit(inside.layer_features, static_argnums=(0, 1), static_argnames="layers")
 _attention = jax.jit(
     inside.attention_weights, static_argnums=(0, 1), static_argnames=("layer", "queries")
 )
-_init = functools.partial(jax.jit, static_argnums=0)(init_encoder)
+_init = jax.jit(init_encoder, static_argnums=0)
 
 
 def load_encoder(

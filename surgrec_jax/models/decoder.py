@@ -1,7 +1,5 @@
 """The MAE decoder: a narrow transformer from visible tokens to the pixels of hidden ones."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -10,7 +8,7 @@ from jax.nn import initializers
 from surgrec_jax.models.elementwise import spread
 from surgrec_jax.models.layers import LayerNorm, Linear, Stack, kernel_init
 from surgrec_jax.models.position import Positions
-from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.models.presets import Compute, ViTConfig, beside
 
 
 class MAEDecoder(nnx.Module):
@@ -33,17 +31,7 @@ class MAEDecoder(nnx.Module):
         mlp_dim: int | None = None,
         rngs: nnx.Rngs,
     ):
-        config = dataclasses.replace(
-            encoder,
-            depth=depth,
-            width=width,
-            heads=heads,
-            mlp_dim=mlp_dim or 4 * width,
-            attention="full",  # also for a causal encoder: only its features are of use later
-            # A learned table of the encoder's width is of no use here.
-            position="sincos_3d" if encoder.position == "learned_2d" else encoder.position,
-        )
-        self.config = config
+        self.config = config = beside(encoder, depth, width, heads, mlp_dim or 4 * width)
         init = kernel_init(config.init)
         self.embed = Linear(encoder.width, width, compute, init=init, use_bias=False, rngs=rngs)
         self.mask_token = nnx.Param(initializers.truncated_normal(0.02)(rngs.params(), (width,)))
@@ -63,10 +51,7 @@ class MAEDecoder(nnx.Module):
         Returns:
             [B, M, P] predicted (normalised) pixel values.
         """
-        config = self.config
-        positions = Positions(
-            config.position, config.grid, config.width, config.heads, config.position_grid
-        )
+        config, positions = self.config, Positions(self.config)
         x = self.embed(visible)
         shape = (*hidden_ids.shape, config.width)
         mask = spread(self.mask_token[...], shape, x.dtype)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from surgrec_jax.models.presets import ViTConfig
+
 Grid = tuple[int, int, int]
 TEMPERATURE = 10_000.0
 
@@ -127,15 +129,14 @@ class Positions:
     """Positions of one transformer: added to its input once, or turned into every attention.
 
     Args:
-        kind: one of `presets.POSITIONS`.
-        grid: tokens along (time, height, width).
-        width, heads: of the transformer.
-        origin: the grid that positions are stretched from (`ViTConfig.position_grid`), or None.
+        config: of the transformer.
+        grid: tokens along (time, height, width); None for the transformer's own.
     """
 
-    def __init__(self, kind: str, grid: Grid, width: int, heads: int, origin: Grid | None = None):
-        self.kind, self.grid, self.width, self.head_dim = kind, grid, width, width // heads
-        self.origin = origin
+    def __init__(self, config: ViTConfig, grid: Grid | None = None):
+        self.kind, self.origin = config.position, config.position_grid
+        self.grid, self.width = grid or config.grid, config.width
+        self.head_dim = config.width // config.heads
 
     def add(self, x: jax.Array, ids: jax.Array | None) -> jax.Array:
         """Adds to x [B, n, D] the table rows of its tokens; other kinds leave x as it is."""

@@ -1,6 +1,5 @@
 """The JEPA predictor: a narrow transformer from context tokens to the target's tokens."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -11,7 +10,7 @@ from flax import nnx
 from surgrec_jax.models.elementwise import add_bias, gelu, spread
 from surgrec_jax.models.layers import LayerNorm, Linear, Stack, kernel_init
 from surgrec_jax.models.position import Positions
-from surgrec_jax.models.presets import Compute, ViTConfig
+from surgrec_jax.models.presets import Compute, ViTConfig, beside
 
 
 class JEPAPredictor(nnx.Module):
@@ -43,17 +42,7 @@ class JEPAPredictor(nnx.Module):
         modality: bool = False,
         rngs: nnx.Rngs,
     ):
-        config = dataclasses.replace(
-            encoder,
-            depth=depth,
-            width=width,
-            heads=heads,
-            mlp_dim=4 * width,
-            attention="full",  # also for a causal encoder: only its features are of use later
-            # A learned table of the encoder's width is of no use here.
-            position="sincos_3d" if encoder.position == "learned_2d" else encoder.position,
-        )
-        self.config = config
+        self.config = config = beside(encoder, depth, width, heads, 4 * width)
         init = kernel_init(config.init)
         if levels > 1:
             self.fuse = Linear(levels * encoder.width, encoder.width, compute, init=init, rngs=rngs)
@@ -68,13 +57,13 @@ class JEPAPredictor(nnx.Module):
         if visible:
             self.proj_visible = Linear(width, outputs, compute, init=init, rngs=rngs)
 
-    def packed(
+    def __call__(
         self,
         context: jax.Array,
         context_ids: Sequence[jax.Array],
         target_ids: Sequence[jax.Array],
         mask_indices: Sequence[int],
-    ) -> list[jax.Array]:
+    ) -> tuple[list[jax.Array], list[jax.Array]]:
         """Predictions under several masks, whose tokens do not see each other, in one pass.
 
         Args:
@@ -83,22 +72,10 @@ class JEPAPredictor(nnx.Module):
             mask_indices: which kinds of masks these are.
 
         Returns:
-            [B, Mi, target_width] predictions under each mask.
+            [B, Mi, target_width] predictions of the targets under each mask, and
+            [B, Ci, target_width] of the visible tokens; [] without `visible`.
         """
-        return self.with_visible(context, context_ids, target_ids, mask_indices)[0]
-
-    def with_visible(
-        self,
-        context: jax.Array,
-        context_ids: Sequence[jax.Array],
-        target_ids: Sequence[jax.Array],
-        mask_indices: Sequence[int],
-    ) -> tuple[list[jax.Array], list[jax.Array]]:
-        """`packed`, and the same of visible tokens, [B, Ci, target_width]; [] without `visible`."""
-        config = self.config
-        positions = Positions(
-            config.position, config.grid, config.width, config.heads, config.position_grid
-        )
+        config, positions = self.config, Positions(self.config)
         if hasattr(self, "fuse"):
             context = gelu(self.fuse(context))
         contexts = _split(self.embed(context), context_ids)

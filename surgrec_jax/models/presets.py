@@ -183,6 +183,20 @@ def preset(name: str, **changes) -> ViTConfig:
     return ViTConfig(**(sizes | changes))
 
 
+def beside(encoder: ViTConfig, depth: int, width: int, heads: int, mlp_dim: int) -> ViTConfig:
+    """A transformer over the tokens of an encoder, of other sizes: a decoder or a predictor."""
+    return dataclasses.replace(
+        encoder,
+        depth=depth,
+        width=width,
+        heads=heads,
+        mlp_dim=mlp_dim,
+        attention="full",  # also for a causal encoder: only its features are of use later
+        # A learned table of the encoder's width is of no use here.
+        position="sincos_3d" if encoder.position == "learned_2d" else encoder.position,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Compute:
     """How a forward pass is computed. Nothing here changes what the weights mean.

@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 from surgrec_jax.models.attention import NEVER, attend
-from surgrec_jax.models.position import rotate
+from surgrec_jax.models.position import Positions, rotate
 from surgrec_jax.models.presets import Compute, ViTConfig
 from surgrec_jax.models.vit import encoder_graph, patchify, pool
 from surgrec_jax.safety.errors import ConfigError
@@ -152,7 +152,7 @@ def _push(
     # Rotary tables and times of queries (prefix, tubelet) and of keys (prefix, ring).
     ring = jnp.repeat(kept, cells)
     ring_ids = jnp.maximum(ring, 0) * cells + jnp.tile(jnp.arange(cells), window)
-    positions = model.positions()
+    positions = Positions(config)
     q_rope, k_rope = (
         model.rope_with_prefix(positions.rotary(which)) for which in (ids, ring_ids[None])
     )

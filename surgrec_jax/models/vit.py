@@ -191,15 +191,8 @@ class VideoViT(nnx.Module):
         if self.config.frames_apart:
             tubelets = tubelets.reshape(len(tubelets) * grid[0], grid[1] * grid[2], -1)
             grid = (1, *grid[1:])
-        rope = self.positions(grid).rotary(ids)
+        rope = Positions(self.config, grid).rotary(ids)
         return self._with_prefix(self.embed(tubelets, ids, grid), rope)
-
-    def positions(self, grid: tuple[int, int, int] | None = None) -> Positions:
-        """Positions on a grid, the encoder's where it is None."""
-        config = self.config
-        return Positions(
-            config.position, grid or config.grid, config.width, config.heads, config.position_grid
-        )
 
     def embed(
         self, tubelets: jax.Array, ids: jax.Array | None, grid: tuple[int, int, int] | None = None
@@ -211,7 +204,7 @@ class VideoViT(nnx.Module):
             x = add_bias(x, self.modality[...])
         if config.position == "learned_2d":
             x = x + self._learned(grid, ids).astype(x.dtype)
-        return self.positions(grid).add(x, ids)
+        return Positions(config, grid).add(x, ids)
 
     def prefix_for(self, batch: int, dtype: jnp.dtype) -> jax.Array:
         """CLS and register tokens before the first block: [batch, prefix_tokens, D]."""

@@ -223,6 +223,11 @@ class WholeBatchObjective(Objective):
         return self.compare(params, self.embed(params, batch, keys), keys)
 
 
+def streams(keys: jax.Array, number: int) -> jax.Array:
+    """Keys [B] of a stream of randomness of their own, one for each of the clips' keys [B]."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+
+
 def check_sizes(section: str, options: Any, *names: str) -> None:
     """Raises ConfigError where one of these fields of a config section's options is below 1."""
     for name in names:

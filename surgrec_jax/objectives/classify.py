@@ -47,14 +47,6 @@ class ClassifyOptions:
                 raise ConfigError(f"classify.{name}={getattr(self, name)}: must be a share below 1")
 
 
-class ClassifyModel(nnx.Module):
-    """Encoder and head."""
-
-    def __init__(self, encoder: ViTConfig, head: HeadConfig, compute: Compute, *, rngs: nnx.Rngs):
-        self.encoder = VideoViT(encoder, compute, rngs=rngs)
-        self.head = make_head(head, encoder, compute, rngs)
-
-
 # Streams of a clip's key.
 _ERASE, _MIX, _DROP = 0, 1, 2
 
@@ -95,9 +87,14 @@ class Classify(base.Objective):
         self.head = HeadConfig(
             options.head, len(question.classes), options.head_depth, encoder.heads, encoder.mlp_dim
         )
-        super().__init__(
-            encoder, compute, lambda rngs: ClassifyModel(encoder, self.head, compute, rngs=rngs)
-        )
+
+        def build(rngs: nnx.Rngs) -> nnx.Dict:
+            return nnx.Dict(
+                encoder=VideoViT(encoder, compute, rngs=rngs),
+                head=make_head(self.head, encoder, compute, rngs),
+            )
+
+        super().__init__(encoder, compute, build)
 
     def target_of(self, params):
         """All parameters are averaged."""
@@ -139,10 +136,10 @@ class Classify(base.Objective):
         smooth = options.label_smoothing
         target = (1 - smooth) * target + smooth * floor
         if options.erasing:
-            config = self.encoder
-            video = erase(_fold(keys, _ERASE), video, options.erasing, config.mean, config.std)
+            config, own = self.encoder, base.streams(keys, _ERASE)
+            video = erase(own, video, options.erasing, config.mean, config.std)
         if options.mixing.on:
-            video, target = mix(_fold(keys, _MIX), video, target, options.mixing)
+            video, target = mix(base.streams(keys, _MIX), video, target, options.mixing)
             known = known * known[::-1]
         return {"video": video, "target": target, "weight": known}
 
@@ -154,7 +151,7 @@ class Classify(base.Objective):
         options, config = self.options, self.encoder
         keep = None
         if options.drop_path:
-            keep = drop_path_scales(_fold(keys, _DROP), config.depth, options.drop_path)
+            keep = drop_path_scales(base.streams(keys, _DROP), config.depth, options.drop_path)
         logits = self.logits(params, batch["video"], keep)
         target, weight = batch["target"], batch["weight"]
         if self.question.multi_label:
@@ -184,7 +181,3 @@ class Classify(base.Objective):
         keys = jax.random.split(key, len(video))
         seen = self.prepare({"video": video, "label": blank}, keys, 0)["video"]
         return jnp.stack([video, seen], 1)
-
-
-def _fold(keys: jax.Array, stream: int) -> jax.Array:
-    return jax.vmap(lambda key: jax.random.fold_in(key, stream))(keys)

@@ -46,18 +46,6 @@ def within_clip_r2(predicted: jax.Array, target: jax.Array) -> jax.Array:
     return 1 - errors / jnp.maximum(jnp.square(about_mean(target)).sum(), 1e-12)
 
 
-class JEPAModel(nnx.Module):
-    """Context encoder and predictor, and the norms of earlier levels where several are learnt."""
-
-    def __init__(
-        self, encoder: ViTConfig, options: JEPAOptions, compute: Compute, *, rngs: nnx.Rngs
-    ):
-        self.encoder = VideoViT(encoder, compute, rngs=rngs)
-        if options.levels > 1:
-            self.levels = levels.LevelNorms(encoder)
-        self.predictor = JEPAPredictor(encoder, compute, **options.predictor(encoder), rngs=rngs)
-
-
 class JEPA(base.Objective):
     """Predict another encoder's tokens of hidden regions from the tokens of the visible ones.
 
@@ -95,9 +83,16 @@ class JEPA(base.Objective):
             check_teacher(encoder, self.teacher)
         for config in (encoder, self.teacher or encoder) if options.levels > 1 else ():
             check_levels(config)
-        super().__init__(
-            encoder, compute, lambda rngs: JEPAModel(encoder, options, compute, rngs=rngs)
-        )
+
+        def build(rngs: nnx.Rngs) -> nnx.Dict:
+            norms = {"levels": levels.LevelNorms(encoder)} if options.levels > 1 else {}
+            return nnx.Dict(
+                encoder=VideoViT(encoder, compute, rngs=rngs),
+                predictor=JEPAPredictor(encoder, compute, **options.predictor(encoder), rngs=rngs),
+                **norms,
+            )
+
+        super().__init__(encoder, compute, build)
 
     def target_of(self, params):
         """The encoder, and the norms of its earlier levels where they are learnt from."""
@@ -173,9 +168,7 @@ class JEPA(base.Objective):
             context = levels.side_by_side(model.levels(model.encoder, *seen, segments))
         else:
             context = model.encoder(*seen, segments=segments)
-        hidden, visible = model.predictor.with_visible(
-            context, context_ids, target_ids, range(len(masks))
-        )
+        hidden, visible = model.predictor(context, context_ids, target_ids, range(len(masks)))
         losses, metrics = [], {"target_std": target.std((0, 1)).mean()}
         weights = None
         if o.motion_weight:
@@ -190,7 +183,7 @@ class JEPA(base.Objective):
             metrics[f"predictor_r2_mask{i}"] = within_clip_r2(guess, told)
         loss = sum(losses) / len(losses)
         if o.diversity_weight:
-            metrics["diversity"] = diversity(context, jax.vmap(_line_key)(keys))
+            metrics["diversity"] = diversity(context, base.streams(keys, _LINES))
             loss = loss + o.diversity_weight * metrics["diversity"]
         if visible:
             near = self._visible_errors(visible, ids, target)
@@ -256,10 +249,6 @@ class JEPA(base.Objective):
 
 # A stream of a clip's key beside those that its masks are split from.
 _LINES = 2**31 - 1
-
-
-def _line_key(key: jax.Array) -> jax.Array:
-    return jax.random.fold_in(key, _LINES)
 
 
 def _absolute(guess: jax.Array, told: jax.Array) -> jax.Array:

@@ -60,23 +60,6 @@ class LeVJEPAOptions:
             )
 
 
-class LeVJEPAModel(nnx.Module):
-    """Encoder and projector."""
-
-    def __init__(
-        self, encoder: ViTConfig, options: LeVJEPAOptions, compute: Compute, *, rngs: nnx.Rngs
-    ):
-        self.encoder = VideoViT(encoder, compute, rngs=rngs)
-        self.projector = Projector(
-            encoder.width,
-            options.hidden,
-            options.outputs,
-            compute,
-            init=encoder.init,
-            rngs=rngs,
-        )
-
-
 # Streams of a batch's first key, and of a view's own.
 _LINES = 0
 _PIXELS, _DROP = 0, 1
@@ -107,9 +90,15 @@ class LeVJEPA(base.WholeBatchObjective):
     def __init__(self, encoder: ViTConfig, options: LeVJEPAOptions, compute: Compute):
         self.options, self.uses_target = options, options.ema
         self.crops = _crops(encoder, options)
-        super().__init__(
-            encoder, compute, lambda rngs: LeVJEPAModel(encoder, options, compute, rngs=rngs)
-        )
+
+        def build(rngs: nnx.Rngs) -> nnx.Dict:
+            sizes = encoder.width, options.hidden, options.outputs
+            return nnx.Dict(
+                encoder=VideoViT(encoder, compute, rngs=rngs),
+                projector=Projector(*sizes, compute, init=encoder.init, rngs=rngs),
+            )
+
+        super().__init__(encoder, compute, build)
         self.kept = tuple(
             _kept(_view_config(encoder, crop), drop, name)
             for crop, drop, name in zip(
@@ -224,19 +213,15 @@ class LeVJEPA(base.WholeBatchObjective):
         """
         video = jnp.asarray(batch["video"])
         keys = jax.random.split(key, (len(video), 2))
-        rows = [video]
+        rows, clips = [video], jnp.arange(len(video))[:, None]
         for local in (False, True):
             seen = self._views(video, keys[:, int(local), None], local=local)
             tubelets, ids = (x[:, 0] for x in seen)
             shape = (len(video), self.encoder.num_tokens, self.encoder.patch_dim)
             tubelets = jnp.round(tubelets).astype(jnp.uint8)
             blank = jnp.full(shape, 128, jnp.uint8)
-            rows.append(unpatchify(jax.vmap(_put)(blank, ids, tubelets), self.encoder))
+            rows.append(unpatchify(blank.at[clips, ids].set(tubelets), self.encoder))
         return jnp.stack(rows, 1)
-
-
-def _put(x: jax.Array, ids: jax.Array, rows: jax.Array) -> jax.Array:
-    return x.at[ids].set(rows)
 
 
 def _crops(encoder: ViTConfig, options: LeVJEPAOptions) -> tuple[views.Crop, views.Crop]:

@@ -59,16 +59,6 @@ class MAEOptions:
         return {name: getattr(self, f"decoder_{name}") for name in names}
 
 
-class MAEModel(nnx.Module):
-    """Encoder and decoder."""
-
-    def __init__(
-        self, encoder: ViTConfig, options: MAEOptions, compute: Compute, *, rngs: nnx.Rngs
-    ):
-        self.encoder = VideoViT(encoder, compute, rngs=rngs)
-        self.decoder = MAEDecoder(encoder, compute, **options.decoder, rngs=rngs)
-
-
 class MAE(base.Objective):
     """Hide tubes of tokens, encode the rest, predict the hidden pixels."""
 
@@ -100,9 +90,14 @@ class MAE(base.Objective):
         if options.decoder_mask_ratio:
             masking.running_cells(encoder.grid, options.decoder_mask_ratio)
         self.options = options
-        super().__init__(
-            encoder, compute, lambda rngs: MAEModel(encoder, options, compute, rngs=rngs)
-        )
+
+        def build(rngs: nnx.Rngs) -> nnx.Dict:
+            return nnx.Dict(
+                encoder=VideoViT(encoder, compute, rngs=rngs),
+                decoder=MAEDecoder(encoder, compute, **options.decoder, rngs=rngs),
+            )
+
+        super().__init__(encoder, compute, build)
 
     def parts(self):
         """Sizes of the decoder."""

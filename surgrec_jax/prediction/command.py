@@ -34,6 +34,7 @@ from surgrec_jax.prediction.truth import read_truth
 from surgrec_jax.records.errors import safe_text
 from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import ConfigError, UserError, run_command, tell
+from surgrec_jax.safety.terminal import command_parser
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk, or a user's share of it
 _STOPPED = "predict: stopped; finished videos are kept, and the same command goes on"
@@ -42,17 +43,11 @@ _STOPPED = "predict: stopped; finished videos are kept, and the same command goe
 def main(argv: Sequence[str] | None = None) -> int:
     """Predicts; returns 0, or 1 where a video or an argument cannot be used."""
     args = _parser().parse_intermixed_args(argv)  # videos may stand between options
-
-    def work() -> int:
-        return run(args)
-
-    return run_command("predict", work, interrupted=_STOPPED)
+    return run_command("predict", lambda: run(args), interrupted=_STOPPED)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m surgrec_jax.predict", description=__doc__)
-    parser.allow_abbrev = False
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("surgrec_jax.predict", __doc__)
     add = parser.add_argument
     add("videos", nargs="+", metavar="VIDEO", help="a file, or a folder of videos or of pictures")
     add("--checkpoint", "--config.checkpoint", required=True, metavar="RUN", dest="checkpoint",

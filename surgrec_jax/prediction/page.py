@@ -141,11 +141,7 @@ def _durations(shown: Shown) -> str:
     total = max(shown.answers.end - shown.answers.times[0], 1e-9)
     quality = {}
     if shown.truth is not None and shown.truth.ndim == 1:
-        known = shown.truth >= 0
-        counts = confusion_matrix(
-            shown.truth[known], shown.smoothed[known].argmax(1), len(shown.classes)
-        )
-        quality = per_class(counts)
+        quality = per_class(_confusion(shown))
     rows, frames = [], []
     order = dict.fromkeys(s.label for s in sorted(shown.segments, key=lambda s: s.start))
     for k in order:
@@ -171,6 +167,13 @@ def _durations(shown: Shown) -> str:
         f'<h2>Key frames</h2><p class="soft small">The surest instants of each class, in its '
         f"longest segments.</p>{card(pictures)}"
     )
+
+
+def _confusion(shown: Shown) -> np.ndarray:
+    """The counts [C, C] of annotated (rows) and predicted classes, of labels [n]."""
+    known = shown.truth >= 0
+    predicted = shown.smoothed[known].argmax(1)
+    return confusion_matrix(shown.truth[known], predicted, len(shown.classes))
 
 
 def _percent(value: float) -> str:
@@ -238,12 +241,9 @@ def _scores(shown: Shown) -> str:
     table = card(html_table(["metric, %", "as they are", "smoothed"], rows))
     matrix = ""
     if shown.truth.ndim == 1 and len(shown.classes) <= MAX_CLASSES:
-        known = shown.truth >= 0
-        counts = confusion_matrix(
-            shown.truth[known], shown.smoothed[known].argmax(1), len(shown.classes)
-        )
         title = "Smoothed: rows annotated, columns predicted, % of the row"
-        matrix = card(f'<b class="small">{title}</b>{confusion(counts.tolist(), shown.classes)}')
+        drawn = confusion(_confusion(shown).tolist(), shown.classes)
+        matrix = card(f'<b class="small">{title}</b>{drawn}')
     return f'<h2>Beside the annotation</h2><div class="grid2">{table}{matrix}</div>'
 
 

@@ -33,6 +33,7 @@ from surgrec_jax.records.names import parse_sources
 from surgrec_jax.records.source import Source, open_source
 from surgrec_jax.safety import files, paths, untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError, run_command
+from surgrec_jax.safety.terminal import command_parser
 
 SHEET_HEIGHT = 150
 SPACE_SEED = 0
@@ -57,18 +58,11 @@ class Hit:
 def main(argv: Sequence[str] | None = None) -> int:
     """Searches; a user's mistake ends in one sentence and exit code 1."""
     args = _parser().parse_args(argv)
-
-    def work() -> int:
-        paths.check_arguments(vars(args))
-        return run(args)
-
-    return run_command("search", work)
+    return run_command("search", lambda: run(args))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m surgrec_jax.search", description=__doc__)
-    parser.allow_abbrev = False
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("surgrec_jax.search", __doc__)
     add = parser.add_argument
     add("video", type=Path, help="a file, or a folder of pictures")
     add("--at", type=float, required=True, metavar="SECONDS", help="the moment")

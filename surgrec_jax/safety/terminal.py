@@ -1,12 +1,14 @@
-"""Output that cannot steer the terminal.
+"""Command lines: their parser, and output that cannot steer the terminal.
 
 Names of files, classes, tensors and data sets come from elsewhere and stand in tables and errors; a
 terminal would take control characters in them for commands (to hide a line, to retitle the window).
 """
 
+import argparse
 import re
 import sys
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import Any, NoReturn, TextIO
 
 from absl import logging
 
@@ -46,6 +48,26 @@ def escape_output() -> None:
     """Puts the two streams of this process, and absl's log, behind an EscapedStream."""
     sys.stdout, sys.stderr = EscapedStream(sys.stdout), EscapedStream(sys.stderr)
     logging.get_absl_handler().python_handler.stream = sys.stderr
+
+
+def run_escaped(main: Callable[[], int]) -> NoReturn:
+    """Runs a command as this process: its output is escaped, and its exit code the process's."""
+    escape_output()
+    sys.exit(main())
+
+
+def command_parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """The parser of `python -m MODULE`, which takes no shortened flags.
+
+    Args:
+        description: shown by --help with its lines as they are.
+    """
+    return argparse.ArgumentParser(
+        allow_abbrev=False,
+        prog=f"python -m {module}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def _escaped(match: re.Match) -> str:

@@ -54,7 +54,8 @@ def jepa(path, video, context, target, mask_index):
 
     def forward(parts, config, video, context, target):
         tokens = take_tokens(parts["encoder"](patchify(video, config)), context)
-        return parts["predictor"].packed(tokens, [context], [target], [mask_index])[0]
+        [told], _ = parts["predictor"](tokens, [context], [target], [mask_index])
+        return told
 
     return run(path, forward, video, context, target)
 

@@ -126,7 +126,7 @@ def test_jepa_loss_is_the_mean_absolute_error_to_layer_normed_targets():
     for i, mask in enumerate(obj.options.masks):
         context, target = masking.multi_block_mask(both[:, i], obj.encoder.grid, mask)
         seen = model.encoder(vit.take_tokens(tubelets, context), context)
-        [predicted] = model.predictor.packed(seen, [context], [target], [i])
+        [predicted], _ = model.predictor(seen, [context], [target], [i])
         errors = [
             np.abs(np.asarray(predicted)[b, row] - tokens[b, n])
             for b in range(3)

@@ -80,18 +80,17 @@ def keep_heads(
 
 
 def _keep(cell, column, group, task, sources, settings, features, folder):
-    splits = {split: named[column.name] for split, named in features.items()}
+    def of_column(suffix: str = "") -> dict[str, Features]:
+        return {split: named[column.name + suffix] for split, named in features.items()}
+
+    splits = of_column()
     names = class_names(sources[task.splits[0]])
     asked = settings.task(task)
     labelled = label_task(asked, names, splits, clean=settings.rules.clean)
     for row in (row for row in cell.heads if row in ROWS):
-        suffix = TOKENS if row in HEADS and HEADS[row].tokens else ""
-        given = splits
-        if suffix:
-            given = {split: named[column.name + suffix] for split, named in features.items()}
+        given = of_column(TOKENS) if row in HEADS and HEADS[row].tokens else splits
         head = _head(row, cell.heads[row]["chosen"], labelled, given, settings)
-        if row == FINE_TUNED:
-            given = {split: named[column.name + PROBABILITIES] for split, named in features.items()}
+        given = of_column(PROBABILITIES) if row == FINE_TUNED else given
         head = _calibrated(head, labelled, given)
         owner = column.classifier if row == FINE_TUNED else column.encoders[column.name].__self__
         facts = head.facts | {

@@ -8,6 +8,7 @@ import numpy as np
 
 from surgrec_jax.evaluation.benchmark.cells import Cell
 from surgrec_jax.evaluation.benchmark.columns import FINE_TUNED, Column
+from surgrec_jax.evaluation.benchmark.results import confusions
 from surgrec_jax.evaluation.metrics import maps, registry
 from surgrec_jax.evaluation.metrics.videos import segments
 
@@ -37,10 +38,9 @@ def of_task(cells: Mapping[str, Cell], columns: Sequence[Column], row: str) -> d
     facts = {"row": row, "leader": leader, "confusion": {}, "ribbons": [], "hardest": []}
     if labels.ndim == 1:
         if len(classes) <= MAX_CLASSES:
-            facts["confusion"] = {
-                name: _confusion(cells[name].arrays["labels"], scores, len(classes))
-                for name, scores in named.items()
-            }
+            for name, scores in named.items():
+                counts = confusions(cells[name].arrays["labels"], scores, len(classes))
+                facts["confusion"][name] = np.round(np.mean(counts, 0), 2).tolist()
         if cell.task["unit"] == "frame":
             classifiers = {
                 f"{name}, {FINE_TUNED}": _scores(cell, FINE_TUNED)
@@ -62,12 +62,6 @@ def _scores(cell: Cell, row: str) -> np.ndarray:
 def _mean(cell: Cell, row: str) -> float:
     value = cell.heads[row]["mean"] if row in cell.heads else None
     return -np.inf if value is None else value
-
-
-def _confusion(labels: np.ndarray, scores: np.ndarray, classes: int) -> list[list[float]]:
-    answers = scores.shape[-1]
-    each = [registry.confusion_matrix(labels, s.argmax(1), classes, answers) for s in scores]
-    return np.round(np.mean(each, 0), 2).tolist()
 
 
 def _spans(classes: np.ndarray, times: np.ndarray) -> list[list[float]]:

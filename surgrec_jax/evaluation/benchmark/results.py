@@ -91,7 +91,7 @@ def _per_class(labelled: LabelledTask, labels: np.ndarray, scores: np.ndarray) -
                 "average_precision": _number(np.mean(values)),
             }
         return table
-    each = [registry.per_class(c) for c in confusions(labelled, scores)]
+    each = [registry.per_class(c) for c in confusions(labels, scores, len(labelled.classes))]
     return {
         name: {
             "support": int(each[0]["support"][k]),
@@ -104,11 +104,10 @@ def _per_class(labelled: LabelledTask, labels: np.ndarray, scores: np.ndarray) -
     }
 
 
-def confusions(labelled: LabelledTask, scores: np.ndarray) -> list[np.ndarray]:
-    """A confusion matrix [C, P] per seed of scores [S, U, P] on the test split."""
-    labels, _ = labelled.units(labelled.test)
-    count, answers = len(labelled.classes), scores.shape[-1]
-    return [registry.confusion_matrix(labels, s.argmax(1), count, answers) for s in scores]
+def confusions(labels: np.ndarray, scores: np.ndarray, classes: int) -> list[np.ndarray]:
+    """A confusion matrix [C, P] per seed of scores [S, U, P]."""
+    answers = scores.shape[-1]
+    return [registry.confusion_matrix(labels, s.argmax(1), classes, answers) for s in scores]
 
 
 def describe_task(labelled: LabelledTask) -> dict:

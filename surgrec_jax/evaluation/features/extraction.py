@@ -5,6 +5,7 @@ sees the same clip. `feature_cache` keeps them on disk.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -155,17 +156,14 @@ def extract(
             labels.setdefault(track, []).append(np.asarray(values, np.int64))
     if not columns["record"]:
         raise DataError("no clip to encode: the source is empty")
-    joined = {key: np.concatenate(parts) for key, parts in columns.items()}
-    for key, dtype in NUMBERS.items():
-        joined[key] = joined[key].astype(dtype)
-    for key in TEXT:
-        joined[key] = joined[key].astype(str)
+    types = dict.fromkeys(TEXT, str) | NUMBERS
+    facts = {key: np.concatenate(parts).astype(types[key]) for key, parts in columns.items()}
     tracks = {track: np.concatenate(parts) for track, parts in labels.items()}
-    short = [t for t, values in tracks.items() if len(values) != len(joined["record"])]
+    short = [t for t, values in tracks.items() if len(values) != len(facts["record"])]
     if short:
         raise ValueError(f"label tracks {', '.join(short)} are missing in some batches")
     return {
-        name: Features(np.concatenate(parts), tracks, **joined) for name, parts in features.items()
+        name: Features(np.concatenate(parts), tracks, **facts) for name, parts in features.items()
     }
 
 
@@ -195,5 +193,12 @@ def concatenate(parts: Sequence[Features]) -> Features:
         key: np.concatenate([getattr(part, key) for part in parts]) for key in (*TEXT, *NUMBERS)
     }
     labels = {t: np.concatenate([part.labels[t] for part in parts]) for t in parts[0].labels}
-    together = np.concatenate(arrays) if arrays[0].ndim == 2 else TokenRows(arrays)
-    return Features(together, labels, **fields)
+    tokens = getattr(arrays[0], "ndim", None) == 3
+    return Features(TokenRows(arrays) if tokens else joined(arrays), labels, **fields)
+
+
+def joined(parts: Sequence[np.ndarray | TokenRows]) -> np.ndarray | TokenRows:
+    """The rows of all parts, one part after another; those on disk are not read."""
+    if isinstance(parts[0], TokenRows):
+        return functools.reduce(TokenRows.joined, parts)
+    return np.concatenate(parts)

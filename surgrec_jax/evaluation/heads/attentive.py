@@ -122,7 +122,7 @@ def linear_adamw(settings: Grid = GRID) -> Callable:
     """A `heads.Head.train` function: linear layers on standardised features, by AdamW."""
 
     def train(train, targets, weights, queries, multi_label, seed):
-        mean, std = standardiser(train.features, weights)
+        mean, std = grid.standardiser(train.features, weights)
 
         def read(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
             return ((features[rows] - mean) / std).astype(np.float32)
@@ -134,20 +134,3 @@ def linear_adamw(settings: Grid = GRID) -> Callable:
         return _scores(shaped, read, params, queries, multi_label, settings)
 
     return train
-
-
-def standardiser(features: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted mean and deviation [D] of training features; 1 for a constant feature.
-
-    Raises:
-        ValueError: NaN features.
-    """
-    bad = ~np.isfinite(features).all(1)
-    if bad.any():
-        raise DataError(
-            f"{bad.sum()} of {len(features)} training examples have NaN or infinite features"
-        )
-    share = np.asarray(weights, np.float64) / np.sum(weights)
-    mean = share @ features
-    std = np.sqrt(share @ np.square(features - mean))
-    return mean, np.where(std > 1e-6 * max(std.max(), 1e-30), std, 1.0)

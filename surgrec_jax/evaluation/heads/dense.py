@@ -9,7 +9,7 @@ that of all pixels on average, at a sixteenth of the cost.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,6 @@ import optax
 
 from surgrec_jax.evaluation.features.extraction import TokenRows
 from surgrec_jax.evaluation.heads import grid
-from surgrec_jax.evaluation.heads.attentive import standardiser
 from surgrec_jax.evaluation.heads.grid import Grid, Params
 from surgrec_jax.evaluation.heads.map_heads import MAP_HEADS
 from surgrec_jax.evaluation.tasks.labelled_maps import LabelledMaps
@@ -188,7 +187,8 @@ def fit(
     used = np.flatnonzero(weights > 0)
     sample = used[np.unique(np.linspace(0, len(used) - 1, _SAMPLE).astype(int))]
     raw = read_tokens(features, sample, labelled.depth)
-    mean, std = standardiser(raw.reshape(-1, raw.shape[-1]), np.ones(raw.shape[0] * raw.shape[1]))
+    flat = raw.reshape(-1, raw.shape[-1])
+    mean, std = grid.standardiser(flat, np.ones(len(flat)))
     centre, scale = _log_scale(labelled, split, sample) if labelled.depth else (0.0, 1.0)
     classes = 1 if labelled.depth else len(labelled.classes)
     steps_an_epoch = -(-len(weights) // GRID.batch_size)
@@ -218,8 +218,3 @@ def _log_scale(labelled: LabelledMaps, split: str, rows: np.ndarray) -> tuple[fl
     truth = labelled.truth(split, rows)
     logs = np.log(truth[truth > 0].astype(np.float64))
     return float(logs.mean()), float(logs.std()) or 1.0
-
-
-def names(points: Sequence[int] | np.ndarray) -> tuple[str, ...]:
-    """The chosen points of GRID as results files name them."""
-    return tuple(np.asarray(GRID.names)[points].tolist())

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from surgrec_jax.safety.errors import ConfigError
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 _log = logging.getLogger(__name__)
 _IN_FLIGHT = 8  # steps that may wait for the device
@@ -150,16 +150,18 @@ def predict(apply: Callable, params: Params, batches: Iterable[Any], multi_label
         batches: of all queries in order, of one shape each but the last.
         multi_label: sigmoids instead of a softmax.
     """
-    link = _sigmoid if multi_label else _softmax
+    link = sigmoid if multi_label else softmax
     return np.concatenate([link(np.asarray(_apply(apply, params, b))) for b in batches], 1)
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities [..., C] of one class each."""
     odds = np.exp(logits - logits.max(-1, keepdims=True))
     return odds / odds.sum(-1, keepdims=True)
 
 
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probabilities [..., C] of labels that do not exclude each other."""
     return 0.5 * (1 + np.tanh(0.5 * logits))
 
 
@@ -190,3 +192,20 @@ def classification_loss(logits: jax.Array, targets: jax.Array, multi_label: bool
     known = ~jnp.isnan(targets)
     each = optax.sigmoid_binary_cross_entropy(logits, jnp.where(known, targets, 0.0))
     return jnp.where(known, each, 0.0).sum(-1) / jnp.maximum(known.sum(-1), 1)
+
+
+def standardiser(features: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean and deviation [D] of training features; 1 for a constant feature.
+
+    Raises:
+        ValueError: NaN features.
+    """
+    bad = ~np.isfinite(features).all(1)
+    if bad.any():
+        raise DataError(
+            f"{bad.sum()} of {len(features)} training examples have NaN or infinite features"
+        )
+    share = np.asarray(weights, np.float64) / np.sum(weights)
+    mean = share @ features
+    std = np.sqrt(share @ np.square(features - mean))
+    return mean, np.where(std > 1e-6 * max(std.max(), 1e-30), std, 1.0)

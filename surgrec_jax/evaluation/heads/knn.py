@@ -7,9 +7,8 @@ import numpy as np
 from surgrec_jax.safety.errors import DataError
 
 NEIGHBOURS = (1, 5, 10, 20, 50)
-TEMPERATURE = (
-    0.07  # of the votes, as in Wu et al. 2018 (instance discrimination) and DINO's evaluation
-)
+# Of the votes, as in Wu et al. 2018 (instance discrimination) and DINO's evaluation.
+TEMPERATURE = 0.07
 
 
 def _unit_rows(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -25,10 +24,9 @@ def knn_scores(
     *,
     neighbours: Sequence[int] = NEIGHBOURS,
     weights: np.ndarray | None = None,
-    temperature: float = TEMPERATURE,
     chunk: int = 1024,
 ) -> np.ndarray:
-    """Votes of the nearest training examples, weighted by exp(cosine / temperature).
+    """Votes of the nearest training examples, weighted by exp(cosine / TEMPERATURE).
 
     Features are centred on the training mean first: averaged tokens share a large common direction
     that would press all cosines towards 1 and make the weights equal.
@@ -40,7 +38,6 @@ def knn_scores(
         queries: float [M, D].
         neighbours: the values of k; each is cut to the number of training examples that count.
         weights: float [N], how often each training example counts (0 = not at all); None = once.
-        temperature: of the votes.
         chunk: queries handled at a time (bounds memory to chunk x N).
 
     Returns:
@@ -66,7 +63,7 @@ def knn_scores(
         nearest = np.argsort(-cosine, axis=1, kind="stable")[:, : max(ks)]  # ties: lower index
         similarity = np.take_along_axis(cosine, nearest, 1).astype(np.float64)
         # The largest cosine is taken out before exp; it cancels in the share.
-        vote = np.exp((similarity - similarity[:, :1]) / temperature) * weights[nearest]
+        vote = np.exp((similarity - similarity[:, :1]) / TEMPERATURE) * weights[nearest]
         for row, k in enumerate(ks):
             chosen = nearest[:, :k]
             yes = np.einsum("mk,mkc->mc", vote[:, :k], filled[chosen])

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from surgrec_jax.evaluation.heads.grid import sigmoid, softmax, standardiser
 from surgrec_jax.safety.errors import ConfigError, DataError
 
 L2_GRID = tuple(10.0**power for power in (-4, -3, -2, -1.5, -1, -0.5, 0, 1))
@@ -54,11 +55,8 @@ class LinearModels:
         )
         logits = (features - self.mean) / self.std @ kernel + bias[..., None, :]
         if self.link == "softmax":
-            logits = np.exp(logits - logits.max(-1, keepdims=True))
-            return logits / logits.sum(-1, keepdims=True)
-        if self.link == "sigmoid":
-            return 0.5 * (1 + np.tanh(0.5 * logits))
-        return logits
+            return softmax(logits)
+        return sigmoid(logits) if self.link == "sigmoid" else logits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +78,6 @@ def _prepare(features: np.ndarray, targets: np.ndarray, weights: np.ndarray | No
         raise ValueError(
             f"features {features.shape} must be [N, D], targets {targets.shape} [N, C]"
         )
-    if not np.isfinite(features).all():
-        bad = int((~np.isfinite(features).all(1)).sum())
-        raise DataError(f"{bad} of {len(features)} training examples have NaN or infinite features")
     weights = np.ones(len(features)) if weights is None else np.asarray(weights, np.float64)
     known = ~np.isnan(targets)
     weights = weights[:, None] * known  # [N, C]
@@ -93,10 +88,7 @@ def _prepare(features: np.ndarray, targets: np.ndarray, weights: np.ndarray | No
     # One measure bounds the curvature of every column (columns differ only where labels are
     # missing).
     measure = weights.max(1)
-    mass = measure / measure.sum()
-    mean = mass @ features
-    std = np.sqrt(mass @ (features - mean) ** 2)
-    std = np.where(std > 1e-6 * max(std.max(), 1e-30), std, 1.0)  # a constant feature stays 0
+    mean, std = standardiser(features, measure)
     standard = (features - mean) / std
     covariance = (standard * measure[:, None]).T @ standard
     eigen, basis = np.linalg.eigh(covariance)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from surgrec_jax.evaluation.heads.grid import softmax
 from surgrec_jax.safety.errors import ConfigError, DataError
 
 EPOCHS, WARMUP_EPOCHS, BATCH = 50, 5, 64
@@ -51,9 +52,8 @@ def train(train, targets, weights, queries, multi_label: bool, seed: int):
         classes=targets.shape[1],
     )
     logits = np.einsum("md,edc->emc", tests, np.asarray(kernels)) + np.asarray(biases)[:, None]
-    scores = np.exp(logits - logits.max(-1, keepdims=True))
-    scores = scores / scores.sum(-1, keepdims=True)
-    return tuple(float(e) for e in range(EPOCHS, 0, -1)), scores[::-1].astype(np.float32)
+    scores = softmax(logits)[::-1].astype(np.float32)
+    return tuple(float(e) for e in range(EPOCHS, 0, -1)), scores
 
 
 def _normed(features: np.ndarray) -> np.ndarray:

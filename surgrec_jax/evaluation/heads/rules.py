@@ -124,14 +124,10 @@ class Settings:
     def __post_init__(self):
         if self.protocol not in RULES:
             raise ConfigError(f"protocol={self.protocol!r}: choose from {', '.join(RULES)}")
-        unknown = [head for head in self.heads if head not in HEADS]
-        if unknown or not self.heads:
-            raise ConfigError(f"heads={','.join(self.heads)}: choose from {', '.join(HEADS)}")
-        unknown = [head for head in self.map_heads if head not in MAP_HEADS]
-        if unknown or not self.map_heads:
-            raise ConfigError(
-                f"map_heads={','.join(self.map_heads)}: choose from {', '.join(MAP_HEADS)}"
-            )
+        for field, known in (("heads", HEADS), ("map_heads", MAP_HEADS)):
+            given = getattr(self, field)
+            if not given or not set(given) <= set(known):
+                raise ConfigError(f"{field}={','.join(given)}: choose from {', '.join(known)}")
         if self.map_side < 8 or self.maps_per_record < 0:
             raise ConfigError(
                 f"map_side={self.map_side} must be at least 8, "

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from surgrec_jax.evaluation.features import baselines
+from surgrec_jax.evaluation.features.extraction import joined
 from surgrec_jax.evaluation.heads.registry import HEADS, Rows
 from surgrec_jax.evaluation.tasks.folds import places
 from surgrec_jax.evaluation.tasks.labelled_task import (
     LabelledTask,
     Split,
-    few_cases,
     missing_classes,
     one_hot,
     train_weights,
@@ -45,16 +45,25 @@ class Answer:
     train_cases: tuple[int, ...] = ()
     shown: tuple[np.ndarray, ...] = ()
 
+    @classmethod
+    def of_seed(
+        cls,
+        labelled: LabelledTask,
+        weights: np.ndarray,
+        scores: np.ndarray,
+        chosen: float | str,
+        validation: float,
+        shown: tuple[np.ndarray, ...] = (),
+    ) -> "Answer":
+        """The answer of one seed, whose training examples had weights [n], by scores [U, C]."""
+        missing = missing_classes(labelled, weights)
+        cases = len(np.unique(labelled.train.case_id[weights > 0]))
+        return cls(scores[None], (chosen,), (float(validation),), (missing,), (cases,), shown)
+
     def joined(self, other: "Answer") -> "Answer":
         """Both answers' seeds together (for several random initialisations)."""
-        return Answer(
-            np.concatenate([self.scores, other.scores]),
-            self.chosen + other.chosen,
-            self.validation + other.validation,
-            self.missing + other.missing,
-            self.train_cases + other.train_cases,
-            self.shown,
-        )
+        scores = np.concatenate([self.scores, other.scores])
+        return dataclasses.replace(_chosen_of_both(self, other), scores=scores)
 
 
 def _rows(split: Split, features: np.ndarray) -> Rows:
@@ -64,10 +73,8 @@ def _rows(split: Split, features: np.ndarray) -> Rows:
 
 def _concatenate(first: Rows, second: Rows) -> Rows:
     """The clips of both, in this order."""
-    join = getattr(first.features, "joined", None)  # rows on disk are not read to be joined
-    features = join(second.features) if join else np.concatenate([first.features, second.features])
     return Rows(
-        features,
+        joined([first.features, second.features]),
         np.concatenate([first.video_id, second.video_id]),
         np.concatenate([first.time, second.time]),
     )
@@ -106,10 +113,7 @@ def run_head(
     targets = one_hot(labelled, labelled.train.labels)
     answers = []
     for seed in seeds:
-        if share < 1:
-            weights = few_cases(labelled, seed, share)
-        else:
-            weights = train_weights(labelled, seed, resample)
+        weights = train_weights(labelled, seed, resample, share)
         values, scores = HEADS[head](
             clips["train"], targets, weights, queries, task.multi_label, seed
         )
@@ -123,12 +127,7 @@ def run_head(
         quality = np.nan_to_num(quality, nan=-np.inf)
         best = len(quality) - 1 - int(np.argmax(quality[::-1]))  # ties: the most regularised
         test = labelled.pool(labelled.test, scores[best, cut:])
-        counts = (
-            missing_classes(labelled, weights),
-            len(np.unique(labelled.train.case_id[weights > 0])),
-        )
-        chosen = (values[best],), (float(quality[best]),)
-        answers.append(Answer(test[None], *chosen, *((count,) for count in counts)))
+        answers.append(Answer.of_seed(labelled, weights, test, values[best], quality[best]))
     return functools.reduce(Answer.joined, answers)
 
 

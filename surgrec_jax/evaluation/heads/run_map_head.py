@@ -10,7 +10,7 @@ from surgrec_jax.evaluation.heads import dense
 from surgrec_jax.evaluation.heads.run_head import Answer
 from surgrec_jax.evaluation.metrics import maps as metrics
 from surgrec_jax.evaluation.tasks.labelled_maps import LabelledMaps
-from surgrec_jax.evaluation.tasks.labelled_task import few_cases, missing_classes, train_weights
+from surgrec_jax.evaluation.tasks.labelled_task import train_weights
 from surgrec_jax.evaluation.tasks.task import RefusedTaskError
 from surgrec_jax.records.maps import VOID
 from surgrec_jax.safety.errors import ConfigError
@@ -52,27 +52,15 @@ def run_map_head(
     }
     answers = []
     for number, seed in enumerate(seeds):
-        weights = (
-            few_cases(labelled, seed, share)
-            if share < 1
-            else train_weights(labelled, seed, resample)
-        )
+        weights = train_weights(labelled, seed, resample, share)
         fitted = dense.fit(head, labelled, train, mine[train], tokens, weights, seed)
         quality = _quality(labelled, validation, fitted, mine[validation])
         best = len(quality) - 1 - int(np.argmax(quality[::-1]))  # ties: the most regularised
         alone = fitted.chosen(best)
         parts = _parts(labelled, test, alone, mine[test])[0]
         shown = _shown(labelled, parts, alone, mine[test]) if number == 0 else ()
-        answers.append(
-            Answer(
-                parts[None],
-                dense.names([best]),
-                (float(quality[best]),),
-                (missing_classes(labelled, weights),),
-                (len(np.unique(labelled.train.case_id[weights > 0])),),
-                shown,
-            )
-        )
+        name = dense.GRID.names[best]
+        answers.append(Answer.of_seed(labelled, weights, parts, name, quality[best], shown))
     return functools.reduce(Answer.joined, answers)
 
 

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from surgrec_jax.evaluation.heads import grid
-from surgrec_jax.evaluation.heads.attentive import standardiser
 from surgrec_jax.evaluation.heads.grid import Grid, Params
 from surgrec_jax.safety.errors import DataError
 
@@ -164,7 +163,7 @@ class Temporal:
 
     def fit(self, train, targets, weights, multi_label, seed):
         """Mean and deviation [D] of training features, and the networks of the grid, stacked."""
-        mean, std = standardiser(train.features, weights)
+        mean, std = grid.standardiser(train.features, weights)
         rows, real = sequences(train.video_id, train.time)
         tcn, plan = self.tcn(targets.shape[1], multi_label), self._plan(rows)
         known = np.asarray(targets, np.float32)

@@ -11,13 +11,14 @@ from surgrec_jax.evaluation.report.results import (
     bars_of,
     colours,
     findings,
+    interval_bar,
     models_first,
     score_cells,
     span,
     task_cell,
     verdict,
 )
-from surgrec_jax.evaluation.report.svg import Bar, escape
+from surgrec_jax.evaluation.report.svg import escape
 from surgrec_jax.evaluation.report.tasks import task_section
 from surgrec_jax.evaluation.report.units import percent
 
@@ -91,17 +92,7 @@ def _domains(results: Mapping, css: Mapping[str, str]) -> str:
     panels = []
     several = len({task["domain"] for task in results["tasks"]}) > 1
     for entry in (e for e in results["domains"] if e["row"] == first):
-        rows = [
-            Bar(
-                name,
-                _hundred(value["value"]),
-                _hundred(value["low"]),
-                _hundred(value["high"]),
-                [],
-                css[name],
-            )
-            for name, value in entry["columns"].items()
-        ]
+        rows = [interval_bar(name, value, css[name]) for name, value in entry["columns"].items()]
         count = f"{entry['tasks']} task{'s' if entry['tasks'] > 1 else ''}"
         title = "all tasks" if entry["domain"] == "all" else entry["domain"]
         if entry["domain"] != "all" and not several:
@@ -116,10 +107,6 @@ def _domains(results: Mapping, css: Mapping[str, str]) -> str:
         "them is a rank correlation, a constant answer has none, and the majority no bar.</p>"
         f'<div class="fixed">{"".join(panels)}</div>'
     )
-
-
-def _hundred(value: float | None) -> float | None:
-    return None if value is None else 100 * value
 
 
 def _tables(results: Mapping, names: Sequence[str], css: Mapping[str, str]) -> str:

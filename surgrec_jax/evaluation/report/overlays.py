@@ -9,6 +9,7 @@ import numpy as np
 from surgrec_jax.data.loading.decode import UndecodableFrameError, decode_frames, decode_map
 from surgrec_jax.evaluation.features.maps import read_map
 from surgrec_jax.evaluation.report.svg import escape
+from surgrec_jax.evaluation.report.svg_tasks import css_of
 from surgrec_jax.records.maps import VOID
 from surgrec_jax.records.source import Source
 
@@ -90,7 +91,7 @@ def legend(classes: Sequence[str] | None) -> str:
     """HTML: what the colours of `overlays` say; `classes` is None for depths."""
     if classes is None:
         stops = cv2.applyColorMap(np.linspace(255, 0, 9).astype(np.uint8), cv2.COLORMAP_TURBO)
-        ramp = ", ".join(_css(colour) for colour in stops.reshape(-1, 3)[:, ::-1])
+        ramp = ", ".join(css_of(colour) for colour in stops.reshape(-1, 3)[:, ::-1])
         return (
             '<div class="legend plain"><span>0 mm <i class="ramp" style="background:'
             f'linear-gradient(90deg, {ramp})"></i> the farthest true depth of the frame, '
@@ -99,9 +100,5 @@ def legend(classes: Sequence[str] | None) -> str:
     table = colours(len(classes))
     named = [*enumerate(classes), (VOID, "unlabelled")][1:]
     return '<div class="legend">' + "".join(
-        f'<span style="--c:{_css(table[k])}">{escape(name)}</span>' for k, name in named
+        f'<span style="--c:{css_of(table[k])}">{escape(name)}</span>' for k, name in named
     ) + "</div>"  # fmt: skip
-
-
-def _css(colour: Sequence[int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*map(int, colour))

@@ -236,15 +236,14 @@ def results_section(results: Mapping) -> str:
 
 def score_bar(name: str, entry: Mapping, css: str) -> Bar:
     """A bar of a score with its interval and a dot per seed."""
-
-    def scaled(value):
-        return None if value is None else 100 * value
-
-    interval = entry["interval"]
     dots = [100 * v for v in entry["seeds"] if v is not None] if len(entry["seeds"]) > 1 else []
-    return Bar(
-        name, scaled(entry["mean"]), scaled(interval["low"]), scaled(interval["high"]), dots, css
-    )
+    return interval_bar(name, entry["interval"] | {"value": entry["mean"]}, css, dots)
+
+
+def interval_bar(name: str, interval: Mapping, css: str, dots: Sequence[float] = ()) -> Bar:
+    """A bar of a value with its interval, in percent; None stays None."""
+    ends = (interval[key] for key in ("value", "low", "high"))
+    return Bar(name, *(None if end is None else 100 * end for end in ends), dots, css)
 
 
 def _chosen(values: Sequence[float | str]) -> str:

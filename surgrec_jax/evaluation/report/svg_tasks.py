@@ -49,8 +49,9 @@ def along(truth: Sequence[Sequence[Sequence[float]]]) -> list[int]:
     return sorted(places, key=lambda k: sum(places[k]) / len(places[k]))
 
 
-def _css(colour: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
+def css_of(colour: Sequence[int]) -> str:
+    """A colour (red, green, blue) as CSS has it."""
+    return "#{:02x}{:02x}{:02x}".format(*map(int, colour))
 
 
 def class_legend(classes: Sequence[str], used: Sequence[int], order: Sequence[int] = ()) -> str:
@@ -58,7 +59,7 @@ def class_legend(classes: Sequence[str], used: Sequence[int], order: Sequence[in
     names, colours = [*classes, "no answer"], palette(len(classes), order)
     shown = sorted(set(used), key=lambda k: (k not in order, order.index(k) if k in order else k))
     return '<div class="legend">' + "".join(
-        f'<span style="--c:{_css(colours[k])}">{escape(names[k])}</span>' for k in shown
+        f'<span style="--c:{css_of(colours[k])}">{escape(names[k])}</span>' for k in shown
     ) + "</div>"  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def ribbons(
             faint = f' fill-opacity="{opaque[0]:.2f}"' if opaque else ""
             drawn.append(
                 f'<rect x="{x(first):.1f}" y="{y}" width="{max(0.6, x(last) - x(first)):.1f}" '
-                f'height="{height}" fill="{_css(colour)}"{faint}>'
+                f'height="{height}" fill="{css_of(colour)}"{faint}>'
                 f"<title>{escape(title)}</title></rect>"
             )
             if named and x(last) - x(first) > 7 * len(name) + 8:

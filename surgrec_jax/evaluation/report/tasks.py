@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from surgrec_jax.evaluation.benchmark.columns import FINE_TUNED
 from surgrec_jax.evaluation.report.frames import data_uri
 from surgrec_jax.evaluation.report.overlays import legend
-from surgrec_jax.evaluation.report.page import card
+from surgrec_jax.evaluation.report.page import card, html_table
 from surgrec_jax.evaluation.report.results import (
     bars_of,
     label_measures,
@@ -116,30 +116,29 @@ def _per_label(task: Mapping) -> str:
     per_class = task["heads"][row][leader]["per_class"]
     measures = label_measures(task)
     ranked = sorted(per_class.items(), key=lambda item: -item[1]["support"])[:16]
-    lines = "".join(
-        f"<tr><td>{escape(name)}</td><td>{of_class['support']:d}</td>"
-        + "".join(
-            f"<td>{'-' if of_class[m] is None else percent(of_class[m])}</td>" for m in measures
-        )
-        + "</tr>"
+    rows = [
+        [
+            escape(name),
+            f"{of_class['support']:d}",
+            *("-" if of_class[m] is None else percent(of_class[m]) for m in measures),
+        ]
         for name, of_class in ranked
-    )
-    titles = "".join(f"<th>{measure.replace('_', ' ')}</th>" for measure in measures)
-    head = f"<tr><th>{escape(leader)}</th><th>test {clips(task)}</th>{titles}</tr>"
-    return card(f"<table><thead>{head}</thead><tbody>{lines}</tbody></table>")
+    ]
+    head = [leader, f"test {clips(task)}", *(measure.replace("_", " ") for measure in measures)]
+    return card(html_table(head, rows))
 
 
 def _errors(entries: Mapping, leader: str) -> str:
     """The errors of depths of the leader, beside those of the same depth everywhere."""
     names = [leader, *(name for name in ("majority",) if name in entries and name != leader)]
-    lines = "".join(
-        f"<tr><td>{escape(metric.replace('_', ' '))}</td>"
-        + "".join(f"<td>{with_unit(metric, entries[n]['metrics'][metric])}</td>" for n in names)
-        + "</tr>"
+    rows = [
+        [
+            escape(metric.replace("_", " ")),
+            *(with_unit(metric, entries[n]["metrics"][metric]) for n in names),
+        ]
         for metric in entries[leader]["metrics"]
-    )
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    return card(f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{lines}</tbody></table>")
+    ]
+    return card(html_table(["", *names], rows))
 
 
 def _ribbons(task: Mapping, order: Sequence[int], names: Sequence[str]) -> str:

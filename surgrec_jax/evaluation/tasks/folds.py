@@ -5,12 +5,11 @@ hyper-parameters chosen on those of the next fold. The splits of the data set pl
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from surgrec_jax.evaluation.features.extraction import Features
+from surgrec_jax.evaluation.features.extraction import Features, concatenate
 from surgrec_jax.evaluation.tasks.labelled_task import (
     LabelledTask,
     Split,
@@ -28,26 +27,16 @@ def pooled(splits: Mapping[str, Mapping[str, Features]]) -> dict[str, dict[str, 
     Records are numbered on from one split to the next.
     """
     names = next(iter(splits.values()))
-    return {
-        ALL: {name: functools.reduce(_joined, [of[name] for of in splits.values()])
-              for name in names}
-    }  # fmt: skip
+    return {ALL: {name: _joined([of[name] for of in splits.values()]) for name in names}}
 
 
-def _joined(first: Features, second: Features) -> Features:
-    after = int(first.record.max(initial=-1)) + 1
-    values = {
-        field: np.concatenate([getattr(first, field), getattr(second, field)])
-        for field in ("case_id", "video_id", "source", "view", "time")
-    }
-    rows, more = first.features, second.features
-    joined = rows.joined(more) if hasattr(rows, "joined") else np.concatenate([rows, more])
-    return Features(
-        joined,
-        {k: np.concatenate([first.labels[k], second.labels[k]]) for k in first.labels},
-        record=np.concatenate([first.record, second.record + after]),
-        **values,
-    )
+def _joined(parts: Sequence[Features]) -> Features:
+    counts = [int(part.record.max(initial=-1)) + 1 for part in parts]
+    firsts = np.cumsum([0, *counts[:-1]])
+    return concatenate([
+        dataclasses.replace(part, record=part.record + first)
+        for part, first in zip(parts, firsts, strict=True)
+    ])  # fmt: skip
 
 
 def label_folds(

@@ -78,9 +78,8 @@ def label_maps(
     for name in task.splits:
         of_split = splits[name]
         values = of_split.values
-        present = np.stack([_present(frame, task, len(classes)) for frame in values]) if len(
-            values
-        ) else np.zeros((0, len(classes)), np.int64)  # fmt: skip
+        each = [_present(frame, task, len(classes)) for frame in values]
+        present = np.array(each, np.int64).reshape(-1, len(classes))
         rows = np.flatnonzero(present.any(1))
         maps[name] = Maps(**{k: v[rows] for k, v in vars(of_split).items()})
         kept = maps[name]

@@ -46,7 +46,7 @@ class Split:
     unlabelled_videos: int = 0
 
     def where(self, chosen: np.ndarray) -> "Split":
-        """The clips of a mask bool [n]."""
+        """The clips of a mask bool [n], or of numbers int [m]."""
         arrays = ("rows", "labels", "case_id", "video_id", "record", "view", "time")
         return dataclasses.replace(self, **{name: getattr(self, name)[chosen] for name in arrays})
 
@@ -172,8 +172,12 @@ def one_hot(labelled: LabelledTask, labels: np.ndarray) -> np.ndarray:
     return np.eye(len(labelled.classes))[labels]
 
 
-def train_weights(labelled: LabelledTask, seed: int, resample: str) -> np.ndarray:
+def train_weights(
+    labelled: LabelledTask, seed: int, resample: str, share: float = 1.0
+) -> np.ndarray:
     """The weight of each training example for a probe seed: float [n].
+
+    Of a share below 1 of the training cases they are those of `few_cases`; else as `resample` says.
 
     "cases": training cases drawn with replacement. "clips": one random clip of each stored record.
     "none": all once. Draws that lose a class of the training split (or all labels of one column)
@@ -187,6 +191,8 @@ def train_weights(labelled: LabelledTask, seed: int, resample: str) -> np.ndarra
     Raises:
         RefusedTaskError: for one class per clip, no such draw in 1000.
     """
+    if share < 1:
+        return few_cases(labelled, seed, share)
     split = labelled.train
     if resample not in RESAMPLE:
         raise ConfigError(f"train_resample {resample!r} is not one of {', '.join(RESAMPLE)}")

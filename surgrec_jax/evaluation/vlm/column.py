@@ -16,7 +16,7 @@ from surgrec_jax.evaluation.benchmark import cells
 from surgrec_jax.evaluation.benchmark.columns import FINE_TUNED, Column
 from surgrec_jax.evaluation.heads.rules import Settings
 from surgrec_jax.evaluation.heads.run_head import Answer
-from surgrec_jax.evaluation.tasks.labelled_task import LabelledTask, Split
+from surgrec_jax.evaluation.tasks.labelled_task import LabelledTask
 from surgrec_jax.evaluation.tasks.task import Task
 from surgrec_jax.evaluation.vlm import answers
 from surgrec_jax.evaluation.vlm import endpoint as vlm
@@ -86,7 +86,8 @@ class Asker:
             for p in range(self.phrasings)
         ]
         if self.endpoint is None and not any((unit, 0) in saved for unit in units):
-            self._list_units(listed, units, questions)
+            asked = {"questions": [question.text for question in questions]}
+            answers.write_units(listed, [asked, *({"unit": unit} for unit in units)])
             raise DataError(
                 f"{path} holds no answer about the {len(units)} test units of {task.title}; what "
                 f"to ask stands in {listed}"
@@ -134,10 +135,6 @@ class Asker:
             f"{path} holds answers about {told}; asked is {json.dumps(wanted)}: "
             "give another folder as vlm.answers"
         )
-
-    def _list_units(self, path, units: Mapping[str, np.ndarray], questions) -> None:
-        rows = [{"questions": [question.text for question in questions]}]
-        answers.write_units(path, rows + [{"unit": unit} for unit in units])
 
     def _pictures(self, labelled: LabelledTask, source: Source, rows: np.ndarray) -> list[bytes]:
         """JPEG pictures of a unit: frames spread over its clip, or over the clips of its video."""
@@ -237,10 +234,7 @@ def _some_units(labelled: LabelledTask, limit: int) -> LabelledTask:
         turn[mine] = np.arange(len(mine))
     chosen = sorted(order[np.argsort(turn[order], kind="stable")][:limit])
     rows = np.sort(np.concatenate([units[i] for i in chosen]))
-    arrays = ("rows", "labels", "case_id", "video_id", "record", "view", "time")
-    fields = {field: getattr(labelled.test, field)[rows] for field in arrays}
-    test: Split = dataclasses.replace(labelled.test, **fields)
-    return dataclasses.replace(labelled, test=test)
+    return dataclasses.replace(labelled, test=labelled.test.where(rows))
 
 
 def _read_answers(
