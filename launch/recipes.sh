@@ -18,9 +18,12 @@ TIMEFORMAT='%U %S'
 train() { # NAME SEED OBJECTIVE STEPS [FLAGS...]: a run, and its CPU seconds in NAME-SEED.cpu
   local run="$out/$1-$2"
   [ -f "$run.done" ] && return
-  { time $python -m surgrec_jax.main --config=configs/"$3".py:tiny --workdir="$run" --config.seed="$2" \
+  if ! { time $python -m surgrec_jax.main --config=configs/"$3".py:tiny --workdir="$run" --config.seed="$2" \
     --config.steps="$4" --config.data.sources=phantom_surgery/trial --config.probe.every=0 \
-    --config.images.every=0 --config.checkpoint.every="$4" "${@:5}" >>"$run.log" 2>&1; } 2>>"$run.cpu"
+    --config.images.every=0 --config.checkpoint.every="$4" "${@:5}" >>"$run.log" 2>&1; } 2>>"$run.cpu"; then
+    echo "$run failed: $(tail -n 1 "$run.log")" >&2
+    return 1
+  fi
   touch "$run.done"
 }
 each() { # NAME OBJECTIVE STEPS [FLAGS...]: every seed (SEED in a flag is its number), two runs at a time

@@ -51,9 +51,10 @@ def run(args: argparse.Namespace) -> dict:
         }
         rows = table[task["name"]] = []
         for recipe, whole in wholes.items():
-            spread = 100 * np.std(seeds[recipe], ddof=1) if len(seeds[recipe]) > 1 else np.nan
             row = {"recipe": recipe, "seeds": len(seeds[recipe])}
-            row["score"] = f"{100 * whole.value:.1f} +- {spread:.1f}"
+            row["score"] = f"{100 * whole.value:.1f}"
+            if len(seeds[recipe]) > 1:
+                row["score"] += f" +- {100 * np.std(seeds[recipe], ddof=1):.1f}"
             for other in (name for name in wholes if name != recipe):
                 of_both = [seeds[recipe], seeds[other]]
                 difference, level = whole - wholes[other], protocol["level"]
