@@ -10,7 +10,6 @@ python -m surgrec_jax.convert zoo [NAME...]
 import argparse
 import json
 import re
-import sys
 from collections.abc import Sequence
 
 from surgrec_jax.convert import (
@@ -28,7 +27,7 @@ from surgrec_jax.convert.strict import count
 from surgrec_jax.next_commands import after_export, after_import, after_inspecting, say
 from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
-from surgrec_jax.safety.terminal import escape_output
+from surgrec_jax.safety.terminal import run_escaped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -163,5 +162,4 @@ def _clip(text: str) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
-    escape_output()
-    sys.exit(main())
+    run_escaped(main)
