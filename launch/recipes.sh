@@ -33,9 +33,17 @@ each() { # NAME OBJECTIVE STEPS [FLAGS...]: every seed (SEED in a flag is its nu
     train "$1" "$seed" "${@:2:2}" "${flags[@]//SEED/$seed}" &
   done
 }
+ended() { # NAME...: waits for all runs; those of these names, of every seed, must have come to their end
+  wait
+  for name in "$@"; do
+    for seed in "${seeds[@]}"; do
+      [ -f "$out/$name-$seed.done" ] || { echo "$out/$name-$seed has not ended: run this again" >&2; exit 1; }
+    done
+  done
+}
 frozen() { # SUFFIX TEACHER_STEPS STEPS [FLAGS...]: a MAE, then JEPA with it as the teacher
   each "teacher$1" mae "$2" "${@:4}"
-  wait
+  ended "teacher$1"
   each "frozen$1" jepa "$3" --config.jepa.target=frozen --config.jepa.teacher="$out/teacher$1-SEED" "${@:4}"
 }
 v2_1() { # SUFFIX STEPS [FLAGS...]
@@ -43,9 +51,10 @@ v2_1() { # SUFFIX STEPS [FLAGS...]
     --config.jepa.visible_warmup="$(($2 / 5)),$((2 * $2 / 5))" "${@:3}"
 }
 probe() { # PROBE HEAD "RECIPE..." [FLAGS...]: probes of all seeds, and the table
-  wait
-  local checkpoints=
-  for recipe in $3; do
+  local checkpoints="" recipes
+  read -ra recipes <<<"$3"
+  ended "${recipes[@]}"
+  for recipe in "${recipes[@]}"; do
     for seed in "${seeds[@]}"; do checkpoints+="$recipe-$seed=$out/$recipe-$seed,"; done
   done
   $python -m surgrec_jax.probe --config=configs/probe.py:tiny --config.source=phantom_surgery/trial \
@@ -57,26 +66,19 @@ compare() { probe "$1" linear "${*:2}" --config.init_seeds=8; } # PROBE RECIPE..
 
 # Steps by what one took in short trial runs, for the CPU seconds of the budget, starting and compiling included; a frozen
 # teacher's time is its student's, too.
-five_short() { # SUFFIX [FLAGS...]: 160 CPU seconds
-  each "mae$1" mae 800 "${@:2}"
-  each "levjepa$1" levjepa 150 "${@:2}"
-  each "jepa$1" jepa 330 "${@:2}"
-  frozen "$1" 300 140 "${@:2}"
-  v2_1 "$1" 280 "${@:2}"
+five() { # SUFFIX, steps of MAE, LEVJEPA, JEPA, TEACHER, STUDENT, V2_1 [FLAGS...]
+  each "mae$1" mae "$2" "${@:8}"
+  each "levjepa$1" levjepa "$3" "${@:8}"
+  each "jepa$1" jepa "$4" "${@:8}"
+  frozen "$1" "$5" "$6" "${@:8}"
+  v2_1 "$1" "$7" "${@:8}"
   compare "probe$1" mae"$1" levjepa"$1" jepa"$1" frozen"$1" v2_1"$1"
 }
-five_long() { # SUFFIX [FLAGS...]: 360 CPU seconds
-  each "mae$1" mae 2000 "${@:2}"
-  each "levjepa$1" levjepa 360 "${@:2}"
-  each "jepa$1" jepa 900 "${@:2}"
-  frozen "$1" 900 400 "${@:2}"
-  v2_1 "$1" 760 "${@:2}"
-  compare "probe$1" mae"$1" levjepa"$1" jepa"$1" frozen"$1" v2_1"$1"
-}
-short() { five_short ""; }
-long() { five_long _long; }
-causal() { five_short _causal --config.model.attention=block_causal; }
-causal_long() { five_long _causal_long --config.model.attention=block_causal; }
+causal_flag=--config.model.attention=block_causal
+short() { five "" 800 150 330 300 140 280; }
+long() { five _long 2000 360 900 900 400 760; }
+causal() { five _causal 800 150 330 300 140 280 $causal_flag; }
+causal_long() { five _causal_long 2000 360 900 900 400 760 $causal_flag; }
 
 attentive() { # the encoders of `long`, by attentive probes: the rates of the published grid at one weight decay
   probe probe_attentive attentive_rates "mae_long levjepa_long jepa_long frozen_long v2_1_long" \
@@ -95,13 +97,13 @@ changes() { # one change each of the JEPA of 360 CPU seconds (docs/objectives.md
   local small="({'blocks': 8, 'scale': 0.15, 'context': 0.375, 'target': 0.31},)"
   each jepa_long jepa 900
   each teacher_long mae 900
-  wait
+  ended jepa_long teacher_long
   each jepa_frozen_long jepa 900 --config.jepa.target=frozen --config.jepa.teacher="$out/teacher_long-SEED"
   each jepa_small_long jepa 900 --config.jepa.masks="$small"
   each jepa_deep_long jepa 900 --config.jepa.predictor_depth=4
   each jepa_slow_long jepa 900 --config.optim.momentum=0.99
   each jepa_batch_long jepa 900 --config.batch_size=64 --config.optim.reference_batch=64
-  wait
+  ended jepa_{frozen,small,deep,slow,batch}_long
   for run in "$out"/{jepa,v2_1,frozen}*_long-*/; do
     $python -c '
 import json, sys

@@ -17,7 +17,7 @@ from surgrec_jax.evaluation.features import extraction
 from surgrec_jax.frozen.encoder import Encoder
 from surgrec_jax.records.source import Source
 from surgrec_jax.safety import files, untrusted
-from surgrec_jax.safety.errors import DataError
+from surgrec_jax.safety.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +84,11 @@ def make_index(
     shard_records: int,
 ) -> dict:
     """The content of index.json: everything that rows depend on, their shards, the checkpoint."""
+    if clips_per_record < 1 or shard_records < 1:
+        raise ConfigError(
+            f"clips_per_record {clips_per_record} and shard_records {shard_records} must be at "
+            "least 1"
+        )
     frames, size, fps = encoder.clip
     described = [
         {

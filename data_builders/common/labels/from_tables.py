@@ -70,7 +70,7 @@ def sampled_track(samples: Iterable[tuple[int, int, Row]]) -> Sampled:
     for frame, value, row in samples:
         other, where = kept.setdefault(frame, (value, row))
         if other != value:
-            raise row.error(f"gives {frame:g} another label than line {where.line}")
+            raise row.error(f"gives {frame} another label than line {where.line}")
     ids = np.array([value for value, _ in kept.values()], np.int64)
     return Sampled(list(kept), ids, max_hold=1, clock="frames")
 

@@ -193,7 +193,7 @@ def concatenate(parts: Sequence[Features]) -> Features:
         key: np.concatenate([getattr(part, key) for part in parts]) for key in (*TEXT, *NUMBERS)
     }
     labels = {t: np.concatenate([part.labels[t] for part in parts]) for t in parts[0].labels}
-    tokens = getattr(arrays[0], "ndim", None) == 3
+    tokens = isinstance(arrays[0], np.ndarray) and arrays[0].ndim == 3
     return Features(TokenRows(arrays) if tokens else joined(arrays), labels, **fields)
 
 
