@@ -2,8 +2,9 @@
 # Do recipes learn? MAE, JEPA, JEPA with a frozen teacher, V-JEPA 2.1's training and LeVJEPA against random initialisation
 # and each other, on phantom surgery's `trial`, at equal CPU seconds, frozen linear probes on 40 patients.
 # Usage: launch/recipes.sh [OUT] [SEEDS] [SECTIONS]   (default runs/recipes "0 1 2" "short long"; run again, it continues)
-# Sections: short (160 CPU seconds a run), long (360), causal and causal_long (the same, block-causal), attentive (probes
-# of long), side and changes (JEPA's context; one change each), in any order.
+# Sections: short (160 CPU seconds a run), long (360), causal and causal_long (the same, block-causal); after these,
+# attentive_short, attentive (of long), attentive_causal and attentive_causal_long (their encoders by attentive probes); side
+# and changes (JEPA's context; one change each).
 # What is asked, in which order, and what came: docs/objectives.md. Phantom data, not clinical.
 set -euo pipefail
 shopt -s nullglob
@@ -80,10 +81,13 @@ long() { five _long 2000 360 900 900 400 760; }
 causal() { five _causal 800 150 330 300 140 280 $causal_flag; }
 causal_long() { five _causal_long 2000 360 900 900 400 760 $causal_flag; }
 
-attentive() { # the encoders of `long`, by attentive probes: the rates of the published grid at one weight decay
-  probe probe_attentive attentive_rates "mae_long levjepa_long jepa_long frozen_long v2_1_long" \
-    --config.init_seeds=8 --config.seeds=1
+attend() { # PROBE SUFFIX: five encoders by attentive probes, the rates of the published grid at one weight decay
+  probe "$1" attentive_rates "mae$2 levjepa$2 jepa$2 frozen$2 v2_1$2" --config.init_seeds=8 --config.seeds=1
 }
+attentive() { attend probe_attentive _long; }
+attentive_short() { attend probe_attentive_short ""; }
+attentive_causal() { attend probe_attentive_causal _causal; }
+attentive_causal_long() { attend probe_attentive_causal_long _causal_long; }
 
 side() { # 360 CPU seconds, JEPA with the other trim of its context (docs/objectives.md, "JEPA's context")
   local masks="({'blocks': 8, 'scale': 0.15, 'context': 0.375, 'target': 0.31, 'trim': 'side'},"
@@ -114,7 +118,7 @@ print(sys.argv[1], *(f"{name[10:]} {sum(x[name] for x in last) / len(last):.3f}"
   done
 }
 
-known="short long causal causal_long attentive side changes"
+known="short long causal causal_long attentive attentive_short attentive_causal attentive_causal_long side changes"
 for section in "${sections[@]}"; do
   [[ " $known " == *" $section "* ]] || { echo "no section '$section': choose from $known" >&2; exit 2; }
 done
