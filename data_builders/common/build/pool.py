@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
 
@@ -67,14 +67,16 @@ def _run_in_processes(builder, jobs, num_workers, strict, bar) -> dict[Path, Sha
         initargs=(builder, channel, stop, strict, jobs[0].path.parent / ALIVE),
     )
     try:
-        waiting = {executor.submit(_work, job): job for job in jobs}
-        results: dict[Path, ShardResult] = {}
-        while waiting:
-            done, _ = futures.wait(waiting, timeout=0.2, return_when=futures.FIRST_COMPLETED)
-            bar.drain(channel)
-            for future in done:
-                job = waiting.pop(future)
-                results[job.path] = future.result()
+        with _signals_held() as deliver:
+            waiting = {executor.submit(_work, job): job for job in jobs}
+            results: dict[Path, ShardResult] = {}
+            while waiting:
+                deliver()
+                done, _ = futures.wait(waiting, timeout=0.2, return_when=futures.FIRST_COMPLETED)
+                bar.drain(channel)
+                for future in done:
+                    job = waiting.pop(future)
+                    results[job.path] = future.result()
         bar.drain(channel)
         return results
     except futures.process.BrokenProcessPool as error:
@@ -87,6 +89,34 @@ def _run_in_processes(builder, jobs, num_workers, strict, bar) -> dict[Path, Sha
         executor.shutdown(wait=True, cancel_futures=True)
         channel.cancel_join_thread()
         channel.close()
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[Callable[[], None]]:
+    """Holds Ctrl-C and SIGTERM back until the function that it yields is called, or the end.
+
+    KeyboardInterrupt between two lines of the executor can leave a lock of it locked, for which
+    its shutdown then waits for ever.
+    """
+    held: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # no other one runs handlers
+        both = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: handler for number, handler in both.items() if callable(handler)}
+
+    def deliver() -> None:
+        while held:
+            number = held.pop(0)
+            before[number](number, None)
+
+    for number in before:
+        signal.signal(number, lambda number, _: held.append(number))
+    try:
+        yield deliver
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        deliver()
 
 
 def wait_for_orphans(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Threads for one process's clips, and the start of every worker process."""
 
-import concurrent.futures as futures
+import functools
 import math
 import multiprocessing
 import multiprocessing.connection
@@ -57,42 +57,41 @@ class Threads:
 
         Raises:
             RuntimeError: `close` was called before or meanwhile.
-            StalledError: no call ended for `timeout_s` (noticed after up to twice that time).
+            StalledError: no call ended for `timeout_s`.
         """
         if not self.num_threads:
             for i in range(count):
                 self._call(function, i)
             return
-        tasks = [self._submit(function, i) for i in range(count)]
-        waiting, pending = len(tasks), tasks
+        calls = _Calls(functools.partial(self._call, function))
+        errors: dict[int, BaseException] = {}
         limit = None if math.isinf(self.timeout_s) else self.timeout_s
-        while pending:
-            done, pending = futures.wait(tasks, limit, futures.FIRST_EXCEPTION)
-            if any(task.exception() for task in done):
-                break
-            if pending and len(pending) == waiting:
-                self._stalled = True
-                running = [describe(i) for i, task in enumerate(tasks) if task.running()]
-                for task in pending:
-                    task.cancel()
-                raise StalledError(
-                    f"no clip was finished for {limit:g} s; under way: {'; '.join(running)}. Is "
-                    "the storage there? Raise data.timeout_s if it is only slow"
-                )
-            waiting = len(pending)
-        for task in pending:
-            task.cancel()
-        futures.wait(pending)
-        for task in tasks:
-            if task.done() and not task.cancelled():
-                task.result()
+        try:
+            for i in range(count):
+                self._submit(calls, i)
+            for _ in range(count):
+                i, error = calls.ended.get(timeout=limit)
+                if error is not None:
+                    errors[i] = error
+                    calls.cancelled = True
+        except queue.Empty:
+            self._stalled = True
+            running = "; ".join(describe(i) for i in sorted(calls.running))
+            raise StalledError(
+                f"no clip was finished for {self.timeout_s:g} s; under way: {running}. Is "
+                "the storage there? Raise data.timeout_s if it is only slow"
+            ) from None
+        finally:
+            calls.cancelled = True
+        if errors:
+            raise errors[min(errors)]
 
     def close(self) -> None:
         """Ends the threads; a `run` still under way fails. A thread that hangs is left behind."""
         with self._lock:
             self._closed = True
             threads, self._threads = self._threads, []
-        _release(self._queue, len(threads))
+        _release(self._queue, self.num_threads)
         for thread in threads:
             if not self._stalled:
                 thread.join()
@@ -102,7 +101,7 @@ class Threads:
             raise RuntimeError("the batches were closed")
         function(i)
 
-    def _submit(self, function: Callable[[int], None], i: int) -> futures.Future:
+    def _submit(self, calls: "_Calls", i: int) -> None:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the batches were closed")
@@ -110,23 +109,39 @@ class Threads:
                 thread = threading.Thread(
                     target=_work, args=[self._queue], daemon=True, name=f"clips {i}"
                 )
-                self._threads.append(thread)
                 thread.start()
-            future: futures.Future = futures.Future()
-            self._queue.put((future, self._call, function, i))
-            return future
+                self._threads.append(thread)
+            self._queue.put((calls, i))
+
+
+class _Calls:
+    """The calls of one `run`. Its queue, unlike a future, has no lock that Ctrl-C leaves locked."""
+
+    def __init__(self, call: Callable[[int], None]):
+        self.call = call
+        self.cancelled = False  # those that have not begun end at once
+        self.running: set[int] = set()
+        self.ended: queue.SimpleQueue[tuple[int, BaseException | None]] = queue.SimpleQueue()
+
+    def do(self, i: int) -> None:
+        self.running.add(i)
+        try:
+            if not self.cancelled:
+                self.call(i)
+        except BaseException as error:
+            self.ended.put((i, error))
+        else:
+            self.ended.put((i, None))
+        finally:
+            self.running.discard(i)
 
 
 def _work(tasks: queue.SimpleQueue) -> None:
     """Does the tasks of a queue, in a thread, until it takes None off it."""
     while (task := tasks.get()) is not None:
-        future, call, function, i = task
-        if future.set_running_or_notify_cancel():
-            try:
-                future.set_result(call(function, i))
-            except BaseException as error:
-                future.set_exception(error)
-        del task, future, call, function  # an idle thread holds no batch
+        calls, i = task
+        calls.do(i)
+        del task, calls  # an idle thread holds no batch
 
 
 def _release(tasks: queue.SimpleQueue, threads: int) -> None:

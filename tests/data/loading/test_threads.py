@@ -1,4 +1,5 @@
 import pickle
+import signal
 import threading
 import time
 
@@ -26,6 +27,23 @@ def test_the_first_number_that_failed_is_reported():
         with pytest.raises(ValueError, match="number 3"):
             threads.run(fail, 50)
     threads.close()
+
+
+def test_ctrl_c_leaves_no_thread_waiting():
+    """Interrupted in its calls, `run` and the threads end; calls that have not begun are left."""
+    for k in range(40):
+        threads, called = Threads(2), []
+        threads.run(called.append, 2)  # the threads stand: starting one is Python's own affair
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005 * (k + 1))
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                threads.run(lambda i, called=called: called.append(time.sleep(0.001)), 1000)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        threads.close()
+        assert len(called) < 1000
 
 
 def test_closing_while_others_run_leaves_no_thread_behind():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from data_builders.common.build import pool
 from data_builders.common.build.build import build
 from data_builders.common.build.shards import plan_shards
 from data_builders.video_folder.video_folder_dataset_builder import Builder, VideoFolderConfig
@@ -136,6 +137,24 @@ def test_stopped_and_started_again(videos, reference, tmp_path, how):
     assert 2 <= summary.resumed == notes < 60
     whole = run(slow, tmp_path / "other", shards=60)
     assert hashes(summary.directory) == hashes(whole.directory)
+
+
+def test_ctrl_c_waits_until_the_pool_has_let_go_of_its_locks(videos, tmp_path, monkeypatch):
+    """KeyboardInterrupt inside `futures.wait` could leave one locked for ever."""
+    locked, wait = [], pool.futures.wait
+
+    def interrupted(*args, **kwargs):
+        locked.append("begun")
+        signal.raise_signal(signal.SIGINT)
+        result = wait(*args, **kwargs)
+        locked.append("ended")
+        return result
+
+    monkeypatch.setattr(pool.futures, "wait", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(videos, tmp_path, num_workers=2)
+    assert locked == ["begun", "ended"] and signal.getsignal(signal.SIGINT) is before
 
 
 def test_shards_of_other_inputs_are_not_taken(videos, tmp_path):
