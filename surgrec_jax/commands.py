@@ -15,7 +15,7 @@ from surgrec_jax.config.help import config_help
 from surgrec_jax.config.values import flatten, keys_of, read_value, same_meaning
 from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import ConfigError, run_command
-from surgrec_jax.safety.terminal import escape_output
+from surgrec_jax.safety.terminal import escape_output, leave
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/mae.py:tiny")
 
@@ -97,7 +97,10 @@ def run_resumable(program: str, work: Callable[[], object]) -> int:
 def start(program: str, main: Callable[[Sequence[str]], int], **needed: str) -> None:
     """Runs a command as this process; the arguments are those of `parse_flags`."""
     escape_output()
-    app.run(main, flags_parser=functools.partial(parse_flags, program, **needed))
+    app.run(
+        lambda argv: leave(main(argv)),
+        flags_parser=functools.partial(parse_flags, program, **needed),
+    )
 
 
 def _installed(argument: str) -> str:

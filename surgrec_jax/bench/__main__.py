@@ -12,6 +12,7 @@ from pathlib import Path
 from surgrec_jax import commands
 from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
+from surgrec_jax.safety.terminal import leave
 
 NAMES = (
     *("step", "stream", "loader", "sampler", "convert", "builder", "content"),
@@ -49,4 +50,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

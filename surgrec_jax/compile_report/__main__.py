@@ -18,6 +18,7 @@ from pathlib import Path
 from surgrec_jax.compile_report import targets
 from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
+from surgrec_jax.safety.terminal import leave
 
 DOES_NOT_FIT = 3
 
@@ -88,4 +89,4 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

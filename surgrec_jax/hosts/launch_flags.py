@@ -31,8 +31,9 @@ def run(program: str, config: dict[str, Any], work: Callable[[], int]) -> int:
         config: see `join`.
 
     Returns:
-        The exit code: what `work` returns, or 1 after an error, which is told as `errors.tell`
-        does. Of several processes one that fails tells the others and ends at once, with 1.
+        The exit code: what `work` returns, 130 after Ctrl-C, or 1 after an error, which is told as
+        `errors.tell` does. Of several processes one that fails tells the others and ends at once,
+        with 1.
     """
     others = None
     try:
@@ -45,6 +46,8 @@ def run(program: str, config: dict[str, Any], work: Callable[[], int]) -> int:
         if others is not None:
             os._exit(1)  # JAX would wait for the others at its own shutdown
         return 1
+    except KeyboardInterrupt:
+        return errors.tell_interrupted(f"{program}: stopped")
     if others is not None:
         others.close()
     return code

@@ -83,15 +83,17 @@ def run_command(
         program: first word of its sentences.
         work: the command; returns its exit code.
         failed: the exit code after a mistake that a user can mend.
-        interrupted: the sentence after Ctrl-C, which then ends with code 130. Without one,
-            KeyboardInterrupt is raised on.
+        interrupted: the sentence after Ctrl-C, which ends with code 130.
     """
     try:
         return work()
     except Exception as error:
         return failed if tell(program, error) else BUG
     except KeyboardInterrupt:
-        if not interrupted:
-            raise
-        print(f"\n{interrupted}", file=sys.stderr, flush=True)
-        return INTERRUPTED
+        return tell_interrupted(interrupted or f"{program}: stopped")
+
+
+def tell_interrupted(words: str) -> int:
+    """Prints the sentence after Ctrl-C; returns its exit code."""
+    print(f"\n{words}", file=sys.stderr, flush=True)
+    return INTERRUPTED

@@ -5,12 +5,15 @@ terminal would take control characters in them for commands (to hide a line, to 
 """
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
 from absl import logging
+
+from surgrec_jax.safety.errors import INTERRUPTED
 
 # Control characters but tab and line break, marks that turn the direction of writing, and carriage
 # returns but at the start of a progress bar.
@@ -53,7 +56,20 @@ def escape_output() -> None:
 def run_escaped(main: Callable[[], int]) -> NoReturn:
     """Runs a command as this process: its output is escaped, and its exit code the process's."""
     escape_output()
-    sys.exit(main())
+    leave(main())
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process with an exit code; after Ctrl-C without what Python does at its exit.
+
+    JAX takes its backend down there while a thread of it may still compile for it (jax 0.10), and
+    the process would end in a segmentation fault.
+    """
+    if code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def command_parser(module: str, description: str | None) -> argparse.ArgumentParser:

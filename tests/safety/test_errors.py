@@ -140,13 +140,13 @@ def test_the_traceback_of_a_mistake_is_told_when_debugging(run, caplog):
     assert "Traceback" in caplog.text and "in fail" in caplog.text
 
 
-def test_interrupting():
+def test_interrupting(capsys):
     def stop():
         raise KeyboardInterrupt
 
-    assert errors.run_command("x", stop, interrupted="x: stopped") == 130
-    with pytest.raises(KeyboardInterrupt):
-        errors.run_command("x", stop)
+    assert errors.run_command("x", stop, interrupted="x: what is done stays") == 130
+    assert errors.run_command("x", stop) == 130
+    assert capsys.readouterr().err == "\nx: what is done stays\n\nx: stopped\n"
 
 
 @pytest.mark.parametrize("name", ["verbosity", "v"])

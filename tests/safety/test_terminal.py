@@ -35,3 +35,15 @@ def test_a_command_line(tmp_path):
     )
     assert done.returncode == 1 and "\x1b" not in done.stderr and "\x07" not in done.stderr
     assert "no\\x1b[31msuch\\x07source" in done.stderr.replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize(("code", "told"), [(130, "words"), (1, "wordsat exit")])
+def test_ctrl_c_ends_without_tearing_anything_down(code, told):
+    """What Python does at exit would take JAX's backend from under a thread that compiles."""
+    script = (
+        "import atexit; from surgrec_jax.safety.terminal import run_escaped;"
+        "atexit.register(print, 'at exit', end='');"
+        f"run_escaped(lambda: (print('words', end=''), {code})[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, told)
