@@ -146,6 +146,19 @@ def test_recordings_one_after_the_other_in_one_file(tmp_path):
     assert any("set anew 2 time(s)" in problem for problem in report.problems)
 
 
+def test_a_track_that_begins_in_mid_file(tmp_path):
+    """A track that FFmpeg did not see at first ends no build; what is lost with it is said."""
+    first = encode(tmp_path / "1.ts", container="mpegts", sound="mp2")
+    other = {"mpegts_start_pid": "512", "mpegts_pmt_start_pid": "4352"}
+    late = encode(tmp_path / "2.ts", container="mpegts", sound="mp2", muxer=other)
+    nothing = (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 28_000  # more than FFmpeg looks through
+    path = tmp_path / "all.ts"
+    path.write_bytes(first.read_bytes() + nothing + late.read_bytes() * 40)
+    frames, report = read(path)
+    assert [read_number(frame.picture) for frame in frames] == list(range(30))
+    assert any("are not of its picture track" in problem for problem in report.problems)
+
+
 # Memory.
 
 
