@@ -41,9 +41,9 @@ def problems(report: ReadReport, clock: FrameClock, faults: Faults, file: Opened
     behind = file.container.size - faults.read_to if file.interleaved else 0
     if behind > max(_REST_BYTES, 0.01 * file.container.size):
         found.append(
-            f"the last {behind / file.container.size:.0%} of the file's bytes are not of its picture "
-            "track: pictures that a recorder wrote there as another track are not read; cut the "
-            "file where the new track begins"
+            f"the last {behind / file.container.size:.0%} of the file's bytes are not of its "
+            "picture track: pictures that a recorder wrote there as another track are not read; "
+            "cut the file where the new track begins"
         )
     if found and file.uncertain:
         found.append("there are no time stamps, so what follows lost frames stands too early")
