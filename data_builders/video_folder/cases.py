@@ -30,6 +30,12 @@ def spelling(case: str) -> str:
     return re.sub(r"\d+", lambda digits: digits[0].lstrip("0") or "0", seen)
 
 
+def told_apart(case: str, other: str) -> tuple[str, str]:
+    """Two cases as messages show them: those that look alike by their code points."""
+    alike = unicodedata.normalize("NFKC", case) == unicodedata.normalize("NFKC", other)
+    return (ascii(case), ascii(other)) if alike else (repr(case), repr(other))
+
+
 def check_spellings(cases: Collection[str]) -> None:
     """Refuses one case in two spellings: it might stand in two splits.
 
@@ -39,8 +45,9 @@ def check_spellings(cases: Collection[str]) -> None:
     first: dict[str, str] = {}
     for case in cases:
         if (other := first.setdefault(spelling(case), case)) != case:
+            first_told, told = told_apart(other, case)
             raise BuildError(
-                f"the cases {other!r} and {case!r} differ in their spelling alone: {ONE_OR_TWO}; "
+                f"the cases {first_told} and {told} differ in their spelling alone: {ONE_OR_TWO}; "
                 "where names of files tell cases, rename them, give a case_id per video in "
                 "--labels, or say --join none (they are two)."
             )

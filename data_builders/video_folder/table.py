@@ -12,7 +12,7 @@ from data_builders.common.labels.entries import Entries, Entry, Span
 from data_builders.common.labels.instants import InstantClock
 from data_builders.common.labels.label_files import SUFFIXES, UNREAD, read_labels
 from data_builders.common.labels.table_columns import TableOptions
-from data_builders.video_folder.cases import ONE_OR_TWO, spelling
+from data_builders.video_folder.cases import ONE_OR_TWO, spelling, told_apart
 from data_builders.video_folder.names import Names
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 from surgrec_jax.records.schema import DOMAINS
@@ -172,8 +172,8 @@ class _Reader:
             raise BadInput(file, f"{reason}; write the column as text", line)
         other = self._cases.setdefault(spelling(value), value)
         if other != value:
-            reason = f"case_id is {value!r} here and {other!r} before"
-            raise BadInput(file, f"{reason}: {ONE_OR_TWO}", line)
+            here, before = told_apart(value, other)
+            raise BadInput(file, f"case_id is {here} here and {before} before: {ONE_OR_TWO}", line)
 
     def _label(self, file: Path, label: Entry, name: str) -> None:
         video = self._videos.setdefault(name, VideoRows())

@@ -236,6 +236,11 @@ class Builder(VideoDatasetBuilder):
             for video, own, case in zip(videos, rows, cases, strict=True)
             if not own.case_id
         ]
+        if 0 < len(unnamed) < len(videos):
+            self.remarks.append(
+                f"{len(unnamed)} video(s) have no case_id in --labels, though others have: their "
+                f"cases are by --case_from {config.case_from} (the first: {unnamed[0][0].name})"
+            )
         if not unnamed or config.case_from not in ("stem", "folder"):
             return
         own_videos, own_cases, splits = zip(*unnamed, strict=True)

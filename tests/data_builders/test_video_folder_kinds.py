@@ -119,12 +119,13 @@ def test_pictures_of_two_videos_are_no_series(names, reason):
 def test_numbers_of_pictures_with_gaps_are_noted(tmp_path, capsys):
     root = tmp_path / "in"
     write_images(root / "p1", [0, 25, 50, 100])
-    write_images(root / "p2", [1, 2, 5])
+    write_images(root / "p2", [7, 8, 11])
     write_images(root / "p3", [1], name="anna_{}.png")
     write_images(root / "p3", [2], name="bert_{}.png")
     assert run(root, tmp_path / "out", "--split", "none", "--native_fps", "1") == 0
     out = capsys.readouterr().out
     assert "go up by 25: at 1 numbers a second they are 25 s apart" in out
+    assert "picture 7 is the first, and so frame 0 of tables, at 0 s" in out
     assert "1 pictures are missing in 1 gap(s)" in out and "2 pictures are missing" in out
     assert "p3: holds pictures of two series, such as anna_1.png and bert_2.png; put each" in out
 

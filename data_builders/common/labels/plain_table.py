@@ -85,6 +85,7 @@ def _entries(path: Path, names, rows, columns: Columns, options, notes) -> Entri
     has_ends = ends is not None
     decimals: dict[str, int] = {}
     labels, facts, instants = [], [], {}
+    plain = {k: headers.plain(names[k]) for k in columns.labels}
 
     def read(line: int, cells, k: int | None) -> Instant | None:
         if k is None or nothing(cells[k]):
@@ -121,8 +122,7 @@ def _entries(path: Path, names, rows, columns: Columns, options, notes) -> Entri
         for k in columns.labels:
             value = "" if nothing(cells[k]) else " ".join(cells[k].split())
             if value or (begin is not None and stop is None):
-                column = headers.plain(names[k])
-                labels.append(Entry(line, video, column, value, begin, stop, clock))
+                labels.append(Entry(line, video, plain[k], value, begin, stop, clock))
     if len(decimals) > 1:
         raise BadInput(
             path,
@@ -137,8 +137,7 @@ def _entries(path: Path, names, rows, columns: Columns, options, notes) -> Entri
     if columns.unused:
         unused = ", ".join(repr(names[k]) for k in columns.unused)
         notes = (*notes, f"columns that are not used: {unused}")
-    plain = tuple(headers.plain(names[k]) for k in columns.labels)
-    return Entries(_whole_numbers(labels), facts, plain, notes)
+    return Entries(_whole_numbers(labels), facts, tuple(plain.values()), notes)
 
 
 def _video(path: Path, line: int, cells, names, columns: Columns) -> str:

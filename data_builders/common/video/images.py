@@ -58,7 +58,7 @@ def read_images(
         numbered[int(match[1])] = name
     if image_start is None:  # a folder of nobody's known layout
         image_start = min(numbered, default=0)
-        report.notes += _gaps(sorted(numbered), image_fps)
+        report.notes += _numbering(sorted(numbered), image_fps)
     report.native_fps = report.header_fps = image_fps
     picker, unreadable = FramePicker(fps), []
     held: Frame | None = None
@@ -85,10 +85,12 @@ def read_images(
         report.problems.append(f"{len(unreadable)} unreadable picture(s), first {unreadable[0]}")
 
 
-def _gaps(numbers: Sequence[int], image_fps: float) -> list[str]:
-    """Notes on numbers that do not go up by one."""
+def _numbering(numbers: Sequence[int], image_fps: float) -> list[str]:
+    """Notes on numbers that begin late or do not go up by one."""
     gaps = [after - number for number, after in itertools.pairwise(numbers)]
     step, notes = min(gaps, default=1), []
+    if numbers and numbers[0] > 1:
+        notes.append(f"picture {numbers[0]} is the first, and so frame 0 of tables, at 0 s")
     if step > 1:
         notes.append(
             f"the numbers of pictures go up by {step}: at {image_fps:g} numbers a second they are "
