@@ -86,7 +86,9 @@ def spans(path: Path, entries: Iterable[Entry], overlapping: bool = False) -> li
                 if following.value != entry.value:
                     raise BadInput(
                         path,
-                        f"begins at {show(entry.start, entry.clock)}, as line {entry.line} does",
+                        f"begins at {show(entry.start, entry.clock)}, as line {entry.line} does: "
+                        "labels that hold at a time need a column each, or an end each and "
+                        f"--presence {entry.column}",
                         following.line,
                     )
                 continue
