@@ -2,11 +2,55 @@
 
 import hashlib
 import os
+import re
+import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from data_builders.common.video.dicom import patient_of
 from data_builders.video_folder.joining import FolderVideo
+from surgrec_jax.records.errors import BuildError
+
+ONE_OR_TWO = (
+    "one case or two? write one of them throughout, or names that differ in more than capitals, "
+    "spaces, signs between words, zeros and how accents are encoded"
+)
+
+
+def spelling(case: str) -> str:
+    """A case's name without what people vary: `P01`, `p-1` and `P 1` are alike, `12.0` and `12`.
+
+    Two numbers stay apart: `1-12` and `11-2` differ.
+    """
+    seen = unicodedata.normalize("NFKC", case).casefold()
+    seen = "".join(c for c in seen if unicodedata.category(c) != "Cf")
+    seen = re.sub(r"[\s_\-'\"=]+", " ", seen).strip()
+    seen = re.sub(r"^(\d+)[.,]0+$", r"\1", seen)
+    seen = re.sub(r"(?<!\d) | (?!\d)", "", seen)
+    return re.sub(r"\d+", lambda digits: digits[0].lstrip("0") or "0", seen)
+
+
+def told_apart(case: str, other: str) -> tuple[str, str]:
+    """Two cases as messages show them: those that look alike by their code points."""
+    alike = unicodedata.normalize("NFKC", case) == unicodedata.normalize("NFKC", other)
+    return (ascii(case), ascii(other)) if alike else (repr(case), repr(other))
+
+
+def check_spellings(cases: Collection[str]) -> None:
+    """Refuses one case in two spellings: it might stand in two splits.
+
+    Raises:
+        BuildError: names both.
+    """
+    first: dict[str, str] = {}
+    for case in cases:
+        if (other := first.setdefault(spelling(case), case)) != case:
+            first_told, told = told_apart(other, case)
+            raise BuildError(
+                f"the cases {first_told} and {told} differ in their spelling alone: {ONE_OR_TWO}; "
+                "where names of files tell cases, rename them, give a case_id per video in "
+                "--labels, or say --join none (they are two)."
+            )
 
 
 def same_cases(

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from data_builders.common.source.download import refuse
 from data_builders.common.video.dicom import is_dicom
-from data_builders.common.video.images import IMAGE_SUFFIXES
+from data_builders.common.video.images import IMAGE_SUFFIXES, why_no_series
 from data_builders.common.video.kinds import is_video
 from data_builders.video_folder.joining import FolderVideo
 from data_builders.video_folder.parts import menu
@@ -80,7 +80,7 @@ def find_videos(root: Path, skip, picture_fps: float | None = None) -> Found:
             f"--manual_dir {safe_text(root)} is not a folder; give the folder of your videos."
         )
     files, links, others = [], [], 0
-    pictures: dict[Path, int] = {}
+    pictures: dict[Path, list[str]] = {}
     for here, folders, names in os.walk(root, onerror=refuse):
         folders[:] = sorted(name for name in folders if not _hidden(name))
         for name in list(folders):
@@ -90,7 +90,7 @@ def find_videos(root: Path, skip, picture_fps: float | None = None) -> Found:
         for name in names:
             path, suffix = Path(here, name), Path(name).suffix.lower()
             if suffix in IMAGE_SUFFIXES and not _hidden(name):
-                pictures[Path(here)] = pictures.get(Path(here), 0) + 1
+                pictures.setdefault(Path(here), []).append(name)
             elif _hidden(name) or suffix in OTHER_SUFFIXES or name.lower() in _NAMED:
                 others += 1
             elif menu(path):
@@ -102,7 +102,9 @@ def find_videos(root: Path, skip, picture_fps: float | None = None) -> Found:
     _add_links(root, files, links, skip)
     videos, dicom = _by_content(files, skip)
     beside = {path.parent for path in videos}
-    folders = {path: n for path, n in pictures.items() if n > 1 and path not in beside}
+    folders = {
+        path: names for path, names in pictures.items() if len(names) > 1 and path not in beside
+    }
     videos += _picture_folders(root, folders, skip, picture_fps)
     if not videos:
         hint = ""
@@ -140,15 +142,17 @@ def _add_links(root: Path, files: list[Path], links: Sequence[Path], skip) -> No
 
 
 def _picture_folders(
-    root: Path, folders: Mapping[Path, int], skip, picture_fps: float | None
+    root: Path, folders: Mapping[Path, Sequence[str]], skip, picture_fps: float | None
 ) -> list[Path]:
-    """The folders of pictures (folder -> pictures in it) that are videos; others are skipped."""
+    """The folders of pictures (folder -> their names) that are videos; others are skipped."""
     videos = []
-    for folder, count in folders.items():
+    for folder, names in folders.items():
         if picture_fps is None:
-            skip(folder, f"holds {count} pictures; --native_fps RATE makes a video of them")
+            skip(folder, f"holds {len(names)} pictures; --native_fps RATE makes a video of them")
         elif folder == root:
             skip(folder, "holds pictures itself; put them into a folder in it")
+        elif reason := why_no_series(sorted(names)):
+            skip(folder, f"{safe_text(reason)}; put each series into a folder, or rename them")
         else:
             videos.append(folder)
     return videos

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from surgrec_jax.records.errors import BadInput, safe_text
+from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 
 
 class Names:
@@ -20,7 +20,13 @@ class Names:
 
     def __init__(self, videos: Collection[str], parts: Mapping[str, str]):
         """`videos`: ids; `parts`: path of a file -> the operation that it was joined into."""
-        self._videos = {_same(name): name for name in videos}
+        self._videos: dict[str, str] = {}
+        for name in videos:
+            if self._videos.setdefault(_same(name), name) != name:
+                raise BuildError(
+                    f"two videos are called {safe_text(name)}, with accents that are encoded in "
+                    "two ways, so labels cannot tell them apart; rename one."
+                )
         self._parts = {_same(path): operation for path, operation in parts.items()}
         self._sizes: dict[str, int] = {}
         for path, operation in self._parts.items():

@@ -10,8 +10,9 @@ from data_builders.common.labels import entries as entry
 from data_builders.common.labels import headers
 from data_builders.common.labels.entries import Entries, Entry, Span
 from data_builders.common.labels.instants import InstantClock
-from data_builders.common.labels.label_files import SUFFIXES, read_labels
+from data_builders.common.labels.label_files import SUFFIXES, UNREAD, read_labels
 from data_builders.common.labels.table_columns import TableOptions
+from data_builders.video_folder.cases import ONE_OR_TWO, spelling, told_apart
 from data_builders.video_folder.names import Names
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 from surgrec_jax.records.schema import DOMAINS
@@ -99,6 +100,8 @@ def _files(path: Path) -> Iterator[Path]:
     found = 0
     for name in sorted(os.listdir(path)):
         file = path / name
+        if file.suffix.lower() in UNREAD and not name.startswith((".", "~$")):
+            raise BadInput(file, "is a table of a form that is not read; save it as .xlsx or CSV")
         if file.suffix.lower() in SUFFIXES and not name.startswith((".", "~$")) and file.is_file():
             if not file.resolve().is_relative_to(path.resolve()):
                 raise BadInput(file, f"leads out of the folder {safe_text(path)}")
@@ -121,7 +124,7 @@ class _Reader:
         self._values: dict[str, dict[str, tuple[Path, int]]] = {}  # column -> class -> first place
         self._notes: list[str] = []
         self._mapped: set[str] = set()
-        self._cases: dict[str, str] = {}  # without capitals and leading zeros -> as first written
+        self._cases: dict[str, str] = {}  # `spelling` of a case -> as first written
         self._columns: dict[str, None] = {}
 
     def read(self, file: Path) -> None:
@@ -164,16 +167,13 @@ class _Reader:
 
     def _check_case(self, file: Path, line: int, value: str) -> None:
         """Refuses one case in two spellings: `P1`, `p1` and `P01` would be three."""
-        plain = " ".join(value.casefold().split())
-        plain = re.sub(r"\d+", lambda digits: str(int(digits[0])), plain)
-        other = self._cases.setdefault(plain, value)
+        if re.fullmatch(r"\d+([.,]\d+)?[eE]\+\d+", value):
+            reason = f"case_id is {value!r}, a number whose last digits a spreadsheet left out"
+            raise BadInput(file, f"{reason}; write the column as text", line)
+        other = self._cases.setdefault(spelling(value), value)
         if other != value:
-            raise BadInput(
-                file,
-                f"case_id is {value!r} here and {other!r} before: one case or two? write one of "
-                "them throughout, or names that differ in more than capitals, spaces and zeros",
-                line,
-            )
+            here, before = told_apart(value, other)
+            raise BadInput(file, f"case_id is {here} here and {before} before: {ONE_OR_TWO}", line)
 
     def _label(self, file: Path, label: Entry, name: str) -> None:
         video = self._videos.setdefault(name, VideoRows())

@@ -18,7 +18,7 @@ from data_builders.common.source.builder import (
 )
 from data_builders.common.source.splits import split_by_hash
 from data_builders.video_folder import extents, options
-from data_builders.video_folder.cases import same_cases
+from data_builders.video_folder.cases import check_spellings, same_cases
 from data_builders.video_folder.folder import (
     case_of,
     check_stems,
@@ -227,16 +227,23 @@ class Builder(VideoDatasetBuilder):
     def _check_cases(self, videos, rows, cases, table: Table | None) -> None:
         """Refuses cases told by names where names do not tell them."""
         config = self.builder_config
+        by_table = bool(table and table.has_split)
+        splitting = by_table or config.split != (1.0, 0.0, 0.0)
+        if config.join != "none" and splitting:
+            check_spellings(cases)
         unnamed = [
             (video, case, own.split)
             for video, own, case in zip(videos, rows, cases, strict=True)
             if not own.case_id
         ]
+        if 0 < len(unnamed) < len(videos):
+            self.remarks.append(
+                f"{len(unnamed)} video(s) have no case_id in --labels, though others have: their "
+                f"cases are by --case_from {config.case_from} (the first: {unnamed[0][0].name})"
+            )
         if not unnamed or config.case_from not in ("stem", "folder"):
             return
         own_videos, own_cases, splits = zip(*unnamed, strict=True)
-        by_table = bool(table and table.has_split)
-        splitting = by_table or config.split != (1.0, 0.0, 0.0)
         if config.case_from == "stem":
             check_stems(own_videos, config.join)
             if config.join is None and splitting:

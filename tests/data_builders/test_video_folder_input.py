@@ -127,7 +127,7 @@ def test_bad_options(videos, tmp_path, capsys, options, message):
         ("path,domain\nd.avi,knee\n", "cases.csv:2: unknown domain 'knee'"),
         (
             "path,phase,phase\nd.avi,x,y\n",
-            "cases.csv:1: column 'phase' is empty or stands there twice",
+            "cases.csv:1: column 'phase' stands there twice",
         ),
         ('path,phase\n\nd.avi,"x\n', "cases.csv:3: unexpected end of data"),
         (b"path,phase\nd.avi,caf\x81\n", "cases.csv:2: is neither UTF-8, UTF-16 nor Windows"),

@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 
 from data_builders.common.commands.cli import main
+from data_builders.common.video.images import why_no_series
 from data_builders.common.video.kinds import is_video
 from tests.data_builders.encoded import encode
 from tests.data_builders.fake_video import draw_number, read_number, write_images, write_video
@@ -95,6 +96,38 @@ def test_folders_of_pictures(tmp_path, capsys):
         assert [read_number(picture) for picture in videos[name].pictures] == list(range(count))
         assert videos[name].times[-1] == pytest.approx((count - 1) / 5)
     assert videos["p3.mp4"].times[-1] == pytest.approx(29 / 25)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ("anna_001 anna_002 bert_003", "two series, such as anna_001 and bert_003"),
+        ("p1_003 p1_004 p2_001", "tell two orders, such as p2_001 and p1_003"),
+        ("t_0.8 t_0.9 t_1.1", "tell two orders"),
+        ("10h59m59s_0001 11h00m00s_0002", None),
+        ("img_9 img_10", None),
+        ("f000000000000000000001 f2", None),
+    ],
+)
+def test_pictures_of_two_videos_are_no_series(names, reason):
+    found = why_no_series([f"{name}.png" for name in names.split()])
+    assert (found is None) == (reason is None) and (reason or "") in (found or "").replace(
+        ".png", ""
+    )
+
+
+def test_numbers_of_pictures_with_gaps_are_noted(tmp_path, capsys):
+    root = tmp_path / "in"
+    write_images(root / "p1", [0, 25, 50, 100])
+    write_images(root / "p2", [7, 8, 11])
+    write_images(root / "p3", [1], name="anna_{}.png")
+    write_images(root / "p3", [2], name="bert_{}.png")
+    assert run(root, tmp_path / "out", "--split", "none", "--native_fps", "1") == 0
+    out = capsys.readouterr().out
+    assert "go up by 25: at 1 numbers a second they are 25 s apart" in out
+    assert "picture 7 is the first, and so frame 0 of tables, at 0 s" in out
+    assert "1 pictures are missing in 1 gap(s)" in out and "2 pictures are missing" in out
+    assert "p3: holds pictures of two series, such as anna_1.png and bert_2.png; put each" in out
 
 
 def test_pictures_alone_need_a_rate(tmp_path, capsys):

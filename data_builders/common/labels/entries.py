@@ -72,7 +72,10 @@ def spans(path: Path, entries: Iterable[Entry], overlapping: bool = False) -> li
     Raises:
         BadInput: two labels at one instant, or over one another (unless `overlapping`).
     """
-    ordered = sorted(entries, key=lambda entry: (entry.start, entry.line))
+    said: dict[tuple, Entry] = {}  # a row that stands there twice is one
+    for entry in sorted(entries, key=lambda entry: (entry.start, entry.line)):
+        said.setdefault((entry.start, entry.end, entry.value), entry)
+    ordered = list(said.values())
     found: list[Span] = []
     for k, entry in enumerate(ordered):
         end = entry.end
@@ -83,7 +86,9 @@ def spans(path: Path, entries: Iterable[Entry], overlapping: bool = False) -> li
                 if following.value != entry.value:
                     raise BadInput(
                         path,
-                        f"begins at {show(entry.start, entry.clock)}, as line {entry.line} does",
+                        f"begins at {show(entry.start, entry.clock)}, as line {entry.line} does: "
+                        "labels that hold at a time need a column each, or an end each and "
+                        f"--presence {entry.column}",
                         following.line,
                     )
                 continue

@@ -15,6 +15,7 @@ from data_builders.common.labels.xml_files import looks_like_xml, read_xml
 from surgrec_jax.records.errors import BadInput
 
 SUFFIXES = frozenset((".csv", ".tsv", ".txt", ".tab", ".xlsx", ".json", ".xml", ".anvil"))
+UNREAD = frozenset((".xls", ".xlsm", ".xlsb", ".ods", ".numbers"))  # tables; never passed by
 
 
 def read_labels(path: Path, options: TableOptions) -> Entries:
@@ -29,7 +30,11 @@ def read_labels(path: Path, options: TableOptions) -> Entries:
         root = read_xml(path)
         readers = {"annotations": read_cvat, "annotation": read_anvil}
         if root.tag not in readers:
-            raise BadInput(path, f"is XML of another form (<{root.tag}>): CVAT and Anvil are read")
+            raise BadInput(
+                path,
+                f"is XML of another form (<{root.tag}>): CVAT and Anvil are read; if it is a table "
+                "that a spreadsheet opens, save it as .xlsx or CSV UTF-8",
+            )
         return readers[root.tag](path, root)
     if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"[", b"{"):
         return read_label_studio(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from data_builders.common.labels import headers
 from data_builders.common.labels.entries import Entries, Entry
 from data_builders.common.labels.instants import Instant, read_instant, show
+from data_builders.common.labels.samples import held, sampled_end
 from data_builders.common.labels.sheets import Sheet, nothing
 from data_builders.common.labels.table_columns import (
     Columns,
@@ -17,6 +18,12 @@ from data_builders.common.labels.table_columns import (
     whole_number,
 )
 from surgrec_jax.records.errors import BadInput
+
+# What spreadsheets show of a formula that failed, or of a column that is too narrow.
+_FAILED = re.compile(r"#+|#[^\W\d_]+(?:/0)?[!?]|Err:\d+")
+# A small number with as many decimals as a spreadsheet gives to a part of a day.
+_PART_OF_DAY = re.compile(r"0?[.,]\d{5,}|\d(?:[.,]\d+)?[eE]-\d+")
+_LONGEST_DAY = 0.5  # days that an operation takes at most
 
 
 def read_plain(sheet: Sheet, options: TableOptions) -> Entries:
@@ -29,11 +36,24 @@ def read_plain(sheet: Sheet, options: TableOptions) -> Entries:
         raise BadInput(sheet.path, "holds no rows: the header needs a column 'path'", 1)
     line, header = sheet.rows[0]
     names, rows = _squared(sheet, header)
+    notes = sheet.notes
+    if not names[0] and _counts_rows([row[0] for _, row in rows]):  # an index, as pandas writes it
+        names, rows = names[1:], [(number, row[1:]) for number, row in rows]
+        notes = (*notes, "the first column has no name and counts the rows: it is not used")
     columns = find_columns(sheet.path, line, names, options)
     values = [[row[k] for _, row in rows] for k in columns.labels]
     if options.label_columns is None:
         check_doubt(sheet.path, line, names, columns, values)
-    return _entries(sheet.path, names, rows, columns, options, sheet.notes)
+    _check_failed(sheet.path, names, rows, columns)
+    _check_parts_of_days(sheet.path, rows, columns)
+    return _entries(sheet.path, names, rows, columns, options, notes)
+
+
+def _counts_rows(cells: Sequence[str]) -> bool:
+    """Whether cells are whole numbers that increase from row to row."""
+    numbers = [int(cell) for cell in cells if re.fullmatch(r"\d{1,9}", cell)]
+    increase = all(a < b for a, b in itertools.pairwise(numbers))
+    return increase and 0 < len(numbers) == len(cells)
 
 
 def _squared(sheet: Sheet, header: Sequence[str]) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -65,6 +85,7 @@ def _entries(path: Path, names, rows, columns: Columns, options, notes) -> Entri
     has_ends = ends is not None
     decimals: dict[str, int] = {}
     labels, facts, instants = [], [], {}
+    plain = {k: headers.plain(names[k]) for k in columns.labels}
 
     def read(line: int, cells, k: int | None) -> Instant | None:
         if k is None or nothing(cells[k]):
@@ -96,12 +117,12 @@ def _entries(path: Path, names, rows, columns: Columns, options, notes) -> Entri
         if start is not None:
             begin, stop, clock = _interval(path, line, start, end, columns, options)
             if end is None and columns.sampled:
-                instants.setdefault((video, clock), []).append(begin)
+                said = [cells[k] for k in columns.labels]
+                instants.setdefault((video, clock), []).append((begin, line, said))
         for k in columns.labels:
             value = "" if nothing(cells[k]) else " ".join(cells[k].split())
             if value or (begin is not None and stop is None):
-                column = headers.plain(names[k])
-                labels.append(Entry(line, video, column, value, begin, stop, clock))
+                labels.append(Entry(line, video, plain[k], value, begin, stop, clock))
     if len(decimals) > 1:
         raise BadInput(
             path,
@@ -111,13 +132,12 @@ def _entries(path: Path, names, rows, columns: Columns, options, notes) -> Entri
         )
     _check_first_frame(path, labels, options)
     notes = (*notes, *_gaps_of_one(labels))
-    ends = {key: _sampled_end(found) for key, found in instants.items()}
-    labels = [_held(entry, ends) for entry in labels]
+    ends = {key: sampled_end(path, key[1], found) for key, found in instants.items()}
+    labels = [held(entry, ends) for entry in labels]
     if columns.unused:
         unused = ", ".join(repr(names[k]) for k in columns.unused)
         notes = (*notes, f"columns that are not used: {unused}")
-    plain = tuple(headers.plain(names[k]) for k in columns.labels)
-    return Entries(_whole_numbers(labels), facts, plain, notes)
+    return Entries(_whole_numbers(labels), facts, tuple(plain.values()), notes)
 
 
 def _video(path: Path, line: int, cells, names, columns: Columns) -> str:
@@ -190,21 +210,37 @@ def _gaps_of_one(labels: Sequence[Entry]) -> list[str]:
     ]
 
 
-def _sampled_end(found: list[float]) -> tuple[float, float] | None:
-    """The last of instants that come evenly, three or more, and where it ends: a step later."""
-    ordered = sorted(set(found))
-    gaps = [after - before for before, after in itertools.pairwise(ordered)]
-    if len(gaps) < 2 or max(gaps) - min(gaps) > 2e-3:
-        return None
-    return ordered[-1], ordered[-1] + gaps[-1]
+def _check_failed(path: Path, names: list[str], rows, columns: Columns) -> None:
+    """Refuses cells that a spreadsheet could not fill."""
+    for line, cells in rows:
+        for k in (*columns.facts.values(), *columns.labels):
+            if _FAILED.fullmatch(cells[k]):
+                raise BadInput(
+                    path,
+                    f"{names[k]} is {cells[k]!r}, which a spreadsheet writes where a formula "
+                    "failed or a column is too narrow: mend it there",
+                    line,
+                )
 
 
-def _held(entry: Entry, ends) -> Entry:
-    """The last of evenly spaced samples holds for one step, not until the video ends."""
-    last = ends.get((entry.video, entry.clock))
-    if last is None or entry.end is not None or entry.start != last[0]:
-        return entry
-    return entry if "timecode" in entry.clock else entry._replace(end=last[1])
+def _check_parts_of_days(path: Path, rows, columns: Columns) -> None:
+    """Refuses times without a unit that seem to count in days, as spreadsheets hold times."""
+    times = [k for k, unit in columns.units.items() if unit is None]
+    given = [(line, cells[k]) for line, cells in rows for k in times if not nothing(cells[k])]
+    small = next((place for place in given if _PART_OF_DAY.fullmatch(place[1])), None)
+    if small is None:
+        return
+    try:
+        if max(read_instant(cell).value for _, cell in given) >= _LONGEST_DAY:
+            return
+    except ValueError:
+        return  # reading the rows says which cell is no time
+    raise BadInput(
+        path,
+        f"times such as {small[1]!r} may be parts of a day, as spreadsheets hold times: show the "
+        "cells as hh:mm:ss, or give --time_unit s if they are seconds",
+        small[0],
+    )
 
 
 def _whole_numbers(labels: list[Entry]) -> list[Entry]:

@@ -49,6 +49,8 @@ def read_sheet_file(path: Path) -> Sheet:
     """
     data = read_bytes(path)
     if data.startswith(b"PK\x03\x04"):
+        if b"application/vnd.oasis.opendocument" in data[:200]:
+            raise BadInput(path, "is an OpenDocument table; save it as .xlsx or CSV UTF-8")
         return Sheet(path, read_sheet(path), "")
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise BadInput(path, "is a workbook of the old form (.xls); save it as .xlsx or CSV UTF-8")
@@ -97,7 +99,7 @@ def _decoded(path: Path, data: bytes, encoding: str) -> str:
 
 def _delimiter(path: Path, text: str) -> tuple[str, int]:
     """The character between cells, and the number of lines to pass over before the table."""
-    lines = io.StringIO(text)
+    lines = io.StringIO(text, newline="")  # a line may end in a carriage return alone
     first = lines.readline()
     if match := re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE):
         return match[1], 1

@@ -71,9 +71,11 @@ def find_columns(path: Path, line: int, names: list[str], options: TableOptions)
             a start.
     """
     plain = [headers.plain(name) for name in names]
-    for name in plain:
-        if not name or plain.count(name) > 1:
-            raise BadInput(path, f"column {name!r} is empty or stands there twice", line)
+    for k, name in enumerate(plain, start=1):
+        if not name:
+            raise BadInput(path, f"column {k} has no name; name it, or remove it", line)
+        if plain.count(name) > 1:
+            raise BadInput(path, f"column {name!r} stands there twice; rename one", line)
     wanted = options.label_names
     free = [k for k in range(len(names)) if wanted is None or plain[k] not in wanted]
     paths = [k for k in free if plain[k] in headers.PATH]

@@ -123,8 +123,8 @@ def _text(value: Any, shown: str) -> str:
         value = value - _DAY_0
     if isinstance(value, datetime.timedelta):
         return _clock(value, shown or "")
-    if isinstance(value, datetime.datetime):
-        return value.isoformat(sep=" ")
+    if isinstance(value, datetime.datetime):  # of a day alone the day, as it is typed elsewhere
+        return value.isoformat(sep=" ").removesuffix(" 00:00:00")
     return str(value).strip()
 
 

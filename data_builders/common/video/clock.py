@@ -97,8 +97,9 @@ class FrameClock:
         if interval > max(self.longest_jump, 4 / fps):
             self.longest_jump, self.jump_at = interval, self._time
         absent = max(0, round(interval * fps) - 1)
-        self.gaps += absent > 0
-        self.lost += absent
+        if self._count:  # of the first interval only a header says how long it should be
+            self.gaps += absent > 0
+            self.lost += absent
         self._steady += abs(interval * fps - 1) < _STEADY
         self._number += 1 + (absent if self._damaged else 0)
         self._damaged = max(0, self._damaged - 1)

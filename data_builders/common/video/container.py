@@ -91,6 +91,11 @@ class OpenedFile:
         return self.container.format.name in RESTARTING
 
     @property
+    def interleaved(self) -> bool:
+        """Whether tracks stand side by side to the end, and new ones may begin in mid-file."""
+        return self.container.format.name in (*RESTARTING, "flv")
+
+    @property
     def shows_old_frames(self) -> bool:
         """Whether the codec may show a frame of long ago where one is damaged."""
         return self.stream.codec.canonical_name in ("vp8", "vp9", "av1")

@@ -47,12 +47,14 @@ class Faults:
         pictures: those that came marked as damaged.
         messages: errors that FFmpeg reported, of which pictures may be damaged.
         first: the first of these messages, or "".
+        read_to: bytes from the start of the file to the end of the track's last packet.
     """
 
     places: int = 0
     pictures: int = 0
     messages: int = 0
     first: str = ""
+    read_to: int = 0
 
     def take(self, logs: list[tuple[int, str, str]]) -> bool:
         """Counts captured messages; whether there were any."""
@@ -137,6 +139,8 @@ def _packets(file: OpenedFile, faults: Faults) -> Iterator[av.Packet | None]:
                     packet = next(packets, None)
                 except av.error.MemoryError:
                     raise
+                except IndexError:  # PyAV 18, at the end, of a track that began in mid-file
+                    return
                 except (av.FFmpegError, ValueError):
                     packet, failed = None, failed + 1
                     break
@@ -145,6 +149,7 @@ def _packets(file: OpenedFile, faults: Faults) -> Iterator[av.Packet | None]:
             if packet is None:
                 return
             failed = 0
+            faults.read_to = max(faults.read_to, (packet.pos or 0) + packet.size)
             yield packet
         yield packet
     yield av.Packet()

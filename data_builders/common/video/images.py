@@ -1,9 +1,10 @@
 """Reads a folder of numbered pictures as a video."""
 
+import itertools
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -55,8 +56,9 @@ def read_images(
         if int(match[1]) in numbered:
             raise BadInput(folder / name, f"has the same number as {numbered[int(match[1])]}")
         numbered[int(match[1])] = name
-    if image_start is None:
+    if image_start is None:  # a folder of nobody's known layout
         image_start = min(numbered, default=0)
+        report.notes += _numbering(sorted(numbered), image_fps)
     report.native_fps = report.header_fps = image_fps
     picker, unreadable = FramePicker(fps), []
     held: Frame | None = None
@@ -81,6 +83,48 @@ def read_images(
     if unreadable:
         report.damaged = len(unreadable)
         report.problems.append(f"{len(unreadable)} unreadable picture(s), first {unreadable[0]}")
+
+
+def _numbering(numbers: Sequence[int], image_fps: float) -> list[str]:
+    """Notes on numbers that begin late or do not go up by one."""
+    gaps = [after - number for number, after in itertools.pairwise(numbers)]
+    step, notes = min(gaps, default=1), []
+    if numbers and numbers[0] > 1:
+        notes.append(f"picture {numbers[0]} is the first, and so frame 0 of tables, at 0 s")
+    if step > 1:
+        notes.append(
+            f"the numbers of pictures go up by {step}: at {image_fps:g} numbers a second they are "
+            f"{step / image_fps:g} s apart"
+        )
+    wide = [gap for gap in gaps if gap > step]
+    if wide:
+        absent = sum(gap // step - 1 for gap in wide)
+        notes.append(f"{absent} pictures are missing in {len(wide)} gap(s) of their numbers")
+    return notes
+
+
+def why_no_series(names: Iterable[str]) -> str | None:
+    """Why pictures of these names are not one series, such as those of two videos; else None.
+
+    Before the last number, which is that of the picture, names must have the same words; and where
+    other numbers change, they must not tell another order.
+    """
+    numbered = [(match, name) for name in names if (match := _LAST_NUMBER.search(Path(name).stem))]
+    first: tuple[str, str] | None = None
+    for match, name in numbered:
+        words = re.sub(r"\d+", "0", match.string[: match.start()] + "0")
+        first = first or (words, name)
+        if words != first[0]:
+            return f"holds pictures of two series, such as {first[1]} and {name}"
+    found = sorted((int(match[1]), name) for match, name in numbered)
+    for (_, name), (_, after) in itertools.pairwise(found):
+        if _numbers(name) > _numbers(after):
+            return f"holds pictures whose numbers tell two orders, such as {name} and {after}"
+    return None
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", Path(name).stem)]
 
 
 def check_links(folder: Path, root: Path) -> None:

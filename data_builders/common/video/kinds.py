@@ -24,6 +24,8 @@ _ANNEX_B = re.compile(rb"\x00{2,3}\x01(?:[\x67\x27\x47\x09\x06]|[\x40\x42\x44\x4
 _DV = re.compile(rb"\x1f\x07\x00[\x3f\xbf]")
 _TS_PACKETS = (188, 192, 204)  # plain, with a time code (AVCHD), with a checksum
 
+_MAX_TOP_BOXES = 100_000  # two a fragment, of a second or more
+
 
 def is_video(path: Path) -> bool:
     """Whether the first bytes of a readable file are those of a video that is read."""
@@ -43,3 +45,20 @@ def _is_transport(head: bytes, size: int) -> bool:
     return any(
         set(head[first::size]) == {0x47} and len(head[first::size]) >= 5 for first in range(size)
     )
+
+
+def recordings(path: Path) -> int:
+    """How many MP4 or QuickTime files stand one after the other in a file; the first is read."""
+    found, at, end = 0, 0, path.stat().st_size
+    with open(path, "rb") as file:
+        for _ in range(_MAX_TOP_BOXES):
+            file.seek(at)
+            head = file.read(16)
+            size = int.from_bytes(head[:4], "big")
+            if size == 1:  # a size of 64 bits follows the name
+                size = int.from_bytes(head[8:16], "big")
+            found += head[4:8] == b"moov"
+            at += size
+            if size < 8 or at >= end:
+                break
+    return max(found, 1)

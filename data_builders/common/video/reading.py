@@ -27,6 +27,7 @@ from data_builders.common.video.decoder import Faults, decode
 from data_builders.common.video.frame_labels import FrameLabels
 from data_builders.common.video.frames import Frame, ReadReport
 from data_builders.common.video.images import none, read_images
+from data_builders.common.video.kinds import recordings
 from data_builders.common.video.upright import Converter, Deinterlacer
 from surgrec_jax.records.errors import BadInput
 
@@ -272,6 +273,11 @@ def _read_file(
         report.damaged = faults.places
         report.interlaced = deinterlacer.frames if deinterlacer else 0
         report.problems += sentences.problems(report, clock, faults, file)
+        if file.container.format.name.startswith("mov") and (count := recordings(path)) > 1:
+            report.problems.append(
+                f"holds {count} recordings one after the other, of which the first alone is read; "
+                "cut the file apart, or join the recordings with FFmpeg"
+            )
         report.notes += sorted(converter.notes) + sentences.notes(report, clock)
 
 

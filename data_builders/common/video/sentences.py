@@ -5,6 +5,8 @@ from data_builders.common.video.container import OpenedFile
 from data_builders.common.video.decoder import Faults
 from data_builders.common.video.frames import ReadReport
 
+_REST_BYTES = 256 * 1024  # the sound behind a last picture, and more
+
 
 def problems(report: ReadReport, clock: FrameClock, faults: Faults, file: OpenedFile) -> list[str]:
     """The faults of a file, a sentence each; none for a sound one."""
@@ -35,6 +37,13 @@ def problems(report: ReadReport, clock: FrameClock, faults: Faults, file: Opened
         found.append(
             f"FFmpeg reported {faults.messages} error(s) while decoding, so pictures may be "
             f"damaged (the first: {faults.first})"
+        )
+    behind = file.container.size - faults.read_to if file.interleaved else 0
+    if behind > max(_REST_BYTES, 0.01 * file.container.size):
+        found.append(
+            f"the last {behind / file.container.size:.0%} of the file's bytes are not of its "
+            "picture track: pictures that a recorder wrote there as another track are not read; "
+            "cut the file where the new track begins"
         )
     if found and file.uncertain:
         found.append("there are no time stamps, so what follows lost frames stands too early")

@@ -53,6 +53,14 @@ def test_a_workbook(tmp_path):
     assert phases(table, "op2.mp4") == [(25 * 3600 + 1, 26 * 3600, "x")]
 
 
+def test_a_day_in_a_workbook_is_the_day_in_a_text(tmp_path):
+    """Else a case that is called after a day would be two."""
+    day = datetime.date(2024, 3, 5)
+    rows = [["path", "case_id"], ["op1.mp4", day], ["op2.mp4", "2024-03-05"]]
+    table = read_table(workbook(tmp_path, rows), VIDEOS)
+    assert {table.videos[name].case_id for name in ("op1.mp4", "op2.mp4")} == {"2024-03-05"}
+
+
 def test_a_workbook_that_shows_no_seconds_is_doubted(tmp_path):
     rows = [["path", "start", "phase"], ["op1.mp4", datetime.time(1, 2), "prep"]]
     with pytest.raises(BuildError, match="'01:02:00 shown without seconds' is not a time"):

@@ -84,6 +84,13 @@ def test_header_rate_is_used_only_when_it_fits():
     assert FrameClock(60000 / 1001).fps == 60000 / 1001
 
 
+def test_a_header_of_twice_the_rate_makes_no_gap():
+    """H.264 in AVI is written so by FFmpeg: 50 instants a second, 25 frames."""
+    clock = FrameClock(50.0)
+    assert [clock.tick(k / 25)[1] for k in range(20)] == list(range(20))
+    assert clock.gaps == clock.lost == 0 and clock.fps == pytest.approx(25)
+
+
 def test_bad_stamps_are_repaired():
     clock = FrameClock(25.0)
     raw = [0.0, 0.04, 0.04, math.nan, 0.16, 0.02, 0.24]

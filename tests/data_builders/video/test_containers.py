@@ -11,6 +11,7 @@ import pytest
 
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.frames import ReadReport
+from data_builders.common.video.kinds import recordings
 from data_builders.common.video.reading import read_video
 from surgrec_jax.records.errors import BadInput
 from tests.data_builders.encoded import FPS, encode
@@ -144,6 +145,31 @@ def test_recordings_one_after_the_other_in_one_file(tmp_path):
     assert [read_number(frame.picture) for frame in frames] == list(range(120))
     np.testing.assert_allclose([frame.time for frame in frames], np.arange(120) / FPS, atol=2e-3)
     assert any("set anew 2 time(s)" in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize("flags", ["faststart", "empty_moov"])
+def test_files_copied_behind_one_another(tmp_path, flags):
+    """Of an MP4, also of one in fragments, FFmpeg reads the first and says nothing."""
+    path = encode(tmp_path / "a.mp4", numbers=range(5), muxer={"movflags": flags})
+    assert not read(path)[1].problems
+    path.write_bytes(path.read_bytes() * 2)
+    frames, report = read(path)
+    assert len(frames) == 5 and "holds 2 recordings one after the other" in report.problems[0]
+    path.write_bytes(b"\0\0\0\1free" + b"\xff" * 8 + b"moov")  # a box of 2^64 bytes
+    assert recordings(path) == 1
+
+
+def test_a_track_that_begins_in_mid_file(tmp_path):
+    """A track that FFmpeg did not see at first ends no build; what is lost with it is said."""
+    first = encode(tmp_path / "1.ts", container="mpegts", sound="mp2")
+    other = {"mpegts_start_pid": "512", "mpegts_pmt_start_pid": "4352"}
+    late = encode(tmp_path / "2.ts", container="mpegts", sound="mp2", muxer=other)
+    nothing = (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 28_000  # more than FFmpeg looks through
+    path = tmp_path / "all.ts"
+    path.write_bytes(first.read_bytes() + nothing + late.read_bytes() * 40)
+    frames, report = read(path)
+    assert [read_number(frame.picture) for frame in frames] == list(range(30))
+    assert any("are not of its picture track" in problem for problem in report.problems)
 
 
 # Memory.
