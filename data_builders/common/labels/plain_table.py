@@ -22,7 +22,7 @@ from surgrec_jax.records.errors import BadInput
 # What spreadsheets show of a formula that failed, or of a column that is too narrow.
 _FAILED = re.compile(r"#+|#[^\W\d_]+(?:/0)?[!?]|Err:\d+")
 # A small number with as many decimals as a spreadsheet gives to a part of a day.
-_PART_OF_DAY = re.compile(r"0?[.,]\d{5,}|\d(?:[.,]\d+)?[eE]-\d+")
+_PART_OF_DAY = re.compile(r"0?[.,](?=\d*[1-9])\d{5,}|\d(?:[.,]\d+)?[eE]-\d+")
 _LONGEST_DAY = 0.5  # days that an operation takes at most
 
 

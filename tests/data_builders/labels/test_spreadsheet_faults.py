@@ -43,6 +43,7 @@ def test_what_a_spreadsheet_could_not_write(tmp_path, text, message):
 def test_small_times_whose_unit_is_said_are_seconds(tmp_path):
     table = read(tmp_path, "path,start_s,end_s,phase\nop1.mp4,0.00001,0.04,a\n")
     assert phases(table) == [(0.00001, 0.04, "a")]
+    assert phases(read(tmp_path, "path,start,phase\nop1.mp4,0.000000,a\n")) == [(0, FOREVER, "a")]
 
 
 def test_lines_that_end_in_carriage_returns(tmp_path):
