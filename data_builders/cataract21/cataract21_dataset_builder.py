@@ -8,7 +8,6 @@ from data_builders.common.labels.from_tables import sampled_track
 from data_builders.common.labels.tables import read_rows
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
 from data_builders.common.source.download import find_files, needed
-from surgrec_jax.records.errors import safe_text
 
 PHASES = (  # the owner's names; there are no numbers on disk
     "Incision",
@@ -47,7 +46,7 @@ class Builder(VideoDatasetBuilder):
             other = {"train": "validation", "val": "training"}.get(split)
             if split is None or other in path.relative_to(manual_dir).as_posix():
                 reason = "cases 1 to 17 are the owner's training, 18 to 21 the validation videos"
-                self.skipped.append((safe_text(path), reason))
+                self.leave_out(path, reason)
                 continue
             items.append(self.item(f"case_{case}", path, split, phase=found["phase"].get(case)))
         return items

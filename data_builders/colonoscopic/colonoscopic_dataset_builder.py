@@ -26,7 +26,7 @@ class Builder(VideoDatasetBuilder):
             lesion, case, _, _ = path.parts[-4:]
             if not case.lower().startswith(f"{lesion.lower()}_"):
                 reason = f"is in a folder {case!r} under {lesion!r}: which class is it?"
-                self.skipped.append((safe_text(path), safe_text(reason)))
+                self.leave_out(path, reason)
                 continue
             labels = {"lesion": LESIONS.index(lesion), "light": LIGHTS.index(path.stem)}
             case = safe_text(case)

@@ -85,7 +85,7 @@ class Builder(VideoDatasetBuilder):
         for number, path in found["video"].items():
             case = f"HeiChole{number}"
             if case not in split_of:
-                self.pass_over(BadInput(path, f"case {number} is not one of the public 1 to 24"))
+                self.leave_out(path, f"case {number} is not one of the public 1 to 24")
                 continue
             items.append(
                 self.item(

@@ -7,7 +7,7 @@ from typing import ClassVar
 from data_builders.common.labels.annotations import by_name, class_id
 from data_builders.common.labels.tables import Row, read_shared
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
+from data_builders.common.source.download import find_files, shared
 from data_builders.common.source.seeded_splits import deal
 from surgrec_jax.records.errors import BuildError, safe_text
 
@@ -85,9 +85,7 @@ class Builder(VideoDatasetBuilder):
             others={"table": r"(video-labels)\.csv"},
             strays=r"[^/]*\.(mp4|avi|mpg)",
         )
-        if not found["table"]:
-            raise BuildError(f"{safe_text(manual_dir)} holds no {TABLE}; hyper_kvasir needs it.")
-        (table,) = found["table"].values()
+        table = shared(self, manual_dir, found["table"], TABLE)
         rows = read_shared(table, ("Video file", "Organ", "Finding 1"), by="Video file")
         self._notes = self.skipped[before:]
         del self.skipped[before:]

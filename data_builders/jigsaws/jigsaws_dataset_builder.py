@@ -14,7 +14,7 @@ from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder
 from data_builders.common.source.download import find_files, needed
 from data_builders.common.source.splits import split_by_case
 from data_builders.common.video.reading import check_rate
-from surgrec_jax.records.errors import BadInput, safe_text
+from surgrec_jax.records.errors import BadInput
 
 GESTURES = (  # G1 to G15; G7 never occurs
     "G1 reaching for needle with right hand",
@@ -82,7 +82,7 @@ class Builder(VideoDatasetBuilder):
         )
         trials = {key.rsplit("_", 1)[0] for key in found["video"]}
         for trial in sorted(found["gesture"].keys() - trials):
-            self.skipped.append((safe_text(found["gesture"][trial]), f"no video of {trial}"))
+            self.leave_out(found["gesture"][trial], f"no video of {trial}")
         split_of = split_by_case(SURGEONS, SHARES)
         items = []
         for key, path in found["video"].items():

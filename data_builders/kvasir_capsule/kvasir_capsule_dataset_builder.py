@@ -9,9 +9,9 @@ from data_builders.common.labels.annotations import by_name, class_id
 from data_builders.common.labels.from_tables import sampled_track
 from data_builders.common.labels.tables import Row, read_rows, read_shared
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
+from data_builders.common.source.download import find_files, shared
 from data_builders.common.source.seeded_splits import deal
-from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+from surgrec_jax.records.errors import BadInput, BuildError
 
 FINDINGS = (  # alphabetical; the owner gives no numbers
     "Ampulla of Vater",
@@ -48,11 +48,7 @@ class Builder(VideoDatasetBuilder):
             video=[rf"{kind}_videos/([0-9a-f]{{16}})\.mp4" for kind in ("labelled", "unlabelled")],
             others={"metadata": r"(metadata)\.csv", "folds": r"(split_[01])\.csv"},
         )
-        if not found["metadata"]:
-            raise BuildError(
-                f"{safe_text(manual_dir)} holds no metadata.csv, which names findings."
-            )
-        (table,) = found["metadata"].values()
+        table = shared(self, manual_dir, found["metadata"], "metadata.csv")
         # The owner's writer leaves the last cell out of the rows that have no box.
         labels = read_shared(table, COLUMNS, by="video_id", delimiter=";", short=True)
         folds = _folds(found["folds"])

@@ -39,7 +39,7 @@ class Builder(VideoDatasetBuilder):
             event, side, kind, stem = key.removesuffix(".mp4").split("/")
             if kind not in (EVENTS[event], REST):
                 reason = f"lies in a folder {kind!r}; expected {EVENTS[event]!r} or {REST!r}"
-                self.skipped.append((safe_text(path), safe_text(reason)))
+                self.leave_out(path, reason)
                 continue
             shown = kind != REST
             labels = {
@@ -60,7 +60,7 @@ class Builder(VideoDatasetBuilder):
         for item in items:
             if item.split == "train" and item.case_id in tested:
                 reason = f"left out of train: the owner has clips of {item.case_id} in Test as well"
-                self.skipped.append((safe_text(item.path), reason))
+                self.leave_out(item.path, reason)
         return kept
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:

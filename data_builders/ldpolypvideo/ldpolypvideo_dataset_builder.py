@@ -11,7 +11,7 @@ from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder
 from data_builders.common.source.download import find_files, needed
 from data_builders.common.source.seeded_splits import deal
 from data_builders.common.video.images import IMAGE_SUFFIXES
-from surgrec_jax.records.errors import BadInput, check_inside, safe_text
+from surgrec_jax.records.errors import BadInput, check_inside
 
 POLYP = ("no_polyps", "polyps")
 IMAGE_FPS = 25.0
@@ -44,14 +44,14 @@ class Builder(VideoDatasetBuilder):
         for name, path in found["video"].items():
             if path.suffix == ".avi":
                 if path.parent.name != FOLDERS[name[0]]:
-                    self.skipped.append((safe_text(path), f"belongs in {FOLDERS[name[0]]}"))
+                    self.leave_out(path, f"belongs in {FOLDERS[name[0]]}")
                 else:
                     whole.append(self.item(name, path))
                 continue
             side = path.parts[-3]
             if int(name) not in SIDES[side]:
                 reason = "folders 1 to 100 are the owner's TrainValid, 101 to 160 Test"
-                self.skipped.append((safe_text(path), reason))
+                self.leave_out(path, reason)
                 continue
             into, boxes = test if side == "Test" else annotated, found["boxes"].get(name)
             into.append(self.item(f"images_{int(name):03d}", path, "test", boxes=boxes))

@@ -14,7 +14,7 @@ from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatase
 from data_builders.common.source.download import find_files, needed
 from data_builders.multibypass140.classes import OVERLAYS, PHASES, STEPS
 from data_builders.multibypass140.folds import CENTRES, FOLDS, PATTERN, SPLITS, fold_of
-from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+from surgrec_jax.records.errors import BadInput, BuildError
 
 Spans = list[tuple[float, float, int, Row]]
 PHASE_IDS = by_name(PHASES + OVERLAYS)
@@ -62,7 +62,7 @@ class Builder(VideoDatasetBuilder):
                     "https://github.com/CAMMA-public/MultiBypass140."
                 )
             if video not in folds[0]:
-                self.skipped.append((safe_text(path), f"{video} is in no list of fold 0"))
+                self.leave_out(path, f"{video} is in no list of fold 0")
                 continue
             items.append(
                 self.item(

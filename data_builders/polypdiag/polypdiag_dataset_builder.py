@@ -47,7 +47,7 @@ class Builder(VideoDatasetBuilder):
             if video not in videos:
                 self.pass_over(row.error(f"there is no video {video}.mp4"))
         for video in sorted(videos.keys() - lines.keys()):
-            self.pass_over(BadInput(videos[video], "stands in no list of splits"))
+            self.leave_out(videos[video], "stands in no list of splits")
         return [
             self.item(video, path, lines[video][0][0], row=lines[video][0][1])
             for video, path in videos.items()

@@ -90,8 +90,12 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         return VideoItem(name, case or name, split, self.DOMAIN, path, extra)
 
     def pass_over(self, error: BadInput) -> None:
-        """Lists a file, or a row of one, that `list_videos` leaves out, and why."""
+        """The same of a file or a row of one that is at fault."""
         self.skipped.append((error.where, error.reason))
+
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Lists a file that `list_videos` leaves out, and why."""
+        self.pass_over(BadInput(path, safe_text(reason)))
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         """The file and labels of one video. `scratch_dir` is empty and removed afterwards.

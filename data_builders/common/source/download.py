@@ -74,7 +74,7 @@ def find_files(
         builder.elsewhere = _above(manual_dir, rest.values())
     for kind in annotations or {}:
         for key in set(found[kind]) - set(merged):
-            _skip(builder, found[kind][key], f"belongs to no video ({kind} of {key})")
+            builder.leave_out(found[kind][key], f"belongs to no video ({kind} of {key})")
     builder.skipped.sort()
     found["video"] = dict(sorted(merged.items()))
     return found
@@ -97,7 +97,7 @@ def in_split(
     for key, path in videos.items():
         split = next((name for name, cases in splits.items() if number(key) in cases), None)
         if split is None:
-            _skip(builder, path, f"case {number(key)} is in no split of {builder.name}")
+            builder.leave_out(path, f"case {number(key)} is in no split of {builder.name}")
         else:
             yield key, path, split
 
@@ -131,6 +131,21 @@ def split_items(
     ]
 
 
+def shared(builder, manual_dir: Path | None, files: Mapping[str, Path], name: str) -> Path:
+    """The one of `files`, kept as one kind of `others`, that all videos need.
+
+    Raises:
+        BuildError: it was not found, or twice; `name` says what it is called.
+    """
+    if not files:
+        raise BuildError(
+            f"{builder.name}: {safe_text(manual_dir)} holds no {name}, or several; one is needed. "
+            f"{builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+        )
+    (path,) = files.values()
+    return path
+
+
 def needed(item: VideoItem, kind: str, name: str) -> Path:
     """The annotation `item.extra[kind]`.
 
@@ -155,10 +170,10 @@ def _sort(builder, root: Path, kinds: Mapping[str, str], strays: str) -> Found:
         kind = next((kind for kind in kinds if compiled[kind].fullmatch(name)), None)
         if kind is None:
             if stray.fullmatch(name):
-                _skip(builder, path, "a name that does not parse; see the source's README")
+                builder.leave_out(path, "a name that does not parse; see the source's README")
             return False
         if path.is_symlink() and not path.resolve().is_relative_to(real_root):
-            _skip(builder, path, "is a link that leads out of the folder")
+            builder.leave_out(path, "is a link that leads out of the folder")
             return True
         groups = compiled[kind].fullmatch(name).groups()
         key = next(group for group in groups if group is not None)
@@ -174,7 +189,7 @@ def _sort(builder, root: Path, kinds: Mapping[str, str], strays: str) -> Found:
             if take(path, (above / path.relative_to(root)).as_posix() + "/"):
                 folders.remove(folder)
             elif path.is_symlink():
-                _skip(builder, path, "is a link to a folder; such links are not followed")
+                builder.leave_out(path, "is a link to a folder; such links are not followed")
         for name in sorted(names):
             if not name.startswith("."):
                 path = Path(here, name)
@@ -182,7 +197,7 @@ def _sort(builder, root: Path, kinds: Mapping[str, str], strays: str) -> Found:
     for (kind, key), paths in twice.items():
         claimed = " and ".join(safe_text(path.relative_to(root)) for path in paths)
         for path in paths:
-            _skip(builder, path, f"{claimed} claim the same {kind.split()[0]} {key}; keep one")
+            builder.leave_out(path, f"{claimed} claim the same {kind.split()[0]} {key}; keep one")
         del found[kind][key]
     return found
 
@@ -210,10 +225,6 @@ def _above(folder: Path, patterns: Iterable[str]) -> Path | None:
                     return parent
         below = parent
     return None
-
-
-def _skip(builder, path: Path, reason: str) -> None:
-    builder.skipped.append((safe_text(path), reason))
 
 
 def refuse(error: OSError) -> None:
