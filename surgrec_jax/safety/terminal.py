@@ -7,7 +7,7 @@ terminal would take control characters in them for commands (to hide a line, to 
 import argparse
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TextIO
 
 from absl import logging
@@ -54,6 +54,14 @@ def run_escaped(main: Callable[[], int]) -> NoReturn:
     """Runs a command as this process: its output is escaped, and its exit code the process's."""
     escape_output()
     sys.exit(main())
+
+
+def aligned(
+    rows: Sequence[Sequence[str]], place: Callable[[str, int], str] = str.ljust
+) -> list[str]:
+    """Lines of rows of cells, whose columns are as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(place, row, widths)).rstrip() for row in rows]
 
 
 def command_parser(module: str, description: str | None) -> argparse.ArgumentParser:
