@@ -13,7 +13,7 @@ from data_builders.common.source.builder import (
 from data_builders.common.source.download import find_files
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.source.seeded_splits import deal
-from data_builders.common.video.maps import MapFiles, above
+from data_builders.common.video.maps import Above, MapFiles
 from surgrec_jax.records.schema import RecordSpec
 
 CLASSES = ("background", "polyp")
@@ -63,5 +63,5 @@ class Builder(VideoDatasetBuilder):
             {n: path for n, path in numbered_files(folder, NAMES).items() if n in wanted}
             for folder in (item.path, item.path.with_name("Ground Truth"))
         )
-        polyp = MapFiles(masks, above(THRESHOLD))
+        polyp = MapFiles(masks, Above(THRESHOLD))
         return open_paired(pictures, scratch_dir, FPS, polyp=polyp)

@@ -7,7 +7,7 @@ from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder
 from data_builders.common.source.download import find_files
 from data_builders.common.source.paired import open_paired
 from data_builders.common.source.seeded_splits import deal
-from data_builders.common.video.maps import MapFiles, above
+from data_builders.common.video.maps import Above, MapFiles
 from surgrec_jax.records.errors import BadInput
 
 THRESHOLD = 128  # masks are JPEG files: their edges hold all values between 0 and 255
@@ -42,5 +42,5 @@ class Builder(VideoDatasetBuilder):
         mask = item.extra["mask"]
         if mask is None:
             raise BadInput(item.path, f"has no mask (expected masks/{item.path.name})")
-        polyp = MapFiles({0: mask}, above(THRESHOLD))
+        polyp = MapFiles({0: mask}, Above(THRESHOLD))
         return open_paired({0: item.path}, scratch_dir, 1.0, polyp=polyp)

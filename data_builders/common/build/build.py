@@ -32,7 +32,7 @@ from data_builders.common.build.summary import BuildSummary, SplitSummary
 from data_builders.common.labels import label_counts
 from data_builders.common.source.builder import VideoDatasetBuilder
 from data_builders.common.source.previous_build import kept_sentence, read_earlier
-from data_builders.common.source.registry import builder_class
+from data_builders.common.source.registry import builder_class, check_config
 from surgrec_jax.records.errors import BuildError, safe_text
 from surgrec_jax.records.info import NOTE
 from surgrec_jax.records.prepared import damaged_shard
@@ -90,17 +90,10 @@ def build(
     data_dir = Path(os.path.abspath(data_dir))
     manual_dir = None if manual_dir is None else Path(os.path.abspath(manual_dir))
     work_root = data_dir / WORK
-    try:
-        builder = builder_cls(
-            data_dir=work_root, config=config, manual_dir=manual_dir, **(builder_kwargs or {})
-        )
-    except ValueError as error:
-        if "BuilderConfig" not in str(error):
-            raise
-        raise BuildError(
-            f"{builder_cls.name} has no configuration {config!r}; there are "
-            f"{', '.join(sorted(builder_cls.builder_configs))}."
-        ) from error
+    check_config(builder_cls, config)
+    builder = builder_cls(
+        data_dir=work_root, config=config, manual_dir=manual_dir, **(builder_kwargs or {})
+    )
     work = Path(builder.data_path)
     target = data_dir / work.relative_to(work_root)
     builder.earlier, trouble = read_earlier(target, builder.dealt_by())

@@ -92,9 +92,7 @@ def _attributes(path: Path, video: str, parent: Element, start: int, end: int) -
     found = []
     for attribute in parent.findall("attribute"):
         value = _class(attribute.text or "")
-        name = headers.plain(attribute.get("name", ""))
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name):
-            raise BadInput(path, f"attribute {attribute.get('name')!r} names no track: use a to z")
+        name = headers.track_name(path, "attribute", attribute.get("name", ""))
         if value and value != "__undefined__":
             found.append(Entry(0, video, name, value, start, end, "frames"))
     return found

@@ -34,27 +34,6 @@ class FrameLabels:
         """Whether a frame has any; among the frames of an instant such a one is stored."""
         return any(number + self.start in labels.numbers for _, _, labels in self._all())
 
-    def maps_of(
-        self, number: int, size: tuple[int, int], report: ReadReport
-    ) -> dict[str, np.ndarray]:
-        """The maps of a frame of `size` (height, width); those at fault are reported instead."""
-
-        def fault(values: np.ndarray) -> str | None:
-            if values.shape == size:
-                return None
-            own, frame = f"{values.shape[1]} x {values.shape[0]}", f"{size[1]} x {size[0]}"
-            return f"measures {own}, its frame {frame}"
-
-        return dict(self._of("map", self.maps, number, fault, report))
-
-    def boxes_of(self, number: int, size: tuple[int, int], report: ReadReport) -> dict[str, Boxes]:
-        """The boxes of a frame of `size`, in its pixels; those at fault are reported instead."""
-
-        def fault(boxes: Boxes) -> str | None:
-            return fault_of(boxes, size)
-
-        return dict(self._of("boxes", self.boxes, number, fault, report))
-
     def left(self, frames: int) -> Iterator[str]:
         """Sentences about the labels that no stored frame of a video of `frames` frames has."""
         for word, name, labels in self._all():
@@ -110,20 +89,26 @@ class FrameLabels:
     ) -> tuple[dict[str, np.ndarray], dict[str, Boxes]]:
         """The maps and boxes of a frame, cut and shrunk as its picture is.
 
+        Those at fault are reported instead.
+
         Args:
             own: (height, width) of the picture as it was read.
             size: (width, height) of the stored picture.
             cut: `blank`, `native` and `box` of `like_picture`.
         """
-        maps = {
-            name: like_picture(values, size=size, **cut)
-            for name, values in self.maps_of(number, own, report).items()
-        }
-        boxes = {
-            name: cut_boxes(found, own, **cut)
-            for name, found in self.boxes_of(number, own, report).items()
-        }
-        return maps, boxes
+
+        def misfit(values: np.ndarray) -> str | None:
+            if values.shape == own:
+                return None
+            height, width = values.shape
+            return f"measures {width} x {height}, its frame {own[1]} x {own[0]}"
+
+        maps = self._of("map", self.maps, number, misfit, report)
+        boxes = self._of("boxes", self.boxes, number, lambda found: fault_of(found, own), report)
+        return (
+            {name: like_picture(values, size=size, **cut) for name, values in maps},
+            {name: cut_boxes(found, own, **cut) for name, found in boxes},
+        )
 
 
 def like_picture(
