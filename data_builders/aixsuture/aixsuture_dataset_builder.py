@@ -9,7 +9,6 @@ from data_builders.common.labels.annotations import by_name, by_number, class_id
 from data_builders.common.labels.tables import Row
 from data_builders.common.labels.xlsx import read_sheet
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, shared
 from surgrec_jax.records.errors import BadInput, BuildError
 
 ABOUT = ("STUDENT", "GROUP", "TIME", "VIDEO", "SUTURES", "INVESTIGATOR")
@@ -42,10 +41,10 @@ class Builder(VideoDatasetBuilder):
     }
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self, manual_dir, video=r"([A-Z]\d\d[A-Z])\.mp4", others={"sheet": r"(OSATS)\.xlsx"}
+        found = self.find_files(
+            manual_dir, video=r"([A-Z]\d\d[A-Z])\.mp4", others={"sheet": r"(OSATS)\.xlsx"}
         )
-        sheet = shared(self, manual_dir, found["sheet"], "OSATS.xlsx")
+        sheet = self.shared(manual_dir, found["sheet"], "OSATS.xlsx")
         try:
             rows = _ratings(sheet)
         except BadInput as error:

@@ -7,7 +7,6 @@ from data_builders.common.labels.annotations import by_name, class_id
 from data_builders.common.labels.from_tables import sampled_track
 from data_builders.common.labels.tables import read_rows
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed
 
 PHASES = (  # the owner's names; there are no numbers on disk
     "Incision",
@@ -34,8 +33,7 @@ class Builder(VideoDatasetBuilder):
     TRACKS: ClassVar = {"phase": PHASES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=rf"{NAME}\.mp4",
             annotations={"phase": rf"{NAME}\.csv"},
@@ -52,7 +50,7 @@ class Builder(VideoDatasetBuilder):
         return items
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
-        path = needed(item, "phase", f"{item.path.stem}.csv")
+        path = item.needed("phase", f"{item.path.stem}.csv")
         rows = read_rows(path, ("frame", "phase"), header=None)
         samples = [
             (row.integer("frame"), class_id(row, row.text("phase"), CLASSES), row) for row in rows

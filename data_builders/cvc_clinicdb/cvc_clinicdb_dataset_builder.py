@@ -10,9 +10,7 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.source.download import find_files
 from data_builders.common.source.paired import numbered_files, open_paired
-from data_builders.common.source.seeded_splits import deal
 from data_builders.common.video.maps import Above, MapFiles
 from surgrec_jax.records.schema import RecordSpec
 
@@ -45,8 +43,7 @@ class Builder(VideoDatasetBuilder):
     MAPS: ClassVar = {"polyp": CLASSES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=[f"{kind}(Original)/" for kind in ("PNG/", "TIF/", "")],
         )
@@ -55,7 +52,7 @@ class Builder(VideoDatasetBuilder):
             self.item(f"sequence{k:02d}", folder, first=first, end=end)
             for k, (first, end) in enumerate(itertools.pairwise((*STARTS, PICTURES + 1)), 1)
         ]
-        return deal(items, earlier=self.earlier)
+        return self.deal(items)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         wanted = range(item.extra["first"], item.extra["end"])

@@ -9,7 +9,6 @@ from data_builders.common.labels.from_tables import sampled_track
 from data_builders.common.labels.tables import Row, read_shared
 from data_builders.common.labels.tracks import presence_classes
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, shared
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.coco import CocoBoxes, read_coco
 from data_builders.common.video.maps import MapFiles, by_value
@@ -44,14 +43,13 @@ class Builder(VideoDatasetBuilder):
     BOXES: ClassVar = {"anatomy": ANATOMY[1:]}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video="(train|val|test)/",
             others={"table": f"({re.escape(TABLE)})", "masks": r"(semseg)/"},
         )
         boxes = {split: path / "annotation_coco.json" for split, path in found["video"].items()}
-        table = shared(self, manual_dir, found["table"], TABLE)
+        table = self.shared(manual_dir, found["table"], TABLE)
         rows = read_shared(table, ("vid", "frame", "is_ds_keyframe", *CRITERIA.values()), by="vid")
         return [
             self.item(

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
 from data_builders.common.source.pictures import list_pictures, open_pictures
 
 # The owner's downloader writes videos/ID.TITLE.EXT, where ID is all that follows the last slash of
@@ -28,8 +27,7 @@ class Builder(VideoDatasetBuilder):
     DOMAIN = "laparoscopy"
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=[
                 *(rf"videos/{n}(?:\.(?![^/]*\.f\d+\.)[^/]*)?\.{SUFFIX}" for n in NAMES),

@@ -4,9 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
 from data_builders.common.source.paired import open_paired
-from data_builders.common.source.seeded_splits import deal
 from data_builders.common.video.maps import Above, MapFiles
 from surgrec_jax.records.errors import BadInput
 
@@ -26,8 +24,7 @@ class Builder(VideoDatasetBuilder):
     MAPS: ClassVar = {"polyp": CLASSES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"images/([^/]+)\.jpg",
             annotations={"mask": r"masks/([^/]+)\.jpg"},
@@ -36,7 +33,7 @@ class Builder(VideoDatasetBuilder):
         items = [
             self.item(name, path, mask=masks.get(name)) for name, path in found["video"].items()
         ]
-        return deal(items, fractions=FRACTIONS, earlier=self.earlier)
+        return self.deal(items, fractions=FRACTIONS)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         mask = item.extra["mask"]

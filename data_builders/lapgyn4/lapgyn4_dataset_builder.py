@@ -7,8 +7,6 @@ from typing import ClassVar
 
 from data_builders.common.labels.tracks import Sampled
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
-from data_builders.common.source.seeded_splits import deal
 from surgrec_jax.records.schema import UNLABELLED
 
 PARTS = {  # folder -> its classes, alphabetical
@@ -44,8 +42,7 @@ class Builder(VideoDatasetBuilder):
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         parts = "|".join(PARTS)
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=rf"((?:{parts})/[^/]+/c_\d+_v_\d+_f_\d+\.jpg)",
             others={"counts": r"(Instrument_Count)/"},
@@ -79,7 +76,7 @@ class Builder(VideoDatasetBuilder):
             )
             for (case, video), frames in sorted(pictures.items())
         ]
-        return deal(items, earlier=self.earlier)
+        return self.deal(items)
 
     def inputs(self, item: VideoItem) -> list[Path]:
         return [path for _, path in item.extra["pictures"]]

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from data_builders.common.labels.annotations import read_json
 from data_builders.common.labels.tracks import presence_classes
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, shared
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 
 PROCEDURES = (  # by frequency, as the owner counts them
@@ -33,13 +32,12 @@ class Builder(VideoDatasetBuilder):
     }
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"([A-Za-z0-9_-]{11})\.mp4",
             others={"labels": r"(labels)\.json"},
         )
-        entries = _entries(shared(self, manual_dir, found["labels"], "labels.json"))
+        entries = _entries(self.shared(manual_dir, found["labels"], "labels.json"))
         items, taken = [], {}
         for name, path in found["video"].items():
             same = entries.get(name, [])

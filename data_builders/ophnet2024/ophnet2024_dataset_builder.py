@@ -12,7 +12,6 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.source.download import find_files, shared
 from surgrec_jax.records.errors import BadInput
 
 TABLE = "OphNet2024_loca_challenge_phase.csv"
@@ -85,13 +84,12 @@ class Builder(VideoDatasetBuilder):
     TRACKS: ClassVar = {"phase": PHASES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"(case_\d+(?:_\d+)?)\.mp4",
             others={"table": r"(OphNet2024_loca_challenge_phase)\.csv"},
         )
-        table = shared(self, manual_dir, found["table"], TABLE)
+        table = self.shared(manual_dir, found["table"], TABLE)
         rows = read_shared(table, COLUMNS, by="video_id")
         items, unlabelled = [], []
         for key, path in found["video"].items():

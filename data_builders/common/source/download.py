@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 
 from data_builders.common.source.items import VideoItem
-from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+from surgrec_jax.records.errors import BuildError, safe_text
 
 Found = dict[str, dict[str, Path]]
 _LOOK_THROUGH = 20_000  # files and folders above the one given
@@ -143,18 +143,6 @@ def shared(builder, manual_dir: Path | None, files: Mapping[str, Path], name: st
             f"{builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
         )
     (path,) = files.values()
-    return path
-
-
-def needed(item: VideoItem, kind: str, name: str) -> Path:
-    """The annotation `item.extra[kind]`.
-
-    Raises:
-        BadInput: it was not found; `name` says what it is called.
-    """
-    path = item.extra.get(kind)
-    if path is None:
-        raise BadInput(item.path or item.video_id, f"has no {kind} annotation (expected {name})")
     return path
 
 
