@@ -28,7 +28,7 @@ from data_builders.common.build.shards import (
     finished,
     plan_shards,
 )
-from data_builders.common.build.summary import BuildSummary, SplitSummary
+from data_builders.common.build.summary import LISTINGS, BuildSummary, SplitSummary
 from data_builders.common.labels import label_counts
 from data_builders.common.source.builder import VideoDatasetBuilder
 from data_builders.common.source.previous_build import kept_sentence, read_earlier
@@ -154,46 +154,36 @@ def _run(builder, jobs, num_workers, strict, progress, beam) -> list[tuple[Shard
 
 
 def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
-    splits: dict[str, SplitSummary] = {}
-    skipped, partial, noted, source_seconds = list(listed), [], [], 0.0
-    filtered: dict[str, list[int]] = {}
-    labels: label_counts.Counts = {}
-    if builder.builder_config.duplicates is not None:
-        filtered["drop_duplicates"] = [builder.duplicates_dropped, 0]
-    for job, (result, _) in zip(jobs, results, strict=True):
-        if result.records:
-            counts = splits.setdefault(job.split, SplitSummary())
-            counts.videos += result.videos
-            counts.segments += result.records
-            counts.frames += result.frames
-            counts.bytes += result.record_bytes
-        skipped += [tuple(entry) for entry in result.skipped]
-        partial += [tuple(entry) for entry in result.partial]
-        noted += [tuple(entry) for entry in result.noted]
-        source_seconds += result.source_seconds
-        label_counts.merge(labels, result.labels)
-        for name, (videos, frames) in result.filtered.items():
-            before = filtered.get(name, (0, 0))
-            filtered[name] = [before[0] + videos, before[1] + frames]
     parts = [builder.name, builder.builder_config_name, str(builder.version)]
-    return BuildSummary(
+    summary = BuildSummary(
         name="/".join(part for part in parts if part),
         directory=target,
-        splits=splits,
-        skipped=skipped,
-        partial=partial,
-        noted=noted,
-        source_seconds=source_seconds,
-        seconds=0.0,
+        skipped=list(listed),
         shards=len(jobs),
         resumed=sum(resumed for _, resumed in results),
         notes=list(builder.notes),
         remarks=list(builder.remarks),
-        filtered=filtered,
-        labels=label_counts.named(
-            labels, builder.hooks.tracks(), builder.hooks.video_label_names()
-        ),
     )
+    labels: label_counts.Counts = {}
+    if builder.builder_config.duplicates is not None:
+        summary.filtered["drop_duplicates"] = [builder.duplicates_dropped, 0]
+    for job, (result, _) in zip(jobs, results, strict=True):
+        if result.records:
+            counts = summary.splits.setdefault(job.split, SplitSummary())
+            counts.videos += result.videos
+            counts.segments += result.records
+            counts.frames += result.frames
+            counts.bytes += result.record_bytes
+        for listing in LISTINGS:
+            getattr(summary, listing).extend(map(tuple, getattr(result, listing)))
+        summary.source_seconds += result.source_seconds
+        label_counts.merge(labels, result.labels)
+        for name, (videos, frames) in result.filtered.items():
+            before = summary.filtered.get(name, (0, 0))
+            summary.filtered[name] = [before[0] + videos, before[1] + frames]
+    names = builder.hooks.tracks(), builder.hooks.video_label_names()
+    summary.labels = label_counts.named(labels, *names)
+    return summary
 
 
 def _finish(builder, work, target, jobs, results, summary, note) -> None:
@@ -244,7 +234,7 @@ def _stored(builder, summary: BuildSummary) -> dict[str, Any]:
     """The summary that stands beside the data; with pseudonyms, without the names of files."""
     stored = summary.to_json()
     if getattr(builder.builder_config, "pseudonyms", None):
-        for key in ("skipped", "partial", "noted"):
+        for key in LISTINGS:
             stored[key] = [("a video", "told when it was built (--pseudonyms)")] * len(stored[key])
         stored["remarks"] = ["told when it was built (--pseudonyms)"] * len(stored["remarks"])
     return stored
