@@ -14,6 +14,8 @@ from data_builders.common.video.maps import LabelMaps
 from surgrec_jax.records.errors import BadInput
 from surgrec_jax.records.maps import VOID
 
+Resize = Callable[[np.ndarray, tuple[int, int]], np.ndarray]  # to (width, height)
+
 
 @dataclasses.dataclass(frozen=True)
 class FrameLabels:
@@ -94,7 +96,7 @@ class FrameLabels:
         Args:
             own: (height, width) of the picture as it was read.
             size: (width, height) of the stored picture.
-            cut: `blank`, `native` and `box` of `like_picture`.
+            cut: `blank`, `native` and `box` of `cut_picture`.
         """
 
         def misfit(values: np.ndarray) -> str | None:
@@ -111,39 +113,50 @@ class FrameLabels:
         )
 
 
-def like_picture(
-    values: np.ndarray,
+def like_picture(values: np.ndarray, **cut: Any) -> np.ndarray:
+    """A map cut and shrunk as its picture is (`cut_picture`), by nearest neighbour.
+
+    What is no picture (blanked parts, edges around a fitted one) is unlabelled.
+    """
+    nothing = 0 if values.dtype == np.uint16 else VOID
+    values = values.copy() if cut["blank"] else values
+    return cut_picture(values, nothing, nearest, nearest, **cut)
+
+
+def cut_picture(
+    picture: np.ndarray,
+    nothing: int,
+    fit: Resize,
+    shrink: Resize,
     *,
     blank: Sequence[tuple[float, float, float, float]],
     native: tuple[int, int],
     box: tuple[int, int, int, int] | None,
     size: tuple[int, int],
 ) -> np.ndarray:
-    """A map cut and shrunk as `read_video` does with its picture, by nearest neighbour.
-
-    What is no picture (blanked parts, edges around a fitted one) is unlabelled.
+    """A picture as it is stored; what is blanked is written into the one that is given.
 
     Args:
+        nothing: the value of what is no picture.
+        fit, shrink: bring one of another size than the video's, and what is kept, to a size.
         native: (height, width) of the video.
         blank, box: of `read_video`.
         size: (width, height) of the stored picture.
     """
-    nothing = 0 if values.dtype == np.uint16 else VOID
-    height, width = values.shape
-    values = values.copy() if blank else values
+    height, width = picture.shape[:2]
     for left, top, right, bottom in blank:
         rows = slice(math.floor(top * height), math.ceil(bottom * height))
-        values[rows, math.floor(left * width) : math.ceil(right * width)] = nothing
-    if (height, width) != native:
+        picture[rows, math.floor(left * width) : math.ceil(right * width)] = nothing
+    if (height, width) != native:  # whole and in proportion
         scale = min(native[0] / height, native[1] / width)
         inner = max(1, round(width * scale)), max(1, round(height * scale))
         top, left = (native[0] - inner[1]) // 2, (native[1] - inner[0]) // 2
-        whole = np.full(native, nothing, values.dtype)
-        whole[top : top + inner[1], left : left + inner[0]] = nearest(values, inner)
-        values = whole
+        whole = np.full((*native, *picture.shape[2:]), nothing, picture.dtype)
+        whole[top : top + inner[1], left : left + inner[0]] = fit(picture, inner)
+        picture = whole
     if box is not None:
-        values = values[box[0] : box[1], box[2] : box[3]]
-    return values if values.shape == size[::-1] else nearest(values, size)
+        picture = picture[box[0] : box[1], box[2] : box[3]]
+    return picture if picture.shape[:2] == size[::-1] else shrink(picture, size)
 
 
 def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
