@@ -40,11 +40,7 @@ class Builder(VideoDatasetBuilder):
             annotations={"phase": r"annotations/case_\d+/case_(\d+)_annotations_phases\.csv"},
             strays=rf"{PART}/.*\.mp4",  # the other parts' videos are not meant
         )
-        items = [
-            self.item(f"case_{case}", path, phase=found["phase"].get(case))
-            for case, path in found["video"].items()
-        ]
-        return self.deal(items)
+        return self.deal(self.split_items(found, None, "case_{}".format))
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         name = f"{item.case_id}_annotations_phases.csv"

@@ -29,11 +29,7 @@ class Builder(VideoDatasetBuilder):
             video=r"images/([^/]+)\.jpg",
             annotations={"mask": r"masks/([^/]+)\.jpg"},
         )
-        masks = found["mask"]
-        items = [
-            self.item(name, path, mask=masks.get(name)) for name, path in found["video"].items()
-        ]
-        return self.deal(items, fractions=FRACTIONS)
+        return self.deal(self.split_items(found, None), fractions=FRACTIONS)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         mask = item.extra["mask"]

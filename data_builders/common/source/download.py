@@ -105,20 +105,24 @@ def in_split(
 def split_items(
     builder,
     found: Found,
-    splits: Mapping[str, Collection[int]],
+    splits: Mapping[str, Collection[int]] | None,
     name: Callable[[str], str] = str,
     *,
     number: Callable[[str], int] = int,
     case: Callable[[str], str] | None = None,
 ) -> list[VideoItem]:
-    """An item of each video in an official split (`in_split`), with all files of its key as extra.
+    """An item of each video (in an official split), with all files of its key as extra.
 
     Args:
         found: as `find_files` gives it, without kinds of files that have other keys.
+        splits: as `in_split` takes them; None for items that are dealt (`deal`).
         name, case: the video's id and its case by its key; the video is a case of its own by
             default.
     """
     kinds = [kind for kind in found if kind != "video"]
+    listed = ((key, path, "") for key, path in found["video"].items())
+    if splits is not None:
+        listed = in_split(builder, found["video"], splits, number)
     return [
         builder.item(
             name(key),
@@ -127,7 +131,7 @@ def split_items(
             case=case(key) if case else "",
             **{kind: found[kind].get(key) for kind in kinds},
         )
-        for key, path, split in in_split(builder, found["video"], splits, number)
+        for key, path, split in listed
     ]
 
 
