@@ -275,7 +275,8 @@ def add_check(commands, argv: Sequence[str]) -> None:
 def _check(argv: Sequence[str], args: argparse.Namespace) -> int:
     builder_cls = registry.builder_class(args.name)
     config = builder_cls.config_from_arguments(args)
-    config = settings.with_settings(builder_cls, config, decode=settings.decoding(args))
+    decode = settings.given(args, settings.DECODING)
+    config = settings.with_settings(builder_cls, config, decode=decode)
     manual_dir = None if args.manual_dir is None else Path(os.path.abspath(args.manual_dir))
     with tempfile.TemporaryDirectory(prefix="surgrec_") as nowhere:
         builder = builder_cls(data_dir=nowhere, config=config, manual_dir=manual_dir)

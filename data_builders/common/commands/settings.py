@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -35,9 +35,9 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def decoding(args: argparse.Namespace) -> dict[str, Any]:
-    """Those that were given."""
-    return {name: getattr(args, name) for name in DECODING if getattr(args, name) is not None}
+def given(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those of some options that were given."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def with_settings(
