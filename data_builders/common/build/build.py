@@ -11,7 +11,6 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,6 @@ def build(
     manual_dir: str | os.PathLike | None = None,
     config: str | tfds.core.BuilderConfig | None = None,
     num_workers: int | None = None,
-    builder_kwargs: Mapping[str, Any] | None = None,
     shards: int | None = None,
     overwrite: bool = False,
     strict: bool = False,
@@ -63,7 +61,6 @@ def build(
         config: name of a configuration, or a VideoConfig.
         num_workers: processes; by default one per core, at least 2. With 1 all is done in this
             process, where a video that crashes the decoder ends the build (see `decode_process`).
-        builder_kwargs: further arguments of the builder.
         shards: number of shards per split; by default from the number and size of the videos.
         overwrite: replace a prepared data set that was made from other inputs.
         strict: stop at the first video that is unreadable or damaged, and before it when files
@@ -91,9 +88,7 @@ def build(
     manual_dir = None if manual_dir is None else Path(os.path.abspath(manual_dir))
     work_root = data_dir / WORK
     check_config(builder_cls, config)
-    builder = builder_cls(
-        data_dir=work_root, config=config, manual_dir=manual_dir, **(builder_kwargs or {})
-    )
+    builder = builder_cls(data_dir=work_root, config=config, manual_dir=manual_dir)
     work = Path(builder.data_path)
     target = data_dir / work.relative_to(work_root)
     builder.earlier, trouble = read_earlier(target, builder.dealt_by())
