@@ -219,12 +219,12 @@ def load(path: Path) -> KeptHead:
         several = facts["multi_label"]
         if facts["kind"] in (LINEAR, *NETWORKS):
             taught = arrays["head/taught"].astype(bool)
-            own = {k.removeprefix("head/"): v for k, v in arrays.items() if k.startswith("head/")}
             if facts["kind"] == LINEAR:
-                part = {name: own[name] for name in ("mean", "std", "kernel", "bias")}
+                part = {name: arrays[f"head/{name}"] for name in ("mean", "std", "kernel", "bias")}
                 link = "sigmoid" if several else "softmax"
                 models = linear.LinearModels(**part, link=link)
             else:
+                own = {k.removeprefix("head/"): v for k, v in arrays.items() if k[:5] == "head/"}
                 width, count = len(near["mean"]), int(taught.sum())
                 models = Network.of(facts["kind"], width, count, several, own)
             head = dataclasses.replace(head, models=models, taught=taught)
