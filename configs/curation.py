@@ -20,8 +20,6 @@ VARIANTS = ("base", "tiny")
 
 def get_config(variant: str = "base") -> ConfigDict:
     """The config of a variant; override values with --config.<section>.<name>=<value>."""
-    if variant not in VARIANTS:
-        raise ValueError(f"configs/curation.py:{variant} does not exist: choose from {VARIANTS}")
     c = ConfigDict()
     c.checkpoint = ""  # the workdir or checkpoint whose encoder embeds
     c.sources = ""  # name[/config][@split][=weight], with commas; "": those of the checkpoint

@@ -9,8 +9,7 @@ from data_builders.common.labels.annotations import by_name, by_number, class_id
 from data_builders.common.labels.tables import Row
 from data_builders.common.labels.xlsx import read_sheet
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
-from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+from surgrec_jax.records.errors import BadInput, BuildError
 
 ABOUT = ("STUDENT", "GROUP", "TIME", "VIDEO", "SUTURES", "INVESTIGATOR")
 # Columns are taken by position: how the sheet spells the last ones is not certain.
@@ -42,15 +41,10 @@ class Builder(VideoDatasetBuilder):
     }
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self, manual_dir, video=r"([A-Z]\d\d[A-Z])\.mp4", others={"sheet": r"(OSATS)\.xlsx"}
+        found = self.find_files(
+            manual_dir, video=r"([A-Z]\d\d[A-Z])\.mp4", others={"sheet": r"(OSATS)\.xlsx"}
         )
-        sheet = found["sheet"].get("OSATS")
-        if sheet is None:
-            raise BuildError(
-                f"{self.name}: one OSATS.xlsx is needed in {safe_text(manual_dir)}; it holds the "
-                "ratings and the students."
-            )
+        sheet = self.shared(manual_dir, found["sheet"], "OSATS.xlsx")
         try:
             rows = _ratings(sheet)
         except BadInput as error:
@@ -63,7 +57,7 @@ class Builder(VideoDatasetBuilder):
         items = []
         for code, path in found["video"].items():
             if code not in by_video:
-                self.skipped.append((safe_text(path), f"has no row in {sheet.name}"))
+                self.leave_out(path, f"has no row in {sheet.name}")
                 continue
             student = by_video[code][0].cells["STUDENT"]
             items.append(

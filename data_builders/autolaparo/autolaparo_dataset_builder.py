@@ -6,7 +6,6 @@ from typing import ClassVar
 from data_builders.autolaparo.scene import SceneConfig
 from data_builders.common.labels.annotations import by_number, frame_table
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed, split_items
 from data_builders.common.video.reading import check_rate
 from surgrec_jax.records.schema import RecordSpec
 
@@ -42,18 +41,17 @@ class Builder(VideoDatasetBuilder):
     TRACKS: ClassVar = {"phase": PHASES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"videos/(\d{2})\.mp4",
             annotations={"phase": r"label_(\d{2})\.txt"},
             strays=r"videos/[^/]*\.mp4",  # the clips of task 2 are no strays
         )
-        return split_items(self, found, SPLITS)
+        return self.split_items(found, SPLITS)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         check_rate(item.path, FPS)
-        path = needed(item, "phase", f"label_{item.video_id}.txt")
+        path = item.needed("phase", f"label_{item.video_id}.txt")
         phases = frame_table(path, ("Frame", "Phase"), first=1, unit=FPS, hold=FPS)
         track = phases.track("Phase", by_number(len(PHASES), first=1))
         return OpenedVideo(item.path, {"phase": track}, extents=[phases.extent])

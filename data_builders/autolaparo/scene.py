@@ -1,11 +1,9 @@
 """AutoLaparo, task 3: six pictures of each of 300 clips, every pixel of ten classes."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from data_builders.common.source.download import find_files, split_items
-from data_builders.common.source.items import OpenedVideo, VideoConfig, VideoItem
+from data_builders.common.source.items import Hooks, OpenedVideo, VideoConfig, VideoItem
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.maps import MapFiles, by_value
 
@@ -22,31 +20,20 @@ NAMES = r"(\d{6})\.jpg"  # three digits of the clip, three of the frame
 FPS = 25  # pictures of a clip are its frames 1, 25, 50, 75, 100 and 125
 
 
-class Scene:
+class Scene(Hooks):
     """Stands in for the builder where the configuration `scene` is asked for."""
 
-    ALLOW_SHARED_CASES: ClassVar[bool] = False
+    MAPS: ClassVar = {"scene": CLASSES}
 
     def __init__(self, builder):
         self.builder = builder
 
-    def tracks(self) -> Mapping:
-        return {}
-
-    def video_label_names(self) -> Mapping:
-        return {}
-
-    def maps(self) -> Mapping:
-        return {"scene": CLASSES}
-
-    def boxes(self) -> Mapping:
-        return {}
-
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(self.builder, manual_dir, video="(imgs)/", others={"masks": "(masks)/"})
+        others = {"masks": "(masks)/"}
+        found = self.builder.find_files(manual_dir, video="(imgs)/", others=others)
         folder = found["video"]["imgs"]
         clips = {f"{number // 1000:03d}": folder for number in numbered_files(folder, NAMES)}
-        return split_items(self.builder, {"video": clips}, SPLITS, "clip_{}".format)
+        return self.builder.split_items({"video": clips}, SPLITS, "clip_{}".format)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         clip = item.video_id[5:]

@@ -9,7 +9,6 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.source.download import find_files
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.maps import MapFiles, depths
 from surgrec_jax.records.schema import RecordSpec
@@ -38,7 +37,7 @@ class Builder(VideoDatasetBuilder):
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         segments = "|".join(SPLIT_OF)
-        found = find_files(self, manual_dir, video=rf"((?:{segments})_t\d+_[a-z])/")
+        found = self.find_files(manual_dir, video=rf"((?:{segments})_t\d+_[a-z])/")
         return [  # a case is a segment in one texture, filmed along several paths
             self.item(key, path, SPLIT_OF[key.split("_")[0]], case=key.rpartition("_")[0])
             for key, path in found["video"].items()

@@ -6,8 +6,6 @@ from typing import ClassVar
 from data_builders.common.labels.from_tables import starts_track
 from data_builders.common.labels.tables import read_shared, single
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
-from data_builders.common.source.seeded_splits import deal
 from data_builders.common.video.reading import check_rate
 from surgrec_jax.records.errors import BadInput
 
@@ -35,8 +33,7 @@ class Builder(VideoDatasetBuilder):
     VIDEO_LABELS: ClassVar = {"surgeon": ("1", "2", "3", "4"), "experience": ("low", "high")}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        videos = find_files(
-            self,
+        videos = self.find_files(
             manual_dir,
             video=r"videos/case_(\d+)\.mp4",
             others={"tables": r"([^/]+/(?:videos|annotations)\.csv)"},
@@ -52,7 +49,7 @@ class Builder(VideoDatasetBuilder):
             self.item(f"case_{case}", path, about=about.get(case, []), phases=phases.get(case, []))
             for case, path in videos.items()
         ]
-        return deal(items, earlier=self.earlier)
+        return self.deal(items)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         about = single(item.extra["about"], item.path, "videos.csv")

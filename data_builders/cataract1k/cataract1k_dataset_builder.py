@@ -7,8 +7,6 @@ from data_builders.common.labels.annotations import by_name, class_id
 from data_builders.common.labels.from_tables import interval_track
 from data_builders.common.labels.tables import read_rows
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed
-from data_builders.common.source.seeded_splits import deal
 
 PHASES = (  # the owner's spelling; there are no numbers on disk
     "Incision",
@@ -36,22 +34,17 @@ class Builder(VideoDatasetBuilder):
     TRACKS: ClassVar = {"phase": PHASES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=rf"{PART}/videos/case_(\d+)\.mp4",
             annotations={"phase": r"annotations/case_\d+/case_(\d+)_annotations_phases\.csv"},
             strays=rf"{PART}/.*\.mp4",  # the other parts' videos are not meant
         )
-        items = [
-            self.item(f"case_{case}", path, phase=found["phase"].get(case))
-            for case, path in found["video"].items()
-        ]
-        return deal(items, earlier=self.earlier)
+        return self.deal(self.split_items(found, None, "case_{}".format))
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         name = f"{item.case_id}_annotations_phases.csv"
-        path, spans, empty = needed(item, "phase", name), [], []
+        path, spans, empty = item.needed("phase", name), [], []
         for row in read_rows(path, ("caseId", "comment", "sec", "endSec")):
             if f"case_{row.cells['caseId']}" != item.case_id:
                 raise row.error(f"is of case {row.cells['caseId']!r}, not of {item.case_id}")

@@ -7,8 +7,6 @@ from data_builders.common.labels.annotations import by_name, class_id
 from data_builders.common.labels.from_tables import sampled_track
 from data_builders.common.labels.tables import read_rows
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed
-from surgrec_jax.records.errors import safe_text
 
 PHASES = (  # the owner's names; there are no numbers on disk
     "Incision",
@@ -35,8 +33,7 @@ class Builder(VideoDatasetBuilder):
     TRACKS: ClassVar = {"phase": PHASES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=rf"{NAME}\.mp4",
             annotations={"phase": rf"{NAME}\.csv"},
@@ -47,13 +44,13 @@ class Builder(VideoDatasetBuilder):
             other = {"train": "validation", "val": "training"}.get(split)
             if split is None or other in path.relative_to(manual_dir).as_posix():
                 reason = "cases 1 to 17 are the owner's training, 18 to 21 the validation videos"
-                self.skipped.append((safe_text(path), reason))
+                self.leave_out(path, reason)
                 continue
             items.append(self.item(f"case_{case}", path, split, phase=found["phase"].get(case)))
         return items
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
-        path = needed(item, "phase", f"{item.path.stem}.csv")
+        path = item.needed("phase", f"{item.path.stem}.csv")
         rows = read_rows(path, ("frame", "phase"), header=None)
         samples = [
             (row.integer("frame"), class_id(row, row.text("phase"), CLASSES), row) for row in rows

@@ -6,7 +6,6 @@ from typing import ClassVar
 from data_builders.common.labels.annotations import PRESENT, by_name, frame_table
 from data_builders.common.labels.tracks import presence_classes
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed, split_items
 from data_builders.common.video.reading import check_rate
 
 PHASES = (
@@ -35,13 +34,12 @@ class Builder(VideoDatasetBuilder):
     TRACKS: ClassVar = {"phase": PHASES, **presence_classes("tool", TOOLS)}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=[r"video(\d{2})\.mp4", r"frames/video(\d{2})/"],
             annotations={"phase": r"video(\d{2})-phase\.txt", "tool": r"video(\d{2})-tool\.txt"},
         )
-        return split_items(self, found, SPLITS, "video{}".format)
+        return self.split_items(found, SPLITS, "video{}".format)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         pictures = item.path.is_dir()
@@ -51,14 +49,14 @@ class Builder(VideoDatasetBuilder):
             unit, clock = 1, "frames"
             check_rate(item.path, FPS)
         phases = frame_table(
-            needed(item, "phase", f"{item.video_id}-phase.txt"),
+            item.needed("phase", f"{item.video_id}-phase.txt"),
             ("Frame", "Phase"),
             unit=unit,
             hold=unit,
             clock=clock,
         )
         tools = frame_table(  # a row per 25th frame, which speaks for its second
-            needed(item, "tool", f"{item.video_id}-tool.txt"),
+            item.needed("tool", f"{item.video_id}-tool.txt"),
             ("Frame", *TOOLS),
             unit=unit,
             hold=FPS * unit,

@@ -9,7 +9,6 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.source.download import find_files, split_items
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.maps import MapFiles, by_value
 from surgrec_jax.records.maps import VOID
@@ -54,9 +53,9 @@ class Builder(VideoDatasetBuilder):
     MAPS: ClassVar = {"scene": tuple(VALUES)}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(self, manual_dir, video=r"video\d{2}/(video\d{2}_\d{5})/")
-        return split_items(
-            self, found, SPLITS, number=lambda key: int(key[5:7]), case=lambda key: key[:7]
+        found = self.find_files(manual_dir, video=r"video\d{2}/(video\d{2}_\d{5})/")
+        return self.split_items(
+            found, SPLITS, number=lambda key: int(key[5:7]), case=lambda key: key[:7]
         )
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:

@@ -19,7 +19,6 @@ from data_builders.cholect50.classes import (
 from data_builders.common.labels.annotations import read_json
 from data_builders.common.labels.tracks import Sampled, presence_classes
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed, split_items
 from surgrec_jax.records.errors import BadInput
 
 # Track prefix -> names and place in the vector of 15 numbers; -1 there is none.
@@ -52,17 +51,16 @@ class Builder(VideoDatasetBuilder):
     VIDEO_LABELS: ClassVar = {"challenge": SPLITS, "test_fold": tuple("12345")}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"(?:videos|data)/VID(\d+)/",
             annotations={"labels": r"labels/VID(\d+)\.json"},
         )
-        return split_items(self, found, RDV, "VID{}".format)
+        return self.split_items(found, RDV, "VID{}".format)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         number = int(item.video_id[3:])
-        path = needed(item, "labels", f"labels/{item.video_id}.json")
+        path = item.needed("labels", f"labels/{item.video_id}.json")
         data = read_json(path)
         if not isinstance(data, dict) or (data.get("video"), data.get("fps")) != (number, 1):
             raise BadInput(path, f'must have "video": {number} and "fps": 1')

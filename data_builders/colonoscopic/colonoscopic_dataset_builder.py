@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
-from data_builders.common.source.seeded_splits import deal
 from surgrec_jax.records.errors import safe_text
 
 LESIONS = ("Adenoma", "Hyperplasic", "Serrated")  # the site's spelling, alphabetical
@@ -22,16 +20,16 @@ class Builder(VideoDatasetBuilder):
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         video = rf"((?:{'|'.join(LESIONS)})/[^/]+/videos/(?:{'|'.join(LIGHTS)})\.mp4)"
         items = []
-        for path in find_files(self, manual_dir, video=video)["video"].values():
+        for path in self.find_files(manual_dir, video=video)["video"].values():
             lesion, case, _, _ = path.parts[-4:]
             if not case.lower().startswith(f"{lesion.lower()}_"):
                 reason = f"is in a folder {case!r} under {lesion!r}: which class is it?"
-                self.skipped.append((safe_text(path), safe_text(reason)))
+                self.leave_out(path, reason)
                 continue
             labels = {"lesion": LESIONS.index(lesion), "light": LIGHTS.index(path.stem)}
             case = safe_text(case)
             items.append(self.item(f"{case}_{path.stem}", path, case=case, labels=labels))
-        return deal(items, group=lambda item: item.extra["labels"]["lesion"], earlier=self.earlier)
+        return self.deal(items, group=lambda item: item.extra["labels"]["lesion"])
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         return OpenedVideo(item.path, {}, item.extra["labels"])

@@ -10,10 +10,8 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.source.download import find_files
 from data_builders.common.source.paired import numbered_files, open_paired
-from data_builders.common.source.seeded_splits import deal
-from data_builders.common.video.maps import MapFiles, above
+from data_builders.common.video.maps import Above, MapFiles
 from surgrec_jax.records.schema import RecordSpec
 
 CLASSES = ("background", "polyp")
@@ -45,8 +43,7 @@ class Builder(VideoDatasetBuilder):
     MAPS: ClassVar = {"polyp": CLASSES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=[f"{kind}(Original)/" for kind in ("PNG/", "TIF/", "")],
         )
@@ -55,7 +52,7 @@ class Builder(VideoDatasetBuilder):
             self.item(f"sequence{k:02d}", folder, first=first, end=end)
             for k, (first, end) in enumerate(itertools.pairwise((*STARTS, PICTURES + 1)), 1)
         ]
-        return deal(items, earlier=self.earlier)
+        return self.deal(items)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         wanted = range(item.extra["first"], item.extra["end"])
@@ -63,5 +60,5 @@ class Builder(VideoDatasetBuilder):
             {n: path for n, path in numbered_files(folder, NAMES).items() if n in wanted}
             for folder in (item.path, item.path.with_name("Ground Truth"))
         )
-        polyp = MapFiles(masks, above(THRESHOLD))
+        polyp = MapFiles(masks, Above(THRESHOLD))
         return open_paired(pictures, scratch_dir, FPS, polyp=polyp)

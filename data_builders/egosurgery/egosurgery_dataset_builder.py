@@ -9,7 +9,6 @@ from data_builders.common.labels.annotations import by_name, class_id, normal
 from data_builders.common.labels.from_tables import sampled_track
 from data_builders.common.labels.tables import Row, read_rows
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, in_split, needed
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.coco import CocoBoxes, read_coco
 
@@ -45,8 +44,7 @@ class Builder(VideoDatasetBuilder):
     BOXES: ClassVar = {name: tuple(map(normal, classes)) for name, classes in KINDS.items()}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"(?:images|train|val|test)/(\d{2})/",
             others={
@@ -64,13 +62,13 @@ class Builder(VideoDatasetBuilder):
                 phase=found["phase"].get(session),
                 **{name: found[name].get(split) for name in KINDS},
             )
-            for video, path, split in in_split(self, found["video"], SPLITS)
+            for video, path, split in self.in_split(found["video"], SPLITS)
             for session in sorted(_sessions(path))
         ]
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         session = item.video_id
-        path = needed(item, "phase", f"{session}.csv")
+        path = item.needed("phase", f"{session}.csv")
         pictures = numbered_files(item.path, rf"{session}_(\d+)\.jpg")
         opened = open_paired(pictures, scratch_dir, FPS)
         start, ids, samples, problems = opened.image_start, by_name(PHASES), [], []

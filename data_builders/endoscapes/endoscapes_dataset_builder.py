@@ -9,11 +9,10 @@ from data_builders.common.labels.from_tables import sampled_track
 from data_builders.common.labels.tables import Row, read_shared
 from data_builders.common.labels.tracks import presence_classes
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.coco import CocoBoxes, read_coco
 from data_builders.common.video.maps import MapFiles, by_value
-from surgrec_jax.records.errors import BuildError, check_inside, safe_text
+from surgrec_jax.records.errors import check_inside, safe_text
 from surgrec_jax.records.maps import VOID
 
 CRITERIA = {  # the three criteria of the critical view of safety -> column
@@ -44,17 +43,14 @@ class Builder(VideoDatasetBuilder):
     BOXES: ClassVar = {"anatomy": ANATOMY[1:]}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video="(train|val|test)/",
             others={"table": f"({re.escape(TABLE)})", "masks": r"(semseg)/"},
         )
         boxes = {split: path / "annotation_coco.json" for split, path in found["video"].items()}
-        if not found["table"]:
-            raise BuildError(f"{self.name}: {TABLE} is missing beside the pictures.")
-        columns = ("vid", "frame", "is_ds_keyframe", *CRITERIA.values())
-        rows = read_shared(found["table"][TABLE], columns, by="vid")
+        table = self.shared(manual_dir, found["table"], TABLE)
+        rows = read_shared(table, ("vid", "frame", "is_ds_keyframe", *CRITERIA.values()), by="vid")
         return [
             self.item(
                 number,

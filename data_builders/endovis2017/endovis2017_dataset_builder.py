@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, split_items
 from data_builders.common.source.paired import numbered_files, open_paired
-from data_builders.common.video.maps import Layers, MapFiles, above, by_value
+from data_builders.common.video.maps import Above, Layers, MapFiles, by_value
 from surgrec_jax.records.errors import BadInput, check_inside
 from surgrec_jax.records.maps import VOID
 
@@ -38,8 +37,8 @@ class Builder(VideoDatasetBuilder):
     }
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(self, manual_dir, video=r"instrument_dataset_(\d{1,2})/")
-        return split_items(self, found, SPLITS, "instrument_dataset_{}".format)
+        found = self.find_files(manual_dir, video=r"instrument_dataset_(\d{1,2})/")
+        return self.split_items(found, SPLITS, "instrument_dataset_{}".format)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         pictures = numbered_files(item.path / "left_frames", NAMES)
@@ -52,9 +51,9 @@ class Builder(VideoDatasetBuilder):
             files = numbered_files(folder, NAMES)
             other = kind == len(TYPES)  # no part of a robot's instrument: unlabelled among parts
             ids = {value: k for k, value in enumerate(PARTS.values())} | {PROBE: VOID}
-            parts.append(MapFiles(files, above(1, VOID) if other else by_value(ids)))
+            parts.append(MapFiles(files, Above(1, VOID) if other else by_value(ids)))
             ids = {value: kind if value else 0 for value in (*PARTS.values(), PROBE)}
-            types.append(MapFiles(files, above(1, kind) if other else by_value(ids)))
+            types.append(MapFiles(files, Above(1, kind) if other else by_value(ids)))
         if not types:
             raise BadInput(item.path, "has no ground_truth; the training releases have one")
         maps = {"instrument": Layers(types), "part": Layers(parts)}

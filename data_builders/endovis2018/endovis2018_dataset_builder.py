@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, split_items
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.maps import MapFiles, by_colour
 
@@ -45,8 +44,8 @@ class Builder(VideoDatasetBuilder):
     MAPS: ClassVar = {"scene": tuple(COLOURS)}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(self, manual_dir, video=r"seq_(\d{1,2})/")
-        return split_items(self, found, SPLITS, "seq_{}".format)
+        found = self.find_files(manual_dir, video=r"seq_(\d{1,2})/")
+        return self.split_items(found, SPLITS, "seq_{}".format)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         pictures = numbered_files(item.path / "left_frames", NAMES)

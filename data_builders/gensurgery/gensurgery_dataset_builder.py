@@ -4,9 +4,7 @@ import re
 from pathlib import Path
 
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
 from data_builders.common.source.pictures import list_pictures, open_pictures
-from surgrec_jax.records.errors import safe_text
 
 # The owner's downloader writes videos/ID.TITLE.EXT, where ID is all that follows the last slash of
 # a link: `_OCp8V_G8SM`, `watch?v=8MCYDrmvqzw` or `NqBQYlSV1jQ?si=FjhSFpuj`. Its lists name 277
@@ -29,8 +27,7 @@ class Builder(VideoDatasetBuilder):
     DOMAIN = "laparoscopy"
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=[
                 *(rf"videos/{n}(?:\.(?![^/]*\.f\d+\.)[^/]*)?\.{SUFFIX}" for n in NAMES),
@@ -48,8 +45,7 @@ class Builder(VideoDatasetBuilder):
             name = re.match(rf"(?:{'|'.join(NAMES)})(?:\.|$)", item.video_id)
             same = name and files.get(next(filter(None, name.groups())))
             if same:
-                reason = f"the same video as {safe_text(same)}"
-                self.skipped.append((safe_text(item.path), reason))
+                self.leave_out(item.path, f"the same video as {same}")
             else:
                 items.append(item)
         return items

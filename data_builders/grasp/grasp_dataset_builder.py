@@ -9,7 +9,6 @@ import numpy as np
 from data_builders.common.labels.annotations import normal, read_json
 from data_builders.common.labels.tracks import Sampled
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, in_split
 from data_builders.common.video.coco import CocoBoxes, CocoMaps, read_coco
 from surgrec_jax.records.errors import BadInput, check_inside
 
@@ -71,8 +70,7 @@ class Builder(VideoDatasetBuilder):
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         case = r"frames/CASE(\d{3})/"
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=[r"GraSP_30fps/" + case, case],
             others={
@@ -89,7 +87,7 @@ class Builder(VideoDatasetBuilder):
                 labels=path.parents[1] / "annotations" / f"grasp_long-term_{split}.json",
                 outlines=path.parents[1] / "annotations" / f"grasp_short-term_{split}.json",
             )
-            for number, path, split in in_split(self, found["video"], SPLITS)
+            for number, path, split in self.in_split(found["video"], SPLITS)
         ]
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:

@@ -12,7 +12,6 @@ from data_builders.common.labels.annotations import (
 )
 from data_builders.common.labels.tracks import presence_classes
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed
 from data_builders.common.source.splits import split_by_case
 from data_builders.common.video.reading import check_rate
 from surgrec_jax.records.errors import BadInput
@@ -70,8 +69,7 @@ class Builder(VideoDatasetBuilder):
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         name = r"(?i:Hei-Chole)(\d+)"  # some copies are in lower case
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=[rf"(?i:{folder})/{name}\.mp4" for folder in FOLDERS],
             annotations={
@@ -85,7 +83,7 @@ class Builder(VideoDatasetBuilder):
         for number, path in found["video"].items():
             case = f"HeiChole{number}"
             if case not in split_of:
-                self.pass_over(BadInput(path, f"case {number} is not one of the public 1 to 24"))
+                self.leave_out(path, f"case {number} is not one of the public 1 to 24")
                 continue
             items.append(
                 self.item(
@@ -102,7 +100,7 @@ class Builder(VideoDatasetBuilder):
         columns = {"Phase": ("phase",), "Instrument": SLOTS, "Action": ACTIONS}
         tables = {
             kind: frame_table(
-                needed(item, kind, f"Hei-Chole{item.video_id[8:]}_Annotation_{kind}.csv"),
+                item.needed(kind, f"Hei-Chole{item.video_id[8:]}_Annotation_{kind}.csv"),
                 ("Frame", *names),
                 separator=",",
                 header=False,
@@ -126,7 +124,7 @@ def _skill(item: VideoItem) -> tuple[dict[str, int], list[str]]:
     labels, problems = {}, []
     for part, word in SKILL_FILES.items():
         try:
-            path = needed(item, part, f"Hei-Chole{item.video_id[8:]}{word}_Skill.csv")
+            path = item.needed(part, f"Hei-Chole{item.video_id[8:]}{word}_Skill.csv")
             rows = split_rows(path, SKILL, separator=",")
             if len(rows) > 1:
                 raise rows[1].error("is a second line of ratings")

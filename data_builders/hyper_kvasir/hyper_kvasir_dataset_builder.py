@@ -7,8 +7,6 @@ from typing import ClassVar
 from data_builders.common.labels.annotations import by_name, class_id
 from data_builders.common.labels.tables import Row, read_shared
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
-from data_builders.common.source.seeded_splits import deal
 from surgrec_jax.records.errors import BuildError, safe_text
 
 ORGANS = ("Lower GI", "Upper GI")
@@ -53,7 +51,7 @@ class Builder(VideoDatasetBuilder):
             self.item(name, path, organ=organ, finding=finding, rows=rows)
             for name, (path, organ, finding, rows) in videos.items()
         ]
-        return deal(items, group=lambda item: item.extra["finding"], earlier=self.earlier)
+        return self.deal(items, group=lambda item: item.extra["finding"])
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         names, rows, organ = self.video_label_names(), item.extra["rows"], item.extra["organ"]
@@ -78,16 +76,13 @@ class Builder(VideoDatasetBuilder):
         if self._scanned is not None:
             return self._scanned
         before = len(self.skipped)
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"(?:lower|upper)-gi-tract/[^/]+/[^/]+/([^/]+)\.(?:avi|mpg)",
             others={"table": r"(video-labels)\.csv"},
             strays=r"[^/]*\.(mp4|avi|mpg)",
         )
-        if not found["table"]:
-            raise BuildError(f"{safe_text(manual_dir)} holds no {TABLE}; hyper_kvasir needs it.")
-        (table,) = found["table"].values()
+        table = self.shared(manual_dir, found["table"], TABLE)
         rows = read_shared(table, ("Video file", "Organ", "Finding 1"), by="Video file")
         self._notes = self.skipped[before:]
         del self.skipped[before:]

@@ -11,10 +11,9 @@ from data_builders.common.labels.annotations import (
     split_rows,
 )
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed
 from data_builders.common.source.splits import split_by_case
 from data_builders.common.video.reading import check_rate
-from surgrec_jax.records.errors import BadInput, safe_text
+from surgrec_jax.records.errors import BadInput
 
 GESTURES = (  # G1 to G15; G7 never occurs
     "G1 reaching for needle with right hand",
@@ -71,8 +70,7 @@ class Builder(VideoDatasetBuilder):
     }
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=rf"video/({_TRIAL}_capture[12])\.avi",
             others={
@@ -82,7 +80,7 @@ class Builder(VideoDatasetBuilder):
         )
         trials = {key.rsplit("_", 1)[0] for key in found["video"]}
         for trial in sorted(found["gesture"].keys() - trials):
-            self.skipped.append((safe_text(found["gesture"][trial]), f"no video of {trial}"))
+            self.leave_out(found["gesture"][trial], f"no video of {trial}")
         split_of = split_by_case(SURGEONS, SHARES)
         items = []
         for key, path in found["video"].items():
@@ -111,13 +109,13 @@ class Builder(VideoDatasetBuilder):
         if not 1 <= int(who[1:]) <= len(FIVE):
             raise BadInput(item.path, f"trial number {who[1:]}; they go from 001 to 005")
         labels["supertrial"] = int(who[1:]) - 1
-        skill, problems = _skill(needed(item, "meta", f"meta_file_{task}.txt"), trial)
+        skill, problems = _skill(item.needed("meta", f"meta_file_{task}.txt"), trial)
         labels |= skill
         if item.extra["gesture"] is None and trial in NOT_TRANSCRIBED:
             return OpenedVideo(item.path, video_labels=labels, problems=problems)
         check_rate(item.path, FPS)
         ids = by_name([name.split()[0] for name in GESTURES])
-        path = needed(item, "gesture", f"transcriptions/{trial}.txt")
+        path = item.needed("gesture", f"transcriptions/{trial}.txt")
         track, extent = interval_table(path, ids, first=FIRST)
         return OpenedVideo(
             item.path, {"gesture": track}, labels, extents=[extent], problems=problems

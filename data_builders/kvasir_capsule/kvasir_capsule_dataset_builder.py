@@ -9,9 +9,7 @@ from data_builders.common.labels.annotations import by_name, class_id
 from data_builders.common.labels.from_tables import sampled_track
 from data_builders.common.labels.tables import Row, read_rows, read_shared
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
-from data_builders.common.source.seeded_splits import deal
-from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+from surgrec_jax.records.errors import BadInput, BuildError
 
 FINDINGS = (  # alphabetical; the owner gives no numbers
     "Ampulla of Vater",
@@ -42,17 +40,12 @@ class Builder(VideoDatasetBuilder):
     TRACKS: ClassVar = {"finding": FINDINGS, "official_fold": FOLDS}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=[rf"{kind}_videos/([0-9a-f]{{16}})\.mp4" for kind in ("labelled", "unlabelled")],
             others={"metadata": r"(metadata)\.csv", "folds": r"(split_[01])\.csv"},
         )
-        if not found["metadata"]:
-            raise BuildError(
-                f"{safe_text(manual_dir)} holds no metadata.csv, which names findings."
-            )
-        (table,) = found["metadata"].values()
+        table = self.shared(manual_dir, found["metadata"], "metadata.csv")
         # The owner's writer leaves the last cell out of the rows that have no box.
         labels = read_shared(table, COLUMNS, by="video_id", delimiter=";", short=True)
         folds = _folds(found["folds"])
@@ -67,7 +60,7 @@ class Builder(VideoDatasetBuilder):
         ]
         labelled = [item for item in items if _is_labelled(item)]
         unlabelled = [item for item in items if not _is_labelled(item)]
-        return deal(labelled, earlier=self.earlier) + unlabelled
+        return self.deal(labelled) + unlabelled
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         rows = item.extra["labels"]

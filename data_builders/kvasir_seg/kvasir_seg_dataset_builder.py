@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
 from data_builders.common.source.paired import open_paired
-from data_builders.common.source.seeded_splits import deal
-from data_builders.common.video.maps import MapFiles, above
+from data_builders.common.video.maps import Above, MapFiles
 from surgrec_jax.records.errors import BadInput
 
 THRESHOLD = 128  # masks are JPEG files: their edges hold all values between 0 and 255
@@ -26,21 +24,16 @@ class Builder(VideoDatasetBuilder):
     MAPS: ClassVar = {"polyp": CLASSES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"images/([^/]+)\.jpg",
             annotations={"mask": r"masks/([^/]+)\.jpg"},
         )
-        masks = found["mask"]
-        items = [
-            self.item(name, path, mask=masks.get(name)) for name, path in found["video"].items()
-        ]
-        return deal(items, fractions=FRACTIONS, earlier=self.earlier)
+        return self.deal(self.split_items(found, None), fractions=FRACTIONS)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         mask = item.extra["mask"]
         if mask is None:
             raise BadInput(item.path, f"has no mask (expected masks/{item.path.name})")
-        polyp = MapFiles({0: mask}, above(THRESHOLD))
+        polyp = MapFiles({0: mask}, Above(THRESHOLD))
         return open_paired({0: item.path}, scratch_dir, 1.0, polyp=polyp)

@@ -7,9 +7,6 @@ from typing import ClassVar
 
 from data_builders.common.labels.tracks import Sampled
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
-from data_builders.common.source.seeded_splits import deal
-from surgrec_jax.records.errors import safe_text
 from surgrec_jax.records.schema import UNLABELLED
 
 PARTS = {  # folder -> its classes, alphabetical
@@ -45,8 +42,7 @@ class Builder(VideoDatasetBuilder):
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         parts = "|".join(PARTS)
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=rf"((?:{parts})/[^/]+/c_\d+_v_\d+_f_\d+\.jpg)",
             others={"counts": r"(Instrument_Count)/"},
@@ -54,14 +50,14 @@ class Builder(VideoDatasetBuilder):
         )
         for path in found["counts"].values():
             reason = "left out: its pictures name no case, and some of them are from Cholec80"
-            self.skipped.append((safe_text(path), reason))
+            self.leave_out(path, reason)
         pictures: dict[tuple, dict[int, Path]] = defaultdict(dict)
         labels: dict[tuple, dict[str, dict[int, int]]] = defaultdict(lambda: defaultdict(dict))
         twice: dict[tuple, list[str]] = defaultdict(list)
         for key, path in found["video"].items():
             part, name, file = key.split("/")
             if name not in PARTS[part]:
-                self.skipped.append((safe_text(path), f"{safe_text(name)} is no class of {part}"))
+                self.leave_out(path, f"{name} is no class of {part}")
                 continue
             case, video, frame = map(int, re.findall(r"\d+", file))
             at, ids = (case, video), labels[case, video][part.lower()]
@@ -80,7 +76,7 @@ class Builder(VideoDatasetBuilder):
             )
             for (case, video), frames in sorted(pictures.items())
         ]
-        return deal(items, earlier=self.earlier)
+        return self.deal(items)
 
     def inputs(self, item: VideoItem) -> list[Path]:
         return [path for _, path in item.extra["pictures"]]

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
 from surgrec_jax.records.errors import safe_text
 
 EVENTS = {  # folder -> the subfolder of clips that show the event; the others are in `Rest`
@@ -35,11 +34,11 @@ class Builder(VideoDatasetBuilder):
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         name = rf"((?:{'|'.join(EVENTS)})/(?:Train|Test)/[^/]+/case_\d+_.+_\d+\.mp4)"
         items: list[VideoItem] = []
-        for key, path in find_files(self, manual_dir, video=name)["video"].items():
+        for key, path in self.find_files(manual_dir, video=name)["video"].items():
             event, side, kind, stem = key.removesuffix(".mp4").split("/")
             if kind not in (EVENTS[event], REST):
                 reason = f"lies in a folder {kind!r}; expected {EVENTS[event]!r} or {REST!r}"
-                self.skipped.append((safe_text(path), safe_text(reason)))
+                self.leave_out(path, reason)
                 continue
             shown = kind != REST
             labels = {
@@ -60,7 +59,7 @@ class Builder(VideoDatasetBuilder):
         for item in items:
             if item.split == "train" and item.case_id in tested:
                 reason = f"left out of train: the owner has clips of {item.case_id} in Test as well"
-                self.skipped.append((safe_text(item.path), reason))
+                self.leave_out(item.path, reason)
         return kept
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:

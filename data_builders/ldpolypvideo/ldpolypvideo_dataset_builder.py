@@ -8,10 +8,8 @@ from data_builders.common.labels.from_tables import sampled_track
 from data_builders.common.labels.tables import Row, read_text
 from data_builders.common.labels.tracks import Constant
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed
-from data_builders.common.source.seeded_splits import deal
 from data_builders.common.video.images import IMAGE_SUFFIXES
-from surgrec_jax.records.errors import BadInput, check_inside, safe_text
+from surgrec_jax.records.errors import BadInput, check_inside
 
 POLYP = ("no_polyps", "polyps")
 IMAGE_FPS = 25.0
@@ -31,8 +29,7 @@ class Builder(VideoDatasetBuilder):
     VIDEO_LABELS: ClassVar = {"polyp": POLYP}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=[
                 r"(?:TrainValid|Test)/Images/(\d+)/",
@@ -44,23 +41,19 @@ class Builder(VideoDatasetBuilder):
         for name, path in found["video"].items():
             if path.suffix == ".avi":
                 if path.parent.name != FOLDERS[name[0]]:
-                    self.skipped.append((safe_text(path), f"belongs in {FOLDERS[name[0]]}"))
+                    self.leave_out(path, f"belongs in {FOLDERS[name[0]]}")
                 else:
                     whole.append(self.item(name, path))
                 continue
             side = path.parts[-3]
             if int(name) not in SIDES[side]:
                 reason = "folders 1 to 100 are the owner's TrainValid, 101 to 160 Test"
-                self.skipped.append((safe_text(path), reason))
+                self.leave_out(path, reason)
                 continue
             into, boxes = test if side == "Test" else annotated, found["boxes"].get(name)
             into.append(self.item(f"images_{int(name):03d}", path, "test", boxes=boxes))
-        annotated = deal(annotated, fractions={"train": 0.9, "val": 0.1}, earlier=self.earlier)
-        return (
-            annotated
-            + test
-            + deal(whole, group=lambda item: item.video_id[0], earlier=self.earlier)
-        )
+        annotated = self.deal(annotated, fractions={"train": 0.9, "val": 0.1})
+        return annotated + test + self.deal(whole, group=lambda item: item.video_id[0])
 
     def inputs(self, item: VideoItem) -> list[Path]:
         folder = item.extra.get("boxes")
@@ -73,7 +66,7 @@ class Builder(VideoDatasetBuilder):
             tracks = {} if label else {"polyp": Constant(0)}
             return OpenedVideo(item.path, tracks, {"polyp": label})
         images = _numbered(item.path, IMAGE_SUFFIXES)
-        texts = _numbered(needed(item, "boxes", "a folder Annotations/N"), (".txt",))
+        texts = _numbered(item.needed("boxes", "a folder Annotations/N"), (".txt",))
         if not images or not texts:
             raise BadInput(item.path, "holds no picture, or its folder of annotations no text")
         for number in sorted(texts.keys() - images.keys()):

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from data_builders.common.labels.annotations import read_json
 from data_builders.common.labels.tracks import presence_classes
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
 
 PROCEDURES = (  # by frequency, as the owner counts them
@@ -33,23 +32,19 @@ class Builder(VideoDatasetBuilder):
     }
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"([A-Za-z0-9_-]{11})\.mp4",
             others={"labels": r"(labels)\.json"},
         )
-        if not found["labels"]:
-            raise BuildError(f"{safe_text(manual_dir)} holds no labels.json; lemon needs it.")
-        table = found["labels"]["labels"]
-        entries = _entries(table)
+        entries = _entries(self.shared(manual_dir, found["labels"], "labels.json"))
         items, taken = [], {}
         for name, path in found["video"].items():
             same = entries.get(name, [])
             md5 = same[0].get("md5") if len(same) == 1 else None
             if isinstance(md5, str) and taken.setdefault(md5, name) != name:
                 reason = f"labels.json gives it the md5 of {taken[md5]}: the same video"
-                self.skipped.append((safe_text(path), reason))
+                self.leave_out(path, reason)
                 continue
             robotic = len(same) == 1 and same[0].get("robotic")
             domain = {True: "robotic", False: "laparoscopy"}.get(robotic)

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from data_builders.common.labels.annotations import by_name, frame_table
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed
 from data_builders.common.video.reading import check_rate
 
 PHASES = (
@@ -36,8 +35,7 @@ class Builder(VideoDatasetBuilder):
         # (_pred.txt) and time stamps (_timestamp.txt) beside the labels match nothing.
         stem = "(train_dataset/workflow_video_{0}|test_dataset/test_workflow_video_{0})"
         stem = stem.format(r"\d{2}")
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=stem + r"\.mp4",
             annotations={"phase": stem + r"\.txt"},
@@ -54,7 +52,7 @@ class Builder(VideoDatasetBuilder):
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         check_rate(item.path, FPS)
-        path = needed(item, "phase", f"{item.video_id}.txt")
+        path = item.needed("phase", f"{item.video_id}.txt")
         phases = frame_table(path, ("Frame", "Phase"))
         track = phases.track("Phase", by_name(PHASES))
         return OpenedVideo(item.path, {"phase": track}, extents=[phases.extent])

@@ -11,10 +11,9 @@ from data_builders.common.labels.from_tables import interval_track, presence_tra
 from data_builders.common.labels.tables import Row
 from data_builders.common.labels.tracks import Intervals
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed
 from data_builders.multibypass140.classes import OVERLAYS, PHASES, STEPS
 from data_builders.multibypass140.folds import CENTRES, FOLDS, PATTERN, SPLITS, fold_of
-from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+from surgrec_jax.records.errors import BadInput, BuildError
 
 Spans = list[tuple[float, float, int, Row]]
 PHASE_IDS = by_name(PHASES + OVERLAYS)
@@ -40,8 +39,7 @@ class Builder(VideoDatasetBuilder):
     }
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"([BS]BP\d{2})\.mp4",
             annotations={"labels": r"labels_by70/([BS]BP\d{2})\.mp4\.json"},
@@ -62,7 +60,7 @@ class Builder(VideoDatasetBuilder):
                     "https://github.com/CAMMA-public/MultiBypass140."
                 )
             if video not in folds[0]:
-                self.skipped.append((safe_text(path), f"{video} is in no list of fold 0"))
+                self.leave_out(path, f"{video} is in no list of fold 0")
                 continue
             items.append(
                 self.item(
@@ -76,7 +74,7 @@ class Builder(VideoDatasetBuilder):
         return items
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
-        path = needed(item, "labels", f"labels_by70/{item.video_id}.mp4.json")
+        path = item.needed("labels", f"labels_by70/{item.video_id}.mp4.json")
         data = read_json(path)
         phases, steps = (
             _spans(path, data, "phases", PHASE_IDS),

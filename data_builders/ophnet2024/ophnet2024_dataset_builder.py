@@ -12,8 +12,7 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.source.download import find_files
-from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+from surgrec_jax.records.errors import BadInput
 
 TABLE = "OphNet2024_loca_challenge_phase.csv"
 COLUMNS = ("video_id", "start", "end", "split", "phase_id")
@@ -85,17 +84,13 @@ class Builder(VideoDatasetBuilder):
     TRACKS: ClassVar = {"phase": PHASES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"(case_\d+(?:_\d+)?)\.mp4",
             others={"table": r"(OphNet2024_loca_challenge_phase)\.csv"},
         )
-        if not found["table"]:
-            raise BuildError(
-                f"{self.name}: {TABLE} is missing. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-            )
-        rows = read_shared(found["table"][TABLE.removesuffix(".csv")], COLUMNS, by="video_id")
+        table = self.shared(manual_dir, found["table"], TABLE)
+        rows = read_shared(table, COLUMNS, by="video_id")
         items, unlabelled = [], []
         for key, path in found["video"].items():
             case = "_".join(key.split("_")[:2])
@@ -108,12 +103,12 @@ class Builder(VideoDatasetBuilder):
             try:
                 split = _split(rows[case])
             except BadInput as error:
-                self.skipped.append((safe_text(path), str(error)))
+                self.leave_out(path, str(error))
                 continue
             items.append(self.item(key, path, split, case=case, rows=rows[case], clip=clip))
         if unlabelled:
             reason = f"has no row in {TABLE}; nor have {len(unlabelled) - 1} more videos"
-            self.skipped.append((safe_text(unlabelled[0]), reason))
+            self.leave_out(unlabelled[0], reason)
         return items
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:

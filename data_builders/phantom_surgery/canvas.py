@@ -5,9 +5,8 @@ import numpy as np
 
 from data_builders.phantom_surgery.noise import fractal
 
-EXTENT = (
-    1.6  # the canvas spans [-EXTENT, EXTENT] in x and y, in short sides of the picture at zoom 1
-)
+# The canvas spans [-EXTENT, EXTENT] in x and y, in short sides of the picture at zoom 1.
+EXTENT = 1.6
 
 
 class Canvas:
@@ -39,19 +38,14 @@ class Canvas:
     def mottle(self, amount: float, cells: float) -> None:
         self.rgb *= 1.0 + amount * np.clip(self.noise(cells), -2.5, 2.5)[..., None]
 
-    def pixels(self, points: np.ndarray) -> np.ndarray:
-        """Canvas units [N, 2] -> fixed-point pixels for cv2 with shift=4."""
-        return np.round(((points + EXTENT) * self.density - 0.5) * 16).astype(np.int32)
-
     def strokes(self, paths: list[tuple[np.ndarray, float]]) -> np.ndarray:
         """Mask 0..1 of polylines (points [N, 2], width), both in canvas units."""
         mask = np.zeros((self.size, self.size), np.uint8)
         for points, width in paths:
             px = width * self.density
             level = int(255 * min(1.0, 0.35 + px)) if px < 1 else 255
-            cv2.polylines(
-                mask, [self.pixels(points)], False, level, max(1, round(px)), cv2.LINE_AA, 4
-            )
+            points = pixels(points, self.density)
+            cv2.polylines(mask, [points], False, level, max(1, round(px)), cv2.LINE_AA, 4)
         return mask.astype(np.float32) / 255.0
 
     def vessels(
@@ -73,6 +67,11 @@ class Canvas:
         u = (c * (self.x - cx) + s * (self.y - cy)) / rx
         v = (-s * (self.x - cx) + c * (self.y - cy)) / ry
         return np.sqrt(np.clip(1.0 - u * u - v * v, 0.0, 1.0))
+
+
+def pixels(points: np.ndarray, density: float) -> np.ndarray:
+    """Canvas units [N, 2] -> fixed-point pixels for cv2 with shift=4."""
+    return np.round(((points + EXTENT) * density - 0.5) * 16).astype(np.int32)
 
 
 def branch(rng, paths, start, heading, width, depth):

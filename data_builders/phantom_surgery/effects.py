@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from data_builders.phantom_surgery.anatomy import Tissue
-from data_builders.phantom_surgery.canvas import EXTENT
+from data_builders.phantom_surgery.canvas import pixels
 from data_builders.phantom_surgery.noise import smoothstep
 from data_builders.phantom_surgery.script import Script
 
@@ -41,9 +41,6 @@ class TissueState:
     def _veil(self, bare: float) -> np.ndarray:
         return np.clip((self._tissue.veil_order - bare) * 9.0, 0.0, 1.0)
 
-    def _pixels(self, points: np.ndarray) -> np.ndarray:
-        return np.round(((points + EXTENT) * self._tissue.density - 0.5) * 16).astype(np.int32)
-
     def _paint(
         self, cut: float, bare: float, stitched: int, burnt: int
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +67,7 @@ class TissueState:
     def _wound(self, image: np.ndarray, cut: float, stitched: int) -> None:
         """A gaping lens along the done part of the line, pinched where stitches hold it."""
         line, across = self._frame()
+        density, thread = self._tissue.density, self._tissue.thread
         s = np.linspace(0, 1, len(line))
         marks = np.array([m.along for m in self._script.stitches[:stitched]])
         gape = (
@@ -91,37 +89,27 @@ class TissueState:
         ):
             half = (0.5 * share * gape)[:, None] * across
             outline = np.concatenate([line + half, (line - half)[::-1]])
-            cv2.fillPoly(image, [self._pixels(outline)], colour, cv2.LINE_AA, 4)
+            cv2.fillPoly(image, [pixels(outline, density)], colour, cv2.LINE_AA, 4)
         for mark in marks:
             k = round(mark * (len(line) - 1))
             ends = line[k] + np.array([[-1.0], [1.0]]) * 0.085 * across[k]
-            width = max(1, round(0.026 * self._tissue.density))
-            cv2.polylines(
-                image, [self._pixels(ends)], False, self._tissue.thread, width, cv2.LINE_AA, 4
-            )
-            knot = tuple(int(v) for v in self._pixels(ends[:1])[0])
-            cv2.circle(
-                image,
-                knot,
-                round(0.022 * self._tissue.density * 16),
-                self._tissue.thread,
-                -1,
-                cv2.LINE_AA,
-                4,
-            )
+            width = max(1, round(0.026 * density))
+            cv2.polylines(image, [pixels(ends, density)], False, thread, width, cv2.LINE_AA, 4)
+            knot = tuple(int(v) for v in pixels(ends[:1], density)[0])
+            cv2.circle(image, knot, round(0.022 * density * 16), thread, -1, cv2.LINE_AA, 4)
 
     def _mean_rgb(self) -> np.ndarray:
         return self._tissue.albedo[::16, ::16].reshape(-1, 3).mean(0)
 
     def _burn(self, image: np.ndarray, marks) -> None:
-        line, across = self._frame()
+        (line, across), density = self._frame(), self._tissue.density
         k = [int(np.clip(mark.along, 0, 1) * (len(line) - 1)) for mark in marks]
         places = [line[i] + mark.aside * across[i] for i, mark in zip(k, marks, strict=True)]
         pale = tuple(float(0.45 * v + 105) for v in self._mean_rgb())
         for radius, colour in ((0.046, pale), (0.036, (128, 90, 60)), (0.024, (44, 30, 24))):
-            size = round(radius * self._tissue.density * 16)
+            size = round(radius * density * 16)
             for place in places:
-                centre = tuple(int(v) for v in self._pixels(place[None])[0])
+                centre = tuple(int(v) for v in pixels(place[None], density)[0])
                 cv2.circle(image, centre, size, colour, -1, cv2.LINE_AA, 4)
 
 

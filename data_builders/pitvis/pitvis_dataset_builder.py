@@ -9,7 +9,6 @@ from data_builders.common.labels.annotations import by_number, frame_table
 from data_builders.common.labels.tables import fold, read_rows
 from data_builders.common.labels.tracks import Sampled, presence_classes
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed, split_items
 from data_builders.common.video.reading import probe
 from surgrec_jax.records.errors import BadInput
 
@@ -70,8 +69,7 @@ class Builder(VideoDatasetBuilder):
     }
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"video_(\d{2})\.mp4",
             annotations={"steps": r"annotations_(\d{2})\.csv"},
@@ -81,13 +79,13 @@ class Builder(VideoDatasetBuilder):
             self._compare(
                 path, *(("step", STEPS) if kind == "steps" else ("instrument", INSTRUMENTS))
             )
-        return split_items(self, found, SPLITS, "video_{}".format)
+        return self.split_items(found, SPLITS, "video_{}".format)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         number = item.video_id[-2:]
         if item.extra["steps"] is None and number in NOT_ANNOTATED:
             return OpenedVideo(item.path)
-        path = needed(item, "steps", f"annotations_{number}.csv")
+        path = item.needed("steps", f"annotations_{number}.csv")
         # A row per round(fps) frames: 24, and 25 in video_24.
         fps = round(probe(item.path).native_fps)
         table = frame_table(path, COLUMNS, separator=",", number="int_time", unit=fps, hold=fps)

@@ -11,7 +11,6 @@ from data_builders.common.source.builder import (
     VideoDatasetBuilder,
     VideoItem,
 )
-from data_builders.common.source.download import find_files, needed, split_items
 from surgrec_jax.records.errors import BadInput
 
 PHASES = (
@@ -39,16 +38,15 @@ class Builder(VideoDatasetBuilder):
     TRACKS: ClassVar = {"phase": PHASES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"frames/(\d{2})/",
             annotations={"phase": r"phase_annotations/(?:(?:train|val|test)/)?(\d{2})\.txt"},
         )
-        return split_items(self, found, SPLITS)
+        return self.split_items(found, SPLITS)
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
-        path = needed(item, "phase", f"phase_annotations/{item.video_id}.txt")
+        path = item.needed("phase", f"phase_annotations/{item.video_id}.txt")
         rows = split_rows(path, ("frame", "phase"))
         if not rows[0].cells["frame"].isdecimal():  # a header; its words are not known
             rows = rows[1:]

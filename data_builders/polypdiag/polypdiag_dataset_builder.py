@@ -6,7 +6,6 @@ from typing import ClassVar
 from data_builders.common.labels.annotations import PRESENT, class_id, split_rows
 from data_builders.common.labels.tables import Row
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
 from surgrec_jax.records.errors import BadInput, BuildError, check_inside, safe_text
 
 DIAGNOSES = ("normal", "abnormal")
@@ -24,8 +23,7 @@ class Builder(VideoDatasetBuilder):
     VIDEO_LABELS: ClassVar = {"diagnosis": DIAGNOSES}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"videos/([^/]+)\.mp4",
             others={"lists": r"splits/(train|val)\.txt"},
@@ -47,7 +45,7 @@ class Builder(VideoDatasetBuilder):
             if video not in videos:
                 self.pass_over(row.error(f"there is no video {video}.mp4"))
         for video in sorted(videos.keys() - lines.keys()):
-            self.pass_over(BadInput(videos[video], "stands in no list of splits"))
+            self.leave_out(videos[video], "stands in no list of splits")
         return [
             self.item(video, path, lines[video][0][0], row=lines[video][0][1])
             for video, path in videos.items()

@@ -7,7 +7,6 @@ import numpy as np
 
 from data_builders.common.labels.annotations import by_number, frame_table, interval_table
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, needed, split_items
 from data_builders.common.source.paired import numbered_files
 from data_builders.common.video.maps import MapFiles, by_value
 from data_builders.common.video.reading import check_rate
@@ -43,8 +42,7 @@ class Builder(VideoDatasetBuilder):
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         folder = r"video_(\d{2}(?:_\d)?)/"
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=folder + r"video_left\.avi",
             annotations={
@@ -54,8 +52,7 @@ class Builder(VideoDatasetBuilder):
             },
             strays=r"[^/]*\.avi",
         )
-        return split_items(  # some operations come in two parts: 11_1 and 11_2
-            self,
+        return self.split_items(  # some operations come in two parts: 11_1 and 11_2
             found,
             SPLITS,
             "video_{}".format,
@@ -65,7 +62,7 @@ class Builder(VideoDatasetBuilder):
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         check_rate(item.path, FPS)
-        path = needed(item, "action", "action_continues.txt")
+        path = item.needed("action", "action_continues.txt")
         classes = by_number(len(ACTIONS))
         track, extent = interval_table(path, classes, whole=True)
         problems = []

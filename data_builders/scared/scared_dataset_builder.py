@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files, split_items
 from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.maps import MapFiles
 from data_builders.scared.points import MILLIMETRES, NAME, depth_of_points, unpack
@@ -27,8 +26,7 @@ class Builder(VideoDatasetBuilder):
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         scene = r"(?:test_)?(dataset_\d+/keyframe_\d+)/"
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=scene + r"Left_Image\.png",
             annotations={
@@ -39,8 +37,7 @@ class Builder(VideoDatasetBuilder):
             },
             strays=r"[^/]*\.mp4",
         )
-        return split_items(
-            self,
+        return self.split_items(
             found,
             SPLITS,
             lambda key: key.replace("/", "_"),

@@ -4,9 +4,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_builders.common.source.builder import OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
-from data_builders.common.source.seeded_splits import deal
-from surgrec_jax.records.errors import safe_text
 
 ACTIONS = (  # folders 01_ to 16_
     "abdominal_access",
@@ -39,21 +36,20 @@ class Builder(VideoDatasetBuilder):
     VIDEO_LABELS: ClassVar = {"action": ACTIONS}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(self, manual_dir, video=r"(\d{2}_[\w-]+/\d{2}_\d{2})\.mp4")
+        found = self.find_files(manual_dir, video=r"(\d{2}_[\w-]+/\d{2}_\d{2})\.mp4")
         items = []
         for key, path in found["video"].items():
             folder, stem = key.split("/")
             number, name = folder.split("_", 1)
             if name not in ACTIONS or int(number) != ACTIONS.index(name) + 1:
-                self.skipped.append((safe_text(path), f"{folder} is not one of the 16 folders"))
+                self.leave_out(path, f"{folder} is not one of the 16 folders")
             elif not stem.startswith(number):
-                self.skipped.append((safe_text(path), f"a clip of another class lies in {folder}"))
+                self.leave_out(path, f"a clip of another class lies in {folder}")
             else:
-                items.append(
-                    self.item(stem, path, case=f"clip_{stem}", action=name)
-                )  # of an unknown patient
+                # The patient of a clip is not known.
+                items.append(self.item(stem, path, case=f"clip_{stem}", action=name))
         # Class by class, so that each is in every split.
-        return deal(items, group=lambda item: item.extra["action"], earlier=self.earlier)
+        return self.deal(items, group=lambda item: item.extra["action"])
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         return OpenedVideo(item.path, video_labels={"action": ACTIONS.index(item.extra["action"])})

@@ -10,7 +10,6 @@ from data_builders.common.labels.from_tables import FOREVER, exclusive_track, pr
 from data_builders.common.labels.tables import Row, read_rows
 from data_builders.common.labels.tracks import Track
 from data_builders.common.source.builder import Extent, OpenedVideo, VideoDatasetBuilder, VideoItem
-from data_builders.common.source.download import find_files
 from surgrec_jax.records.errors import BadInput
 from surgrec_jax.records.schema import UNLABELLED
 
@@ -51,8 +50,7 @@ class Builder(VideoDatasetBuilder):
     TRACKS: ClassVar = {"task": TASKS, **dict.fromkeys(TRACKS_OF.values(), ("absent", "present"))}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
-        found = find_files(
-            self,
+        found = self.find_files(
             manual_dir,
             video=r"(case_\d{3}_video_part_\d{3})\.mp4",
             others={kind: rf"(case_\d{{3}})/{kind}\.csv" for kind in ("tasks", "tools")},

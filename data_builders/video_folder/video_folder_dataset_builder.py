@@ -59,13 +59,8 @@ class Builder(VideoDatasetBuilder):
         self._dicom: frozenset[Path] = frozenset()
         super().__init__(config=config, **kwargs)
 
-    @classmethod
-    def add_arguments(cls, parser) -> None:
-        options.add_arguments(parser)
-
-    @classmethod
-    def config_from_arguments(cls, args) -> VideoFolderConfig:
-        return options.config_from_arguments(args)
+    add_arguments = staticmethod(options.add_arguments)
+    config_from_arguments = staticmethod(options.config_from_arguments)
 
     def tracks(self) -> Mapping[str, Sequence[str]]:
         table = self._scan()[1]
@@ -198,9 +193,9 @@ class Builder(VideoDatasetBuilder):
         for video in videos:
             own = table.videos.get(video.name) if table else None
             if table and table.has_split and (own is None or own.split is None):
-                path = safe_text(manual_dir / video.files[0])
                 labels = safe_text(self.builder_config.labels)
-                self.skipped.append((path, f"has no split in {labels}, which assigns them"))
+                reason = f"has no split in {labels}, which assigns them"
+                self.leave_out(manual_dir / video.files[0], reason)
                 continue
             kept.append(video)
             rows.append(own or VideoRows())

@@ -12,7 +12,7 @@ from pathlib import Path
 from surgrec_jax import commands
 from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
-from surgrec_jax.safety.terminal import leave
+from surgrec_jax.safety.terminal import command_parser, leave
 
 NAMES = (
     *("step", "stream", "loader", "sampler", "convert", "builder", "content"),
@@ -28,12 +28,7 @@ def main() -> int:
     # Only this benchmark is imported: that of the step needs no data libraries.
     name = parser.parse_args(sys.argv[1:2] or ["--help"]).name
     module = importlib.import_module(f"surgrec_jax.bench.{name}")
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog=f"python -m surgrec_jax.bench {name}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(f"surgrec_jax.bench {name}", module.__doc__)
     module.add_arguments(parser)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args(sys.argv[2:])

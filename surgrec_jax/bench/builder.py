@@ -16,8 +16,6 @@ memory, and its memory after the imports.
 import argparse
 import functools
 import multiprocessing
-import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -34,7 +32,7 @@ from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.reading import read_video
 from data_builders.video_folder.video_folder_dataset_builder import VideoFolderConfig
 from surgrec_jax.bench.synthetic import drifting_frames
-from surgrec_jax.bench.timing import timed
+from surgrec_jax.bench.timing import machine, memory, timed
 from surgrec_jax.records.schema import RecordSpec
 from surgrec_jax.safety.errors import ConfigError, UserError
 
@@ -84,7 +82,7 @@ def run(args: argparse.Namespace) -> dict:
     seconds = summaries[0].source_seconds
     stored = sum(split.bytes for split in summaries[0].splits.values())
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        "machine": machine(),
         "video": (
             f"{report.native_width}x{report.native_height}, {report.native_fps:.4g} fps, "
             f"{seconds:.0f} s" + ("" if args.video else f", {FOURCC}, written here")
@@ -104,7 +102,6 @@ def run(args: argparse.Namespace) -> dict:
 
 
 def _memory(minutes: Iterable[float], height: int, fps: float) -> dict:
-    machine = f"{platform.machine()}, {os.cpu_count()} CPU cores"
     video, peaks = f"{height} lines, {fps:g} fps, {FOURCC}, written here", []
     for length in minutes:
         with tempfile.TemporaryDirectory(prefix="bench_builder_") as name:
@@ -116,12 +113,13 @@ def _memory(minutes: Iterable[float], height: int, fps: float) -> dict:
             with futures.ProcessPoolExecutor(1, spawn) as process:
                 peak = process.submit(_peak, folder).result()
             peaks.append({"minutes": length, **peak})
-    return {"machine": machine, "video": video, "builds": peaks}
+    return {"machine": machine(), "video": video, "builds": peaks}
 
 
 def _peak(folder: Path) -> dict[str, float]:
     """The memory of this process in MiB, before and after a build of one file."""
-    before = _resident_peak()
+    # The peak of getrusage is inherited from the process that started this one.
+    before = memory("VmHWM") / 2**20
     with one_thread_and_quiet():
         summary = build_folder(folder / "videos", folder / "data")
     (counts,) = summary.splits.values()
@@ -129,14 +127,8 @@ def _peak(folder: Path) -> dict[str, float]:
         "records": counts.segments,
         "stored_MiB": counts.bytes / 2**20,
         "imports_MiB": before,
-        "peak_MiB": _resident_peak(),
+        "peak_MiB": memory("VmHWM") / 2**20,
     }
-
-
-def _resident_peak() -> float:
-    # The peak of getrusage is inherited from the process that started this one.
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def build_folder(videos: Path, data_dir: Path):

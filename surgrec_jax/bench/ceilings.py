@@ -20,7 +20,7 @@ from data_builders.phantom_surgery import oracle
 from data_builders.phantom_surgery.corpus import VideoPlan, plan_corpus
 from data_builders.phantom_surgery.phantom_surgery_dataset_builder import Builder
 from data_builders.phantom_surgery.render import Scene
-from surgrec_jax.data.loading.pipeline import ClipSpec
+from surgrec_jax.data.loading.clips import ClipSpec, clip_of
 from surgrec_jax.evaluation.benchmark import results
 from surgrec_jax.evaluation.benchmark.columns import project_pixels
 from surgrec_jax.evaluation.features import baselines
@@ -53,8 +53,7 @@ def run(args: argparse.Namespace) -> dict:
     name, _, config = args.source.partition("/")
     if name != Builder.name or config not in Builder.builder_configs:
         raise ConfigError(f"--source={args.source}: the truth is known of {Builder.name}/<config>")
-    frames, size, fps = parse_clip(args.clip)
-    clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
+    clip = clip_of(parse_clip(args.clip))
     plans = {p.video_id: p for p in plan_corpus(Builder.builder_configs[config].corpus)}
     measured: dict[str, dict[str, Features]] = {}
     for split in SPLITS:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from surgrec_jax.data.loading.pipeline import ClipSpec
+from surgrec_jax.data.loading.clips import clip_of
 from surgrec_jax.evaluation.features.clips import labelled_clips
 from surgrec_jax.evaluation.metrics.calibration import neighbourhood
 from surgrec_jax.frozen.encoder import load_encoder
@@ -29,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Videos that are flagged, of how many, by the domain that the threshold is of."""
     encoder, found = load_encoder(args.checkpoint), {}
-    frames, side, fps = encoder.clip
-    clip = ClipSpec(frames=frames, fps=fps, size=side, crop="center")
+    clip = clip_of(encoder.clip)
     name, _, config = args.source.partition("/")
     for split in ("train", "val", "test"):
         source = open_source(args.data_dir, name, config=config or None, split=split)

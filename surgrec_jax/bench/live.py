@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from data_builders.common.video.frames import ReadReport
+from surgrec_jax.bench.timing import memory
 from surgrec_jax.prediction import live
 from surgrec_jax.prediction.frames import pictures_of
 from surgrec_jax.prediction.model import Model, open_model
@@ -75,7 +76,7 @@ def _measure(
     def say(line: dict[str, Any]) -> None:
         if scores is not None:
             scores[line["time"]] = np.array(list(line["probabilities"].values()))
-        resident.append(_resident())
+        resident.append(memory("VmRSS"))
 
     stored = pictures_of(video, one.clip.size, one.storing, ReadReport())
     feed, began = live.Feed(stored, speed, stall=600.0), time.monotonic()
@@ -93,12 +94,6 @@ def _measure(
         "most between": round(max(settled) / 1e6, 1),
     }
     return figures
-
-
-def _resident() -> int:
-    """Bytes of resident memory of this process."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return 1024 * int(status.split("VmRSS:")[1].split()[0])
 
 
 def _apart(one: dict[float, np.ndarray], other: dict[float, np.ndarray]) -> dict[str, float]:

@@ -13,7 +13,6 @@ import contextlib
 import functools
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ import cv2
 import numpy as np
 
 from surgrec_jax.bench.synthetic import write_synthetic
-from surgrec_jax.bench.timing import timed
+from surgrec_jax.bench.timing import machine, timed
 from surgrec_jax.data.loading import clips
 from surgrec_jax.data.loading.pipeline import ClipSpec, source_sampler, train_batches
 from surgrec_jax.data.loading.transforms import crop_resize_flip
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> dict:
         stages = _stages(source, clip, args.clips)
         stages["batch"] = runs[0]["cpu_ms_per_clip"] - sum(stages.values())
         return {
-            "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+            "machine": machine(),
             "data": _describe(source),
             "clip": f"{clip.frames} frames at {clip.fps:g} fps, {clip.size} px, {clip.crop}",
             "stages_ms_per_clip": {name: round(ms, 3) for name, ms in stages.items()},

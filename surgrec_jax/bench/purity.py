@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 from surgrec_jax import sharding
 from surgrec_jax.curation.kmeans import Lloyd, kmeans
 from surgrec_jax.curation.rows import SPACES, ArrayRows, fit_space
-from surgrec_jax.data.loading.clips import ClipSpec
+from surgrec_jax.data.loading.clips import clip_of
 from surgrec_jax.evaluation.features import baselines, extraction
 from surgrec_jax.evaluation.features.clips import labelled_clips
 from surgrec_jax.frozen.encoder import load_encoder, random_encoder
@@ -37,8 +37,7 @@ def run(args: argparse.Namespace) -> dict:
     encoder = load_encoder(args.checkpoint)
     name, _, config = args.source.partition("/")
     source = open_source(args.data_dir, name, config=config or None)
-    frames, size, fps = encoder.clip
-    clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center")
+    clip = clip_of(encoder.clip)
     encoders = {
         "encoder": encoder.features,
         "random init": random_encoder(like=encoder).features,

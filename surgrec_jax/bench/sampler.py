@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from surgrec_jax.bench.timing import memory
 from surgrec_jax.data.sampling.draws import Sampler
 from surgrec_jax.data.sampling.leaves import Leaves, write_order
 
@@ -58,7 +59,7 @@ def _write(path: Path, records: int, leaves: int) -> np.ndarray:
 
 
 def _measure(path: Path, starts: np.ndarray, records: int, draws: int) -> dict:
-    private, resident = _memory_mb()
+    before = {key: memory(key) for key in ("RssAnon", "VmRSS")}
     leaves = Leaves.from_order(path, starts, (records,))
     sampler = Sampler(leaves, leaves.sizes**0.5, seed=0)
     chunk = 10_000
@@ -71,21 +72,11 @@ def _measure(path: Path, starts: np.ndarray, records: int, draws: int) -> dict:
     for k in range(calls):
         sampler.draws(np.arange(draws + 16 * k, draws + 16 * k + 16))
     few = time.perf_counter() - began
-    after = _memory_mb()
+    private, resident = (round((memory(key) - own) / 1.024e6, 1) for key, own in before.items())
     return {
         "block": sampler.block,
         "draws_per_s": round(draws / many),
         "us_per_draw_in_16": round(1e6 * few / (16 * calls), 2),
-        "private_mb": round(after[0] - private, 1),
-        "resident_mb": round(after[1] - resident, 1),
+        "private_mb": private,
+        "resident_mb": resident,
     }
-
-
-def _memory_mb() -> tuple[float, float]:
-    """The (anonymous, resident) megabytes of this process, by Linux's /proc; NaN elsewhere."""
-    try:
-        text = Path("/proc/self/status").read_text()
-    except OSError:
-        return float("nan"), float("nan")
-    values = dict(line.split(":", 1) for line in text.splitlines())
-    return tuple(int(values[key].split()[0]) / 1e3 for key in ("RssAnon", "VmRSS"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from surgrec_jax.checkpoint import DamagedError, Location, MismatchError, checksums, find, steps_in
 from surgrec_jax.checkpoint.reading import read_meta
 from surgrec_jax.safety.errors import run_command
-from surgrec_jax.safety.terminal import command_parser, run_escaped
+from surgrec_jax.safety.terminal import aligned, command_parser, run_escaped
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def _show(folder: Path, whole: bool) -> int:
     steps = [newest.step] if one else steps_in(newest.root)
     rows = [_row(Location(newest.root, step), whole) for step in steps]
     head = ("step", "saved", "GiB", "files", "arrays", "score", "s", "state")
-    _table([head, *(cells for cells, _ in rows)])
+    print(*aligned([head, *(cells for cells, _ in rows)], str.rjust), sep="\n")
     problems = [text for _, texts in rows for text in texts]
     for text in problems:
         print(f"  {text}")
@@ -65,12 +65,6 @@ def _row(location: Location, whole: bool) -> tuple[tuple[str, ...], list[str]]:
         "DAMAGED" if problems else "whole" if whole else "committed",
     )
     return cells, problems
-
-
-def _table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 from surgrec_jax.compile_report import targets
 from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
-from surgrec_jax.safety.terminal import leave
+from surgrec_jax.safety.terminal import command_parser, leave
 
 DOES_NOT_FIT = 3
 
@@ -57,12 +57,7 @@ def _run(args: argparse.Namespace, changes: list[str]) -> int:
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Parses the arguments, and config changes as KEY=VALUE."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog="python -m surgrec_jax.compile_report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("surgrec_jax.compile_report", __doc__)
     parser.add_argument("--config", help="config file[:variant]")
     parser.add_argument("--topology", help=f"one of {targets.known()}, or another layout")
     parser.add_argument(

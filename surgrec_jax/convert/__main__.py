@@ -27,7 +27,7 @@ from surgrec_jax.convert.strict import count
 from surgrec_jax.next_commands import after_export, after_import, after_inspecting, say
 from surgrec_jax.safety import paths
 from surgrec_jax.safety.errors import run_command
-from surgrec_jax.safety.terminal import run_escaped
+from surgrec_jax.safety.terminal import command_parser, run_escaped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m surgrec_jax.convert", description=__doc__)
-    parser.allow_abbrev = False
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser("surgrec_jax.convert", __doc__)
     commands = parser.add_subparsers(required=True, metavar="inspect|import|export|zoo")
 
     inspect = commands.add_parser(

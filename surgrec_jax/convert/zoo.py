@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from surgrec_jax.convert.hub import SCHEME
 from surgrec_jax.convert.strict import ConvertError
 from surgrec_jax.convert.torch_file import SUFFIXES
+from surgrec_jax.safety.terminal import aligned
 
 NON_COMMERCIAL = "CC BY-NC 4.0"
 PERMISSIVE = "MIT/Apache (code)"
@@ -121,12 +122,7 @@ def table(entries: Sequence[Entry]) -> str:
         )
         for entry in entries
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
-    )
-    return "\n".join(lines)
+    return "\n".join(aligned([head, *rows]))
 
 
 def import_command(entry: Entry) -> str:

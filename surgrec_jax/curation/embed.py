@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 
 from surgrec_jax.curation.shards import FORMAT, INDEX, identity, plan_shards, write_shard
-from surgrec_jax.data.loading.clips import ClipSpec
+from surgrec_jax.data.loading.clips import clip_of
 from surgrec_jax.data.loading.pipeline import eval_clips
 from surgrec_jax.evaluation.features import extraction
 from surgrec_jax.frozen.encoder import Encoder
@@ -149,8 +149,7 @@ def _first_difference(before: dict, now: dict, key: str) -> str:
 
 
 def _embed_shard(encoder, source, shard, folder, clips_per_record, num_threads, bar) -> None:
-    frames, size, fps = encoder.clip
-    clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
+    clip = clip_of(encoder.clip)
     records = np.arange(shard["first"], shard["first"] + shard["records"])
     clips = _clips(source, clip, records, clips_per_record, encoder.batch_size, num_threads, bar)
     table = extraction.extract({encoder.name: encoder.features}, clips)[encoder.name]

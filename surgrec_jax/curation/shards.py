@@ -194,12 +194,10 @@ def facts_path(shard: Path) -> Path:
 
 def write_shard(path: Path, rows: np.ndarray, facts: dict[str, np.ndarray]) -> None:
     """Writes a shard and its facts; the .npy comes last and whole, so that it means "done"."""
-    for target, save in (
-        (facts_path(path), lambda file: np.savez(file, **facts)),
-        (path, lambda file: np.save(file, rows)),
-    ):
-        with files.replacing(target) as file:
-            save(file)
+    with files.replacing(facts_path(path)) as file:
+        np.savez(file, **facts)
+    with files.replacing(path) as file:
+        np.save(file, rows)
 
 
 def plan_shards(sources: Sequence[dict], shard_records: int) -> list[dict]:

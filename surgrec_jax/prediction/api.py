@@ -10,6 +10,7 @@ import tqdm
 
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.frames import ReadReport
+from surgrec_jax.data.loading.clips import clip_of
 from surgrec_jax.frozen.classifier import Classifier
 from surgrec_jax.frozen.encoder import Encoder
 from surgrec_jax.prediction.answers import (
@@ -19,7 +20,7 @@ from surgrec_jax.prediction.answers import (
     answer_video,
     segments_of,
 )
-from surgrec_jax.prediction.frames import Moment, clip_of, moments, pictures_of, storing_of
+from surgrec_jax.prediction.frames import Moment, moments, pictures_of, storing_of
 from surgrec_jax.prediction.model import Model, model_of, open_model
 from surgrec_jax.safety.errors import ConfigError
 

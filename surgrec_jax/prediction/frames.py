@@ -265,9 +265,3 @@ def moments(
     while len(window) and k / rate <= float(window.last.time) + TIME_TOLERANCE:
         yield moment()
         k += 1
-
-
-def clip_of(encoder_clip: tuple[int, int, float]) -> ClipSpec:
-    """The clip (frames, side, fps) of an encoder, as evaluations cut it."""
-    frames, side, fps = encoder_clip
-    return ClipSpec(frames=frames, fps=fps, size=side, crop="center")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from surgrec_jax.data.loading.clips import ClipSpec
+from surgrec_jax.data.loading.clips import ClipSpec, clip_of
 from surgrec_jax.evaluation.heads import kept
 from surgrec_jax.frozen.classifier import Classifier, load_fitting
 from surgrec_jax.frozen.encoder import Encoder
-from surgrec_jax.prediction.frames import Storing, clip_of, storing_of
+from surgrec_jax.prediction.frames import Storing, storing_of
 from surgrec_jax.safety import untrusted
 from surgrec_jax.safety.errors import ConfigError, DataError, MissingError
 

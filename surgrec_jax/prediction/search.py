@@ -22,12 +22,13 @@ from data_builders.common.video.frames import ReadReport
 from surgrec_jax.curation.rows import fit_space
 from surgrec_jax.curation.shards import Embeddings
 from surgrec_jax.curation.sheets import contact_sheet
+from surgrec_jax.data.loading.clips import clip_of
 from surgrec_jax.evaluation.report.page import card, page, pairs
 from surgrec_jax.evaluation.report.svg import escape
 from surgrec_jax.frozen.encoder import Encoder, load_encoder
 from surgrec_jax.next_commands import look_at, say
 from surgrec_jax.prediction.answers import answer_moments
-from surgrec_jax.prediction.frames import clip_of, moments, pictures_of, storing_of
+from surgrec_jax.prediction.frames import moments, pictures_of, storing_of
 from surgrec_jax.prediction.page import clock
 from surgrec_jax.records.names import parse_sources
 from surgrec_jax.records.source import Source, open_source

@@ -8,7 +8,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TextIO
 
 from absl import logging
@@ -70,6 +70,14 @@ def leave(code: int) -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def aligned(
+    rows: Sequence[Sequence[str]], place: Callable[[str, int], str] = str.ljust
+) -> list[str]:
+    """Lines of rows of cells, whose columns are as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(place, row, widths)).rstrip() for row in rows]
 
 
 def command_parser(module: str, description: str | None) -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from data_builders.phantom_surgery.corpus import DOMAINS
 from data_builders.phantom_surgery.phantom_surgery_dataset_builder import Builder
 from surgrec_jax import load_encoder, probe, train
 from surgrec_jax.bench import far
-from surgrec_jax.data.loading.clips import TIME_TOLERANCE, frame_indices, num_starts
+from surgrec_jax.data.loading.clips import TIME_TOLERANCE, clip_of, frame_indices, num_starts
 from surgrec_jax.evaluation.benchmark.columns import Candidate
 from surgrec_jax.evaluation.features.clips import labelled_clips
 from surgrec_jax.evaluation.heads import kept
@@ -24,7 +24,6 @@ from surgrec_jax.evaluation.metrics.calibration import with_temperature
 from surgrec_jax.evaluation.tasks.task import Task
 from surgrec_jax.frozen.classifier import load_classifier
 from surgrec_jax.prediction.command import main
-from surgrec_jax.prediction.frames import clip_of
 from surgrec_jax.records.source import open_source
 from tests.evaluation.probing import probe_sources
 from tests.prediction.workdirs import save_classifier

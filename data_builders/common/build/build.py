@@ -11,7 +11,6 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,11 @@ from data_builders.common.build.shards import (
     finished,
     plan_shards,
 )
-from data_builders.common.build.summary import BuildSummary, SplitSummary
+from data_builders.common.build.summary import LISTINGS, BuildSummary, SplitSummary
 from data_builders.common.labels import label_counts
 from data_builders.common.source.builder import VideoDatasetBuilder
 from data_builders.common.source.previous_build import kept_sentence, read_earlier
-from data_builders.common.source.registry import builder_class
+from data_builders.common.source.registry import builder_class, check_config
 from surgrec_jax.records.errors import BuildError, safe_text
 from surgrec_jax.records.info import NOTE
 from surgrec_jax.records.prepared import damaged_shard
@@ -47,7 +46,6 @@ def build(
     manual_dir: str | os.PathLike | None = None,
     config: str | tfds.core.BuilderConfig | None = None,
     num_workers: int | None = None,
-    builder_kwargs: Mapping[str, Any] | None = None,
     shards: int | None = None,
     overwrite: bool = False,
     strict: bool = False,
@@ -63,7 +61,6 @@ def build(
         config: name of a configuration, or a VideoConfig.
         num_workers: processes; by default one per core, at least 2. With 1 all is done in this
             process, where a video that crashes the decoder ends the build (see `decode_process`).
-        builder_kwargs: further arguments of the builder.
         shards: number of shards per split; by default from the number and size of the videos.
         overwrite: replace a prepared data set that was made from other inputs.
         strict: stop at the first video that is unreadable or damaged, and before it when files
@@ -90,17 +87,8 @@ def build(
     data_dir = Path(os.path.abspath(data_dir))
     manual_dir = None if manual_dir is None else Path(os.path.abspath(manual_dir))
     work_root = data_dir / WORK
-    try:
-        builder = builder_cls(
-            data_dir=work_root, config=config, manual_dir=manual_dir, **(builder_kwargs or {})
-        )
-    except ValueError as error:
-        if "BuilderConfig" not in str(error):
-            raise
-        raise BuildError(
-            f"{builder_cls.name} has no configuration {config!r}; there are "
-            f"{', '.join(sorted(builder_cls.builder_configs))}."
-        ) from error
+    check_config(builder_cls, config)
+    builder = builder_cls(data_dir=work_root, config=config, manual_dir=manual_dir)
     work = Path(builder.data_path)
     target = data_dir / work.relative_to(work_root)
     builder.earlier, trouble = read_earlier(target, builder.dealt_by())
@@ -161,46 +149,36 @@ def _run(builder, jobs, num_workers, strict, progress, beam) -> list[tuple[Shard
 
 
 def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
-    splits: dict[str, SplitSummary] = {}
-    skipped, partial, noted, source_seconds = list(listed), [], [], 0.0
-    filtered: dict[str, list[int]] = {}
-    labels: label_counts.Counts = {}
-    if builder.builder_config.duplicates is not None:
-        filtered["drop_duplicates"] = [builder.duplicates_dropped, 0]
-    for job, (result, _) in zip(jobs, results, strict=True):
-        if result.records:
-            counts = splits.setdefault(job.split, SplitSummary())
-            counts.videos += result.videos
-            counts.segments += result.records
-            counts.frames += result.frames
-            counts.bytes += result.record_bytes
-        skipped += [tuple(entry) for entry in result.skipped]
-        partial += [tuple(entry) for entry in result.partial]
-        noted += [tuple(entry) for entry in result.noted]
-        source_seconds += result.source_seconds
-        label_counts.merge(labels, result.labels)
-        for name, (videos, frames) in result.filtered.items():
-            before = filtered.get(name, (0, 0))
-            filtered[name] = [before[0] + videos, before[1] + frames]
     parts = [builder.name, builder.builder_config_name, str(builder.version)]
-    return BuildSummary(
+    summary = BuildSummary(
         name="/".join(part for part in parts if part),
         directory=target,
-        splits=splits,
-        skipped=skipped,
-        partial=partial,
-        noted=noted,
-        source_seconds=source_seconds,
-        seconds=0.0,
+        skipped=list(listed),
         shards=len(jobs),
         resumed=sum(resumed for _, resumed in results),
         notes=list(builder.notes),
         remarks=list(builder.remarks),
-        filtered=filtered,
-        labels=label_counts.named(
-            labels, builder.hooks.tracks(), builder.hooks.video_label_names()
-        ),
     )
+    labels: label_counts.Counts = {}
+    if builder.builder_config.duplicates is not None:
+        summary.filtered["drop_duplicates"] = [builder.duplicates_dropped, 0]
+    for job, (result, _) in zip(jobs, results, strict=True):
+        if result.records:
+            counts = summary.splits.setdefault(job.split, SplitSummary())
+            counts.videos += result.videos
+            counts.segments += result.records
+            counts.frames += result.frames
+            counts.bytes += result.record_bytes
+        for listing in LISTINGS:
+            getattr(summary, listing).extend(map(tuple, getattr(result, listing)))
+        summary.source_seconds += result.source_seconds
+        label_counts.merge(labels, result.labels)
+        for name, (videos, frames) in result.filtered.items():
+            before = summary.filtered.get(name, (0, 0))
+            summary.filtered[name] = [before[0] + videos, before[1] + frames]
+    names = builder.hooks.tracks(), builder.hooks.video_label_names()
+    summary.labels = label_counts.named(labels, *names)
+    return summary
 
 
 def _finish(builder, work, target, jobs, results, summary, note) -> None:
@@ -251,7 +229,7 @@ def _stored(builder, summary: BuildSummary) -> dict[str, Any]:
     """The summary that stands beside the data; with pseudonyms, without the names of files."""
     stored = summary.to_json()
     if getattr(builder.builder_config, "pseudonyms", None):
-        for key in ("skipped", "partial", "noted"):
+        for key in LISTINGS:
             stored[key] = [("a video", "told when it was built (--pseudonyms)")] * len(stored[key])
         stored["remarks"] = ["told when it was built (--pseudonyms)"] * len(stored["remarks"])
     return stored

@@ -6,6 +6,9 @@ from typing import Any
 
 from data_builders.common.labels import label_counts
 
+# Fields of a summary, and of a shard's result, that list files with what was said of them.
+LISTINGS = ("skipped", "partial", "noted")
+
 
 @dataclasses.dataclass
 class SplitSummary:
@@ -44,12 +47,12 @@ class BuildSummary:
 
     name: str
     directory: Path
-    splits: dict[str, SplitSummary]
-    skipped: list[tuple[str, str]]
-    partial: list[tuple[str, str]]
-    source_seconds: float
-    seconds: float
-    shards: int
+    splits: dict[str, SplitSummary] = dataclasses.field(default_factory=dict)
+    skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    partial: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    source_seconds: float = 0.0
+    seconds: float = 0.0
+    shards: int = 0
     resumed: int = 0
     fresh: bool = True
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -102,9 +105,7 @@ class BuildSummary:
     def from_json(cls, data: dict[str, Any], directory: Path) -> "BuildSummary":
         data = dict(data, directory=directory, fresh=False)
         data["splits"] = {name: SplitSummary(**counts) for name, counts in data["splits"].items()}
-        data["skipped"] = [tuple(entry) for entry in data["skipped"]]
-        data["partial"] = [tuple(entry) for entry in data["partial"]]
-        data["noted"] = [tuple(entry) for entry in data.get("noted", ())]
+        data |= {name: list(map(tuple, data.get(name, ()))) for name in LISTINGS}
         return cls(**data)
 
 

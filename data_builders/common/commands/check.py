@@ -22,6 +22,7 @@ from data_builders.common.build.summary import human_bytes
 from data_builders.common.commands import settings
 from data_builders.common.source import registry
 from data_builders.common.source.builder import VideoDatasetBuilder
+from data_builders.common.source.examples import checked_ids
 from data_builders.common.source.items import OpenedVideo, VideoItem
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.frame_labels import FrameLabels
@@ -181,23 +182,17 @@ def _check_video(builder, item, scratch, report, used, decode) -> None:
         for extent in opened.extents:
             if reason := extent.misfit(read.native_fps, read.duration):
                 report.findings.append(("contradictory", name, reason))
-    _check_ids(builder, opened, used)
+    _check_ids(builder, item, opened, used)
 
 
-def _check_ids(builder, opened: OpenedVideo, used) -> None:
+def _check_ids(builder, item: VideoItem, opened: OpenedVideo, used) -> None:
     """Refuses ids that are no class, as a build does, and notes those that occur."""
     declared = {**builder.hooks.tracks(), **builder.hooks.video_label_names()}
     given = {name: track.ids() for name, track in opened.tracks.items()}
     given |= {name: np.array([value]) for name, value in opened.video_labels.items()}
     for name, ids in given.items():
         used[name] |= {int(k) for k in np.unique(ids)} - {UNLABELLED}
-        wrong = [int(k) for k in np.unique(ids) if not UNLABELLED <= k < len(declared[name])]
-        if wrong:
-            raise BadInput(
-                opened.path,
-                f"annotation of {name!r} has id {wrong[0]}; its classes are 0 to "
-                f"{len(declared[name]) - 1}",
-            )
+        checked_ids(item, name, ids, declared[name])
 
 
 def _decoded(opened: OpenedVideo, report: CheckReport, decode_spec: DecodeSpec) -> ReadReport:
@@ -280,7 +275,8 @@ def add_check(commands, argv: Sequence[str]) -> None:
 def _check(argv: Sequence[str], args: argparse.Namespace) -> int:
     builder_cls = registry.builder_class(args.name)
     config = builder_cls.config_from_arguments(args)
-    config = settings.with_settings(builder_cls, config, decode=settings.decoding(args))
+    decode = settings.given(args, settings.DECODING)
+    config = settings.with_settings(builder_cls, config, decode=decode)
     manual_dir = None if args.manual_dir is None else Path(os.path.abspath(args.manual_dir))
     with tempfile.TemporaryDirectory(prefix="surgrec_") as nowhere:
         builder = builder_cls(data_dir=nowhere, config=config, manual_dir=manual_dir)

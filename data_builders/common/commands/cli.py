@@ -10,7 +10,7 @@ from data_builders.common.build.build import build
 from data_builders.common.commands.audit import add_audit
 from data_builders.common.commands.check import add_check
 from data_builders.common.commands.list import add_list
-from data_builders.common.commands.settings import add_decoding, decoding, with_settings
+from data_builders.common.commands.settings import DECODING, add_decoding, given, with_settings
 from data_builders.common.source import registry
 from surgrec_jax.next_commands import after_build, say
 from surgrec_jax.records.errors import BuildError
@@ -110,18 +110,12 @@ def _add_build(commands, argv: Sequence[str]) -> None:
 def _build(args: argparse.Namespace) -> int:
     builder_cls = registry.builder_class(args.name)
     config = builder_cls.config_from_arguments(args)
-    changed = {
-        field.name: getattr(args, field.name)
-        for field in dataclasses.fields(RecordSpec)
-        if getattr(args, field.name) is not None
-    }
-    filters = {name: True for name in FILTERS if getattr(args, name)}
     config = with_settings(
         builder_cls,
         config,
-        record=changed,
-        filters=filters,
-        decode=decoding(args),
+        record=given(args, RECORD_HELP),
+        filters={name: True for name in FILTERS if getattr(args, name)},
+        decode=given(args, DECODING),
         duplicates=args.drop_duplicates,
     )
     if args.beam_options is not None and not args.beam:

@@ -12,6 +12,7 @@ from data_builders.common.source import registry
 from surgrec_jax.audit.catalogue import source_info
 from surgrec_jax.records.errors import safe_text
 from surgrec_jax.records.prepared import Prepared, counts, find_prepared
+from surgrec_jax.safety.terminal import aligned
 
 _COLUMNS = ("source", "domain", "videos", "cases", "classes", "task", "licence", "access")
 _COLUMNS += ("prepared",)
@@ -47,9 +48,7 @@ def _list(args: argparse.Namespace) -> int:
         done = ", ".join(dict.fromkeys(p["config"] or "yes" for p in fact["prepared"]))
         cells = dict(fact, source=name, prepared=done or ("-" if data_dir else ""))
         rows.append(["?" if cells[title] is None else str(cells[title]) for title in _COLUMNS])
-    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(*aligned(rows), sep="\n")
     print("? not known; `list NAME` tells classes, address and what may be shared.")
     if data_dir is None:
         print("give --data_dir to see what is prepared there.")

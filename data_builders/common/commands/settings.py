@@ -2,12 +2,13 @@
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from data_builders.common.source.builder import VideoConfig
+from data_builders.common.source.registry import check_config
 from surgrec_jax.records.errors import BuildError, safe_text
 from surgrec_jax.safety import files
 
@@ -34,9 +35,9 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def decoding(args: argparse.Namespace) -> dict[str, Any]:
-    """Those that were given."""
-    return {name: getattr(args, name) for name in DECODING if getattr(args, name) is not None}
+def given(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those of some options that were given."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def with_settings(
@@ -56,12 +57,8 @@ def with_settings(
         BuildError: the source has no such configuration.
         ConfigError: a setting cannot be used.
     """
+    check_config(builder_cls, config)
     configs = builder_cls.builder_configs
-    if isinstance(config, str) and config not in configs:
-        raise BuildError(
-            f"{builder_cls.name} has no configuration {config!r}; there are "
-            f"{', '.join(sorted(configs))}."
-        )
     if not (decode or record or filters or duplicates):
         return config
     if config is None or isinstance(config, str):

@@ -4,7 +4,6 @@ An attribute becomes a label track: named by the track when its elements have on
 track and attribute. Elements without times of their own (secondary tracks) are counted in a note.
 """
 
-import re
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -51,7 +50,4 @@ def _column(path: Path, track: Element, attribute: Element, several: bool) -> st
     name = track.get("name", "")
     if several:
         name += f"_{attribute.get('name', '')}"
-    plain = headers.plain(name)
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", plain):
-        raise BadInput(path, f"track {name!r} names no label: use letters a to z and digits")
-    return plain
+    return headers.track_name(path, "track", name)

@@ -72,8 +72,7 @@ class _Tracks:
         name = "behavior" if nothing(category) else headers.plain(category)
         if self._several and _subject(cells):
             name = f"{headers.plain(_subject(cells))}_{name}"
-        if not name.replace("_", "").isalnum() or not name.isascii():
-            raise BadInput(self._path, f"{name!r} names no track: use letters a to z", line)
+        name = headers.track_name(self._path, "subject or category", name, line)
         self.names.setdefault(name)
         return name
 

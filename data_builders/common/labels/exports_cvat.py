@@ -6,6 +6,7 @@ Frames count from 0 in the video.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -36,7 +37,8 @@ def read_cvat(path: Path, root: Element) -> Entries:
     for image in root.findall("image"):
         labels += _image(path, video, image, step)
     for tag in root.findall("tag"):
-        labels += _tagged(path, video, tag, _frame(path, tag, "frame"), step)
+        start = _frame(path, tag, "frame")
+        labels += _entries(path, video, "tag", _class(tag), tag, start, start + step)
     columns = tuple(dict.fromkeys(entry.column for entry in labels))
     return Entries(_runs(labels), columns=columns, exported=True)
 
@@ -53,7 +55,7 @@ def _step(path: Path, root: Element) -> int:
 
 
 def _track(path: Path, video: str, track: Element, step: int) -> list[Entry]:
-    label, found = _class(track.get("label", "")), []
+    found: list[Entry] = []
     shapes = [shape for shape in track if shape.tag in _SHAPES]
     shapes = sorted(shapes, key=lambda shape: _frame(path, shape, "frame"))
     for k, shape in enumerate(shapes):
@@ -63,41 +65,29 @@ def _track(path: Path, video: str, track: Element, step: int) -> list[Entry]:
         # Every frame between key frames is written, unless frames were left out by hand.
         end = _frame(path, shapes[k + 1], "frame") if k + 1 < len(shapes) else start + step
         if end > start:
-            found.append(Entry(0, video, "object", label, start, end, "frames"))
-            found += _attributes(path, video, shape, start, end)
+            found += _entries(path, video, "object", _class(track), shape, start, end)
     return found
 
 
 def _image(path: Path, video: str, image: Element, step: int) -> list[Entry]:
     start, found = _frame(path, image, "id"), []
     for child in image:
-        if child.tag == "tag":
-            found += _tagged(path, video, child, start, step)
-        elif child.tag in _SHAPES:
-            label = _class(child.get("label", ""))
-            found.append(Entry(0, video, "object", label, start, start + step, "frames"))
-            found += _attributes(path, video, child, start, start + step)
+        if child.tag == "tag" or child.tag in _SHAPES:
+            column = "tag" if child.tag == "tag" else "object"
+            found += _entries(path, video, column, _class(child), child, start, start + step)
     return found
 
 
-def _tagged(path: Path, video: str, tag: Element, start: int, step: int) -> list[Entry]:
-    label = _class(tag.get("label", ""))
-    return [
-        Entry(0, video, "tag", label, start, start + step, "frames"),
-        *_attributes(path, video, tag, start, start + step),
-    ]
-
-
-def _attributes(path: Path, video: str, parent: Element, start: int, end: int) -> list[Entry]:
-    found = []
-    for attribute in parent.findall("attribute"):
-        value = _class(attribute.text or "")
-        name = headers.plain(attribute.get("name", ""))
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name):
-            raise BadInput(path, f"attribute {attribute.get('name')!r} names no track: use a to z")
+def _entries(
+    path: Path, video: str, column: str, label: str, element: Element, start: int, end: int
+) -> Iterator[Entry]:
+    """The label of a tag or a shape, and its attributes in columns of their own."""
+    yield Entry(0, video, column, label, start, end, "frames")
+    for attribute in element.findall("attribute"):
+        value = " ".join((attribute.text or "").split())
+        name = headers.track_name(path, "attribute", attribute.get("name", ""))
         if value and value != "__undefined__":
-            found.append(Entry(0, video, name, value, start, end, "frames"))
-    return found
+            yield Entry(0, video, name, value, start, end, "frames")
 
 
 def _runs(labels: list[Entry]) -> list[Entry]:
@@ -121,5 +111,5 @@ def _frame(path: Path, element: Element, name: str) -> int:
     return int(value)
 
 
-def _class(text: str) -> str:
-    return " ".join(text.split())
+def _class(element: Element) -> str:
+    return " ".join(element.get("label", "").split())

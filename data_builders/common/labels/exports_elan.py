@@ -43,9 +43,7 @@ def read_elan(sheet: Sheet) -> Entries:
     for line, cells in rows:
         if len(cells) <= max(tier, begin, end, value):
             raise BadInput(sheet.path, f"has {len(cells)} cells, others have more", line)
-        column = headers.plain(cells[tier])
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", column):
-            raise BadInput(sheet.path, f"tier {cells[tier]!r} names no track: use a to z", line)
+        column = headers.track_name(sheet.path, "tier", cells[tier], line)
         columns.setdefault(column)
         try:
             start, stop = (read_instant(cells[k], unit).value for k in (begin, end))

@@ -34,7 +34,8 @@ def read_label_studio(path: Path) -> Entries:
     for k, task in enumerate(tasks, start=1):
         video = _video(path, k, task)
         for name, value in _results(path, k, task):
-            labels += _entries(path, k, video, _track(path, k, name), value)
+            track = headers.track_name(path, f"task {k}: control", name)
+            labels += _entries(path, k, video, track, value)
     columns = tuple(dict.fromkeys(entry.column for entry in labels))
     return Entries(labels, columns=columns, exported=True)
 
@@ -75,13 +76,6 @@ def _results(path: Path, k: int, task: Mapping[str, Any]) -> Iterator[tuple[str,
         for result in results if isinstance(results, list) else ():
             if isinstance(result, dict) and isinstance(result.get("value"), dict):
                 yield str(result.get("from_name", "label")), result["value"]
-
-
-def _track(path: Path, k: int, name: str) -> str:
-    plain = headers.plain(name)
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", plain):
-        raise BadInput(path, f"task {k}: control {name!r} names no track: use letters a to z")
-    return plain
 
 
 def _entries(path: Path, k: int, video: str, column: str, value: Mapping[str, Any]):

@@ -9,6 +9,9 @@ import dataclasses
 import difflib
 import re
 import unicodedata
+from pathlib import Path
+
+from surgrec_jax.records.errors import BadInput
 
 START = (
     "start starts begin begins beginning beginn onset from von anfang debut depart tin inicio "
@@ -143,6 +146,22 @@ def choose(names: list[str], roles: dict[int, TimeName], role: str) -> int | Non
     if len(having) > 1 and roles[having[0]].unit == roles[having[1]].unit:
         raise ValueError(f"columns {names[having[0]]!r} and {names[having[1]]!r} are both a {role}")
     return having[0] if having else None
+
+
+def track_name(path: Path, what: str, name: str, line: int | None = None) -> str:
+    """The track that a name of an export stands for: as `plain` has it.
+
+    Args:
+        what: what has the name, in words.
+
+    Raises:
+        BadInput: it holds other signs than letters a to z, digits and underscores.
+    """
+    track = plain(name)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", track):
+        reason = f"{what} {name!r} names no track: use letters a to z, digits and underscores"
+        raise BadInput(path, reason, line)
+    return track
 
 
 def names_label(name: str) -> bool:

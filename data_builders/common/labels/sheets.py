@@ -66,9 +66,8 @@ def decode(path: Path, data: bytes) -> tuple[str, tuple[str, ...]]:
     Raises:
         BadInput: not text in UTF-8, UTF-16 or Windows-1252.
     """
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if data.startswith(mark):
-            return _decoded(path, data, encoding), ()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return _decoded(path, data, "utf-16"), ()
     start = data[:1000]
     if b"\0" in start:  # UTF-16 without its mark: every other byte of plain letters is zero
         even, odd = start[::2].count(0), start[1::2].count(0)

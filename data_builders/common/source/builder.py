@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,24 +14,31 @@ from absl import logging
 
 from data_builders.common.labels import label_counts
 from data_builders.common.labels.tracks import Extent
+from data_builders.common.source import download
 from data_builders.common.source.drop_duplicates import without_listed
 from data_builders.common.source.examples import Declared, example_of
-from data_builders.common.source.items import OpenedVideo, VideoConfig, VideoItem, check_listed
+from data_builders.common.source.items import (
+    Hooks,
+    OpenedVideo,
+    VideoConfig,
+    VideoItem,
+    check_listed,
+)
 from data_builders.common.source.published import NAME as PUBLISHED
 from data_builders.common.source.published import published_config
+from data_builders.common.source.seeded_splits import deal
 from data_builders.common.video.filters import out_of_body, out_of_body_classes
 from data_builders.common.video.frame_labels import FrameLabels
 from data_builders.common.video.frames import ReadReport
 from data_builders.common.video.images import check_links
 from data_builders.common.video.segments import cut_video
 from surgrec_jax.records.errors import BadInput, BuildError, safe_text
-from surgrec_jax.records.maps import Kind
 from surgrec_jax.records.schema import RecordSpec
 
 __all__ = ["Extent", "OpenedVideo", "VideoConfig", "VideoDatasetBuilder", "VideoItem"]
 
 
-class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class VideoDatasetBuilder(Hooks, tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A source of surgical video.
 
     A subclass is called `Builder`, stands in `data_builders/<name>/<name>_dataset_builder.py` and
@@ -50,12 +57,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     BUILDER_CONFIGS: ClassVar[list[VideoConfig]] = [
         VideoConfig(description="64 JPEG frames a record, 8 fps, short side 256.")
     ]
-    TRACKS: ClassVar[Mapping[str, Sequence[str]]] = {}
-    VIDEO_LABELS: ClassVar[Mapping[str, Sequence[str]]] = {}
-    MAPS: ClassVar[Mapping[str, Kind]] = {}  # label maps: name -> classes, or None for depths
-    BOXES: ClassVar[Mapping[str, Sequence[str]]] = {}  # label boxes: name -> classes
     DOMAIN: ClassVar[str | None] = None  # of all videos, where the source has one
-    ALLOW_SHARED_CASES: ClassVar[bool] = False  # True for published splits that share cases only
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)  # TFDS gives the class its name here
@@ -89,9 +91,23 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """A `VideoItem` in DOMAIN, which is a case of its own where `case` names none."""
         return VideoItem(name, case or name, split, self.DOMAIN, path, extra)
 
+    # For `list_videos`; see `download`.
+    find_files = download.find_files
+    shared = download.shared
+    in_split = download.in_split
+    split_items = download.split_items
+
+    def deal(self, items: Iterable[VideoItem], **options: Any) -> list[VideoItem]:
+        """The items with seeded splits (`seeded_splits.deal`); cases keep those that they had."""
+        return deal(items, earlier=self.earlier, **options)
+
     def pass_over(self, error: BadInput) -> None:
-        """Lists a file, or a row of one, that `list_videos` leaves out, and why."""
+        """The same of a file or a row of one that is at fault."""
         self.skipped.append((error.where, error.reason))
+
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Lists a file that `list_videos` leaves out, and why."""
+        self.pass_over(BadInput(path, safe_text(reason)))
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         """The file and labels of one video. `scratch_dir` is empty and removed afterwards.
@@ -130,22 +146,6 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     def dealt_by(self) -> dict[str, Any] | None:
         """The "fractions" and "seed" of dealt splits; {} under a table, None for fixed ones."""
         return None
-
-    def tracks(self) -> Mapping[str, Sequence[str]]:
-        """Label tracks: name -> class names in id order."""
-        return self.TRACKS
-
-    def video_label_names(self) -> Mapping[str, Sequence[str]]:
-        """Labels of whole videos: name -> class names in id order."""
-        return self.VIDEO_LABELS
-
-    def maps(self) -> Mapping[str, Kind]:
-        """Label maps: name -> class names in id order, or None for depths."""
-        return self.MAPS
-
-    def boxes(self) -> Mapping[str, Sequence[str]]:
-        """Label boxes: name -> class names in id order."""
-        return self.BOXES
 
     # The base class does the rest.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 
 from data_builders.common.source.items import VideoItem
-from surgrec_jax.records.errors import BadInput, BuildError, safe_text
+from surgrec_jax.records.errors import BuildError, safe_text
 
 Found = dict[str, dict[str, Path]]
 _LOOK_THROUGH = 20_000  # files and folders above the one given
@@ -74,7 +74,7 @@ def find_files(
         builder.elsewhere = _above(manual_dir, rest.values())
     for kind in annotations or {}:
         for key in set(found[kind]) - set(merged):
-            _skip(builder, found[kind][key], f"belongs to no video ({kind} of {key})")
+            builder.leave_out(found[kind][key], f"belongs to no video ({kind} of {key})")
     builder.skipped.sort()
     found["video"] = dict(sorted(merged.items()))
     return found
@@ -97,7 +97,7 @@ def in_split(
     for key, path in videos.items():
         split = next((name for name, cases in splits.items() if number(key) in cases), None)
         if split is None:
-            _skip(builder, path, f"case {number(key)} is in no split of {builder.name}")
+            builder.leave_out(path, f"case {number(key)} is in no split of {builder.name}")
         else:
             yield key, path, split
 
@@ -105,20 +105,24 @@ def in_split(
 def split_items(
     builder,
     found: Found,
-    splits: Mapping[str, Collection[int]],
+    splits: Mapping[str, Collection[int]] | None,
     name: Callable[[str], str] = str,
     *,
     number: Callable[[str], int] = int,
     case: Callable[[str], str] | None = None,
 ) -> list[VideoItem]:
-    """An item of each video in an official split (`in_split`), with all files of its key as extra.
+    """An item of each video (in an official split), with all files of its key as extra.
 
     Args:
         found: as `find_files` gives it, without kinds of files that have other keys.
+        splits: as `in_split` takes them; None for items that are dealt (`deal`).
         name, case: the video's id and its case by its key; the video is a case of its own by
             default.
     """
     kinds = [kind for kind in found if kind != "video"]
+    listed = ((key, path, "") for key, path in found["video"].items())
+    if splits is not None:
+        listed = in_split(builder, found["video"], splits, number)
     return [
         builder.item(
             name(key),
@@ -127,19 +131,22 @@ def split_items(
             case=case(key) if case else "",
             **{kind: found[kind].get(key) for kind in kinds},
         )
-        for key, path, split in in_split(builder, found["video"], splits, number)
+        for key, path, split in listed
     ]
 
 
-def needed(item: VideoItem, kind: str, name: str) -> Path:
-    """The annotation `item.extra[kind]`.
+def shared(builder, manual_dir: Path | None, files: Mapping[str, Path], name: str) -> Path:
+    """The one of `files`, kept as one kind of `others`, that all videos need.
 
     Raises:
-        BadInput: it was not found; `name` says what it is called.
+        BuildError: it was not found, or twice; `name` says what it is called.
     """
-    path = item.extra.get(kind)
-    if path is None:
-        raise BadInput(item.path or item.video_id, f"has no {kind} annotation (expected {name})")
+    if not files:
+        raise BuildError(
+            f"{builder.name}: {safe_text(manual_dir)} holds no {name}, or several; one is needed. "
+            f"{builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+        )
+    (path,) = files.values()
     return path
 
 
@@ -155,10 +162,10 @@ def _sort(builder, root: Path, kinds: Mapping[str, str], strays: str) -> Found:
         kind = next((kind for kind in kinds if compiled[kind].fullmatch(name)), None)
         if kind is None:
             if stray.fullmatch(name):
-                _skip(builder, path, "a name that does not parse; see the source's README")
+                builder.leave_out(path, "a name that does not parse; see the source's README")
             return False
         if path.is_symlink() and not path.resolve().is_relative_to(real_root):
-            _skip(builder, path, "is a link that leads out of the folder")
+            builder.leave_out(path, "is a link that leads out of the folder")
             return True
         groups = compiled[kind].fullmatch(name).groups()
         key = next(group for group in groups if group is not None)
@@ -174,7 +181,7 @@ def _sort(builder, root: Path, kinds: Mapping[str, str], strays: str) -> Found:
             if take(path, (above / path.relative_to(root)).as_posix() + "/"):
                 folders.remove(folder)
             elif path.is_symlink():
-                _skip(builder, path, "is a link to a folder; such links are not followed")
+                builder.leave_out(path, "is a link to a folder; such links are not followed")
         for name in sorted(names):
             if not name.startswith("."):
                 path = Path(here, name)
@@ -182,7 +189,7 @@ def _sort(builder, root: Path, kinds: Mapping[str, str], strays: str) -> Found:
     for (kind, key), paths in twice.items():
         claimed = " and ".join(safe_text(path.relative_to(root)) for path in paths)
         for path in paths:
-            _skip(builder, path, f"{claimed} claim the same {kind.split()[0]} {key}; keep one")
+            builder.leave_out(path, f"{claimed} claim the same {kind.split()[0]} {key}; keep one")
         del found[kind][key]
     return found
 
@@ -210,10 +217,6 @@ def _above(folder: Path, patterns: Iterable[str]) -> Path | None:
                     return parent
         below = parent
     return None
-
-
-def _skip(builder, path: Path, reason: str) -> None:
-    builder.skipped.append((safe_text(path), reason))
 
 
 def refuse(error: OSError) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -13,7 +13,8 @@ from data_builders.common.video.boxes import LabelBoxes
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.filters import FilterSpec
 from data_builders.common.video.maps import LabelMaps
-from surgrec_jax.records.errors import BuildError
+from surgrec_jax.records.errors import BadInput, BuildError
+from surgrec_jax.records.maps import Kind
 from surgrec_jax.records.schema import DOMAINS, RecordSpec
 
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -40,6 +41,18 @@ class VideoItem:
     domain: str | None = None
     path: Path | None = None
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def needed(self, kind: str, name: str) -> Path:
+        """The annotation `extra[kind]`.
+
+        Raises:
+            BadInput: it was not found; `name` says what it is called.
+        """
+        path = self.extra.get(kind)
+        if path is None:
+            where = self.path or self.video_id
+            raise BadInput(where, f"has no {kind} annotation (expected {name})")
+        return path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +106,35 @@ class VideoConfig(tfds.core.BuilderConfig):
     def hooks(self, builder):
         """The object that lists and opens videos and names classes: `builder`, or a substitute."""
         return builder
+
+
+class Hooks:
+    """What a source declares; the base of builders, and of their substitutes (`VideoConfig.hooks`).
+
+    Its subclasses have `list_videos` and `open_video` too.
+    """
+
+    TRACKS: ClassVar[Mapping[str, Sequence[str]]] = {}
+    VIDEO_LABELS: ClassVar[Mapping[str, Sequence[str]]] = {}
+    MAPS: ClassVar[Mapping[str, Kind]] = {}  # label maps: name -> classes, or None for depths
+    BOXES: ClassVar[Mapping[str, Sequence[str]]] = {}  # label boxes: name -> classes
+    ALLOW_SHARED_CASES: ClassVar[bool] = False  # True for published splits that share cases only
+
+    def tracks(self) -> Mapping[str, Sequence[str]]:
+        """Label tracks: name -> class names in id order."""
+        return self.TRACKS
+
+    def video_label_names(self) -> Mapping[str, Sequence[str]]:
+        """Labels of whole videos: name -> class names in id order."""
+        return self.VIDEO_LABELS
+
+    def maps(self) -> Mapping[str, Kind]:
+        """Label maps: name -> class names in id order, or None for depths."""
+        return self.MAPS
+
+    def boxes(self) -> Mapping[str, Sequence[str]]:
+        """Label boxes: name -> class names in id order."""
+        return self.BOXES
 
 
 def check_listed(source: str, items: Sequence[VideoItem], allow_shared_cases: bool) -> None:

@@ -46,7 +46,7 @@ def list_pictures(
                 continue
             match = expression.fullmatch((folder / name).relative_to(manual_dir).as_posix())
             if (folder / name).is_symlink():  # it may lead anywhere
-                builder.skipped.append((safe_text(folder / name), "is a link; not followed"))
+                builder.leave_out(folder / name, "is a link; not followed")
             elif match and match["frame"].isdecimal():
                 found = counts.setdefault(match["video"], {})
                 found[folder] = found.get(folder, 0) + 1
@@ -54,7 +54,7 @@ def list_pictures(
                 unknown.append(name)
         if unknown:
             reason = f"{len(unknown)} pictures have names that do not parse, first {min(unknown)}"
-            builder.skipped.append((safe_text(folder), safe_text(reason)))
+            builder.leave_out(folder, reason)
     above = Path(os.path.abspath(manual_dir)).parent
     if not counts and any(
         expression.fullmatch(path.relative_to(above).as_posix())
@@ -78,7 +78,7 @@ def list_pictures(
             extra = {"video": safe_text(video), "folder": safe_text(relative), "pattern": pattern}
             items.append(builder.item(safe_text(video), folder, "train", **extra))
             continue
-        builder.skipped.append((safe_text(min(folders)), safe_text(reason)))
+        builder.leave_out(min(folders), reason)
     return items
 
 

@@ -7,9 +7,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
-from data_builders.common.source.items import OpenedVideo, VideoConfig, VideoItem
+from data_builders.common.source.items import Hooks, OpenedVideo, VideoConfig, VideoItem
 from surgrec_jax.audit import rules, surgrec_v1
 from surgrec_jax.records.errors import BadInput, BuildError, check_inside, safe_text
 
@@ -42,29 +41,20 @@ def published_config(source: str) -> PublishedConfig | None:
     return PublishedConfig(folder=folder, description=about)
 
 
-class PublishedClips:
+class PublishedClips(Hooks):
     """A substitute for a builder's own listing, labels and classes, made of rows of split files.
 
     The builder's manual_dir holds the clips that they name, cut in advance.
     """
 
-    ALLOW_SHARED_CASES: ClassVar[bool] = True  # as published
+    ALLOW_SHARED_CASES = True  # as published
 
     def __init__(self, builder, config: PublishedConfig):
         self.builder, self.config = builder, config
         self.entry = surgrec_v1.BY_FOLDER[config.folder]
 
-    def tracks(self) -> Mapping[str, Sequence[str]]:
-        return {}
-
     def video_label_names(self) -> Mapping[str, Sequence[str]]:
         return {"label": self.entry.classes}
-
-    def maps(self) -> Mapping[str, Sequence[str]]:
-        return {}
-
-    def boxes(self) -> Mapping:
-        return {}
 
     def list_videos(self, manual_dir: Path | None) -> list[VideoItem]:
         config, entry, name = self.config, self.entry, f"{self.builder.name}/{NAME}"

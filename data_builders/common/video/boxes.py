@@ -73,7 +73,7 @@ def cut_boxes(
 
     Args:
         size: (height, width) of the picture that the boxes are in.
-        native, blank, box: as `like_picture` in `frame_labels` has them.
+        native, blank, box: as `cut_picture` in `frame_labels` has them.
     """
     height, width = size
     corners = np.clip(boxes.corners, 0, [height, width, height, width])

@@ -14,6 +14,8 @@ from data_builders.common.video.maps import LabelMaps
 from surgrec_jax.records.errors import BadInput
 from surgrec_jax.records.maps import VOID
 
+Resize = Callable[[np.ndarray, tuple[int, int]], np.ndarray]  # to (width, height)
+
 
 @dataclasses.dataclass(frozen=True)
 class FrameLabels:
@@ -33,27 +35,6 @@ class FrameLabels:
     def on(self, number: int) -> bool:
         """Whether a frame has any; among the frames of an instant such a one is stored."""
         return any(number + self.start in labels.numbers for _, _, labels in self._all())
-
-    def maps_of(
-        self, number: int, size: tuple[int, int], report: ReadReport
-    ) -> dict[str, np.ndarray]:
-        """The maps of a frame of `size` (height, width); those at fault are reported instead."""
-
-        def fault(values: np.ndarray) -> str | None:
-            if values.shape == size:
-                return None
-            own, frame = f"{values.shape[1]} x {values.shape[0]}", f"{size[1]} x {size[0]}"
-            return f"measures {own}, its frame {frame}"
-
-        return dict(self._of("map", self.maps, number, fault, report))
-
-    def boxes_of(self, number: int, size: tuple[int, int], report: ReadReport) -> dict[str, Boxes]:
-        """The boxes of a frame of `size`, in its pixels; those at fault are reported instead."""
-
-        def fault(boxes: Boxes) -> str | None:
-            return fault_of(boxes, size)
-
-        return dict(self._of("boxes", self.boxes, number, fault, report))
 
     def left(self, frames: int) -> Iterator[str]:
         """Sentences about the labels that no stored frame of a video of `frames` frames has."""
@@ -110,55 +91,72 @@ class FrameLabels:
     ) -> tuple[dict[str, np.ndarray], dict[str, Boxes]]:
         """The maps and boxes of a frame, cut and shrunk as its picture is.
 
+        Those at fault are reported instead.
+
         Args:
             own: (height, width) of the picture as it was read.
             size: (width, height) of the stored picture.
-            cut: `blank`, `native` and `box` of `like_picture`.
+            cut: `blank`, `native` and `box` of `cut_picture`.
         """
-        maps = {
-            name: like_picture(values, size=size, **cut)
-            for name, values in self.maps_of(number, own, report).items()
-        }
-        boxes = {
-            name: cut_boxes(found, own, **cut)
-            for name, found in self.boxes_of(number, own, report).items()
-        }
-        return maps, boxes
+
+        def misfit(values: np.ndarray) -> str | None:
+            if values.shape == own:
+                return None
+            height, width = values.shape
+            return f"measures {width} x {height}, its frame {own[1]} x {own[0]}"
+
+        maps = self._of("map", self.maps, number, misfit, report)
+        boxes = self._of("boxes", self.boxes, number, lambda found: fault_of(found, own), report)
+        return (
+            {name: like_picture(values, size=size, **cut) for name, values in maps},
+            {name: cut_boxes(found, own, **cut) for name, found in boxes},
+        )
 
 
-def like_picture(
-    values: np.ndarray,
+def like_picture(values: np.ndarray, **cut: Any) -> np.ndarray:
+    """A map cut and shrunk as its picture is (`cut_picture`), by nearest neighbour.
+
+    What is no picture (blanked parts, edges around a fitted one) is unlabelled.
+    """
+    nothing = 0 if values.dtype == np.uint16 else VOID
+    values = values.copy() if cut["blank"] else values
+    return cut_picture(values, nothing, nearest, nearest, **cut)
+
+
+def cut_picture(
+    picture: np.ndarray,
+    nothing: int,
+    fit: Resize,
+    shrink: Resize,
     *,
     blank: Sequence[tuple[float, float, float, float]],
     native: tuple[int, int],
     box: tuple[int, int, int, int] | None,
     size: tuple[int, int],
 ) -> np.ndarray:
-    """A map cut and shrunk as `read_video` does with its picture, by nearest neighbour.
-
-    What is no picture (blanked parts, edges around a fitted one) is unlabelled.
+    """A picture as it is stored; what is blanked is written into the one that is given.
 
     Args:
+        nothing: the value of what is no picture.
+        fit, shrink: bring one of another size than the video's, and what is kept, to a size.
         native: (height, width) of the video.
         blank, box: of `read_video`.
         size: (width, height) of the stored picture.
     """
-    nothing = 0 if values.dtype == np.uint16 else VOID
-    height, width = values.shape
-    values = values.copy() if blank else values
+    height, width = picture.shape[:2]
     for left, top, right, bottom in blank:
         rows = slice(math.floor(top * height), math.ceil(bottom * height))
-        values[rows, math.floor(left * width) : math.ceil(right * width)] = nothing
-    if (height, width) != native:
+        picture[rows, math.floor(left * width) : math.ceil(right * width)] = nothing
+    if (height, width) != native:  # whole and in proportion
         scale = min(native[0] / height, native[1] / width)
         inner = max(1, round(width * scale)), max(1, round(height * scale))
         top, left = (native[0] - inner[1]) // 2, (native[1] - inner[0]) // 2
-        whole = np.full(native, nothing, values.dtype)
-        whole[top : top + inner[1], left : left + inner[0]] = nearest(values, inner)
-        values = whole
+        whole = np.full((*native, *picture.shape[2:]), nothing, picture.dtype)
+        whole[top : top + inner[1], left : left + inner[0]] = fit(picture, inner)
+        picture = whole
     if box is not None:
-        values = values[box[0] : box[1], box[2] : box[3]]
-    return values if values.shape == size[::-1] else nearest(values, size)
+        picture = picture[box[0] : box[1], box[2] : box[3]]
+    return picture if picture.shape[:2] == size[::-1] else shrink(picture, size)
 
 
 def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -46,7 +46,7 @@ class MapFiles:
     Attributes:
         files: frame number -> file. In a folder of pictures a frame's number is that of its picture
             minus the video's `image_start`.
-        decode: one of `by_value`, `by_colour`, `above`, `depths`. All but `above` take only files
+        decode: one of `by_value`, `by_colour`, `Above`, `depths`. All but `Above` take only files
             that hold values as they were written (`check_exact`).
         millimetres: of one count of depths; 0 for classes.
     """
@@ -73,7 +73,7 @@ class MapFiles:
         if stored is None:
             raise BadInput(path, "is no readable picture")
         try:
-            if not isinstance(self.decode, Threshold):
+            if not isinstance(self.decode, Above):
                 check_exact(data[:32].tobytes())
             return self.decode(stored)
         except ValueError as error:
@@ -160,22 +160,17 @@ def _refuse(strange: Sequence) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Threshold:
-    """What `above` gives."""
+class Above:
+    """Maps of 0 and `value`, this from `least` on, from pictures that may be blurred."""
 
     least: int
-    value: int
+    value: int = 1
 
     def __call__(self, stored: np.ndarray) -> np.ndarray:
         if stored.dtype != np.uint8:
             raise ValueError("is no picture of 8 bits")
         grey = stored if stored.ndim == 2 else stored[..., :3].max(-1)
         return (grey >= self.least).astype(np.uint8) * np.uint8(self.value)
-
-
-def above(threshold: int, value: int = 1) -> Threshold:
-    """Maps of 0 and `value`, this from `threshold` on, from pictures that may be blurred."""
-    return Threshold(threshold, value)
 
 
 def depths(stored: np.ndarray) -> np.ndarray:

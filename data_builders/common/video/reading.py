@@ -24,7 +24,7 @@ from data_builders.common.video.container import (
     open_file,
 )
 from data_builders.common.video.decoder import Faults, decode
-from data_builders.common.video.frame_labels import FrameLabels
+from data_builders.common.video.frame_labels import FrameLabels, cut_picture
 from data_builders.common.video.frames import Frame, ReadReport
 from data_builders.common.video.images import none, read_images
 from data_builders.common.video.kinds import recordings
@@ -96,19 +96,11 @@ def read_video(
             )
             if note not in report.problems:
                 report.problems.append(note)
-        picture = frame.picture
-        for left, top, right, bottom in blank:
-            rows = slice(math.floor(top * height), math.ceil(bottom * height))
-            picture[rows, math.floor(left * width) : math.ceil(right * width)] = 0
         native = report.native_height, report.native_width
-        picture = _fitted(picture, *native)
-        if box is not None:
-            picture = picture[box[0] : box[1], box[2] : box[3]]
-        if picture.shape[:2] != size[::-1]:
-            picture = shrink(picture, size)
+        cut = {"blank": blank, "native": native, "box": box}
+        picture = cut_picture(frame.picture, 0, _fit, shrink, size=size, **cut)
         report.frames_kept += 1
         if labels:
-            cut = {"blank": blank, "native": native, "box": box}
             found = labels.placed(frame.number, (height, width), report, size=size, **cut)
             frame = frame._replace(maps=found[0], boxes=found[1])
         yield frame._replace(picture=picture)
@@ -156,18 +148,10 @@ def _overlap(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]
     return (low, high) if low < high else second
 
 
-def _fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture of another size, whole and in proportion, in one of `height` by `width`."""
-    own_height, own_width = picture.shape[:2]
-    if (own_height, own_width) == (height, width):
-        return picture
-    scale = min(height / own_height, width / own_width)
-    size = max(1, round(own_width * scale)), max(1, round(own_height * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    whole = np.zeros((height, width, 3), np.uint8)
-    top, left = (height - size[1]) // 2, (width - size[0]) // 2
-    whole[top : top + size[1], left : left + size[0]] = cv2.resize(picture, size, interpolation=how)
-    return whole
+def _fit(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture in proportion in `size` (width, height), smaller or larger."""
+    smaller = sum(size) < sum(picture.shape[:2])
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 
 def probe(path: Path, frames: int = 64, decode_spec: DecodeSpec = DEFAULT) -> ReadReport:

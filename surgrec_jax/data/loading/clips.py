@@ -56,6 +56,12 @@ class ClipSpec:
             raise ConfigError(f"ratio must be 0 < low <= high, got {self.ratio}")
 
 
+def clip_of(encoder_clip: tuple[int, int, float]) -> ClipSpec:
+    """The clip (frames, side, fps) of an encoder, as evaluations cut it."""
+    frames, side, fps = encoder_clip
+    return ClipSpec(frames=frames, fps=fps, size=side, crop="center")
+
+
 def num_starts(times: np.ndarray, clip: ClipSpec) -> int:
     """Number of stored frames at which a clip can start and end in time; at least 1."""
     t = times.astype(np.float64)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import tqdm
 
-from surgrec_jax.data.loading.pipeline import ClipSpec
+from surgrec_jax.data.loading.clips import clip_of
 from surgrec_jax.evaluation.features import baselines
 from surgrec_jax.evaluation.features.cache import cached_extract
 from surgrec_jax.evaluation.features.clips import (
@@ -242,9 +242,8 @@ class _Clips:
     """
 
     def __init__(self, source: Source, split: str, group: Group, settings: Settings):
-        frames, size, fps = group.clip
         self.source, self.title = source, f"{source.name}/{split}"
-        self.clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
+        self.clip = clip_of(group.clip)
         self.crops, self.apart = settings.crops, settings.clips_per_video > 0
         self.batch_size, self.starts = max(1, group.like.batch_size // self.crops), None
         if self.apart:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import cv2
 import numpy as np
 
-from surgrec_jax.data.loading.pipeline import ClipSpec, clips_up_to
+from surgrec_jax.data.loading.clips import ClipSpec, clip_of
+from surgrec_jax.data.loading.pipeline import clips_up_to
 from surgrec_jax.evaluation.benchmark.columns import Column, Group, identity
 from surgrec_jax.evaluation.features.cache import cached_extract
 from surgrec_jax.evaluation.features.extraction import Encode, Features
@@ -64,8 +65,7 @@ def extract(
     A frame is shown as the last one of a clip; an encoder's tokens are those of the last tubelet,
     and where a head takes them those of several layers [n, h w, levels D], by the name + LEVELS.
     """
-    frames, size, fps = group.clip
-    clip = ClipSpec(frames=frames, fps=fps, size=size, crop="center", flip=False)
+    clip = clip_of(group.clip)
     kinds = {MAP_HEADS[head].levels for head in settings.map_heads}
     given = [one for column in columns for levels in kinds for one in _outputs(column, levels)]
     outputs = {name: encode for name, encode, _ in given}

@@ -7,7 +7,7 @@ from importlib import metadata
 
 import jax
 
-from surgrec_jax.data.loading.pipeline import ClipSpec
+from surgrec_jax.data.loading.clips import clip_of
 from surgrec_jax.evaluation.benchmark.answers import unfit
 from surgrec_jax.evaluation.benchmark.columns import Group, ordered
 from surgrec_jax.evaluation.features.clips import enlarged_share, repeated_share
@@ -60,8 +60,7 @@ def notes(
 
 def _of_clips(group: Group, name: str, source: Source, settings: Settings) -> Iterator[str]:
     """Sentences about the frames of a source that clips of a group show."""
-    frames, size, fps = group.clip
-    spec = ClipSpec(frames=frames, fps=fps, size=size)
+    spec = clip_of(group.clip)
     share = repeated_share(source, spec, of_videos=settings.clips_per_video > 0)
     if share > _REPEATS_TOLD:
         yield (

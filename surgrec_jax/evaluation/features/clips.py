@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -127,33 +128,17 @@ def crops_apart(batch: dict) -> dict:
 
 
 def labelled_clips(
-    source: Source,
-    clip: ClipSpec,
-    clips_per_record: int | Sequence[int] = 1,
-    *,
-    crops: int = 1,
-    batch_size: int = 32,
-    records: Sequence[int] | None = None,
-    starts: Sequence[np.ndarray] | None = None,
+    source: Source, clip: ClipSpec, clips_per_record: int | Sequence[int] = 1, **options: Any
 ) -> Iterator[dict]:
     """Batches of `eval_clips` whose "labels" hold the label tracks and the per-video labels.
 
     A track is read at the clip's centre frame and, as "<track>@last", at its last one.
 
     Args:
-        source, clip, clips_per_record, crops, batch_size, records, starts: as for `eval_clips`:
-            centre crop, evenly spaced clips, all records by default.
+        source, clip, clips_per_record, options: as for `eval_clips`: centre crop, evenly spaced
+            clips, all records by default.
     """
-    batches = eval_clips(
-        source,
-        clip,
-        clips_per_record=clips_per_record,
-        crops=crops,
-        batch_size=batch_size,
-        records=records,
-        starts=starts,
-    )
-    try:
+    with eval_clips(source, clip, clips_per_record, **options) as batches:
         for batch in batches:
             last = {f"{track}{LAST}": ids for track, ids in batch["last_labels"].items()}
             labels = {**batch["labels"], **last}
@@ -163,5 +148,3 @@ def labelled_clips(
                     np.where(labels[name] >= 0, labels[name], ids) if name in labels else ids
                 )
             yield {**batch, "labels": labels}
-    finally:
-        batches.close()

@@ -186,12 +186,7 @@ def save(path: Path, head: KeptHead) -> None:
     """Writes a head, whole or not at all. Raises OSError where it cannot be written."""
     arrays = {f"near/{name}": value for name, value in vars(head.near).items()}
     if head.models is not None:
-        if isinstance(head.models, Network):
-            fields = head.models.arrays()
-        else:
-            names = ("mean", "std", "kernel", "bias")
-            fields = {name: getattr(head.models, name) for name in names}
-        arrays |= {f"head/{name}": value for name, value in fields.items()}
+        arrays |= {f"head/{name}": value for name, value in head.models.arrays().items()}
         arrays["head/taught"] = head.taught
     arrays[_FACTS] = np.frombuffer(json.dumps(head.facts, allow_nan=False).encode(), np.uint8)
     with files.replacing(path) as file:
@@ -222,19 +217,17 @@ def load(path: Path) -> KeptHead:
         near |= {name: int(arrays[f"near/{name}"]) for name in cases}
         head = KeptHead(facts, Neighbourhood(**near))
         several = facts["multi_label"]
-        if facts["kind"] in NETWORKS:
+        if facts["kind"] in (LINEAR, *NETWORKS):
             taught = arrays["head/taught"].astype(bool)
-            own = {k.removeprefix("head/"): v for k, v in arrays.items() if k.startswith("head/")}
-            width, count = len(near["mean"]), int(taught.sum())
-            network = Network.of(facts["kind"], width, count, several, own)
-            head = dataclasses.replace(head, models=network, taught=taught)
-        elif facts["kind"] == LINEAR:
-            part = {name: arrays[f"head/{name}"] for name in ("mean", "std", "kernel", "bias")}
-            link = "sigmoid" if several else "softmax"
-            models = linear.LinearModels(**part, link=link)
-            head = dataclasses.replace(
-                head, models=models, taught=arrays["head/taught"].astype(bool)
-            )
+            if facts["kind"] == LINEAR:
+                part = {name: arrays[f"head/{name}"] for name in ("mean", "std", "kernel", "bias")}
+                link = "sigmoid" if several else "softmax"
+                models = linear.LinearModels(**part, link=link)
+            else:
+                own = {k.removeprefix("head/"): v for k, v in arrays.items() if k[:5] == "head/"}
+                width, count = len(near["mean"]), int(taught.sum())
+                models = Network.of(facts["kind"], width, count, several, own)
+            head = dataclasses.replace(head, models=models, taught=taught)
         _check(head)
     return head
 
@@ -249,12 +242,10 @@ def _check(head: KeptHead) -> None:
     taught = int(head.taught.sum())
     if head.taught.shape != (count,):
         raise ValueError(f"{len(head.taught)} columns for {count} classes")
-    if isinstance(head.models, Network):
-        parts = head.models.arrays()
-    else:
+    parts = head.models.arrays()
+    if isinstance(head.models, linear.LinearModels):
         shapes = {"mean": (width,), "std": (width,), "kernel": (1, width, taught)}
         shapes |= {"bias": (1, taught)}
-        parts = {name: getattr(head.models, name) for name in shapes}
         if any(parts[name].shape != shape for name, shape in shapes.items()):
             raise ValueError("a head of another shape")
     if not all(np.isfinite(part).all() for part in parts.values()):

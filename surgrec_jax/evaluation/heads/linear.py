@@ -46,6 +46,10 @@ class LinearModels:
     bias: np.ndarray
     link: str
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name."""
+        return {name: value for name, value in vars(self).items() if name != "link"}
+
     def scores(self, features: np.ndarray, index: int | None = None) -> np.ndarray:
         """Probabilities (or ridge outputs): float64 [G, M, C], or [M, C] of the model `index`."""
         if not np.isfinite(features).all():

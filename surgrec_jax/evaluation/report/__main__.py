@@ -1,6 +1,7 @@
 """The command line of the page about training runs: see summary.py."""
 
 from surgrec_jax.evaluation.report.summary import main
+from surgrec_jax.safety.terminal import run_escaped
 
 if __name__ == "__main__":
-    main()
+    run_escaped(main)

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation.benchmark.names import clip_text
 from surgrec_jax.evaluation.benchmark.results import caption, not_scored
-from surgrec_jax.evaluation.report.page import card, details, html_table, page, pairs
+from surgrec_jax.evaluation.report.page import (
+    apart,
+    card,
+    details,
+    html_table,
+    page,
+    pairs,
+    points,
+)
 from surgrec_jax.evaluation.report.results import (
     bars_of,
     colours,
@@ -79,9 +87,7 @@ def _findings(results: Mapping) -> str:
     """The findings in words, whatever they are."""
     if not results["tasks"]:
         return "<p>No task could be scored.</p>"
-    sentences = findings(results, next(iter(results["tasks"][0]["heads"])))
-    items = "".join(f"<li>{escape(line)}</li>" for line in sentences)
-    return f'<ul class="findings">{items}</ul>' if items else ""
+    return points(findings(results, next(iter(results["tasks"][0]["heads"]))))
 
 
 def _domains(results: Mapping, css: Mapping[str, str]) -> str:
@@ -121,22 +127,15 @@ def _tables(results: Mapping, names: Sequence[str], css: Mapping[str, str]) -> s
                 continue
             source = f'<span class="sub">{escape(task["source"])}</span>' if several else ""
             lines.append([source + task_cell(task), *score_cells(entries, names, css)])
-        block = card(html_table([row, *names], lines))
-        parts.append(
-            f'<div style="margin-top:14px">{block}</div>' if number == 0 else details(row, block)
-        )
+        block = html_table([row, *names], lines)
+        parts.append(apart(block) if number == 0 else details(row, card(block)))
     return "".join(parts)
 
 
 def _not_scored(results: Mapping) -> str:
     """Everything that is missing, refused or failed; it is never a zero in a table."""
-    parts = []
-    for title, lines in not_scored(results).items():
-        items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-        parts.append(f"<h3>{title}</h3><ul class='findings'>{items}</ul>")
-    if not parts:
-        return ""
-    return f"<h2>Not scored</h2>{card(''.join(parts))}"
+    parts = [f"<h3>{title}</h3>{points(lines)}" for title, lines in not_scored(results).items()]
+    return f"<h2>Not scored</h2>{card(''.join(parts))}" if parts else ""
 
 
 def _overlap(results: Mapping) -> str:

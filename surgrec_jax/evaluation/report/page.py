@@ -1,5 +1,7 @@
 """The HTML page around a report: style, light and dark, no script, nothing loaded from outside."""
 
+from collections.abc import Iterable
+
 from surgrec_jax.evaluation.report.svg import escape
 
 STYLE = """
@@ -138,6 +140,17 @@ def page(title: str, body: str) -> str:
 def card(content: str) -> str:
     """A framed box of HTML."""
     return f'<div class="card">{content}</div>'
+
+
+def apart(content: str) -> str:
+    """A framed box of HTML with room above it."""
+    return f'<div style="margin-top:14px">{card(content)}</div>'
+
+
+def points(lines: Iterable[str]) -> str:
+    """A list of sentences, which are plain text; nothing where there is none."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<ul class="findings">{items}</ul>' if items else ""
 
 
 def details(summary: str, content: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from surgrec_jax.evaluation.benchmark.results import caption
 from surgrec_jax.evaluation.heads.rules import RULES
 from surgrec_jax.evaluation.metrics import bootstrap
-from surgrec_jax.evaluation.report.page import card, details, html_table
+from surgrec_jax.evaluation.report.page import apart, card, details, html_table, points
 from surgrec_jax.evaluation.report.svg import Bar, bars, escape
 from surgrec_jax.evaluation.report.units import (
     classes_in_words,
@@ -206,18 +206,14 @@ def results_section(results: Mapping) -> str:
     parts.append(
         f'<p class="soft">Held-out cases of {escape(sources)}. {escape(caption(results))}</p>'
     )
-    sentences = findings(results, heads[0])
-    if sentences:
-        items = "".join(f"<li>{escape(line)}</li>" for line in sentences)
-        parts.append(f'<ul class="findings">{items}</ul>')
+    parts.append(points(findings(results, heads[0])))
     for head in heads:
         rows = [
             [task_cell(task), *score_cells(entries, names, css)]
             for task in results["tasks"]
             if (entries := task["heads"].get(head))
         ]
-        block = html_table([f"{head} probe", *names], rows)
-        parts.append(f'<div style="margin-top:14px">{card(block)}</div>')
+        parts.append(apart(html_table([f"{head} probe", *names], rows)))
     panels = []
     for task in results["tasks"]:
         entries = task["heads"][heads[0]]
@@ -256,19 +252,23 @@ def _chosen(values: Sequence[float | str]) -> str:
     return text if words else "-"
 
 
+def metric_rows(entries: Mapping, names: Sequence[str]) -> list[list[str]]:
+    """A row of cells for each metric of the first of some columns: its name, and their values."""
+    return [
+        [
+            escape(metric.replace("_", " ")),
+            *(with_unit(metric, entries[n]["metrics"][metric]) for n in names),
+        ]
+        for metric in entries[names[0]]["metrics"]
+    ]
+
+
 def task_details(task: Mapping, all_names: Sequence[str]) -> str:
     """Every metric and class of a task, folded; a table per row of the main one."""
     blocks = []
     for head, entries in task["heads"].items():
         names = [name for name in all_names if name in entries]
-        keys = list(entries[names[0]]["metrics"])
-        rows = [
-            [
-                escape(key.replace("_", " ")),
-                *(with_unit(key, entries[n]["metrics"][key]) for n in names),
-            ]
-            for key in keys
-        ]
+        rows = metric_rows(entries, names)
         rows.append([_HYPER.get(head, "chosen"), *(_chosen(entries[n]["chosen"]) for n in names)])
         for label in entries[names[0]]["per_class"]:
             each = [entries[n]["per_class"][label] for n in names]

@@ -3,22 +3,20 @@
 `python -m surgrec_jax.evaluation.report --runs RUN [RUN ...] --probe RESULTS.json --out PAGE.html`
 """
 
-import argparse
 import json
 import os
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 
 from surgrec_jax.evaluation.benchmark import results as results_lib
-from surgrec_jax.evaluation.report.page import card, details, page, pairs
+from surgrec_jax.evaluation.report.page import apart, card, details, page, pairs
 from surgrec_jax.evaluation.report.results import MODEL_COLOURS, in_words, results_section
 from surgrec_jax.evaluation.report.run_logs import RunLog, read_run
 from surgrec_jax.evaluation.report.svg import Curve, curves, escape
 from surgrec_jax.objectives import OBJECTIVES
 from surgrec_jax.safety import files, paths, untrusted
 from surgrec_jax.safety.errors import ConfigError, run_command
-from surgrec_jax.safety.terminal import escape_output
+from surgrec_jax.safety.terminal import command_parser
 
 LOGARITHMIC = ("grad_norm",)  # of values that differ by factors
 PERCENT = ("probe/", "data_wait")  # prefixes of keys whose values are shares
@@ -118,10 +116,7 @@ def runs_section(runs: Sequence[RunLog], results: Mapping | None, facts: Mapping
                 text = json.dumps(value, indent=1, sort_keys=True, default=str)
                 folded += details(title, f"<pre>{escape(text)}</pre>")
         notes = "".join(f'<p class="soft small">{escape(note)}</p>' for note in run.notes)
-        parts.append(
-            "<div "
-            f'style="margin-top:14px">{card(f"<h3>{escape(run.name)}</h3>{folded}{notes}")}</div>'
-        )
+        parts.append(apart(f"<h3>{escape(run.name)}</h3>{folded}{notes}"))
     if results is not None:
         shown = {
             k: results[k]
@@ -129,7 +124,7 @@ def runs_section(runs: Sequence[RunLog], results: Mapping | None, facts: Mapping
         }
         text = json.dumps(shown, indent=1, sort_keys=True)
         block = details("protocol, models and versions", f"<pre>{escape(text)}</pre>")
-        parts.append(f'<div style="margin-top:14px">{card(f"<h3>probe</h3>{block}")}</div>')
+        parts.append(apart(f"<h3>probe</h3>{block}"))
     return "".join(parts)
 
 
@@ -172,11 +167,9 @@ def write_report(path: str | os.PathLike, text: str) -> pathlib.Path:
     return path
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False, prog="python -m surgrec_jax.evaluation.report", description=__doc__
-    )
+    parser = command_parser("surgrec_jax.evaluation.report", __doc__)
     parser.add_argument("--runs", nargs="*", default=[], help="workdirs of training runs")
     parser.add_argument("--probe", help="results.json of surgrec_jax.probe")
     parser.add_argument("--out", required=True, help="the page to write")
@@ -203,10 +196,4 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(written)
         return 0
 
-    if code := run_command("surgrec_jax.evaluation.report", work, failed=2):
-        sys.exit(code)
-
-
-if __name__ == "__main__":
-    escape_output()
-    main()
+    return run_command("surgrec_jax.evaluation.report", work, failed=2)

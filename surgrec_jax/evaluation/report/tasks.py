@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from surgrec_jax.evaluation.benchmark.columns import FINE_TUNED
 from surgrec_jax.evaluation.report.frames import data_uri
 from surgrec_jax.evaluation.report.overlays import legend
-from surgrec_jax.evaluation.report.page import card, html_table
+from surgrec_jax.evaluation.report.page import apart, card, html_table
 from surgrec_jax.evaluation.report.results import (
     bars_of,
     label_measures,
+    metric_rows,
     models_first,
     score_bar,
     task_details,
@@ -21,7 +22,6 @@ from surgrec_jax.evaluation.report.units import (
     clips,
     of_depths,
     percent,
-    with_unit,
 )
 
 
@@ -131,14 +131,7 @@ def _per_label(task: Mapping) -> str:
 def _errors(entries: Mapping, leader: str) -> str:
     """The errors of depths of the leader, beside those of the same depth everywhere."""
     names = [leader, *(name for name in ("majority",) if name in entries and name != leader)]
-    rows = [
-        [
-            escape(metric.replace("_", " ")),
-            *(with_unit(metric, entries[n]["metrics"][metric]) for n in names),
-        ]
-        for metric in entries[leader]["metrics"]
-    ]
-    return card(html_table(["", *names], rows))
+    return card(html_table(["", *names], metric_rows(entries, names)))
 
 
 def _ribbons(task: Mapping, order: Sequence[int], names: Sequence[str]) -> str:
@@ -156,15 +149,11 @@ def _ribbons(task: Mapping, order: Sequence[int], names: Sequence[str]) -> str:
         rows.pop("majority", None)  # one colour throughout
         chart = ribbons(entry["truth"], rows, task["classes"], order)
         drawn.append(f'<p class="small soft">{escape(title)}</p>{chart}')
-    return (
-        '<div style="margin-top:14px">'
-        + card(
-            f'<b class="small">Along test videos, from the worst to the best of '
-            f"{escape(task['details']['leader'])}, first seed</b>"
-            + class_legend(task["classes"], used, order)
-            + "".join(drawn)
-        )
-        + "</div>"
+    return apart(
+        f'<b class="small">Along test videos, from the worst to the best of '
+        f"{escape(task['details']['leader'])}, first seed</b>"
+        + class_legend(task["classes"], used, order)
+        + "".join(drawn)
     )
 
 
@@ -193,11 +182,7 @@ def _hardest(task: Mapping, frames: pathlib.Path) -> str:
             f"Hardest test cases of {leader}: the picture, the truth over it, the answer over it"
         )
         about = legend(None if of_depths(task) else task["classes"])
-    return (
-        '<div style="margin-top:14px">'
-        + card(f'<b class="small">{title}</b>{about}<div class="cases">{"".join(parts)}</div>')
-        + "</div>"
-    )
+    return apart(f'<b class="small">{title}</b>{about}<div class="cases">{"".join(parts)}</div>')
 
 
 def _figure(example: Mapping, frames: pathlib.Path) -> str:

@@ -1,11 +1,13 @@
 """Finding files in a download: links, hidden files, doubled folders, keys that stand twice."""
 
+import functools
 from types import SimpleNamespace
 
 import pytest
 
 from data_builders.common.build.build import build
 from data_builders.common.commands.check import check
+from data_builders.common.source.builder import VideoDatasetBuilder
 from data_builders.common.source.download import find_files, in_split
 from data_builders.common.source.registry import builder_class, sources
 from surgrec_jax.records.errors import BuildError
@@ -14,7 +16,10 @@ from tests.data_builders.fake_download import assert_reported, small_video, writ
 
 @pytest.fixture
 def builder():
-    return SimpleNamespace(name="source", skipped=[], MANUAL_DOWNLOAD_INSTRUCTIONS="Put it there.")
+    made = SimpleNamespace(name="source", skipped=[], MANUAL_DOWNLOAD_INSTRUCTIONS="Put it there.")
+    made.pass_over = functools.partial(VideoDatasetBuilder.pass_over, made)
+    made.leave_out = functools.partial(VideoDatasetBuilder.leave_out, made)
+    return made
 
 
 def find(builder, root, **more):

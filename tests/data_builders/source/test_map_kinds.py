@@ -8,7 +8,7 @@ from PIL import Image
 from data_builders.common.source.paired import numbered_files
 from data_builders.common.video.frame_labels import FrameLabels
 from data_builders.common.video.frames import ReadReport
-from data_builders.common.video.maps import MapFiles, above, by_colour, by_value
+from data_builders.common.video.maps import Above, MapFiles, by_colour, by_value
 from surgrec_jax.evaluation.features.maps import read_maps
 from surgrec_jax.records.maps import VOID
 from surgrec_jax.records.source import open_source
@@ -64,11 +64,12 @@ def test_kinds_of_files_that_a_map_may_be(tmp_path):
         np.testing.assert_array_equal(maps.at(number), ids, kind)
     told = ReadReport()
     for number in range(len(right), len(right) + len(wrong)):
-        assert not FrameLabels({"blocks": maps}).maps_of(number, ids.shape, told)
+        cut = {"blank": (), "native": ids.shape, "box": None, "size": ids.shape[::-1]}
+        assert FrameLabels({"blocks": maps}).placed(number, ids.shape, told, **cut) == ({}, {})
     for number, (kind, (_, why)) in enumerate(wrong.items()):
         assert f"{number + len(right)}.png: {why}" in told.problems[number], kind
     number = [*right, *wrong].index("1 bit")  # what a threshold is for
-    np.testing.assert_array_equal(MapFiles(maps.files, above(128)).at(number), ids)
+    np.testing.assert_array_equal(MapFiles(maps.files, Above(128)).at(number), ids)
     colours = MapFiles(maps.files, by_colour({(0, 0, 0): 0, (128, 0, 0): 1}))
     np.testing.assert_array_equal(colours.at([*right, *wrong].index("colours")), ids)
 

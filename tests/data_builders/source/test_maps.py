@@ -15,7 +15,7 @@ from data_builders.common.source.paired import numbered_files, open_paired
 from data_builders.common.video.filters import FilterSpec
 from data_builders.common.video.frame_labels import FrameLabels
 from data_builders.common.video.frames import ReadReport
-from data_builders.common.video.maps import MapFiles, above, by_colour, by_value, depths
+from data_builders.common.video.maps import Above, MapFiles, by_colour, by_value, depths
 from data_builders.common.video.reading import read_video
 from surgrec_jax.data.loading.clips import ClipSpec, pick_box
 from surgrec_jax.data.loading.pipeline import clips_up_to
@@ -246,7 +246,7 @@ def test_depths_without_a_scale_are_refused(scenes, tmp_path):
 
 def test_values_of_files():
     grey = np.array([[0, 127], [128, 255]], np.uint8)
-    assert above(128)(np.stack([grey] * 3, -1)).tolist() == [[0, 0], [1, 1]]
+    assert Above(128)(np.stack([grey] * 3, -1)).tolist() == [[0, 0], [1, 1]]
     red = np.zeros((1, 2, 4), np.uint8)
     red[0, 1] = 0, 0, 255, 9  # blue, green, red, alpha
     decode = by_colour({(0, 0, 0): 0, (255, 0, 0): 5})

@@ -202,12 +202,10 @@ def test_report_command_line(tmp_path, capsys):
     assert str(out) in capsys.readouterr().out
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert [path.name for path in out.parent.iterdir()] == ["report.html"]
-    with pytest.raises(SystemExit):
-        summary.main(["--runs", str(tmp_path / "absent"), "--out", str(out)])
+    assert summary.main(["--runs", str(tmp_path / "absent"), "--out", str(out)]) == 2
     assert "no run at" in capsys.readouterr().err
     probe.write_text('{"version": 0}')
-    with pytest.raises(SystemExit):
-        summary.main(["--probe", str(probe), "--out", str(out)])
+    assert summary.main(["--probe", str(probe), "--out", str(out)]) == 2
     assert "not a results file of version" in capsys.readouterr().err
 
 
