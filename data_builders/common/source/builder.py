@@ -101,13 +101,13 @@ class VideoDatasetBuilder(Hooks, tfds.core.GeneratorBasedBuilder, skip_registrat
         """The items with seeded splits (`seeded_splits.deal`); cases keep those that they had."""
         return deal(items, earlier=self.earlier, **options)
 
-    def pass_over(self, error: BadInput) -> None:
-        """The same of a file or a row of one that is at fault."""
-        self.skipped.append((error.where, error.reason))
-
     def leave_out(self, path: Path, reason: str) -> None:
         """Lists a file that `list_videos` leaves out, and why."""
         self.pass_over(BadInput(path, safe_text(reason)))
+
+    def pass_over(self, error: BadInput) -> None:
+        """Lists a file, or a row of one, that is at fault and that `list_videos` leaves out."""
+        self.skipped.append((error.where, error.reason))
 
     def open_video(self, item: VideoItem, scratch_dir: Path) -> OpenedVideo:
         """The file and labels of one video. `scratch_dir` is empty and removed afterwards.

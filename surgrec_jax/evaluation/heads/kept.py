@@ -224,7 +224,11 @@ def load(path: Path) -> KeptHead:
                 link = "sigmoid" if several else "softmax"
                 models = linear.LinearModels(**part, link=link)
             else:
-                own = {k.removeprefix("head/"): v for k, v in arrays.items() if k[:5] == "head/"}
+                own = {
+                    name.removeprefix("head/"): value
+                    for name, value in arrays.items()
+                    if name.startswith("head/")
+                }
                 width, count = len(near["mean"]), int(taught.sum())
                 models = Network.of(facts["kind"], width, count, several, own)
             head = dataclasses.replace(head, models=models, taught=taught)
