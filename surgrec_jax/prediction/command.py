@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_builders.common.commands.settings import add_decoding, decoding
+from data_builders.common.commands import settings
 from data_builders.common.labels.instants import UNITS
 from data_builders.common.labels.table_columns import TableOptions
 from data_builders.common.video.container import DecodeSpec
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--stored_fps", dest="fps", type=float, help="frames stored a second, at most")
     add("--short_side", type=int, help="pixels of the shorter side, at most")
     add("--jpeg_quality", type=int, help="1 to 100")
-    add_decoding(parser)
+    settings.add_decoding(parser)
     return parser
 
 
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     model = open_model(args.checkpoint, args.head)
     rate = model.rate(args.rate)
     model = _stored_as(model, args)
-    decode = DecodeSpec(**decoding(args))
+    decode = DecodeSpec(**settings.given(args, settings.DECODING))
     for note in model.notes:
         print(f"predict: {note}", file=sys.stderr)
     if args.live:

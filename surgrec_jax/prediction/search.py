@@ -16,7 +16,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from data_builders.common.commands.settings import add_decoding, decoding
+from data_builders.common.commands import settings
 from data_builders.common.video.container import DecodeSpec
 from data_builders.common.video.frames import ReadReport
 from surgrec_jax.curation.rows import fit_space
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data_dir", default="data", help="root of the prepared data sets")
     add("--count", type=int, default=12, help="records to show (default: 12)")
     add("--out", type=Path, default=Path("search.html"), help="the page (default: search.html)")
-    add_decoding(parser)
+    settings.add_decoding(parser)
     return parser
 
 
@@ -103,7 +103,9 @@ def run(args: argparse.Namespace) -> int:
             "give its --checkpoint, or embed again"
         )
     sources = [_open(name, args.data_dir, was) for name, was in zip(names, prints, strict=True)]
-    query = embed_span(args.video, encoder, args.at, end, DecodeSpec(**decoding(args)))
+    query = embed_span(
+        args.video, encoder, args.at, end, DecodeSpec(**settings.given(args, settings.DECODING))
+    )
     hits = nearest(embeddings, query.feature, args.count)
     files.write_text(
         args.out, build(args.video.name, args.at, end, query, hits, sources, embeddings)
