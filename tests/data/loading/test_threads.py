@@ -35,9 +35,9 @@ def test_ctrl_c_leaves_no_thread_waiting():
         threads, called = Threads(2), []
         threads.run(called.append, 2)  # the threads stand: starting one is Python's own affair
         signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.0005 * (k + 1))
         try:
             with pytest.raises(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 * (k + 1))
                 threads.run(lambda i, called=called: called.append(time.sleep(0.001)), 1000)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
