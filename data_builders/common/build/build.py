@@ -153,7 +153,11 @@ def _summarise(builder, target, jobs, results, listed) -> BuildSummary:
     summary = BuildSummary(
         name="/".join(part for part in parts if part),
         directory=target,
+        splits={},
         skipped=list(listed),
+        partial=[],
+        source_seconds=0.0,
+        seconds=0.0,
         shards=len(jobs),
         resumed=sum(resumed for _, resumed in results),
         notes=list(builder.notes),

@@ -47,12 +47,12 @@ class BuildSummary:
 
     name: str
     directory: Path
-    splits: dict[str, SplitSummary] = dataclasses.field(default_factory=dict)
-    skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    partial: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    source_seconds: float = 0.0
-    seconds: float = 0.0
-    shards: int = 0
+    splits: dict[str, SplitSummary]
+    skipped: list[tuple[str, str]]
+    partial: list[tuple[str, str]]
+    source_seconds: float
+    seconds: float
+    shards: int
     resumed: int = 0
     fresh: bool = True
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -103,9 +103,9 @@ class BuildSummary:
 
     @classmethod
     def from_json(cls, data: dict[str, Any], directory: Path) -> "BuildSummary":
-        data = dict(data, directory=directory, fresh=False)
+        data = {"noted": ()} | data | {"directory": directory, "fresh": False}
         data["splits"] = {name: SplitSummary(**counts) for name, counts in data["splits"].items()}
-        data |= {name: list(map(tuple, data.get(name, ()))) for name in LISTINGS}
+        data |= {name: [tuple(entry) for entry in data[name]] for name in LISTINGS}
         return cls(**data)
 
 

@@ -23,7 +23,7 @@ from surgrec_jax.records.errors import BadInput
 _FAILED = re.compile(r"#+|#[^\W\d_]+(?:/0)?[!?]|Err:\d+")
 # A small number with as many decimals as a spreadsheet gives to a part of a day.
 _PART_OF_DAY = re.compile(r"0?[.,](?=\d*[1-9])\d{5,}|\d(?:[.,]\d+)?[eE]-\d+")
-_LONGEST_DAY = 0.5  # days that an operation takes at most
+_LONGEST_OPERATION = 0.5  # days
 
 
 def read_plain(sheet: Sheet, options: TableOptions) -> Entries:
@@ -231,7 +231,7 @@ def _check_parts_of_days(path: Path, rows, columns: Columns) -> None:
     if small is None:
         return
     try:
-        if max(read_instant(cell).value for _, cell in given) >= _LONGEST_DAY:
+        if max(read_instant(cell).value for _, cell in given) >= _LONGEST_OPERATION:
             return
     except ValueError:
         return  # reading the rows says which cell is no time
